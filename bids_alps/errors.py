@@ -1,0 +1,136 @@
+"""The errors of the program, and the exit code each one gives.
+
+::
+
+    AlpsError                      1   anything of ours that went wrong
+    ├── InvalidBidsError          16   the input is no valid BIDS dataset
+    ├── AnalysisLevelError        17   an analysis level other than participant or group
+    ├── NothingSelectedError      18   the filters leave no file
+    ├── UsageError                64   the command line or a settings file is wrong
+    ├── BadDataError              65   a file's content cannot be used
+    │   ├── GradientError              b-values or b-vectors
+    │   ├── ImageError                 an image
+    │   ├── MetadataError              a sidecar or a table
+    │   ├── AmbiguityError             two answers where one is needed
+    │   ├── CoverageError              the scan does not cover what is to be measured
+    │   └── RegistrationError          subject and template could not be aligned
+    ├── NoInputError              66   a file or folder that was named is not there
+    │   └── TemplateMissingError       a template or atlas is not cached, and no network
+    ├── OutputError               73   the output cannot be written
+    └── StorageError              74   reading or writing failed midway
+
+Every message reads ``<where>: <what is wrong, with the numbers>. <what to do>.``
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+
+
+class AlpsError(Exception):
+    """Something that the user can be told in one sentence.
+
+    Parameters
+    ----------
+    where
+        File, option or stage that the error is about.
+    what
+        What is wrong, with the numbers, without a closing full stop.
+    remedy
+        What to do about it, without a closing full stop.
+
+    Examples
+    --------
+    >>> str(BadDataError("sub-01_dwi.bval", "5 b-values for 6 volumes", "give one b-value per volume"))
+    'sub-01_dwi.bval: 5 b-values for 6 volumes. Give one b-value per volume.'
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, where: str, what: str, remedy: str) -> None:
+        super().__init__(where, what, remedy)  # all three, so that the error survives pickling
+        self.where, self.what, self.remedy = where, what, remedy
+
+    def __str__(self) -> str:
+        remedy = self.remedy[:1].upper() + self.remedy[1:]
+        return f"{self.where}: {self.what}. {remedy}."
+
+    def at(self, where: str) -> Self:
+        """Return the same error told of another place, such as the file that the numbers came from."""
+        return type(self)(where, self.what, self.remedy)
+
+
+class InvalidBidsError(AlpsError):
+    """The input is no valid BIDS dataset."""
+
+    exit_code = 16
+
+
+class AnalysisLevelError(AlpsError):
+    """An analysis level that the program does not have."""
+
+    exit_code = 17
+
+
+class NothingSelectedError(AlpsError):
+    """The filters leave no file."""
+
+    exit_code = 18
+
+
+class UsageError(AlpsError):
+    """The command line or a settings file is wrong."""
+
+    exit_code = 64
+
+
+class BadDataError(AlpsError):
+    """A file's content cannot be used."""
+
+    exit_code = 65
+
+
+class GradientError(BadDataError):
+    """B-values or b-vectors cannot be used."""
+
+
+class ImageError(BadDataError):
+    """An image cannot be used."""
+
+
+class MetadataError(BadDataError):
+    """A sidecar or a table cannot be used."""
+
+
+class AmbiguityError(BadDataError):
+    """The dataset gives two answers where one is needed."""
+
+
+class CoverageError(BadDataError):
+    """The scan does not cover what is to be measured."""
+
+
+class RegistrationError(BadDataError):
+    """Subject and template could not be aligned."""
+
+
+class NoInputError(AlpsError):
+    """A file or folder that was named is not there."""
+
+    exit_code = 66
+
+
+class TemplateMissingError(NoInputError):
+    """A template or atlas is not cached, and there is no network to fetch it."""
+
+
+class OutputError(AlpsError):
+    """The output cannot be written."""
+
+    exit_code = 73
+
+
+class StorageError(AlpsError):
+    """Reading or writing failed midway."""
+
+    exit_code = 74

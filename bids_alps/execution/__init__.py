@@ -1,0 +1,1 @@
+"""How runs are spread over processes and machines."""

@@ -1,0 +1,1 @@
+"""The doors: datasets, images, templates, tables and derivatives on disk."""

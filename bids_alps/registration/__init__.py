@@ -1,0 +1,1 @@
+"""Alignment of template and subject: one protocol, several engines."""

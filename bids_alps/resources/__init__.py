@@ -1,0 +1,1 @@
+"""Data files of the package: ROI presets, page templates, bibliography."""

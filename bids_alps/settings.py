@@ -1,0 +1,61 @@
+"""What the user chose: what to read (Request), what changes a number (Method), how it is run (Execution).
+
+Every default stands here once, with its unit; the command line and the documentation grow from these fields.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+DenoiseMethod = Literal["mppca", "none"]
+
+
+def option(default: Any = MISSING, *, about: str, spellings: tuple[str, ...] = (), **extra: Any) -> Any:
+    """Return a dataclass field that carries what the command line says of it.
+
+    Parameters
+    ----------
+    default
+        Its default.
+    about
+        One sentence of help, with the unit.
+    spellings
+        Other spellings that wrappers use, such as ``--n_cpus``; the first one is made of the field's name.
+    extra
+        Passed on to argparse, such as ``choices`` or ``metavar``.
+    """
+    metadata = {"about": about, "spellings": spellings, **extra}
+    return field(default=default, metadata=metadata) if default is not MISSING else field(metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """What changes a number. Each field is written into every receipt, log and methods text."""
+
+    template: str = option("MNI152NLin2009aSym", about="template space in which the regions lie")
+    registrar: str = option("staged", about="registration engine")
+    rois: tuple[str, ...] = option(("alps",), about="ROI presets or definition files")
+    roi_radius: float | None = option(None, about="radius of every sphere, mm (default: the preset's)")
+    shells: tuple[float, ...] | None = option(None, about="b-values to fit, s/mm^2 (default: the shell nearest 1000)")
+    b0_threshold: float = option(50.0, about="b-values up to this count as no weighting, s/mm^2")
+    pose_correction: bool = option(True, about="turn tensors into template axes")
+    random_seed: int = option(20170617, about="seed of every random draw")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to read and where to write."""
+
+    bids_dir: Path = option(about="root of the BIDS dataset")
+    output_dir: Path = option(about="where derivatives go")
+    participant_label: tuple[str, ...] = option((), about="participants, with or without sub-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """How it is run; nothing here changes a byte of the results."""
+
+    nprocs: int = option(1, about="processes that work on runs at the same time")
+    work_dir: Path | None = option(None, about="scratch space (default: inside the output)")
