@@ -1,0 +1,45 @@
+# One word for each thing that people and machines do here.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+DEMO ?= demo
+
+export OMP_NUM_THREADS = 1
+export OPENBLAS_NUM_THREADS = 1
+export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS = 1
+
+.PHONY: help install demo test check bench docs image clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(BIN)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@
+
+install: $(BIN)/.installed  ## environment with everything that development needs
+
+demo: install  ## the main job on two generated participants, measured against the truth
+	$(BIN)/python -m bids_alps.demo $(DEMO)
+
+test: install  ## the test suite
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+
+check: install  ## linters and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: install  ## speed and accuracy beside other programs, where they are installed
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+docs: install  ## the documentation as a site
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"
+	$(BIN)/mkdocs build --strict
+
+image:  ## the container image
+	docker build -t bids/alps .
+
+clean:  ## everything that was made
+	rm -rf $(VENV) $(DEMO) build dist site .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache
