@@ -1,0 +1,253 @@
+"""One table of every file that is written for a run, and where it goes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bids_alps.errors import MetadataError, UsageError
+from bids_alps.model import REGIONS, SIDES, DwiRun
+
+ENTITY_ORDER = (
+    *("sub", "ses", "sample", "task", "tracksys", "acq", "nuc", "voi", "ce", "trc", "stain", "rec", "dir", "run"),
+    *("mod", "echo", "flip", "inv", "mt", "part", "proc", "hemi", "space", "split", "recording", "chunk", "atlas"),
+    *("seg", "scale", "res", "den", "label", "model", "param", "from", "to", "mode", "desc"),
+)
+"""Order of entities in file names."""
+
+STANDARD_SPACES = (
+    "MNI152NLin2009aSym",
+    "MNI152NLin2009cAsym",
+    "MNI152NLin2009cSym",
+    "MNI152NLin6Asym",
+    "MNI152NLin6Sym",
+)
+
+ROI_LABELS: Mapping[str, int] = {
+    f"{region}_{side}": n
+    for n, (side, region) in enumerate(((side, region) for side in SIDES for region in REGIONS), start=1)
+}
+"""Value of each region of interest in label images, and its volume (from 1) in ``probseg`` images."""
+
+_LABEL = re.compile(r"[a-zA-Z0-9+]+")
+DIFFUSIVITY_UNIT = "mm^2/s"
+AXES = "Elements in RAS+ world axes of the image (x left to right, y posterior to anterior, z inferior to superior)."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derivative:
+    """A kind of file.
+
+    Parameters
+    ----------
+    suffix, extension
+        End of its name.
+    entities
+        What is added to the source's entities; ``{template}`` and ``{atlas}`` are filled in.
+    about
+        One sentence for its sidecar and the documentation.
+    unit
+        Unit of its values, ``""`` for none.
+    fields
+        More fields of its sidecar.
+    folder
+        Where it goes below the participant's (and session's) folder.
+    """
+
+    suffix: str
+    extension: str
+    about: str
+    entities: Mapping[str, str] = field(default_factory=dict)
+    unit: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    folder: str = "dwi"
+
+
+def _tensor_map(param: str, about: str, unit: str = DIFFUSIVITY_UNIT, **fields: Any) -> Derivative:
+    return Derivative(
+        suffix="dwimap",
+        extension=".nii.gz",
+        entities={"model": "tensor", "param": param},
+        about=about,
+        unit=unit,
+        fields={"SkullStripped": True, "Model": {"Description": "Diffusion tensor"}, **fields},
+    )
+
+
+def _table(about: str, **entities: str) -> Derivative:
+    return Derivative(suffix="scalarstats", extension=".tsv", entities=entities, about=about)
+
+
+def _transform(extension: str, source: str, target: str, desc: str, about: str) -> Derivative:
+    entities = {"from": source, "to": target, "mode": "image", "desc": desc}
+    return Derivative(suffix="xfm", extension=extension, entities=entities, about=about)
+
+
+_PREPROCESSED = {"desc": "preproc"}
+DERIVATIVES: Mapping[str, Derivative] = {
+    "preproc": Derivative(
+        suffix="dwi",
+        extension=".nii.gz",
+        entities=_PREPROCESSED,
+        about="Diffusion series after preprocessing.",
+        unit="arbitrary",
+        fields={"SkullStripped": False},
+    ),
+    "preproc_bval": Derivative(
+        suffix="dwi", extension=".bval", entities=_PREPROCESSED, about="b-values of the preprocessed series, s/mm^2."
+    ),
+    "preproc_bvec": Derivative(
+        suffix="dwi",
+        extension=".bvec",
+        entities=_PREPROCESSED,
+        about="b-vectors of the preprocessed series, turned with the head, FSL convention.",
+    ),
+    "mask": Derivative(
+        suffix="mask",
+        extension=".nii.gz",
+        entities={"desc": "brain"},
+        about="Brain mask on the diffusion grid.",
+        fields={"Type": "Brain"},
+    ),
+    "dseg": Derivative(
+        suffix="dseg",
+        extension=".nii.gz",
+        entities={"seg": "alps"},
+        about="Regions of interest: each voxel has the label of the region that fills most of it, if any.",
+    ),
+    "probseg": Derivative(
+        suffix="probseg",
+        extension=".nii.gz",
+        entities={"seg": "alps"},
+        about="Weight of each voxel in each region of interest; one volume a region.",
+        fields={"LabelMap": list(ROI_LABELS)},
+    ),
+    "fa": _tensor_map("fa", "Fractional anisotropy.", unit=""),
+    "md": _tensor_map("md", "Mean diffusivity."),
+    "ad": _tensor_map("ad", "Axial diffusivity."),
+    "rd": _tensor_map("rd", "Radial diffusivity."),
+    "txx": _tensor_map("txx", f"Diffusivity along x. {AXES}", Axes="scanner RAS+"),
+    "tyy": _tensor_map("tyy", f"Diffusivity along y. {AXES}", Axes="scanner RAS+"),
+    "tzz": _tensor_map("tzz", f"Diffusivity along z. {AXES}", Axes="scanner RAS+"),
+    "tensor": _tensor_map(
+        "tensor",
+        f"Diffusion tensor, volumes Dxx, Dxy, Dxz, Dyy, Dyz, Dzz. {AXES}",
+        Axes="scanner RAS+",
+        Volumes=["Dxx", "Dxy", "Dxz", "Dyy", "Dyz", "Dzz"],
+    ),
+    "xfm_rigid": _transform(
+        ".txt", "dwi", "{template}", "rigid", "Rigid part of the alignment (pose), ITK text, as ITK maps points."
+    ),
+    "xfm_affine": _transform(".txt", "dwi", "{template}", "affine", "Affine part of the alignment, ITK text."),
+    "xfm_warp": _transform(
+        ".nii.gz",
+        "dwi",
+        "{template}",
+        "warp",
+        "Displacement of the alignment on the diffusion grid, mm, ITK axes (LPS).",
+    ),
+    "xfm_inverse_affine": _transform(".txt", "{template}", "dwi", "affine", "Inverse of the affine part, ITK text."),
+    "xfm_inverse_warp": _transform(
+        ".nii.gz", "{template}", "dwi", "warp", "Inverse displacement on the template's grid, mm, ITK axes (LPS)."
+    ),
+    "roi_stats": _table("What was measured in each region of interest; one row a region.", seg="alps"),
+    "alps": _table("DTI-ALPS index; rows left, right, bilateral.", desc="alps"),
+    "quality": _table("Quality checks; one row a check.", desc="quality"),
+    "atlas_stats": _table("Diffusion measures of an atlas; one row a region.", seg="{atlas}"),
+    "receipt": Derivative(
+        suffix="dwi",
+        extension=".json",
+        entities={"desc": "receipt"},
+        about="What made these results.",
+        folder="../logs",
+    ),
+}
+"""Every kind of file of a run, by the name that the program calls it."""
+
+
+def derivative_path(output_dir: Path, run: DwiRun, key: str, **fill: str) -> Path:
+    """Return where a file of a run goes.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivatives.
+    run
+        Whose entities the name keeps.
+    key
+        Which file, a key of `DERIVATIVES`.
+    **fill
+        ``template`` or ``atlas`` where the name has one.
+
+    Raises
+    ------
+    MetadataError
+        If a label has anything but letters and digits, so that no name leads out of the folder.
+
+    Examples
+    --------
+    >>> run = DwiRun(entities={"sub": "01", "run": "2"}, image=Path("a"), bval=Path("b"), bvec=Path("c"))
+    >>> derivative_path(Path("out"), run, "fa").as_posix()
+    'out/sub-01/dwi/sub-01_run-2_model-tensor_param-fa_dwimap.nii.gz'
+    """
+    kind = DERIVATIVES[key]
+    added = {entity: label.format(**fill) for entity, label in kind.entities.items()}
+    name = entity_name({**run.entities, **added})
+    return participant_folder(output_dir, run) / kind.folder / f"{name}_{kind.suffix}{kind.extension}"
+
+
+def participant_folder(output_dir: Path, run: DwiRun) -> Path:
+    """Return the folder of a run's participant and session."""
+    folder = output_dir / f"sub-{checked_label('sub', run.participant)}"
+    return folder / f"ses-{checked_label('ses', run.session)}" if run.session else folder
+
+
+def entity_name(entities: Mapping[str, str]) -> str:
+    """Return entities as they stand in a file name, in canonical order; unknown ones before ``desc``.
+
+    Examples
+    --------
+    >>> entity_name({"sub": "01", "desc": "alps", "run": "2", "space": "ACPC"})
+    'sub-01_run-2_space-ACPC_desc-alps'
+    """
+    known = {entity: n for n, entity in enumerate(ENTITY_ORDER)}
+    order = sorted(entities, key=lambda entity: known.get(entity, known["desc"] - 0.5))
+    return "_".join(f"{entity}-{checked_label(entity, entities[entity])}" for entity in order)
+
+
+def checked_label(entity: str, label: str) -> str:
+    """Return a label, if it is one."""
+    if not _LABEL.fullmatch(label):
+        raise MetadataError(f"{entity}-{label}", "not a BIDS label", "use letters and digits only")
+    return label
+
+
+def sidecar_of(run: DwiRun, key: str, *, sources: tuple[str, ...] = (), **fields: Any) -> dict[str, Any]:
+    """Return the sidecar of an image: the fields that BIDS requires, and more.
+
+    Parameters
+    ----------
+    run
+        Whose image it is.
+    key
+        Which file, a key of `DERIVATIVES`.
+    sources
+        BIDS URIs of what it was made from.
+    **fields
+        Fields to add or to replace.
+    """
+    if key not in DERIVATIVES:
+        raise UsageError(key, "no such derivative", f"choose one of {', '.join(DERIVATIVES)}")
+    kind = DERIVATIVES[key]
+    sidecar: dict[str, Any] = {"Description": kind.about}
+    if kind.unit:
+        sidecar["Units"] = kind.unit
+    space = run.entities.get("space")
+    if space is not None and space not in STANDARD_SPACES:
+        sidecar["SpatialReference"] = sources[0] if sources else f"bids:raw:{run.image.name}"
+    if sources:
+        sidecar["Sources"] = list(sources)
+    return {**sidecar, **kind.fields, **fields}

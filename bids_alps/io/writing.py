@@ -1,0 +1,142 @@
+"""Writing files whole or not at all: a temporary file beside the target, then one atomic rename."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gzip
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from bids_alps.errors import AlpsError, OutputError, StorageError
+from bids_alps.model import SpatialMap
+
+_COMPRESSION_LEVEL = 4  # a third of the time of level 9, a few percent larger
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST}
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; readers see the old content or the new one, never a part.
+
+    Raises
+    ------
+    OutputError
+        If the place cannot be written to.
+    StorageError
+        If the disk is full or fails.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, content)
+    except OSError as error:
+        raise _explained(path, error) from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:60]}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner reads
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _explained(path: Path, error: OSError) -> AlpsError:
+    reason = error.strerror or str(error)
+    if error.errno in _REFUSED:
+        return OutputError(str(path), f"cannot be written ({reason})", "choose an output folder that can be written to")
+    return StorageError(str(path), f"writing failed ({reason})", "check the space and health of the disk")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text in UTF-8, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object, whole or not at all; values that are not finite become null."""
+    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """Return a value made of what JSON knows."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (np.integer, np.bool_)):
+        return value.item()
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value
+
+
+def write_if_changed(path: Path, content: bytes) -> bool:
+    """Write a file only where its content differs, and tell whether it was written.
+
+    Jobs of an array share the files at the root of the output, so an equal file is left alone.
+    """
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == content:
+            return False
+    write_bytes(path, content)
+    return True
+
+
+def image_bytes(image: SpatialMap, *, dtype: Any = np.float32) -> bytes:
+    """Return a NIfTI-1 file, gzipped without time or name, so that equal images give equal bytes.
+
+    Parameters
+    ----------
+    image
+        What to write.
+    dtype
+        Type on disk.
+    """
+    data = np.asarray(image.data, dtype=dtype)
+    nifti = nib.Nifti1Image(data, image.affine)
+    nifti.header.set_xyzt_units("mm")
+    nifti.set_sform(image.affine, code=1)
+    nifti.set_qform(image.affine, code=1)
+    return gzip.compress(nifti.to_bytes(), compresslevel=_COMPRESSION_LEVEL, mtime=0)
+
+
+def write_map(
+    path: Path, image: SpatialMap, *, sidecar: Mapping[str, Any] | None = None, dtype: Any = np.float32
+) -> None:
+    """Write an image (``.nii.gz``) and, first, its JSON sidecar; each whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Ends in ``.nii.gz``.
+    image
+        What to write.
+    sidecar
+        Content of the JSON file beside it; none where None.
+    dtype
+        Type on disk.
+    """
+    if sidecar is not None:
+        write_json(path.with_name(path.name.removesuffix(".nii.gz") + ".json"), sidecar)
+    write_bytes(path, image_bytes(image, dtype=dtype))
