@@ -392,11 +392,12 @@ def sample_linear(image: SpatialMap, points: Array) -> Array:
     """
     from scipy.ndimage import map_coordinates  # here, since most values never need it
 
-    coordinates = np.moveaxis(image.voxels(points), -1, 0)
+    points = np.asarray(points, dtype=np.float64)
+    coordinates = image.voxels(points).reshape(-1, 3).T
 
     def sampled(channel: Array) -> Array:
         values: Array = map_coordinates(channel, coordinates, order=1, mode="nearest", output=np.float64)
-        return values
+        return values.reshape(points.shape[:-1])
 
     if image.data.ndim == 3:
         return sampled(image.data)
