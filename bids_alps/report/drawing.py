@@ -1,0 +1,116 @@
+"""All figures of one run, from what its stages hold in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bids_alps.model import Array, Roi, SpatialMap, SpatialTransform
+
+if TYPE_CHECKING:
+    from bids_alps.registration.base import Template
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A step of preprocessing to show before and after.
+
+    Parameters
+    ----------
+    name
+        ``denoise``, ``gibbs``, ``motion`` or ``distortion``: part of the file's name.
+    title
+        What the step was, in words.
+    before, after
+        Shape (i, j, k).
+    """
+
+    name: str
+    title: str
+    before: SpatialMap
+    after: SpatialMap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Motion:
+    """Head motion per volume.
+
+    Parameters
+    ----------
+    translations_mm, rotations_degrees
+        Along and about x, y, z, shape (n, 3).
+    displacement_mm
+        Framewise displacement, shape (n,).
+    outlier_fraction
+        Fraction of slices that dropped out, n values or none.
+    """
+
+    translations_mm: Array
+    rotations_degrees: Array
+    displacement_mm: Array
+    outlier_fraction: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDrawing:
+    """What the figures of a run are drawn from, all on the diffusion grid but the template.
+
+    Parameters
+    ----------
+    fa, mask
+        Fractional anisotropy and brain mask, shape (i, j, k).
+    v1
+        Principal eigenvectors in RAS+ world axes, shape (i, j, k, 3).
+    rois
+        Regions of both sides.
+    transform, template
+        Alignment and what was aligned to.
+    turned
+        Whether to show the head as the template stands (pose correction) or as it lay in the scanner.
+    comparisons, motion
+        Of preprocessing, where there was any.
+    """
+
+    fa: SpatialMap
+    mask: SpatialMap
+    v1: SpatialMap
+    rois: Sequence[Roi]
+    transform: SpatialTransform
+    template: Template
+    turned: bool = True
+    comparisons: tuple[Comparison, ...] = ()
+    motion: Motion | None = field(default=None)
+
+
+def draw_run_figures(drawing: RunDrawing) -> dict[str, bytes]:
+    """Draw every figure of a run.
+
+    Returns
+    -------
+    dict[str, bytes]
+        SVG by the label of the file's ``desc`` entity: ``rois``, ``sticks``, ``registrationBefore`` ...
+    """
+    from bids_alps.report import figures_preprocessing, figures_registration, figures_rois
+    from bids_alps.report.slices import find_display
+
+    rois = [roi for roi in drawing.rois if roi.weights.size]
+    display = find_display(drawing.mask, drawing.transform.rigid if drawing.turned else np.eye(4))
+    drawn = {
+        "rois": figures_rois.draw_rois(drawing.fa, drawing.v1, rois, display),
+        "sticks": figures_rois.draw_sticks(drawing.fa, drawing.v1, rois, display),
+    }
+    drawn["registrationBefore"], drawn["registrationAfter"] = figures_registration.draw_registration(
+        drawing.fa, drawing.template, drawing.transform, rois, display
+    )
+    for step in drawing.comparisons:
+        pair = figures_preprocessing.draw_pair(step.before, step.after, step.title, display)
+        drawn[f"{step.name}Before"], drawn[f"{step.name}After"] = pair
+    if drawing.motion is not None:
+        trace = drawing.motion
+        drawn["headmotion"] = figures_preprocessing.draw_motion(
+            trace.translations_mm, trace.rotations_degrees, trace.displacement_mm, trace.outlier_fraction
+        )
+    return drawn

@@ -1,0 +1,80 @@
+"""Common ground of all figures: how they look, and how they become bytes that depend on nothing but their content."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from bids_alps.model import Array
+from bids_alps.report.slices import IN_PLANE, Plane
+
+NIGHT = "#101216"  # ground of pictures of the brain
+SIDE_COLOURS: Mapping[str, str] = {"left": "#e69f00", "right": "#56b4e9", "bilateral": "#595f69"}
+REGION_COLOURS: Mapping[str, str] = {"projection": "#ffffff", "association": "#ffd23f", "subcortical": "#ff8fd8"}
+ENDS = (("L", "R"), ("P", "A"), ("I", "S"))
+PLANE_NAMES = ("sagittal", "coronal", "axial")
+
+_STYLE: Any = {
+    "svg.hashsalt": "bids-alps",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica", "sans-serif"],
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def new_figure(width: float, height: float, *, ground: str = "white") -> Figure:
+    """Return an empty figure of a size in inches, apart from any global state."""
+    with mpl.rc_context(_STYLE):
+        return Figure(figsize=(width, height), facecolor=ground, layout="constrained", dpi=144)
+
+
+def svg_bytes(figure: Figure) -> bytes:
+    """Return a figure as SVG, the same bytes every time: no date, no random identifiers."""
+    stream = io.BytesIO()
+    with mpl.rc_context(_STYLE):
+        canvas: Any = FigureCanvasSVG(figure)
+        canvas.print_svg(stream, metadata={"Date": None, "Creator": "bids-alps"})
+    return stream.getvalue()
+
+
+def show_plane(axes: Axes, plane: Plane, picture: Array, *, title: str = "", **how: Any) -> None:
+    """Draw a picture of a plane with the letters of its sides.
+
+    Parameters
+    ----------
+    axes
+        Where to.
+    plane
+        What is shown.
+    picture
+        Shape (rows, columns), grey from 0 to 1, or (rows, columns, 3), colours from 0 to 1.
+    title
+        Written above.
+    **how
+        Passed on to ``imshow``.
+    """
+    steps = 63  # fewer grey levels than a screen has: the file is half as large, the eye sees no difference
+    picture = np.round(np.clip(np.nan_to_num(picture), 0, 1) * steps) / steps
+    axes.imshow(picture, origin="lower", extent=plane.extent, interpolation="none", cmap="gray", vmin=0, vmax=1, **how)
+    axes.set_axis_off()
+    axes.set_title(title, color="white", fontsize=9)
+    across, up = IN_PLANE[plane.axis]
+    places = ((0.01, 0.5), (0.99, 0.5), (0.5, 0.01), (0.5, 0.99))
+    aligned = (("left", "center"), ("right", "center"), ("center", "bottom"), ("center", "top"))
+    for letter, place, (ha, va) in zip((*ENDS[across], *ENDS[up]), places, aligned, strict=True):
+        axes.text(*place, letter, transform=axes.transAxes, ha=ha, va=va, color="white", fontsize=9, fontweight="bold")
+
+
+def title_of(plane: Plane) -> str:
+    """Return a plane's name with its level, such as ``axial, z = 27 mm``."""
+    return f"{PLANE_NAMES[plane.axis]}, {'xyz'[plane.axis]} = {plane.level:.0f} mm"

@@ -1,0 +1,70 @@
+"""Subject and template side by side, in the same planes, so that one can be laid over the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+
+from bids_alps.model import Array, Roi, SpatialMap, SpatialTransform, sample_linear
+from bids_alps.registration.base import Template
+from bids_alps.report.figures import NIGHT, new_figure, show_plane, svg_bytes, title_of
+from bids_alps.report.figures_rois import planes_through
+from bids_alps.report.slices import Display, Plane, roi_centre, sample_plane
+
+
+def draw_registration(
+    fa: SpatialMap, template: Template, transform: SpatialTransform, rois: Sequence[Roi], display: Display
+) -> tuple[bytes, bytes]:
+    """Draw the subject's FA and the template's white matter, both with the outline of the latter.
+
+    Parameters
+    ----------
+    fa
+        Fractional anisotropy of the subject, shape (i, j, k).
+    template
+        Its white matter is drawn where the transform puts it in the subject.
+    transform
+        Subject to template.
+    rois
+        The planes go through them.
+    display
+        Axes and limits of the pictures.
+
+    Returns
+    -------
+    tuple[bytes, bytes]
+        SVG of the subject and of the template; pixel for pixel the same places.
+    """
+    centres = np.array([display.place(roi_centre(roi, fa)) for roi in rois]).reshape(-1, 3)
+    planes = planes_through(display, centres)
+    white = [sample_template(template.wm, transform, plane) for plane in planes]
+    subject = [np.clip(sample_plane(fa, plane) / 0.8, 0, 1) for plane in planes]
+    name = f"{template.name}, white matter"
+    return _draw_mosaic(planes, subject, white, "Subject, FA"), _draw_mosaic(planes, white, white, name)
+
+
+def sample_template(image: SpatialMap, transform: SpatialTransform, plane: Plane) -> Array:
+    """Return a template's values where the pixels of a plane of the subject come to lie, shape (rows, columns)."""
+    points = transform.template_from_subject(plane.points)
+    return sample_linear(image, points)
+
+
+def _draw_mosaic(planes: Sequence[Plane], pictures: Sequence[Array], outlines: Sequence[Array], name: str) -> bytes:
+    figure = new_figure(8, 8, ground=NIGHT)
+    for axes, plane, picture, outline in zip(figure.subplots(3, 3).flat, planes, pictures, outlines, strict=True):
+        show_plane(axes, plane, picture, title=title_of(plane))
+        _draw_outline(axes, plane, outline)
+    words = "outline: white matter of the template. Left of the picture = left of the head."
+    figure.suptitle(f"{name}; {words}", color="white", fontsize=9)
+    return svg_bytes(figure)
+
+
+def _draw_outline(axes: Axes, plane: Plane, outline: Array) -> None:
+    if outline.max() > 0.5:
+        contours = axes.contour(outline, [0.5], extent=plane.extent, origin="lower")
+        lines = contours.allsegs[0]
+        contours.remove()  # as text, its thousands of points would be larger than all pictures
+        axes.add_collection(LineCollection(lines, colors="#ff9e2c", linewidths=0.6, rasterized=True), autolim=False)

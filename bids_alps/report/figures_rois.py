@@ -1,0 +1,161 @@
+"""Regions of interest on the colour FA, and principal directions within them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from bids_alps.model import Array, Roi, SpatialMap
+from bids_alps.report.figures import NIGHT, REGION_COLOURS, new_figure, show_plane, svg_bytes, title_of
+from bids_alps.report.slices import IN_PLANE, Display, Plane, colour_fa, roi_centre, roi_map, sample_plane
+
+_AXES_OF_INDEX = ("projection", "association")
+
+
+def draw_rois(fa: SpatialMap, v1: SpatialMap, rois: Sequence[Roi], display: Display) -> bytes:
+    """Draw regions of interest on the colour FA in axial, coronal and sagittal planes through their centres.
+
+    Parameters
+    ----------
+    fa
+        Fractional anisotropy, shape (i, j, k).
+    v1
+        Principal eigenvectors in RAS+ world axes, shape (i, j, k, 3).
+    rois
+        Regions of both sides on the same grid.
+    display
+        Axes and limits of the picture.
+
+    Returns
+    -------
+    bytes
+        SVG. An outline is solid where the plane cuts the region, dotted where the region lies before or behind.
+    """
+    colours = colour_fa(fa, v1, display.rotation)
+    centres = {roi.name: display.place(roi_centre(roi, fa)) for roi in rois}
+    main = [centre for name, centre in centres.items() if name.startswith(_AXES_OF_INDEX)] or list(centres.values())
+    middle = np.mean(main, axis=0) if main else (display.low + display.high) / 2
+    figure = new_figure(8, 7.2, ground=NIGHT)
+    parts: Any = figure.subfigures(2, 1, height_ratios=[2.4, 1], facecolor=NIGHT)
+    above, below = parts
+    for axes, axis in zip(above.subplots(1, 2), (2, 1), strict=True):
+        _draw_plane(axes, display.plane(axis, middle[axis]), colours, rois, display)
+    sagittal = [name for name in _sagittal_order() if name in centres]
+    for n, name in enumerate(sagittal):
+        axes = below.add_subplot(1, len(sagittal), n + 1)
+        _draw_plane(axes, display.plane(0, centres[name][0]), colours, rois, display)
+        axes.set_title(f"{name.replace('_', ', ')}\nx = {centres[name][0]:.0f} mm", color="white", fontsize=9)
+    _explain(above)
+    return svg_bytes(figure)
+
+
+def _sagittal_order() -> tuple[str, ...]:
+    return "association_left", "projection_left", "projection_right", "association_right"
+
+
+def _explain(figure: Any) -> None:
+    words = "Left of the picture = left of the head.  Direction: red left-right, green front-back, blue up-down.\n"
+    words += "Outlines: white projection, yellow association, pink subcortical."
+    figure.suptitle(words, color="white", fontsize=9)
+
+
+def _draw_plane(axes: Axes, plane: Plane, colours: SpatialMap, rois: Sequence[Roi], display: Display) -> None:
+    show_plane(axes, plane, sample_plane(colours, plane), title=title_of(plane))
+    for roi in rois:
+        _outline(axes, plane, roi, roi_map(roi, colours), display)
+
+
+def _outline(axes: Axes, plane: Plane, roi: Roi, weights: SpatialMap, display: Display) -> None:
+    """Outline where weights exceed half of their largest; dotted, of the region's shadow, where the plane misses."""
+    centre = display.place(roi_centre(roi, weights))
+    reach = 8.0
+    about = np.array([centre - reach, centre + reach])
+    depth = centre[plane.axis] - plane.level
+    if abs(depth) > reach:
+        return
+    cut, style = display.plane(plane.axis, plane.level, step_mm=0.5, about=about), "solid"
+    values, half = sample_plane(weights, cut), roi.weights.max() / 2
+    if values.max() <= half:
+        levels = np.arange(centre[plane.axis] - reach, centre[plane.axis] + reach, 1.0)
+        shadow = [sample_plane(weights, display.plane(plane.axis, z, step_mm=0.5, about=about)) for z in levels]
+        values, style = np.max(shadow, axis=0), "dotted"
+    if values.max() > half:
+        colour = REGION_COLOURS.get(roi.region, "white")
+        axes.contour(
+            values, [half], extent=cut.extent, origin="lower", colors=[colour], linewidths=1.2, linestyles=style
+        )
+
+
+def draw_sticks(fa: SpatialMap, v1: SpatialMap, rois: Sequence[Roi], display: Display) -> bytes:
+    """Draw principal directions as sticks about the regions of each side, axial and coronal.
+
+    Parameters
+    ----------
+    fa, v1, rois, display
+        As in `draw_rois`.
+
+    Returns
+    -------
+    bytes
+        SVG. One stick a voxel, as long as its direction lies in the plane; no direction is interpolated.
+    """
+    figure = new_figure(8, 7.4, ground=NIGHT)
+    grid = figure.subplots(2, 2, squeeze=False)
+    for column, side in enumerate(("left", "right")):
+        beside = [roi for roi in rois if roi.side == side]
+        for row, axis in enumerate((2, 1)):
+            _draw_side(grid[row][column], fa, v1, beside, (display, axis))
+    figure.suptitle(
+        "Sticks: principal direction of each voxel in the plane.  Left of the picture = left of the head.",
+        color="white",
+        fontsize=9,
+    )
+    return svg_bytes(figure)
+
+
+def _draw_side(axes: Axes, fa: SpatialMap, v1: SpatialMap, rois: Sequence[Roi], view: tuple[Display, int]) -> None:
+    display, axis = view
+    if not rois:
+        axes.set_axis_off()
+        return
+    centres = np.array([display.place(roi_centre(roi, fa)) for roi in rois])
+    middle = (centres.min(axis=0) + centres.max(axis=0)) / 2
+    about = np.array([middle - 22, middle + 22])
+    plane = display.plane(axis, float(centres[: len(_AXES_OF_INDEX), axis].mean()), step_mm=0.5, about=about)
+    show_plane(axes, plane, np.clip(sample_plane(fa, plane), 0, 1), title=f"{rois[0].side}, {title_of(plane)}")
+    for roi in rois:
+        _outline(axes, plane, roi, roi_map(roi, fa), display)
+    _stick(axes, plane, fa, v1, display)
+
+
+def _stick(axes: Axes, plane: Plane, fa: SpatialMap, v1: SpatialMap, display: Display) -> None:
+    voxels = np.unique(np.round(fa.voxels(plane.points)).astype(int).reshape(-1, 3), axis=0)
+    voxels = voxels[((voxels >= 0) & (voxels < fa.shape)).all(axis=1)]
+    voxels = voxels[fa.data[tuple(voxels.T)] > 0.15]
+    across, up = IN_PLANE[plane.axis]
+    centres = display.place(fa.world(voxels))[:, (across, up)]
+    directions = np.nan_to_num(v1.data[tuple(voxels.T)]) @ display.rotation.T
+    half = directions[:, (across, up)] * 0.45 * float(fa.voxel_size.min())
+    for start, end, direction in zip(centres - half, centres + half, directions, strict=True):
+        axes.plot(*np.stack([start, end]).T, color=tuple(np.clip(np.abs(direction), 0, 1)), linewidth=1.4)
+    axes.set_xlim(plane.extent[:2])
+    axes.set_ylim(plane.extent[2:])
+
+
+def planes_through(display: Display, centres: Array) -> list[Plane]:
+    """Return planes for a mosaic: axial, coronal and sagittal ones spread about the regions' centres.
+
+    Parameters
+    ----------
+    display
+        Axes and limits.
+    centres
+        Display points of the regions, shape (n, 3), mm.
+    """
+    middle = centres.mean(axis=0) if len(centres) else (display.low + display.high) / 2
+    levels = {2: (middle[2] - 24, middle[2], middle[2] + 16), 1: (middle[1] - 30, middle[1], middle[1] + 30)}
+    levels[0] = (middle[0] - 32, middle[0], middle[0] + 32)
+    return [display.plane(axis, float(level), step_mm=1.25) for axis in (2, 1, 0) for level in levels[axis]]

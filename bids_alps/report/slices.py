@@ -1,0 +1,146 @@
+"""Planes through a subject in the axes of the display, sampled from images stored in any order.
+
+The display has axes x from left to right, y from posterior to anterior, z from inferior to superior, in mm: the
+scanner's world axes, or those turned by the rigid part of the alignment so that the head stands as the template does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bids_alps.model import Array, Roi, SpatialMap, read_only, sample_linear
+
+IN_PLANE = {0: (1, 2), 1: (0, 2), 2: (0, 1)}
+"""Axes that run to the right and upwards in a plane with this normal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plane:
+    """A plane of the display.
+
+    Parameters
+    ----------
+    axis
+        Normal: 0 sagittal, 1 coronal, 2 axial.
+    level
+        Where it cuts the normal, mm.
+    points
+        Subject points (RAS+ world mm) of the pixels, shape (rows, columns, 3), rows upwards.
+    extent
+        Left, right, bottom, top edge, mm.
+    """
+
+    axis: int
+    level: float
+    points: Array
+    extent: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Display:
+    """Axes and limits in which a subject is shown.
+
+    Parameters
+    ----------
+    display_from_subject
+        Rigid map from the subject's RAS+ world mm to the display, shape (4, 4).
+    low, high
+        Corners of what is shown, shape (3,), mm in display axes.
+    """
+
+    display_from_subject: Array
+    low: Array
+    high: Array
+
+    def __post_init__(self) -> None:
+        for name in ("display_from_subject", "low", "high"):
+            object.__setattr__(self, name, read_only(getattr(self, name), np.float64))
+
+    @property
+    def rotation(self) -> Array:
+        """Rotation that takes subject axes to display axes, shape (3, 3)."""
+        rotation: Array = self.display_from_subject[:3, :3]
+        return rotation
+
+    def place(self, points: Array) -> Array:
+        """Return display points of subject points, both of shape (..., 3), mm."""
+        placed: Array = points @ self.rotation.T + self.display_from_subject[:3, 3]
+        return placed
+
+    def plane(self, axis: int, level: float, *, step_mm: float = 1.0, about: Array | None = None) -> Plane:
+        """Return a plane with square pixels.
+
+        Parameters
+        ----------
+        axis, level
+            Its normal and where it cuts it, mm.
+        step_mm
+            Edge of a pixel.
+        about
+            Low and high corner to show instead of the whole, shape (2, 3), mm.
+        """
+        low, high = (self.low, self.high) if about is None else about
+        across, up = IN_PLANE[axis]
+        columns, rows = (np.arange(low[n] + step_mm / 2, high[n], step_mm) for n in (across, up))
+        points = np.empty((rows.size, columns.size, 3))
+        points[..., axis], points[..., across], points[..., up] = level, columns, rows[:, None]
+        inverse = np.linalg.inv(self.display_from_subject)
+        half = step_mm / 2
+        extent = (columns[0] - half, columns[-1] + half, rows[0] - half, rows[-1] + half)
+        return Plane(axis=axis, level=level, points=points @ inverse[:3, :3].T + inverse[:3, 3], extent=extent)
+
+
+def find_display(mask: SpatialMap, display_from_subject: Array, *, margin_mm: float = 6.0) -> Display:
+    """Return the display that shows a mask, shape (i, j, k), with a margin."""
+    corners = mask.world(np.argwhere(mask.data))
+    whole = Display(display_from_subject=display_from_subject, low=np.zeros(3), high=np.zeros(3))
+    placed = whole.place(corners if len(corners) else mask.world(np.array([[0, 0, 0], np.array(mask.shape) - 1])))
+    low, high = placed.min(axis=0) - margin_mm, placed.max(axis=0) + margin_mm
+    low[2] = max(low[2], high[2] - 165)  # some masks run down the neck
+    return Display(display_from_subject=display_from_subject, low=low, high=high)
+
+
+def sample_plane(image: SpatialMap, plane: Plane) -> Array:
+    """Return an image's values in a plane, shape (rows, columns[, n]); zero outside its field of view."""
+    voxels = image.voxels(plane.points)
+    inside = ((voxels > -0.5) & (voxels < np.array(image.shape) - 0.5)).all(axis=-1)
+    values = sample_linear(image, plane.points)
+    values[~inside] = 0
+    return values
+
+
+def roi_map(roi: Roi, like: SpatialMap) -> SpatialMap:
+    """Return the weights of a region as an image on the grid of another, shape (i, j, k)."""
+    weights = np.zeros(like.shape)
+    weights[tuple(roi.voxels.T)] = roi.weights
+    return like.like(weights)
+
+
+def roi_centre(roi: Roi, like: SpatialMap) -> Array:
+    """Return the weighted centre of a region in RAS+ world mm, shape (3,)."""
+    centre: Array = np.average(like.world(roi.voxels), axis=0, weights=roi.weights)
+    return centre
+
+
+def colour_fa(fa: SpatialMap, v1: SpatialMap, rotation: Array) -> SpatialMap:
+    """Return colours of the principal direction, brightness from FA: red x, green y, blue z of the display.
+
+    Parameters
+    ----------
+    fa
+        Fractional anisotropy, shape (i, j, k).
+    v1
+        Principal eigenvectors in RAS+ world axes, shape (i, j, k, 3).
+    rotation
+        Subject axes to display axes, shape (3, 3).
+
+    Returns
+    -------
+    SpatialMap
+        Shape (i, j, k, 3), 0 to 1.
+    """
+    turned = np.abs(np.nan_to_num(v1.data) @ rotation.T)
+    brightness = np.clip(np.nan_to_num(fa.data) / 0.8, 0, 1)
+    return fa.like(np.clip(turned * brightness[..., None], 0, 1))
