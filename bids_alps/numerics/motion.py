@@ -1,0 +1,370 @@
+"""Head motion and eddy currents of a diffusion series, and slices that lost their signal.
+
+Every volume is aligned with what the others predict for it. All poses are relative to the first volume without
+diffusion weighting, so the corrected series lies where that volume lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import ndimage
+
+from bids_alps.errors import ImageError
+from bids_alps.model import Array
+from bids_alps.numerics.alignment import (
+    LINEAR_TERMS,
+    ReferencePoints,
+    VolumeMotion,
+    fit_motion,
+    sample,
+    still,
+)
+from bids_alps.numerics.outliers import find_outlier_slices
+from bids_alps.numerics.prediction import fit_covariance, leave_one_out_weights
+
+WORK_SPACING_MM = 3.0
+HEAD_RADIUS_MM = 50.0
+UNUSABLE_CORRELATION = 0.3
+"""A volume that correlates less than this with what the others predict is not used."""
+_FIT_POINTS = 25_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesMotion:
+    """Motion of a series.
+
+    Parameters
+    ----------
+    volumes
+        Motion of each volume from the first one without weighting.
+    bvecs
+        Gradient directions as the resting head sees them, shape (n, 3), unit, RAS+ world.
+    outlier_slices
+        Slices whose signal was lost, shape (n, slices), bool, acquired slices.
+    usable
+        Volumes that could be aligned, shape (n,), bool.
+    correlation
+        Of each volume with its prediction, shape (n,).
+    slice_axis
+        Voxel axis of the slices.
+    """
+
+    volumes: tuple[VolumeMotion, ...]
+    bvecs: Array
+    outlier_slices: Array
+    usable: Array
+    correlation: Array
+    slice_axis: int
+
+    @property
+    def framewise_displacement(self) -> Array:
+        """Power's framewise displacement, shape (n,), mm, zero for the first; doi 10.1016/j.neuroimage.2011.10.018.
+
+        Sum of absolute changes of three translations and of three rotations as arcs on a sphere of 50 mm.
+        """
+        parameters = np.array([[*(HEAD_RADIUS_MM * v.rotation), *v.translation] for v in self.volumes])
+        displacement: Array = np.r_[0.0, np.abs(np.diff(parameters, axis=0)).sum(1)]
+        return displacement
+
+    @property
+    def confounds(self) -> Mapping[str, Array]:
+        """Columns of the motion table: mm, radians, mm, number of slices, 0 or 1."""
+        translation = np.array([v.translation for v in self.volumes])
+        rotation = np.array([v.rotation for v in self.volumes])
+        columns = {f"trans_{axis}": translation[:, i] for i, axis in enumerate("xyz")}
+        columns |= {f"rot_{axis}": rotation[:, i] for i, axis in enumerate("xyz")}
+        columns["framewise_displacement"] = self.framewise_displacement
+        columns["outlier_slices"] = self.outlier_slices.sum(1)
+        columns["usable"] = self.usable.astype(int)
+        return columns
+
+
+@dataclass(slots=True, kw_only=True)
+class _Work:
+    """The series on a coarser grid as spline coefficients, and the state of the fit."""
+
+    coefficients: list[Array]
+    affine: Array
+    inside: Array
+    points: Array
+    weighted: Array
+    shells: Array
+    bvals: Array
+    bvecs: Array
+    motion: list[VolumeMotion]
+    usable: Array
+    outliers: Array
+    correlation: Array
+    slice_axis: int
+
+
+def estimate_motion(
+    data: Array,
+    affine: Array,
+    gradients: tuple[Array, Array],
+    mask: Array,
+    *,
+    phase_axis: int = 1,
+    slice_axis: int = 2,
+) -> SeriesMotion:
+    """Return the motion of every volume, with eddy currents linear in space for the weighted ones.
+
+    Parameters
+    ----------
+    data
+        Series, shape (i, j, k, n).
+    affine
+        Voxels to RAS+ world mm.
+    gradients
+        b-values (n,), s/mm^2, and b-vectors (n, 3), unit, RAS+ world.
+    mask
+        Brain, shape (i, j, k), bool.
+    phase_axis, slice_axis
+        Voxel axes of phase encoding and of slices.
+
+    Raises
+    ------
+    ImageError
+        If the mask or all volumes without weighting are empty, or fewer than three volumes can be used.
+    """
+    work = _prepare(data, affine, gradients, mask, phase_axis, slice_axis)
+    base = np.flatnonzero(~work.weighted & work.usable)
+    if not base.size or work.usable.sum() < 3:
+        raise ImageError(
+            "motion", f"{base.size} volumes without weighting, {work.usable.sum()} not empty", "check the series"
+        )
+    for sweep in range(2):
+        _align_to_means(work, smooth=sweep == 0)
+    _align_shells(work)
+    for _ in range(3):
+        _align_to_predictions(work)
+    _settle_eddy(work)
+    _align_shells(work)
+    _anchor(work, int(base[0]))
+    return SeriesMotion(
+        volumes=tuple(work.motion),
+        bvecs=turned_bvecs(work.bvecs, work.motion),
+        outlier_slices=work.outliers,
+        usable=work.usable,
+        correlation=work.correlation,
+        slice_axis=slice_axis,
+    )
+
+
+def turned_bvecs(bvecs: Array, motion: list[VolumeMotion] | tuple[VolumeMotion, ...]) -> Array:
+    """Return gradients as the resting head sees them: turned back by each volume's rotation; shape (n, 3)."""
+    return np.array([vector @ volume.matrix[:3, :3] for vector, volume in zip(bvecs, motion, strict=True)])
+
+
+def group_shells(bvals: Array, *, b0_threshold: float = 50.0) -> Array:
+    """Return the shell of each volume, 0 for no weighting, by gaps of more than 10 % and 100 s/mm^2.
+
+    Examples
+    --------
+    >>> group_shells(np.array([0, 5, 995, 1000, 2000])).tolist()
+    [0, 0, 1, 1, 2]
+    """
+    shells = np.zeros(len(bvals), dtype=int)
+    last, current = 0.0, 0
+    for volume in np.argsort(bvals, kind="stable"):
+        b = float(bvals[volume])
+        if b <= b0_threshold:
+            continue
+        if current == 0 or b - last > max(100.0, 0.1 * b):
+            current += 1
+        last = b
+        shells[volume] = current
+    return shells
+
+
+def _prepare(
+    data: Array, affine: Array, gradients: tuple[Array, Array], mask: Array, phase_axis: int, slice_axis: int
+) -> _Work:
+    if not mask.any():
+        raise ImageError("motion", "the brain mask is empty", "give a mask")
+    size = np.linalg.norm(affine[:3, :3], axis=0)
+    factor = np.maximum(WORK_SPACING_MM / size, 1.0)
+    factor[slice_axis] = 1.0  # slices stay apart, so that a lost one can be told
+    shape = tuple(int(np.floor((n - 1) / f)) + 1 for n, f in zip(mask.shape, factor, strict=True))
+    bvals, bvecs = gradients
+    coefficients, usable = [], np.zeros(len(bvals), dtype=bool)
+    for volume in range(data.shape[3]):
+        image = np.nan_to_num(np.asarray(data[..., volume], dtype=np.float32))
+        usable[volume] = image[mask].std() > 1e-3 * abs(image[mask].mean()) > 0
+        coefficients.append(_coarse(image, factor, shape))
+    inside = _coarse(mask.astype(np.float32), factor, shape, order=1) > 0.5
+    work_affine = affine @ np.diag([*factor, 1.0])
+    voxels = np.argwhere(inside)
+    points = voxels @ work_affine[:3, :3].T + work_affine[:3, 3]
+    direction = affine[:3, phase_axis] / size[phase_axis]
+    shells = group_shells(bvals)
+    centre = points.mean(0)
+    return _Work(
+        coefficients=coefficients,
+        affine=work_affine,
+        inside=inside,
+        points=points,
+        weighted=shells > 0,
+        shells=shells,
+        bvals=bvals,
+        bvecs=bvecs,
+        motion=[still(centre, direction, LINEAR_TERMS if shell else 0) for shell in shells],
+        usable=usable,
+        outliers=np.zeros((len(bvals), mask.shape[slice_axis]), dtype=bool),
+        correlation=np.zeros(len(bvals)),
+        slice_axis=slice_axis,
+    )
+
+
+def _coarse(image: Array, factor: Array, shape: tuple[int, ...], *, order: Literal[1, 3] = 3) -> Array:
+    """Return spline coefficients (order 3) or values (order 1) of an image on a coarser grid."""
+    sigma = 0.5 * np.sqrt(np.maximum(factor**2 - 1, 0))
+    coarse = ndimage.gaussian_filter(image, sigma) if sigma.any() else image
+    if (factor > 1).any():
+        coarse = ndimage.affine_transform(coarse, factor, output_shape=shape, order=order, output=np.float32)
+    if order == 3:
+        coarse = ndimage.spline_filter(coarse, order=3, output=np.float32)
+    return coarse
+
+
+def _members(work: _Work, group: Array) -> list[int]:
+    """Return the usable volumes of a group."""
+    members: list[int] = np.flatnonzero(group & work.usable).tolist()
+    return members
+
+
+def _resampled(work: _Work, volume: int) -> Array:
+    """Return a volume at the points, without the gain of stretching."""
+    motion = work.motion[volume]
+    values, inside = sample(work.coefficients[volume], np.linalg.inv(work.affine), motion.acquired(work.points))
+    stretched: Array = np.where(inside, values, 0) * motion.stretch(work.points)
+    return stretched
+
+
+def _reference(work: _Work, values: Array, *, smooth: bool = False) -> ReferencePoints:
+    """Return points with values and gradients of an image given inside the mask."""
+    image = np.zeros(work.inside.shape, dtype=np.float32)
+    image[work.inside] = values
+    sure = ndimage.binary_erosion(work.inside)
+    if smooth:
+        image = ndimage.gaussian_filter(image, 1.0)
+    slopes = np.stack(np.gradient(image), axis=-1)[sure] @ np.linalg.inv(work.affine[:3, :3])
+    chosen = slice(None, None, max(1, int(sure.sum()) // _FIT_POINTS))
+    return ReferencePoints(
+        points=work.points[sure[work.inside]][chosen], values=image[sure][chosen], gradients=slopes[chosen]
+    )
+
+
+def _fit(work: _Work, volume: int, reference: ReferencePoints) -> None:
+    kept = ~_in_outlier(work, volume, reference.points)
+    reference = ReferencePoints(
+        points=reference.points[kept], values=reference.values[kept], gradients=reference.gradients[kept]
+    )
+    fit = fit_motion(work.coefficients[volume], work.affine, reference, work.motion[volume])
+    work.motion[volume], work.correlation[volume] = fit.motion, fit.correlation
+
+
+def _in_outlier(work: _Work, volume: int, points: Array) -> Array:
+    """Return which points of the resting head are read from slices that lost their signal (or their neighbours)."""
+    if not work.outliers[volume].any():
+        return np.zeros(len(points), dtype=bool)
+    slices = acquired_slices(work.motion[volume], work.affine, work.slice_axis, points)
+    lost = ndimage.binary_dilation(work.outliers[volume])
+    inside: Array = lost[np.clip(np.rint(slices), 0, lost.size - 1).astype(int)]
+    return inside
+
+
+def acquired_slices(motion: VolumeMotion, affine: Array, slice_axis: int, points: Array) -> Array:
+    """Return the (fractional) slice in which points of the resting head were acquired; shapes (n, 3), (n,)."""
+    inverse = np.linalg.inv(affine)
+    slices: Array = motion.acquired(points) @ inverse[slice_axis, :3] + inverse[slice_axis, 3]
+    return slices
+
+
+def _align_to_means(work: _Work, *, smooth: bool) -> None:
+    """Align each volume with the mean of its shell."""
+    for shell in np.unique(work.shells):
+        members = _members(work, work.shells == shell)
+        if len(members) < 2:
+            continue
+        mean = np.mean([_resampled(work, volume) for volume in members], axis=0)
+        reference = _reference(work, mean, smooth=smooth)
+        for volume in members:
+            _fit(work, volume, reference)
+
+
+def _align_to_predictions(work: _Work) -> None:
+    """Align each weighted volume with what the others predict, and note lost slices and lost volumes."""
+    for group in (work.weighted, ~work.weighted):
+        members = _members(work, group)
+        if len(members) < 2:
+            continue
+        stack = np.stack([_resampled(work, volume) for volume in members]).astype(np.float32)
+        shells = np.unique(work.shells[members], return_inverse=True)[1]
+        bvecs = turned_bvecs(work.bvecs[members], [work.motion[volume] for volume in members])
+        weights = leave_one_out_weights(fit_covariance((stack @ stack.T) / stack.shape[1], bvecs, shells))
+        predicted = weights.astype(np.float32) @ stack
+        _note_outliers(work, members, stack, predicted)
+        for row, volume in enumerate(members):
+            lost = _in_outlier(work, volume, work.points)
+            stack[row, lost] = predicted[row, lost]
+        predicted = weights.astype(np.float32) @ stack
+        for row, volume in enumerate(members):
+            _fit(work, volume, _reference(work, predicted[row]))
+        work.usable[members] = work.correlation[members] > UNUSABLE_CORRELATION
+
+
+def _note_outliers(work: _Work, members: list[int], stack: Array, predicted: Array) -> None:
+    slices = np.array([acquired_slices(work.motion[v], work.affine, work.slice_axis, work.points) for v in members])
+    work.outliers[members] = find_outlier_slices(stack, predicted, slices, work.outliers.shape[1])
+
+
+def _align_shells(work: _Work) -> None:
+    """Align the mean of each shell with the mean without weighting, whose contrast is another one."""
+    base = np.mean([_resampled(work, v) for v in _members(work, work.shells == 0)], axis=0)
+    for shell in np.unique(work.shells[work.weighted]):
+        members = _members(work, work.shells == shell)
+        if not members:
+            continue
+        mean = np.zeros(work.inside.shape, dtype=np.float32)
+        mean[work.inside] = np.mean([_resampled(work, v) for v in members], axis=0)
+        coefficients = ndimage.spline_filter(mean, order=3, output=np.float32)
+        motion = still(work.motion[0].centre, work.motion[0].direction)
+        for _ in range(4):
+            shown, inside = sample(coefficients, np.linalg.inv(work.affine), motion.acquired(work.points))
+            reference = _reference(work, _expected(base, np.where(inside, shown, 0)))
+            motion = fit_motion(coefficients, work.affine, reference, motion, iterations=4).motion
+        for volume in members:
+            work.motion[volume] = work.motion[volume].after(motion.matrix)
+
+
+def _expected(given: Array, observed: Array) -> Array:
+    """Return the mean of `observed` given the intensity of another image, as a smooth function of it."""
+    edges = np.quantile(given, np.linspace(0, 1, 65))
+    bins = np.clip(np.searchsorted(edges, given) - 1, 0, 63)
+    count = np.maximum(np.bincount(bins, minlength=64), 1)
+    centres, means = (np.bincount(bins, value, minlength=64) / count for value in (given, observed))
+    expected: Array = np.interp(given, centres, ndimage.gaussian_filter1d(means, 1.5))
+    return expected
+
+
+def _settle_eddy(work: _Work) -> None:
+    """Take from the eddy terms what all volumes share: they go with the gradient, so none is left without one."""
+    members = _members(work, work.weighted)
+    design = np.c_[np.ones(len(members)), work.bvecs[members] * (work.bvals[members, None] / 1000)]
+    if len(members) < 10 or np.linalg.cond(design) > 10:
+        return
+    eddy = np.array([work.motion[volume].eddy for volume in members])
+    common = np.linalg.lstsq(design, eddy, rcond=None)[0][0]
+    for volume in members:
+        work.motion[volume] = work.motion[volume].step(np.r_[np.zeros(6), -common])
+
+
+def _anchor(work: _Work, first: int) -> None:
+    """Make the first volume without weighting the one at rest."""
+    back = np.linalg.inv(work.motion[first].matrix)
+    work.motion[:] = [motion.after(back) for motion in work.motion]

@@ -1,0 +1,85 @@
+"""What each volume of a diffusion series should look like, told by the others.
+
+A Gaussian process over gradient directions: the covariance between two volumes depends on their shells and on
+the angle between their gradients, through even Legendre polynomials (a positive kernel on the sphere, by the
+addition theorem). It holds for any signal that is even in the gradient, so it needs no tensor, and it falls back
+to the mean of the shell where there are few directions. After Andersson & Sotiropoulos 2015,
+doi 10.1016/j.neuroimage.2015.07.067, with another kernel and its coefficients read off the sample covariance.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bids_alps.model import Array
+
+NOISE_FLOOR = 0.01
+"""Least noise variance, as a fraction of the variance of the shell's mean."""
+
+
+def fit_covariance(moments: Array, bvecs: Array, shells: Array) -> Array:
+    """Return the covariance between volumes that the angles between their gradients explain.
+
+    Parameters
+    ----------
+    moments
+        Second moments of the volumes over voxels, shape (n, n).
+    bvecs
+        Unit gradient directions, any one frame, shape (n, 3).
+    shells
+        Shell of each volume, integers from 0, shape (n,).
+
+    Returns
+    -------
+    ndarray
+        Positive definite, shape (n, n), noise included.
+    """
+    cosine = np.clip(bvecs @ bvecs.T, -1, 1)
+    basis = np.stack([np.ones_like(cosine), (3 * cosine**2 - 1) / 2, (35 * cosine**4 - 30 * cosine**2 + 3) / 8])
+    number = int(shells.max()) + 1
+    coefficients = np.zeros((len(basis), number, number))
+    off_diagonal = ~np.eye(len(shells), dtype=bool)
+    for first in range(number):
+        for second in range(number):
+            pairs = off_diagonal & np.outer(shells == first, shells == second)
+            if pairs.any():
+                coefficients[:, first, second] = _fit_terms(basis[:, pairs], moments[pairs])
+    for order in range(len(basis)):
+        values, vectors = np.linalg.eigh((coefficients[order] + coefficients[order].T) / 2)
+        coefficients[order] = (vectors * np.maximum(values, 0)) @ vectors.T
+    signal = np.einsum("lij,lij->ij", basis, coefficients[:, shells[:, None], shells])
+    noise = np.empty(len(shells))
+    for shell in range(number):
+        here = shells == shell
+        left = np.median(np.diag(moments - signal)[here])
+        noise[here] = max(left, NOISE_FLOOR * np.median(np.diag(moments)[here]))
+    covariance: Array = signal + np.diag(noise)
+    return covariance
+
+
+def _fit_terms(basis: Array, moments: Array) -> Array:
+    """Least squares with as many Legendre terms as there are pairs to settle them, three pairs a term."""
+    terms = int(np.clip(moments.size // 6, 1, len(basis)))
+    fitted = np.zeros(len(basis))
+    fitted[:terms] = np.linalg.lstsq(basis[:terms].T, moments, rcond=1e-6)[0]
+    return fitted
+
+
+def leave_one_out_weights(covariance: Array) -> Array:
+    """Return how the others predict each volume: row i holds the weights, with a zero for i itself.
+
+    Parameters
+    ----------
+    covariance
+        Positive definite, shape (n, n).
+
+    Examples
+    --------
+    Two volumes that are the same but for noise predict each other, shrunken by the noise.
+
+    >>> leave_one_out_weights(np.array([[1.25, 1.0], [1.0, 1.25]])).round(3).tolist()
+    [[-0.0, 0.8], [0.8, -0.0]]
+    """
+    precision = np.linalg.inv(covariance)
+    weights: Array = np.eye(len(covariance)) - precision / np.diag(precision)[:, None]
+    return weights
