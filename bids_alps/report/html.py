@@ -1,0 +1,145 @@
+"""Pages as HTML: one file each that asks nothing of the network, every word from a dataset escaped."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from bids_alps.report.page import CAVEAT, GroupPage, IndexValue, ParticipantPage, Reference
+
+STATUS_WORDS = {"pass": "Passed", "warn": "Look closer", "fail": "Do not trust"}
+_ASSETS = ("report.css", "report.js")
+_WIDTH = 640  # of the index's scale, in its own units
+_UNITS = {"": "", "degrees": "°", "degree": "°"}
+
+
+def render_participant(page: ParticipantPage) -> str:
+    """Return the page of a participant."""
+    return _render("participant.html", page)
+
+
+def render_group(page: GroupPage) -> str:
+    """Return the page of a cohort."""
+    return _render("group.html", page)
+
+
+def _render(template: str, page: ParticipantPage | GroupPage) -> str:
+    assets = {name: asset(name) for name in _ASSETS}
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            page=page,
+            css=Markup(assets["report.css"]),  # noqa: S704 - ours, nothing of a dataset in it
+            js=Markup(assets["report.js"]),  # noqa: S704
+            policy=content_policy(assets["report.css"], assets["report.js"]),
+            caveat=CAVEAT,
+        )
+    )
+
+
+def asset(name: str) -> str:
+    """Return a file of the templates' folder."""
+    return files("bids_alps").joinpath("resources", "templates", name).read_text(encoding="utf-8")
+
+
+def content_policy(css: str, js: str) -> str:
+    """Return a content security policy: this style and this script, pictures within the page, nothing else."""
+    style, script = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (css, js))
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("bids_alps", "resources/templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, words=words, unit=unit)
+    environment.globals.update(status_words=STATUS_WORDS, scale_of=IndexScale)
+    return environment
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Return a number as a reader wants it.
+
+    Examples
+    --------
+    >>> number(1.60132), number(float("nan")), number(0.00061), number(12.0)
+    ('1.60', 'n/a', '0.00061', '12')
+    """
+    value = float(value)
+    if not math.isfinite(value):
+        return "n/a"
+    if value and abs(value) < 10 ** (1 - digits):
+        return f"{value:.2g}"
+    text = f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
+    return f"{value:.{digits - 1}f}" if 1 <= abs(value) < 10 and value != int(value) else text
+
+
+def words(name: str) -> str:
+    """Return a name in snake case as words: ``v1_angle`` becomes ``V1 angle``.
+
+    Examples
+    --------
+    >>> words("off_tract_fraction"), words("fa_projection_left")
+    ('Off tract fraction', 'FA projection left')
+    """
+    known = {"fa", "md", "ad", "rd", "v1", "snr", "alps", "roi", "fd", "b0", "se"}
+    spelled = [word.upper() if word.lower() in known else word for word in name.replace("_", " ").split()]
+    text = " ".join(spelled)
+    return text[:1].upper() + text[1:]
+
+
+def unit(name: str) -> str:
+    """Return a unit as it is written after a number."""
+    return _UNITS.get(name, f" {name}")
+
+
+class IndexScale:
+    """Where values of the index lie on a scale that shows the reference range and every value.
+
+    Parameters
+    ----------
+    values
+        What must be seen.
+    reference
+        Range to compare with.
+
+    Examples
+    --------
+    >>> scale = IndexScale((), Reference(mean=1.5, sd=0.25, source="nobody"))
+    >>> scale.ticks
+    (0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2)
+    """
+
+    width = _WIDTH
+
+    def __init__(self, values: tuple[IndexValue, ...], reference: Reference) -> None:
+        found: list[Any] = [0.8, 2.2, reference.mean - 2 * reference.sd, reference.mean + 2 * reference.sd]
+        for value in values:
+            found += [value.alps, value.low, value.high]
+        finite = [float(value) for value in found if math.isfinite(value)]
+        self.low = math.floor(max(min(finite), -5) * 5) / 5
+        self.high = math.ceil(min(max(finite), 10) * 5) / 5
+        step = 0.2 if self.high - self.low <= 3 else 1.0
+        count = round((self.high - self.low) / step)
+        self.ticks = tuple(round(self.low + n * step, 1) for n in range(count + 1))
+
+    def at(self, value: float) -> float:
+        """Return the place of a value, from 0 to `width`, held at the ends."""
+        share = (value - self.low) / (self.high - self.low)
+        return round(min(max(share, 0.0), 1.0) * self.width, 1)

@@ -1,0 +1,237 @@
+"""What stands on a page, as data: sections, figures, tables. How it looks is the templates' affair."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from bids_alps.model import Check, Status
+
+CAVEAT = "The index is an asymmetry of diffusion. It is not a measure of glymphatic clearance."
+_RANK: tuple[Status, ...] = ("pass", "warn", "fail")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A figure, or two of the same places to be laid one over the other.
+
+    Parameters
+    ----------
+    title, caption, alt
+        Heading, explanation, and what a screen reader says instead.
+    svg
+        One or two SVG files.
+    labels
+        What each of the two is, such as ``before`` and ``after``; empty for one.
+    chart
+        Whether it is a chart on white, not a picture of a brain.
+    """
+
+    title: str
+    caption: str
+    alt: str
+    svg: tuple[bytes, ...]
+    labels: tuple[str, ...] = ()
+    chart: bool = False
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Data addresses of the SVG files, so that the page needs no other file."""
+        return tuple(f"data:image/svg+xml;base64,{base64.b64encode(svg).decode('ascii')}" for svg in self.svg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table of text.
+
+    Parameters
+    ----------
+    title
+        Its caption.
+    columns
+        Headings.
+    rows
+        As many cells each as there are columns; the first one names the row.
+    note
+        Said below.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexValue:
+    """The index of a hemisphere (or of both) with its 95 % interval; NaN where there is none."""
+
+    hemisphere: str
+    alps: float
+    low: float = float("nan")
+    high: float = float("nan")
+    se: float = float("nan")
+    uncorrected: float = float("nan")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A range to see an index against: mean, standard deviation, and whose."""
+
+    mean: float
+    sd: float
+    source: str
+
+
+LITERATURE = Reference(mean=1.601, sd=0.245, source="51 healthy adults (Park 2023)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSection:
+    """What is told of one run.
+
+    Parameters
+    ----------
+    name
+        Common beginning of its files' names.
+    status
+        Overall status of its checks.
+    index
+        Left, right, bilateral.
+    checks
+        Quality checks.
+    regions, confounds
+        Tables of what was measured in the regions.
+    pictures
+        In the order of the page.
+    provenance
+        Tables of versions, settings, inputs and hashes.
+    facts
+        Preset, b-value, pose and so on, as (name, value).
+    notes
+        What the reader must know, such as a missing file.
+    """
+
+    name: str
+    status: Status
+    index: tuple[IndexValue, ...] = ()
+    checks: tuple[Check, ...] = ()
+    regions: tuple[Table, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    provenance: tuple[Table, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def flagged(self) -> tuple[Check, ...]:
+        """Checks that did not pass, the worst first."""
+        doubtful = [check for check in self.checks if check.status != "pass"]
+        return tuple(sorted(doubtful, key=lambda check: -_RANK.index(check.status)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A run that gave no result, and what was said when it stopped."""
+
+    run: str
+    message: str
+    details: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Methods:
+    """Methods text with its references.
+
+    Parameters
+    ----------
+    paragraphs
+        Plain text with citations such as (Taoka et al., 2017).
+    references
+        Formatted references, in order.
+    bibtex
+        The same as BibTeX.
+    """
+
+    paragraphs: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    bibtex: str = ""
+
+    @property
+    def markdown(self) -> str:
+        """The text with its references as Markdown."""
+        references = "\n".join(f"- {reference}" for reference in self.references)
+        return "# Methods\n\n" + "\n\n".join(self.paragraphs) + f"\n\n## References\n\n{references}\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParticipantPage:
+    """The page of a participant."""
+
+    participant: str
+    version: str
+    runs: tuple[RunSection, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    methods: Methods = field(default_factory=Methods)
+    reference: Reference = LITERATURE
+
+    @property
+    def status(self) -> Status:
+        """The worst of its runs; fail where a run gave no result or there is none."""
+        if self.failures or not self.runs:
+            return "fail"
+        return worst_status(run.status for run in self.runs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRow:
+    """A run in the cohort's table: its cells, its status, and the address of its participant's page."""
+
+    cells: tuple[str, ...]
+    status: Status
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupPage:
+    """The page of a cohort.
+
+    Parameters
+    ----------
+    columns, rows
+        One row a run; the first column names it.
+    pictures, tables
+        Distributions, comparisons, results of models.
+    notes
+        What the reader must know.
+    """
+
+    title: str
+    version: str
+    columns: tuple[str, ...]
+    rows: tuple[GroupRow, ...]
+    pictures: tuple[Picture, ...] = ()
+    tables: tuple[Table, ...] = ()
+    notes: tuple[str, ...] = ()
+    methods: Methods = field(default_factory=Methods)
+
+    @property
+    def sorted_rows(self) -> tuple[GroupRow, ...]:
+        """Flagged runs first, otherwise as given."""
+        return tuple(sorted(self.rows, key=lambda row: -_RANK.index(row.status)))
+
+    @property
+    def counts(self) -> tuple[tuple[Status, int], ...]:
+        """How many runs have each status."""
+        return tuple((status, sum(row.status == status for row in self.rows)) for status in _RANK)
+
+
+def worst_status(statuses: Iterable[Status]) -> Status:
+    """Return the worst of some statuses; pass where there is none.
+
+    Examples
+    --------
+    >>> worst_status(["pass", "fail", "warn"])
+    'fail'
+    """
+    return max(statuses, key=_RANK.index, default="pass")
