@@ -140,7 +140,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Methods:
+class MethodsText:
     """Methods text with its references.
 
     Parameters
@@ -172,7 +172,7 @@ class ParticipantPage:
     version: str
     runs: tuple[RunSection, ...] = ()
     failures: tuple[Failure, ...] = ()
-    methods: Methods = field(default_factory=Methods)
+    methods: MethodsText = field(default_factory=MethodsText)
     reference: Reference = LITERATURE
 
     @property
@@ -213,7 +213,7 @@ class GroupPage:
     pictures: tuple[Picture, ...] = ()
     tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
-    methods: Methods = field(default_factory=Methods)
+    methods: MethodsText = field(default_factory=MethodsText)
 
     @property
     def sorted_rows(self) -> tuple[GroupRow, ...]:

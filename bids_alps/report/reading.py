@@ -1,0 +1,271 @@
+"""Pages from derivatives on disk, so that they can be made again without computing anything."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bids_alps import __version__
+from bids_alps.errors import AlpsError, NoInputError
+from bids_alps.io.tables import read_table
+from bids_alps.model import Check, Status
+from bids_alps.report.catalogue import find_pictures, find_steps
+from bids_alps.report.html import number, words
+from bids_alps.report.methods import write_methods
+from bids_alps.report.page import (
+    LITERATURE,
+    Failure,
+    IndexValue,
+    MethodsText,
+    ParticipantPage,
+    Reference,
+    RunSection,
+    Table,
+    worst_status,
+)
+
+Row = Mapping[str, Any]
+INDEX_END = "_desc-alps_scalarstats.tsv"
+_FACTS = {
+    "roi_preset": "Preset",
+    "roi_radius": "Radius, mm",
+    "b_value": "b-value, s/mm²",
+    "n_directions": "Directions",
+    "pitch": "Pitch, degrees",
+    "roll": "Roll, degrees",
+    "yaw": "Yaw, degrees",
+}
+_DIFFUSIVITIES = ("dxx", "dyy", "dzz", "md", "ad", "rd")
+_CONFOUNDS = ("n_voxels", "fa", "mode", "lambda2_lambda3", "v1_angle", "off_tract_fraction", "coverage")
+_EXPECTED = ("hemisphere", "alps", "alps_ci_low", "alps_ci_high", "alps_uncorrected", "status")
+
+
+def read_participant_page(
+    output_dir: Path,
+    participant: str,
+    *,
+    failures: Sequence[Failure] = (),
+    settings: Mapping[str, Any] | None = None,
+    reference: Reference = LITERATURE,
+) -> ParticipantPage:
+    """Read what stands on the page of a participant from the output folder.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivatives.
+    participant
+        Label without ``sub-``.
+    failures
+        Runs that gave no result in this session, beside those whose crash files lie in the logs.
+    settings
+        Method settings that ran; by default those of the runs' receipts.
+    reference
+        Range to see the index against.
+
+    Raises
+    ------
+    NoInputError
+        If there is neither a result nor an error of this participant to tell of.
+    """
+    tables = sorted((output_dir / f"sub-{participant}").glob(f"**/dwi/*{INDEX_END}"))
+    runs, broken = [], list(failures)
+    for table in tables:
+        try:
+            runs.append(read_run_section(output_dir, participant, table))
+        except (AlpsError, OSError, ValueError) as error:
+            name = table.name.removesuffix(INDEX_END)
+            broken.append(Failure(run=name, message=f"The results on disk cannot be read: {error}"))
+    told = {failure.run for failure in broken}
+    broken += [failure for failure in find_failures(output_dir, participant) if failure.run not in told]
+    if not runs and not broken:
+        raise NoInputError(
+            f"sub-{participant}", "no results and no errors to report on", "run the participant level first"
+        )
+    methods = _methods(output_dir, participant, tables, settings) if runs else MethodsText()
+    return ParticipantPage(
+        participant=participant,
+        version=__version__,
+        runs=tuple(runs),
+        failures=tuple(broken),
+        methods=methods,
+        reference=reference,
+    )
+
+
+def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSection:
+    """Read what is told of one run, beginning from its table of the index."""
+    name = table.name.removesuffix(INDEX_END)
+    rows = _rows(table)
+    notes: list[str] = []
+    checks: tuple[Check, ...] = ()
+    regions: tuple[Table, ...] = ()
+    lacking = [column for column in _EXPECTED if rows and column not in rows[0]]
+    if lacking:
+        notes.append(
+            f"These results were written by another version: {', '.join(lacking)} missing. Run again to have all."
+        )
+    quality, regional = (table.with_name(f"{name}_{kind}_scalarstats.tsv") for kind in ("desc-quality", "seg-alps"))
+    if quality.exists():
+        checks = tuple(_check(row) for row in _rows(quality))
+    else:
+        notes.append(f"The table of checks is missing ({quality.name}): nothing is known of the quality.")
+    if regional.exists():
+        regions = _region_tables(_rows(regional))
+    else:
+        notes.append(f"The table of regions is missing ({regional.name}).")
+    pictures = find_pictures(output_dir / f"sub-{participant}" / "figures", name)
+    if not pictures:
+        notes.append("The figures of this run are missing; they are drawn when it is computed.")
+    told = [row["status"] for row in rows if row.get("status") in ("pass", "warn", "fail")]
+    status: Status = worst_status([*told, *(check.status for check in checks)])
+    return RunSection(
+        name=name,
+        status="warn" if status == "pass" and (lacking or not checks) else status,
+        index=tuple(_index_value(row) for row in rows),
+        checks=checks,
+        regions=regions,
+        pictures=pictures,
+        provenance=_provenance(_receipt(output_dir, participant, name)),
+        facts=tuple((title, _told(rows[0].get(key))) for key, title in _FACTS.items() if rows and key in rows[0]),
+        notes=tuple(notes),
+    )
+
+
+def find_failures(output_dir: Path, participant: str) -> list[Failure]:
+    """Return the last error of each run that has no newer result, from the crash files in the logs."""
+    last: dict[str, Path] = {}
+    for path in sorted((output_dir / "logs" / f"sub-{participant}").glob("**/crash-*.txt"), key=_written):
+        last[path.stem.removeprefix("crash-")] = path
+    results = {
+        path.name.removesuffix(INDEX_END): _written(path)
+        for path in (output_dir / f"sub-{participant}").glob(f"**/dwi/*{INDEX_END}")
+    }
+    found = []
+    for run, path in sorted(last.items()):
+        if results.get(run, -math.inf) < _written(path):
+            text = path.read_text(encoding="utf-8", errors="replace").strip()
+            said = [line for line in text.splitlines() if line.strip()] or ["no message"]
+            found.append(Failure(run=run, message=said[-1], details=text))
+    return found
+
+
+def _written(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in read_table(path).to_dict("records")]
+
+
+def _value(row: Row, key: str) -> float:
+    value = row.get(key)
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _text(row: Row, key: str) -> str:
+    value = row.get(key)
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
+
+
+def _told(value: Any) -> str:
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def _index_value(row: Row) -> IndexValue:
+    return IndexValue(
+        hemisphere=_text(row, "hemisphere"),
+        alps=_value(row, "alps"),
+        low=_value(row, "alps_ci_low"),
+        high=_value(row, "alps_ci_high"),
+        se=_value(row, "alps_se"),
+        uncorrected=_value(row, "alps_uncorrected"),
+    )
+
+
+def _check(row: Row) -> Check:
+    status, bad = _text(row, "status"), _text(row, "bad")
+    return Check(
+        name=_text(row, "name") or "unnamed",
+        value=_value(row, "value"),
+        unit=_text(row, "unit"),
+        warn=_value(row, "warn"),
+        fail=_value(row, "fail"),
+        status=status if status in ("pass", "warn", "fail") else "warn",  # type: ignore[arg-type]
+        bad=bad if bad in ("above", "below", "outside") else _side(row),  # type: ignore[arg-type]
+        reason=_text(row, "reason"),
+    )
+
+
+def _side(row: Row) -> str:
+    return "below" if _value(row, "fail") < _value(row, "warn") else "above"
+
+
+def _region_tables(rows: Sequence[Row]) -> tuple[Table, ...]:
+    def table(title: str, keys: Sequence[str], scale: float, note: str = "") -> Table:
+        present = [key for key in keys if any(key in row for row in rows)]
+        cells = tuple(
+            (words(_text(row, "roi")), *(number(_value(row, key) * scale) for key in present)) for row in rows
+        )
+        return Table(title=title, columns=("Region", *map(words, present)), rows=cells, note=note)
+
+    return (
+        table("Diffusivities, 10⁻³ mm²/s", _DIFFUSIVITIES, 1e3, "Dxx left-right, Dyy back-front, Dzz down-up."),
+        table(
+            "Confounds of the index",
+            _CONFOUNDS,
+            1.0,
+            "V1 angle in degrees to the axis that the fibres should follow; voxels counted by their weight.",
+        ),
+        table("Centres in the diffusion image, mm", ("x", "y", "z"), 1.0),
+    )
+
+
+def _receipt(output_dir: Path, participant: str, name: str) -> dict[str, Any]:
+    for folder in (output_dir / "logs", output_dir / f"sub-{participant}"):
+        for path in sorted(folder.glob(f"**/{name}_desc-receipt_dwi.json"), key=_written, reverse=True):
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            if isinstance(content, dict):
+                return content
+    return {}
+
+
+def _provenance(receipt: Mapping[str, Any]) -> tuple[Table, ...]:
+    """Tables of a receipt: one of its plain fields, one of each group of fields."""
+    plain = {key: value for key, value in receipt.items() if not isinstance(value, dict)}
+    groups = {"": plain, **{key: value for key, value in receipt.items() if isinstance(value, dict)}}
+    return tuple(
+        Table(title=words(title) or "This run", columns=("Name", "Value"), rows=tuple(_flat(content)))
+        for title, content in groups.items()
+        if content
+    )
+
+
+def _flat(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in content.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{before}{key}: ")
+        else:
+            yield f"{before}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _methods(
+    output_dir: Path, participant: str, tables: Sequence[Path], settings: Mapping[str, Any] | None
+) -> MethodsText:
+    name = tables[0].name.removesuffix(INDEX_END)
+    kept = _receipt(output_dir, participant, name)
+    chosen = settings if settings is not None else next((kept[k] for k in ("method", "settings") if k in kept), {})
+    try:
+        rows = _rows(tables[0])
+    except (AlpsError, OSError, ValueError):
+        rows = []
+    facts: dict[str, Any] = dict(rows[0]) if rows else {}
+    facts["interval"] = any(math.isfinite(_value(row, "alps_ci_low")) for row in rows)
+    steps = find_steps(output_dir / f"sub-{participant}" / "figures", name)
+    return write_methods(chosen if isinstance(chosen, Mapping) else {}, steps=steps, facts=facts)
