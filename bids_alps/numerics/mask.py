@@ -1,0 +1,147 @@
+"""Where the brain is in a diffusion scan."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from bids_alps.errors import ImageError
+from bids_alps.model import Array
+
+_BRAIN_ML = (250.0, 2600.0)  # from a slab of a small head to a large head with all its CSF
+_NEIGHBOURHOOD_MM = 20.0
+_LOCAL_SHARE = 0.5  # of the neighbourhood's mean
+_NOISE_SHARE = 0.4  # of the threshold between noise and object
+
+
+def estimate_brain_mask(
+    b0: Array, voxel_size_mm: Array, mean_dwi: Array | None = None, *, opening_mm: float = 6.0
+) -> Array:
+    """Return the brain of a scan: bright in the mean DWI, cut free of scalp, with its CSF taken from the b0.
+
+    The mean DWI shows brain tissue and little else (CSF, eyes and fat are dark), so that its threshold gives a
+    core that hangs on to the scalp by thin bridges at most; an opening in millimetres cuts these, whatever the
+    voxel size. The b0 then adds the CSF around and inside the core.
+
+    Parameters
+    ----------
+    b0
+        Mean signal without weighting, shape (i, j, k).
+    voxel_size_mm
+        Edge lengths of a voxel, shape (3,).
+    mean_dwi
+        Mean signal with weighting, shape (i, j, k); the b0 alone is used where it is None.
+    opening_mm
+        Radius of the opening that cuts bridges to scalp and eyes.
+
+    Returns
+    -------
+    Array
+        Shape (i, j, k), bool.
+
+    Raises
+    ------
+    ImageError
+        If the scan shows no object, or one that cannot be a human brain by its volume.
+    """
+    spacing = np.asarray(voxel_size_mm, dtype=np.float64)
+    volume_ml = float(np.prod(spacing)) / 1000
+    signal = _finite(b0)
+    weighted = signal if mean_dwi is None else _finite(mean_dwi)
+    core = _opened(_foreground(weighted, spacing), spacing, opening_mm)
+    near = _distance(~core, spacing) <= (4.0 if mean_dwi is not None else 0.0)
+    grown = core | (near & _foreground(signal, spacing))
+    mask = _closed(_opened(grown, spacing, opening_mm), spacing, 2 * opening_mm)
+    found_ml = float(mask.sum()) * volume_ml
+    low, high = _BRAIN_ML
+    if not low <= found_ml <= high:
+        raise ImageError(
+            "brain mask",
+            f"{found_ml:.0f} ml of connected signal, where a brain takes {low:.0f} to {high:.0f}",
+            "check that the scan shows a head, or give a brain mask",
+        )
+    return mask
+
+
+def _finite(image: Array) -> Array:
+    signal: Array = np.nan_to_num(np.asarray(image, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    return np.maximum(signal, 0)
+
+
+def _foreground(signal: Array, spacing: Array) -> Array:
+    """Return where the smoothed signal stands out from the noise and from its surroundings.
+
+    Coils can make the rim of a head several times brighter than its centre. So one threshold parts noise from
+    object, and a second one is a share of the object's mean in a wide neighbourhood.
+    """
+    smooth = ndimage.gaussian_filter(ndimage.median_filter(signal, size=3), 1.0 / spacing)
+    top = float(np.percentile(smooth, 99))
+    if top <= 0:
+        raise ImageError("brain mask", "the image holds no signal", "check the image")
+    threshold = otsu_threshold(np.minimum(smooth, top))
+    seed = (smooth > threshold).astype(np.float32)
+    wide = _NEIGHBOURHOOD_MM / spacing
+    weight = ndimage.gaussian_filter(seed, wide, mode="constant")
+    level = ndimage.gaussian_filter(seed * smooth, wide, mode="constant") / np.maximum(weight, 1e-3)
+    local = np.minimum(_LOCAL_SHARE * level, threshold)
+    bright: Array = smooth > np.maximum(local, _NOISE_SHARE * threshold)
+    return bright
+
+
+def otsu_threshold(values: Array, *, bins: int = 256) -> float:
+    """Return the threshold that best parts `values` into two classes (Otsu 1979, doi 10.1109/TSMC.1979.4310076).
+
+    Parameters
+    ----------
+    values
+        Any shape.
+    bins
+        Bins of the histogram.
+
+    Examples
+    --------
+    >>> 1 < otsu_threshold(np.array([0.0, 1, 1, 0, 9, 9, 10])) < 9
+    True
+    """
+    counts, edges = np.histogram(values, bins=bins)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)[:-1]
+    above = counts.sum() - below
+    moment = np.cumsum(counts * centres)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        between = below * above * (moment[:-1] / below - (moment[-1] - moment[:-1]) / above) ** 2
+    between = np.nan_to_num(between, nan=0.0)
+    best = np.flatnonzero(between >= between.max() * (1 - 1e-12))
+    return float(edges[1:][best].mean())
+
+
+def _distance(region: Array, spacing: Array) -> Array:
+    """Return how far each voxel of `region` lies from its outside, mm; zero outside."""
+    distance: Array = ndimage.distance_transform_edt(region, sampling=spacing)
+    return distance
+
+
+def _opened(region: Array, spacing: Array, radius_mm: float) -> Array:
+    """Return the largest part of `region` that a ball of `radius_mm` reaches; the field of view cuts nothing."""
+    padded = np.pad(region, 3, mode="edge")
+    core = _distance(padded, spacing) > radius_mm
+    labels, count = ndimage.label(core)
+    if count == 0:
+        return np.zeros_like(region)
+    sizes = np.bincount(labels.ravel())[1:]
+    largest = labels == 1 + int(np.argmax(sizes))
+    opened: Array = padded & (_distance(~largest, spacing) <= radius_mm)
+    return opened[3:-3, 3:-3, 3:-3]
+
+
+def _closed(region: Array, spacing: Array, radius_mm: float) -> Array:
+    """Return `region` with its gaps narrower than twice `radius_mm` and its holes filled."""
+    if not region.any():
+        return region
+    margin = np.ceil(radius_mm / spacing).astype(int) + 1
+    padded = np.pad(region, [(int(m), int(m)) for m in margin])
+    grown = _distance(~padded, spacing) <= radius_mm
+    shrunk = _distance(grown, spacing) > radius_mm
+    inside = tuple(slice(int(m), -int(m)) for m in margin)
+    closed: Array = ndimage.binary_fill_holes(shrunk | padded)[inside]
+    return closed

@@ -1,0 +1,56 @@
+"""The deformable stage: greedy diffeomorphic registration (picsl_greedy) of the affinely aligned contrasts."""
+
+from __future__ import annotations
+
+import numpy as np
+import picsl_greedy
+import SimpleITK as sitk
+
+from bids_alps.model import Array, SpatialMap
+from bids_alps.registration.itk import isotropic, itk_affine, itk_image, spatial_map
+
+_STEP_MM = 2.0
+_PADDING_MM = 6.0
+_ITERATIONS = "60x40x10"
+
+
+def fit_displacement(
+    template: SpatialMap, subject: SpatialMap, mask: SpatialMap, affine: Array, *, smoothing: tuple[float, float]
+) -> SpatialMap:
+    """Return u of p_template = affine @ (p + u(p)) on a 2 mm grid along world axes about the subject.
+
+    Parameters
+    ----------
+    template, subject
+        Contrasts, each on its own grid.
+    mask
+        Where the subject drives the deformation, bool.
+    affine
+        Subject to template, RAS+, shape (4, 4).
+    smoothing
+        Gaussian widths, in voxels of the current level, of every update and of the whole field.
+    """
+    fixed = isotropic(itk_image(subject), _STEP_MM, padding_mm=_PADDING_MM)
+    moving = sitk.Resample(itk_image(template), fixed, itk_affine(affine), sitk.sitkLinear)
+    still = sitk.Transform(3, sitk.sitkIdentity)
+    driving = sitk.Resample(itk_image(mask.like(mask.data.astype(np.float32))), fixed, still, sitk.sitkLinear)
+    driving = sitk.Cast(sitk.BinaryDilate(driving > 0.5, [3, 3, 3]), sitk.sitkFloat32)
+    update, total = smoothing
+    greedy = picsl_greedy.Greedy3D()
+    greedy.execute(
+        # one thread: greedy's sums, and so its result, depend on how work is parted
+        f"-threads 1 -V 0 -float -m NCC 3x3x3 -n {_ITERATIONS} -s {update}vox {total}vox -i f m -gm g -o u",
+        f=fixed,
+        m=moving,
+        g=driving,
+        u=None,
+    )
+    return spatial_map(greedy["u"])
+
+
+def jacobian_determinants(displacement: SpatialMap) -> Array:
+    """Return det(I + du/dp) at every voxel, shape (i, j, k): 1 where volume is kept, <= 0 where space folds."""
+    inverse = np.linalg.inv(displacement.affine[:3, :3])
+    slopes = np.stack([np.gradient(displacement.data, axis=axis) for axis in range(3)], axis=-1) @ inverse
+    determinants: Array = np.linalg.det(slopes + np.eye(3))
+    return determinants

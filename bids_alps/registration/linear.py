@@ -1,0 +1,235 @@
+"""Rigid, similarity and affine alignment by Gauss-Newton from many starting poses: deterministic, regularised.
+
+The subject's contrast f is sampled at template points x through p = target + t + R S (x - centre), with a rotation
+R = exp(w) and a symmetric stretch S = exp(E): the pose is the polar factor by construction, so that no shear can
+leak into it. The fit maximises the correlation of f with the template's contrast, by least squares on f - (a g + b)
+with a and b eliminated at every step (variable projection, Golub & Pereyra 2003, doi 10.1088/0266-5611/19/2/201),
+under a Gaussian prior on E that says how much heads differ from the template.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import expm
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+from bids_alps.model import Array, SpatialMap
+
+RIGID, SIMILARITY, AFFINE = 6, 7, 12
+"""Numbers of free parameters: 3 translations (mm), 3 rotations (rad), common log-scale, 2 more log-scales, 3 shears."""
+
+_PRIOR_SD = np.array([np.inf] * 6 + [0.10, 0.05, 0.05, 0.03, 0.03, 0.03])
+_CORRELATION_LENGTH_MM = 10.0  # of the residuals: how much volume makes one independent sample
+_LEAST_COVERED = 0.25
+_STRETCH_BASIS = np.array(
+    [
+        np.eye(3),
+        np.diag([1.0, -1.0, 0.0]),
+        np.diag([1.0, 1.0, -2.0]) / np.sqrt(3),
+        [[0, 1, 0], [1, 0, 0], [0, 0, 0]],
+        [[0, 0, 1], [0, 0, 0], [1, 0, 0]],
+        [[0, 0, 0], [0, 0, 1], [0, 1, 0]],
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinearFit:
+    """A linear alignment in twelve parameters, about a centre.
+
+    Parameters
+    ----------
+    parameters
+        Translation (mm), rotation vector (rad), log-stretch, shape (12,).
+    centre, target
+        Template point about which it turns, and the subject point it falls on without translation, mm.
+    similarity
+        Correlation of the contrasts, -1 to 1.
+    covered
+        Fraction of the template's sampled region inside the scan's field of view.
+    covariance
+        Of the free parameters, shape (n, n).
+    """
+
+    parameters: Array
+    centre: Array
+    target: Array
+    similarity: float = -1.0
+    covered: float = 0.0
+    covariance: Array | None = None
+
+    @property
+    def rotation(self) -> Array:
+        """Proper rotation that takes subject axes to template axes, shape (3, 3)."""
+        turned: Array = _rotation(self.parameters[3:6]).T
+        return turned
+
+    @property
+    def subject_from_template(self) -> Array:
+        """RAS+ matrix that takes template points to subject points, shape (4, 4)."""
+        linear = _rotation(self.parameters[3:6]) @ _stretch(self.parameters[6:])
+        matrix = np.eye(4)
+        matrix[:3, :3] = linear
+        matrix[:3, 3] = self.target + self.parameters[:3] - linear @ self.centre
+        return matrix
+
+    @property
+    def rigid(self) -> LinearFit:
+        """The same without its stretch."""
+        return replace(self, parameters=np.concatenate([self.parameters[:6], np.zeros(6)]))
+
+    @property
+    def scales(self) -> Array:
+        """Principal stretches, template to subject, largest first, shape (3,)."""
+        scales: Array = np.exp(np.sort(np.linalg.eigvalsh(_log_stretch(self.parameters[6:])))[::-1])
+        return scales
+
+
+class Pair:
+    """A template's and a subject's contrast at one resolution, ready to be compared.
+
+    Parameters
+    ----------
+    template, subject
+        Contrasts, each on its own grid.
+    region
+        Where the template is sampled, bool, on its grid.
+    step_mm
+        Distance of samples; both contrasts are smoothed to it.
+    """
+
+    def __init__(self, template: SpatialMap, subject: SpatialMap, region: Array, step_mm: float) -> None:
+        stride = np.maximum(np.round(step_mm / template.voxel_size), 1).astype(int)
+        sparse = tuple(slice(None, None, int(n)) for n in stride)
+        smooth = gaussian_filter(template.data, step_mm / 2 / template.voxel_size, mode="constant", truncate=3)
+        inside = region[sparse]
+        self.points: Array = template.world(np.argwhere(inside) * stride)
+        self.values: Array = smooth[sparse][inside].astype(np.float64)
+        width = np.sqrt(np.maximum((step_mm / 2) ** 2 - (subject.voxel_size / 4) ** 2, 0)) / subject.voxel_size
+        moving = gaussian_filter(subject.data.astype(np.float32), width, mode="nearest", truncate=3)
+        self.subject = subject.like(moving)
+        self.slopes = [np.gradient(moving, axis=axis) for axis in range(3)]
+        self.effective = len(self.points) * float(np.prod(stride * template.voxel_size)) / _CORRELATION_LENGTH_MM**3
+
+    def similarity(self, matrix: Array) -> tuple[float, float]:
+        """Return correlation and covered fraction under a RAS+ matrix, template to subject."""
+        index, inside = self._indices(matrix)
+        if inside.mean() < _LEAST_COVERED:
+            return -1.0, float(inside.mean())
+        found = map_coordinates(self.subject.data, index[:, inside], order=1, mode="nearest", output=np.float64)
+        return _correlation(found, self.values[inside]), float(inside.mean())
+
+    def normal_equations(self, fit: LinearFit, free: int) -> tuple[Array, Array]:
+        """Return Hessian and gradient of the log likelihood in the first `free` parameters."""
+        index, inside = self._indices(fit.subject_from_template)
+        index = index[:, inside]
+        found, *slopes = (
+            map_coordinates(image, index, order=1, mode="nearest", output=np.float64)
+            for image in (self.subject.data, *self.slopes)
+        )
+        slope = np.stack(slopes, axis=1) @ np.linalg.inv(self.subject.affine[:3, :3])
+        homogeneous = np.column_stack([self.points[inside], np.ones(int(inside.sum()))])
+        jacobian = np.stack(
+            [np.einsum("ni,ij,nj->n", slope, change, homogeneous, optimize=True) for change in _changes(fit, free)],
+            axis=1,
+        )
+        nuisance = np.column_stack([self.values[inside], np.ones(len(found))])
+        orthogonal = np.linalg.qr(nuisance)[0]
+        residual = found - orthogonal @ (orthogonal.T @ found)
+        jacobian -= orthogonal @ (orthogonal.T @ jacobian)
+        scale = self.effective * float(inside.mean()) / float(residual @ residual)
+        return scale * jacobian.T @ jacobian, -scale * jacobian.T @ residual
+
+    def _indices(self, matrix: Array) -> tuple[Array, Array]:
+        index = self.subject.voxels(self.points @ matrix[:3, :3].T + matrix[:3, 3]).T
+        last = np.array(self.subject.shape)[:, None] - 0.5
+        inside: Array = np.all((index > -0.5) & (index < last), axis=0)
+        return index, inside
+
+
+def fit_linear(pair: Pair, start: LinearFit, free: int, *, iterations: int = 40) -> LinearFit:
+    """Return the alignment of highest correlation near `start` (Levenberg-Marquardt).
+
+    Parameters
+    ----------
+    pair
+        What is aligned.
+    start
+        Where the search begins.
+    free
+        `RIGID`, `SIMILARITY` or `AFFINE`: the parameters after these stay as they are.
+    iterations
+        Largest number of steps.
+    """
+    best, damping = _scored(pair, start), 1e-3
+    precision = np.diag(1 / _PRIOR_SD[:free] ** 2)
+    for _ in range(iterations):
+        if best.covered < _LEAST_COVERED:
+            return best
+        curvature, slope = pair.normal_equations(best, free)
+        hessian, gradient = curvature + precision, slope - precision @ best.parameters[:free]
+        best = replace(best, covariance=np.linalg.pinv(hessian))
+        while damping < 1e4:
+            step = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
+            trial = _scored(pair, _stepped(best, step))
+            if _merit(pair, trial) > _merit(pair, best):
+                break
+            damping *= 8
+        else:
+            return best
+        damping, best = max(damping / 8, 1e-6), trial
+        if np.abs(step[:3]).max() < 2e-3 and np.abs(step[3:]).max() < 2e-5:
+            return best
+    return best
+
+
+def _merit(pair: Pair, fit: LinearFit) -> float:
+    """Return log likelihood plus log prior."""
+    likelihood = -0.5 * pair.effective * fit.covered * np.log(max(1 - fit.similarity * abs(fit.similarity), 1e-9))
+    return float(likelihood - 0.5 * ((fit.parameters / _PRIOR_SD) ** 2).sum())
+
+
+def _scored(pair: Pair, fit: LinearFit) -> LinearFit:
+    similarity, covered = pair.similarity(fit.subject_from_template)
+    return replace(fit, similarity=similarity, covered=covered)
+
+
+def _stepped(fit: LinearFit, step: Array) -> LinearFit:
+    parameters = fit.parameters.copy()
+    parameters[: step.size] += step
+    return replace(fit, parameters=parameters)
+
+
+def _changes(fit: LinearFit, free: int, *, small: float = 1e-5) -> list[Array]:
+    """Return the derivative of the 3 x 4 matrix by each of the first `free` parameters."""
+    changes = []
+    for n in range(free):
+        step = np.zeros(free)
+        step[n] = small
+        forth, back = _stepped(fit, step).subject_from_template, _stepped(fit, -step).subject_from_template
+        changes.append((forth - back)[:3] / (2 * small))
+    return changes
+
+
+def _rotation(vector: Array) -> Array:
+    x, y, z = vector
+    turned: Array = expm(np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]))
+    return turned
+
+
+def _log_stretch(parameters: Array) -> Array:
+    logarithm: Array = np.tensordot(parameters, _STRETCH_BASIS, axes=1)
+    return logarithm
+
+
+def _stretch(parameters: Array) -> Array:
+    stretched: Array = expm(_log_stretch(parameters))
+    return stretched
+
+
+def _correlation(one: Array, other: Array) -> float:
+    one, other = one - one.mean(), other - other.mean()
+    norm = float(np.sqrt((one @ one) * (other @ other)))
+    return float(one @ other) / norm if norm > 0 else -1.0
