@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_alps.errors import MetadataError
+from bids_alps.io.writing import write_bytes
 from bids_alps.report.page import Picture
 
 
@@ -96,6 +97,12 @@ def figure_path(output_dir: Path, run_name: str, desc: str) -> Path:
     if "/" in run_name or not run_name.startswith("sub-"):
         raise MetadataError(run_name, "no name of a run", "begin with sub-")
     return output_dir / run_name.partition("_")[0] / "figures" / f"{run_name}_desc-{desc}_dwi.svg"
+
+
+def write_figures(output_dir: Path, run_name: str, figures: Mapping[str, bytes]) -> None:
+    """Write the figures of a run, as `draw_run_figures` names them."""
+    for desc, svg in figures.items():
+        write_bytes(figure_path(output_dir, run_name, desc), svg)
 
 
 def find_pictures(folder: Path, run_name: str) -> tuple[Picture, ...]:

@@ -77,4 +77,4 @@ def show_plane(axes: Axes, plane: Plane, picture: Array, *, title: str = "", **h
 
 def title_of(plane: Plane) -> str:
     """Return a plane's name with its level, such as ``axial, z = 27 mm``."""
-    return f"{PLANE_NAMES[plane.axis]}, {'xyz'[plane.axis]} = {plane.level:.0f} mm"
+    return f"{PLANE_NAMES[plane.axis]}, {'xyz'[plane.axis]} = {round(plane.level)} mm"

@@ -34,11 +34,11 @@ def draw_pair(before: SpatialMap, after: SpatialMap, title: str, display: Displa
     shown = np.concatenate([picture.ravel() for picture in pictures[0]])
     top = float(np.percentile(shown[shown > 0], 99)) if (shown > 0).any() else 1.0
     drawn = []
-    for when, row in zip(("before", "after"), pictures, strict=True):
+    for row in pictures:
         figure = new_figure(8, 3.6, ground=NIGHT)
         for axes, plane, picture in zip(figure.subplots(1, 3), planes, row, strict=True):
             show_plane(axes, plane, picture / top, title=title_of(plane))
-        figure.suptitle(f"{title}: {when}", color="white", fontsize=9)
+        figure.suptitle(f"{title}. Left of the picture = left of the head.", color="white", fontsize=9)
         drawn.append(svg_bytes(figure))
     return drawn[0], drawn[1]
 
@@ -75,7 +75,7 @@ def draw_motion(
         ):
             axes.plot(volumes, np.asarray(values)[:, n], color=colour, linestyle=style, label=name)
         axes.set_ylabel(label)
-        axes.legend(ncols=3, frameon=False, loc="upper left")
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     grid[2].plot(volumes, displacement_mm, color="#333333")
     grid[2].set_ylabel("Displacement, mm")
     grid[2].set_ylim(bottom=0)

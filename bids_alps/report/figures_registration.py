@@ -42,8 +42,8 @@ def draw_registration(
     planes = planes_through(display, centres)
     white = [sample_template(template.wm, transform, plane) for plane in planes]
     subject = [np.clip(sample_plane(fa, plane) / 0.8, 0, 1) for plane in planes]
-    name = f"{template.name}, white matter"
-    return _draw_mosaic(planes, subject, white, "Subject, FA"), _draw_mosaic(planes, white, white, name)
+    words = f"Orange: white matter of {template.name}. Left of the picture = left of the head."
+    return _draw_mosaic(planes, subject, white, words), _draw_mosaic(planes, white, white, words)
 
 
 def sample_template(image: SpatialMap, transform: SpatialTransform, plane: Plane) -> Array:
@@ -52,13 +52,12 @@ def sample_template(image: SpatialMap, transform: SpatialTransform, plane: Plane
     return sample_linear(image, points)
 
 
-def _draw_mosaic(planes: Sequence[Plane], pictures: Sequence[Array], outlines: Sequence[Array], name: str) -> bytes:
+def _draw_mosaic(planes: Sequence[Plane], pictures: Sequence[Array], outlines: Sequence[Array], words: str) -> bytes:
     figure = new_figure(8, 8, ground=NIGHT)
     for axes, plane, picture, outline in zip(figure.subplots(3, 3).flat, planes, pictures, outlines, strict=True):
         show_plane(axes, plane, picture, title=title_of(plane))
         _draw_outline(axes, plane, outline)
-    words = "outline: white matter of the template. Left of the picture = left of the head."
-    figure.suptitle(f"{name}; {words}", color="white", fontsize=9)
+    figure.suptitle(words, color="white", fontsize=9)
     return svg_bytes(figure)
 
 

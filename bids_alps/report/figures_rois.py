@@ -47,7 +47,7 @@ def draw_rois(fa: SpatialMap, v1: SpatialMap, rois: Sequence[Roi], display: Disp
     for n, name in enumerate(sagittal):
         axes = below.add_subplot(1, len(sagittal), n + 1)
         _draw_plane(axes, display.plane(0, centres[name][0]), colours, rois, display)
-        axes.set_title(f"{name.replace('_', ', ')}\nx = {centres[name][0]:.0f} mm", color="white", fontsize=9)
+        axes.set_title(f"{name.replace('_', ', ')}\nx = {round(centres[name][0])} mm", color="white", fontsize=9)
     _explain(above)
     return svg_bytes(figure)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bids_alps.report.page import CAVEAT, GroupPage, IndexValue, ParticipantPage, Reference
+from bids_alps import __version__
+from bids_alps.report.page import CAVEAT, GroupPage, IndexValue, MethodsText, ParticipantPage, Reference
 
 STATUS_WORDS = {"pass": "Passed", "warn": "Look closer", "fail": "Do not trust"}
 _ASSETS = ("report.css", "report.js")
@@ -30,7 +32,20 @@ def render_group(page: GroupPage) -> str:
     return _render("group.html", page)
 
 
-def _render(template: str, page: ParticipantPage | GroupPage) -> str:
+def render_methods(methods: MethodsText, version: str = __version__) -> str:
+    """Return a page with the methods text alone."""
+    return _render("methods.html", MethodsPage(methods=methods, version=version))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodsPage:
+    """A page with the methods text alone."""
+
+    methods: MethodsText
+    version: str
+
+
+def _render(template: str, page: ParticipantPage | GroupPage | MethodsPage) -> str:
     assets = {name: asset(name) for name in _ASSETS}
     return (
         _environment()

@@ -8,9 +8,12 @@ import tomllib
 from collections.abc import Collection, Mapping
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from bids_alps import __version__
+from bids_alps.io.writing import write_text
+from bids_alps.report.html import render_methods
 from bids_alps.report.page import CAVEAT, MethodsText
 
 _CITED = re.compile(r"\[@(\w+)\]")
@@ -50,6 +53,13 @@ def write_methods(
         references=tuple(_reference(library[key]) for key in keys),
         bibtex="\n\n".join(_bibtex(key, library[key]) for key in keys) + "\n",
     )
+
+
+def write_citation(folder: Path, methods: MethodsText) -> None:
+    """Write ``CITATION.md``, ``.bib`` and ``.html`` into a folder."""
+    write_text(folder / "CITATION.md", methods.markdown)
+    write_text(folder / "CITATION.bib", methods.bibtex)
+    write_text(folder / "CITATION.html", render_methods(methods))
 
 
 def _beginning(facts: Mapping[str, Any]) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 from bids_alps import __version__
 from bids_alps.errors import AlpsError, NoInputError
 from bids_alps.io.tables import read_table
+from bids_alps.io.writing import write_text
 from bids_alps.model import Check, Status
 from bids_alps.report.catalogue import find_pictures, find_steps
-from bids_alps.report.html import number, words
+from bids_alps.report.html import number, render_participant, words
 from bids_alps.report.methods import write_methods
 from bids_alps.report.page import (
     LITERATURE,
@@ -41,6 +42,28 @@ _FACTS = {
 _DIFFUSIVITIES = ("dxx", "dyy", "dzz", "md", "ad", "rd")
 _CONFOUNDS = ("n_voxels", "fa", "mode", "lambda2_lambda3", "v1_angle", "off_tract_fraction", "coverage")
 _EXPECTED = ("hemisphere", "alps", "alps_ci_low", "alps_ci_high", "alps_uncorrected", "status")
+
+
+def write_participant_page(output_dir: Path, participant: str, *, settings: Mapping[str, Any] | None = None) -> Path:
+    """Write the page of a participant from what the output folder holds; return its path.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivatives.
+    participant
+        Label without ``sub-``.
+    settings
+        Method settings that ran; by default those of the runs' receipts.
+
+    Raises
+    ------
+    NoInputError
+        If there is neither a result nor an error of this participant to tell of.
+    """
+    path = output_dir / f"sub-{participant}.html"
+    write_text(path, render_participant(read_participant_page(output_dir, participant, settings=settings)))
+    return path
 
 
 def read_participant_page(
@@ -103,6 +126,7 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
     notes: list[str] = []
     checks: tuple[Check, ...] = ()
     regions: tuple[Table, ...] = ()
+    several = len({row.get("roi_preset") for row in rows}) > 1
     lacking = [column for column in _EXPECTED if rows and column not in rows[0]]
     if lacking:
         notes.append(
@@ -111,7 +135,7 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
     quality, regional = (table.with_name(f"{name}_{kind}_scalarstats.tsv") for kind in ("desc-quality", "seg-alps"))
     if quality.exists():
         checks = tuple(_check(row) for row in _rows(quality))
-    else:
+    if not quality.exists():
         notes.append(f"The table of checks is missing ({quality.name}): nothing is known of the quality.")
     if regional.exists():
         regions = _region_tables(_rows(regional))
@@ -125,7 +149,7 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
     return RunSection(
         name=name,
         status="warn" if status == "pass" and (lacking or not checks) else status,
-        index=tuple(_index_value(row) for row in rows),
+        index=tuple(_index_value(row, several=several) for row in rows),
         checks=checks,
         regions=regions,
         pictures=pictures,
@@ -149,7 +173,7 @@ def find_failures(output_dir: Path, participant: str) -> list[Failure]:
         if results.get(run, -math.inf) < _written(path):
             text = path.read_text(encoding="utf-8", errors="replace").strip()
             said = [line for line in text.splitlines() if line.strip()] or ["no message"]
-            found.append(Failure(run=run, message=said[-1], details=text))
+            found.append(Failure(run=run, message=said[0], details="\n".join(said[1:])))
     return found
 
 
@@ -172,12 +196,15 @@ def _text(row: Row, key: str) -> str:
 
 
 def _told(value: Any) -> str:
-    return number(value) if isinstance(value, float) else str(value)
+    return (
+        f"{value:.4g}" if isinstance(value, float) and math.isfinite(value) else "n/a" if value != value else str(value)
+    )
 
 
-def _index_value(row: Row) -> IndexValue:
+def _index_value(row: Row, *, several: bool) -> IndexValue:
+    preset = f", {_text(row, 'roi_preset')}" if several else ""
     return IndexValue(
-        hemisphere=_text(row, "hemisphere"),
+        hemisphere=f"{_text(row, 'hemisphere')}{preset}",
         alps=_value(row, "alps"),
         low=_value(row, "alps_ci_low"),
         high=_value(row, "alps_ci_high"),
@@ -205,6 +232,11 @@ def _side(row: Row) -> str:
 
 
 def _region_tables(rows: Sequence[Row]) -> tuple[Table, ...]:
+    several = len({row.get("roi_preset") for row in rows}) > 1
+
+    def name(row: Row) -> str:
+        return words(_text(row, "roi")) + (f" ({_text(row, 'roi_preset')})" if several else "")
+
     def table(title: str, keys: Sequence[str], scale: float, note: str = "") -> Table:
         present = [key for key in keys if any(key in row for row in rows)]
         cells = tuple(

@@ -1,0 +1,134 @@
+"""The page of a cohort from its table: one row a run, as the group level writes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bids_alps import __version__
+from bids_alps.model import SIDES, Array, Status
+from bids_alps.report import figures_group
+from bids_alps.report.html import number, words
+from bids_alps.report.page import (
+    LITERATURE,
+    GroupPage,
+    GroupRow,
+    Picture,
+    Reference,
+)
+
+Row = Mapping[str, Any]
+_SIDES = (*SIDES, "bilateral")
+_LABELS = ("participant_id", "session_id", "run", "roi_preset")
+_SHOWN = ("alps_left", "alps_right", "alps_bilateral", "alps_bilateral_ci_low", "alps_bilateral_ci_high", "pitch")
+
+
+def make_group_page(
+    rows: Sequence[Row],
+    *,
+    group: str | None = None,
+    columns: Sequence[str] = (),
+    checks: Mapping[str, Mapping[str, int]] | None = None,
+    reference: Reference = LITERATURE,
+) -> GroupPage:
+    """Make the page of a cohort.
+
+    Parameters
+    ----------
+    rows
+        One mapping a run: ``participant_id``, ``session_id``, ``run`` ..., ``alps_left``, ``alps_right``,
+        ``alps_bilateral``, ``pitch``, ``roll``, ``yaw``, ``status``; what is missing is left out.
+    group
+        Column that tells the groups of the distributions.
+    columns
+        More columns to show, such as age and diagnosis.
+    checks
+        How many runs have each status in each check, ``{check: {"pass": n, ...}}``.
+    reference
+        Range to see the index against.
+
+    Returns
+    -------
+    GroupPage
+        `dataclasses.replace` adds results of models, further charts, notes, methods.
+    """
+    present = [name for name in (*_labels_of(rows), *_SHOWN, *columns) if any(name in row for row in rows)]
+    shown = list(dict.fromkeys(present))
+    drawn = _pictures(rows, group, checks or {}, reference) if rows else ()
+    return GroupPage(
+        title="Cohort",
+        version=__version__,
+        columns=tuple(words(name.removesuffix("_id")) for name in shown),
+        rows=tuple(
+            GroupRow(cells=tuple(_cell(row.get(name)) for name in shown), status=status_of(row), link=_link(row))
+            for row in rows
+        ),
+        pictures=drawn,
+    )
+
+
+def status_of(row: Row) -> Status:
+    """Return the status of a run; one without it is doubtful."""
+    status = row.get("status")
+    return status if status in ("pass", "warn", "fail") else "warn"
+
+
+def _labels_of(rows: Sequence[Row]) -> list[str]:
+    """Columns that name a run: the usual ones, and entities before the index that are told for any run."""
+    before = [name for name in (rows[0] if rows else {}) if name not in _LABELS]
+    end = before.index("alps_left") if "alps_left" in before else 0
+    told = [name for name in (*_LABELS, *before[:end]) if any(_cell(row.get(name)) != "n/a" for row in rows)]
+    return [name for name in told if name != "status"]
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "n/a"
+    if isinstance(value, float):
+        return number(value)
+    return str(value)
+
+
+def _link(row: Row) -> str:
+    """Address of the participant's page beside this one; none for a label that could lead elsewhere."""
+    label = str(row.get("participant_id", "")).removeprefix("sub-")
+    return f"sub-{label}.html" if label.replace("+", "").isalnum() and label.isascii() else ""
+
+
+def _column(rows: Sequence[Row], name: str) -> Array:
+    values = [row.get(name) for row in rows]
+    return np.array([float(value) if isinstance(value, int | float) else np.nan for value in values])
+
+
+def _pictures(
+    rows: Sequence[Row], group: str | None, checks: Mapping[str, Mapping[str, int]], reference: Reference
+) -> tuple[Picture, ...]:
+    statuses = [status_of(row) for row in rows]
+    indices = {side: _column(rows, f"alps_{side}") for side in _SIDES}
+    groups = [_cell(row.get(group)) for row in rows] if group else []
+    pose = {angle: _column(rows, angle) for angle in ("pitch", "roll", "yaw")}
+    drawn = [
+        (
+            "Distribution of the index",
+            "One point a run; the bar spans the middle half, its tick is the median.",
+            figures_group.draw_index_distribution(indices, groups, reference),
+        ),
+        (
+            "Left against right",
+            "The dotted line is equality. A run far from it has a doubtful side.",
+            figures_group.draw_left_right(indices["left"], indices["right"], statuses),
+        ),
+        (
+            "Pose against index",
+            "The pose of the head should not tell the index; r is Pearson's correlation.",
+            figures_group.draw_pose(pose, indices["bilateral"], statuses),
+        ),
+    ]
+    if checks:
+        drawn.append(("Checks", "How many runs passed each check.", figures_group.draw_checks(checks)))
+    return tuple(
+        Picture(title=title, caption=told, alt=f"{title}. {told}", svg=(svg,), chart=True) for title, told, svg in drawn
+    )

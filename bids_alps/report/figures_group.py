@@ -1,0 +1,151 @@
+"""Charts of a cohort: how the index is distributed, left against right, pose against index, which checks fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from bids_alps.model import Array
+from bids_alps.report.figures import SIDE_COLOURS, new_figure, svg_bytes
+from bids_alps.report.page import LITERATURE, Reference
+
+STATUS_COLOURS: Mapping[str, str] = {"pass": "#2e7d4f", "warn": "#d98e04", "fail": "#b3261e"}
+STATUS_MARKERS: Mapping[str, str] = {"pass": "o", "warn": "^", "fail": "X"}
+
+
+def draw_index_distribution(
+    indices: Mapping[str, Array], groups: Sequence[str] = (), reference: Reference = LITERATURE
+) -> bytes:
+    """Draw every value of the index by hemisphere, and by group where there are groups.
+
+    Parameters
+    ----------
+    indices
+        ``{"left": ..., "right": ..., "bilateral": ...}``, n values each; NaN is left out.
+    groups
+        Group of each run, n names, or none.
+    reference
+        Drawn as a band, one standard deviation to either side.
+
+    Returns
+    -------
+    bytes
+        SVG.
+    """
+    names = list(dict.fromkeys(groups)) or [""]
+    membership = np.array(groups) if len(groups) else np.array([""] * max(map(len, indices.values()), default=0))
+    figure = new_figure(8, 0.9 + 0.55 * len(indices) * len(names))
+    axes = figure.subplots()
+    axes.axvspan(reference.mean - reference.sd, reference.mean + reference.sd, color="#dfe9f5")
+    axes.axvline(reference.mean, color="#59616c", linestyle=":")
+    labels, row = [], 0
+    for side, values in indices.items():
+        for name in names:
+            chosen = np.asarray(values, dtype=float)[membership == name]
+            _draw_row(axes, chosen[np.isfinite(chosen)], row, SIDE_COLOURS.get(side, "#595f69"))
+            labels.append(f"{side} {name}".strip())
+            row += 1
+    axes.set_yticks(range(row), labels)
+    axes.set_ylim(row - 0.4, -0.6)
+    axes.set_xlabel(f"ALPS index (band: mean and standard deviation of {reference.source})")
+    return svg_bytes(figure)
+
+
+def _draw_row(axes: Axes, values: Array, row: int, colour: str) -> None:
+    if not values.size:
+        return
+    order = np.argsort(np.argsort(values, kind="stable"), kind="stable")
+    jitter = ((order * 7) % 11 - 5) / 5 * 0.16  # spread without chance, so that the bytes stay the same
+    axes.scatter(values, row + jitter, s=16, color=colour, edgecolor="white", linewidth=0.4, alpha=0.9, zorder=3)
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    axes.plot([low, high], [row, row], color="#1c1f24", linewidth=3, alpha=0.55, zorder=4)
+    axes.plot([middle, middle], [row - 0.2, row + 0.2], color="#1c1f24", linewidth=2, zorder=4)
+
+
+def draw_left_right(left: Array, right: Array, statuses: Sequence[str]) -> bytes:
+    """Draw the left index against the right one, the line of equality, and each run's status.
+
+    Parameters
+    ----------
+    left, right
+        n values each.
+    statuses
+        ``pass``, ``warn`` or ``fail`` of each run.
+    """
+    figure = new_figure(5.4, 5)
+    axes = figure.subplots()
+    _scatter(axes, np.asarray(left, dtype=float), np.asarray(right, dtype=float), statuses)
+    both = np.concatenate([np.asarray(left, dtype=float), np.asarray(right, dtype=float)])
+    both = both[np.isfinite(both)]
+    if both.size:
+        ends = [both.min() - 0.05, both.max() + 0.05]
+        axes.plot(ends, ends, color="#59616c", linestyle=":", zorder=1)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_xlabel("ALPS index, left")
+    axes.set_ylabel("ALPS index, right")
+    return svg_bytes(figure)
+
+
+def draw_pose(pose: Mapping[str, Array], index: Array, statuses: Sequence[str]) -> bytes:
+    """Draw the index against each angle of the head's pose.
+
+    Parameters
+    ----------
+    pose
+        ``{"pitch": ..., "roll": ..., "yaw": ...}``, degrees, n values each.
+    index
+        Bilateral index, n values.
+    statuses
+        ``pass``, ``warn`` or ``fail`` of each run.
+    """
+    figure = new_figure(8, 3)
+    grid: Any = figure.subplots(1, len(pose), sharey=True, squeeze=False)
+    index = np.asarray(index, dtype=float)
+    for n, (axes, (name, angle)) in enumerate(zip(grid[0], pose.items(), strict=True)):
+        angle = np.asarray(angle, dtype=float)
+        _scatter(axes, angle, index, statuses, legend=n == 0)
+        seen = np.isfinite(angle) & np.isfinite(index)
+        told = ""
+        if seen.sum() > 2 and np.ptp(angle[seen]) > 0 and np.ptp(index[seen]) > 0:
+            told = f", r = {np.corrcoef(angle[seen], index[seen])[0, 1]:.2f}"
+        axes.set_xlabel(f"{name}, degrees{told}")
+    grid[0][0].set_ylabel("ALPS index, bilateral")
+    return svg_bytes(figure)
+
+
+def draw_checks(counts: Mapping[str, Mapping[str, int]]) -> bytes:
+    """Draw how many runs passed, nearly passed and failed each check.
+
+    Parameters
+    ----------
+    counts
+        ``{check: {"pass": n, "warn": n, "fail": n}}``.
+    """
+    figure = new_figure(8, 0.8 + 0.28 * max(len(counts), 1))
+    axes = figure.subplots()
+    start = np.zeros(len(counts))
+    for status, colour in STATUS_COLOURS.items():
+        numbers = np.array([count.get(status, 0) for count in counts.values()], dtype=float)
+        bars = axes.barh(range(len(counts)), numbers, left=start, color=colour, edgecolor="white", label=status)
+        if status != "pass":
+            axes.bar_label(bars, [f"{n:.0f}" if n else "" for n in numbers], label_type="center", color="white")
+        start += numbers
+    axes.set_yticks(range(len(counts)), [name.replace("_", " ") for name in counts])
+    axes.set_ylim(len(counts) - 0.4, -0.6)
+    axes.set_xlabel("Runs")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return svg_bytes(figure)
+
+
+def _scatter(axes: Axes, x: Array, y: Array, statuses: Sequence[str], *, legend: bool = True) -> None:
+    told = np.array(statuses)
+    for status, colour in STATUS_COLOURS.items():
+        chosen = (told == status) & np.isfinite(x) & np.isfinite(y)
+        if chosen.any():
+            marker = STATUS_MARKERS[status]
+            axes.scatter(x[chosen], y[chosen], s=26, color=colour, marker=marker, alpha=0.85, label=status, zorder=3)
+    if legend and axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False)
