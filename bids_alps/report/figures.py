@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -32,18 +33,33 @@ _STYLE: Any = {
 }
 
 
+Given = ParamSpec("Given")
+Drawn = TypeVar("Drawn")
+
+
+def styled(draw: Callable[Given, Drawn]) -> Callable[Given, Drawn]:
+    """Return a drawing function that no style file or earlier setting of the user changes."""
+
+    @wraps(draw)
+    def drawing(*args: Given.args, **kwargs: Given.kwargs) -> Drawn:
+        with mpl.rc_context():
+            mpl.rcdefaults()
+            mpl.rcParams.update(_STYLE)
+            return draw(*args, **kwargs)
+
+    return drawing
+
+
 def new_figure(width: float, height: float, *, ground: str = "white") -> Figure:
     """Return an empty figure of a size in inches, apart from any global state."""
-    with mpl.rc_context(_STYLE):
-        return Figure(figsize=(width, height), facecolor=ground, layout="constrained", dpi=144)
+    return Figure(figsize=(width, height), facecolor=ground, layout="constrained", dpi=144)
 
 
 def svg_bytes(figure: Figure) -> bytes:
     """Return a figure as SVG, the same bytes every time: no date, no random identifiers."""
     stream = io.BytesIO()
-    with mpl.rc_context(_STYLE):
-        canvas: Any = FigureCanvasSVG(figure)
-        canvas.print_svg(stream, metadata={"Date": None, "Creator": "bids-alps"})
+    canvas: Any = FigureCanvasSVG(figure)
+    canvas.print_svg(stream, metadata={"Date": None, "Creator": "bids-alps"})
     return stream.getvalue()
 
 

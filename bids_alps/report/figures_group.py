@@ -9,13 +9,14 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from bids_alps.model import Array
-from bids_alps.report.figures import SIDE_COLOURS, new_figure, svg_bytes
+from bids_alps.report.figures import SIDE_COLOURS, new_figure, styled, svg_bytes
 from bids_alps.report.page import LITERATURE, Reference
 
 STATUS_COLOURS: Mapping[str, str] = {"pass": "#2e7d4f", "warn": "#d98e04", "fail": "#b3261e"}
 STATUS_MARKERS: Mapping[str, str] = {"pass": "o", "warn": "^", "fail": "X"}
 
 
+@styled
 def draw_index_distribution(
     indices: Mapping[str, Array], groups: Sequence[str] = (), reference: Reference = LITERATURE
 ) -> bytes:
@@ -65,6 +66,7 @@ def _draw_row(axes: Axes, values: Array, row: int, colour: str) -> None:
     axes.plot([middle, middle], [row - 0.2, row + 0.2], color="#1c1f24", linewidth=2, zorder=4)
 
 
+@styled
 def draw_left_right(left: Array, right: Array, statuses: Sequence[str]) -> bytes:
     """Draw the left index against the right one, the line of equality, and each run's status.
 
@@ -75,7 +77,7 @@ def draw_left_right(left: Array, right: Array, statuses: Sequence[str]) -> bytes
     statuses
         ``pass``, ``warn`` or ``fail`` of each run.
     """
-    figure = new_figure(5.4, 5)
+    figure = new_figure(8, 4.4)
     axes = figure.subplots()
     _scatter(axes, np.asarray(left, dtype=float), np.asarray(right, dtype=float), statuses)
     both = np.concatenate([np.asarray(left, dtype=float), np.asarray(right, dtype=float)])
@@ -89,6 +91,7 @@ def draw_left_right(left: Array, right: Array, statuses: Sequence[str]) -> bytes
     return svg_bytes(figure)
 
 
+@styled
 def draw_pose(pose: Mapping[str, Array], index: Array, statuses: Sequence[str]) -> bytes:
     """Draw the index against each angle of the head's pose.
 
@@ -116,6 +119,7 @@ def draw_pose(pose: Mapping[str, Array], index: Array, statuses: Sequence[str]) 
     return svg_bytes(figure)
 
 
+@styled
 def draw_checks(counts: Mapping[str, Mapping[str, int]]) -> bytes:
     """Draw how many runs passed, nearly passed and failed each check.
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from bids_alps.model import Array, SpatialMap
-from bids_alps.report.figures import NIGHT, new_figure, show_plane, svg_bytes, title_of
+from bids_alps.report.figures import NIGHT, new_figure, show_plane, styled, svg_bytes, title_of
 from bids_alps.report.slices import Display, sample_plane
 
 
+@styled
 def draw_pair(before: SpatialMap, after: SpatialMap, title: str, display: Display) -> tuple[bytes, bytes]:
     """Draw two images in the same planes with the same grey scale.
 
@@ -43,6 +44,7 @@ def draw_pair(before: SpatialMap, after: SpatialMap, title: str, display: Displa
     return drawn[0], drawn[1]
 
 
+@styled
 def draw_motion(
     translations_mm: Array, rotations_degrees: Array, displacement_mm: Array, outlier_fraction: Sequence[float] = ()
 ) -> bytes:

@@ -9,12 +9,13 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from bids_alps.model import Array, Roi, SpatialMap
-from bids_alps.report.figures import NIGHT, REGION_COLOURS, new_figure, show_plane, svg_bytes, title_of
+from bids_alps.report.figures import NIGHT, REGION_COLOURS, new_figure, show_plane, styled, svg_bytes, title_of
 from bids_alps.report.slices import IN_PLANE, Display, Plane, colour_fa, roi_centre, roi_map, sample_plane
 
 _AXES_OF_INDEX = ("projection", "association")
 
 
+@styled
 def draw_rois(fa: SpatialMap, v1: SpatialMap, rois: Sequence[Roi], display: Display) -> bytes:
     """Draw regions of interest on the colour FA in axial, coronal and sagittal planes through their centres.
 
@@ -89,6 +90,7 @@ def _outline(axes: Axes, plane: Plane, roi: Roi, weights: SpatialMap, display: D
         )
 
 
+@styled
 def draw_sticks(fa: SpatialMap, v1: SpatialMap, rois: Sequence[Roi], display: Display) -> bytes:
     """Draw principal directions as sticks about the regions of each side, axial and coronal.
 
