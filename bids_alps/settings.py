@@ -9,8 +9,6 @@ from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-DenoiseMethod = Literal["mppca", "none"]
-
 
 def option(default: Any = MISSING, *, about: str, spellings: tuple[str, ...] = (), **extra: Any) -> Any:
     """Return a dataclass field that carries what the command line says of it.
@@ -39,23 +37,53 @@ class Method:
     rois: tuple[str, ...] = option(("alps",), about="ROI presets or definition files")
     roi_radius: float | None = option(None, about="radius of every sphere, mm (default: the preset's)")
     shells: tuple[float, ...] | None = option(None, about="b-values to fit, s/mm^2 (default: the shell nearest 1000)")
+    roi_weighting: Literal["fraction", "tissue"] = option(
+        "fraction", about="weight of a voxel in its region: the fraction inside, or that times its share of tissue"
+    )
     b0_threshold: float = option(50.0, about="b-values up to this count as no weighting, s/mm^2")
     pose_correction: bool = option(True, about="turn tensors into template axes")
-    random_seed: int = option(20170617, about="seed of every random draw")
+    skip_preprocessing: bool = option(False, about="take raw series as they are", spellings=("--skip_preprocessing",))
+    random_seed: int = option(20170617, about="seed of every random draw", spellings=("--random_seed",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What to read and where to write."""
 
-    bids_dir: Path = option(about="root of the BIDS dataset")
+    bids_dir: Path = option(about="root of the BIDS dataset, raw or derivative")
     output_dir: Path = option(about="where derivatives go")
-    participant_label: tuple[str, ...] = option((), about="participants, with or without sub-")
+    participant_label: tuple[str, ...] = option(
+        (), about="participants, with or without sub- (default: all)", spellings=("--participant_label",)
+    )
+    session_label: tuple[str, ...] = option(
+        (),
+        about="sessions, with or without ses- (default: all)",
+        spellings=("--session_label", "--session-id", "--session_id"),
+    )
+    run_label: tuple[int, ...] = option(
+        (), about="run numbers (default: all)", spellings=("--run", "--run-id", "--run_id", "--run_label")
+    )
+    dry_run: bool = option(False, about="say what would be done with which files, and do nothing")
+    stop_on_first_crash: bool = option(
+        False, about="stop at the first run that fails", spellings=("--stop_on_first_crash",)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
     """How it is run; nothing here changes a byte of the results."""
 
-    nprocs: int = option(1, about="processes that work on runs at the same time")
-    work_dir: Path | None = option(None, about="scratch space (default: inside the output)")
+    nprocs: int = option(
+        1,
+        about="participants worked on at the same time, each by a process of its own",
+        spellings=("--nthreads", "--n-cpus", "--n_cpus"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything the user chose."""
+
+    request: Request
+    method: Method
+    execution: Execution

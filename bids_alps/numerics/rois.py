@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -31,7 +31,7 @@ def place_spheres(
     mask: SpatialMap,
     *,
     radius_mm: float | None = None,
-    offsets: dict[str, Array] | None = None,
+    offsets: Mapping[str, Array] | None = None,
 ) -> tuple[Roi, ...]:
     """Carry the spheres of a preset to a subject; no image is resampled.
 
@@ -56,7 +56,7 @@ def place_spheres(
     radius = preset.radius_mm if radius_mm is None else radius_mm
     rois = []
     for name, centre in preset.centres.items():
-        middle = np.asarray(centre) + (0 if offsets is None else offsets[name])
+        middle = np.asarray(centre) + (0 if offsets is None else offsets.get(name, 0))
 
         def inside(points: Array, middle: Array = middle) -> Array:
             distances: Array = ((points - middle) ** 2).sum(-1) <= radius**2

@@ -1,0 +1,126 @@
+"""Which gradient table and sidecar belong to an image: the inheritance principle of BIDS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bids_alps.errors import AmbiguityError, MetadataError, NoInputError
+
+
+def entities_of(name: str) -> dict[str, str]:
+    """Return the entities of a file name, in its order.
+
+    Examples
+    --------
+    >>> entities_of("sub-01_run-2_dwi.nii.gz")
+    {'sub': '01', 'run': '2'}
+    """
+    stem = name.split(".", 1)[0]
+    pairs = (part.partition("-") for part in stem.split("_") if "-" in part)
+    return {key: label for key, _, label in pairs}
+
+
+def suffix_of(name: str) -> str:
+    """Return the suffix of a file name, such as ``dwi``."""
+    return name.split(".", 1)[0].rpartition("_")[2]
+
+
+def find_inherited(image: Path, extension: str, root: Path) -> Path:
+    """Return the file that applies to an image: same suffix, entities a subset, the nearest level wins.
+
+    In one folder a file named just like the image goes before more general ones.
+
+    Parameters
+    ----------
+    image
+        The image.
+    extension
+        ``.bval`` or ``.bvec``.
+    root
+        Root of the dataset, where the search ends.
+
+    Raises
+    ------
+    AmbiguityError
+        If two files of one folder apply.
+    NoInputError
+        If none does.
+    """
+    for folder in _levels(image, root):
+        found = _matches(image, folder, extension)
+        if len(found) > 1:
+            names = ", ".join(path.name for path in found)
+            raise AmbiguityError(str(image), f"{len(found)} {extension} files apply in {folder}: {names}", "keep one")
+        if found:
+            return found[0]
+    raise NoInputError(
+        str(image), f"no {extension} file applies to it", f"put one beside it, named {_beside(image, extension)}"
+    )
+
+
+def read_sidecar(image: Path, root: Path) -> dict[str, Any]:
+    """Return the metadata of an image: every JSON file that applies, the nearer overriding the farther.
+
+    Raises
+    ------
+    AmbiguityError
+        If two files of one folder apply.
+    MetadataError
+        If one of them is no JSON object.
+    """
+    merged: dict[str, Any] = {}
+    for folder in reversed(list(_levels(image, root))):
+        found = _matches(image, folder, ".json")
+        if len(found) > 1:
+            names = ", ".join(path.name for path in found)
+            raise AmbiguityError(str(image), f"{len(found)} sidecars apply in {folder}: {names}", "keep one")
+        for path in found:
+            merged.update(read_json(path))
+    return merged
+
+
+def read_json(path: Path) -> Mapping[str, Any]:
+    """Read a JSON object.
+
+    Raises
+    ------
+    MetadataError
+        If it cannot be read or is no object.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise MetadataError(str(path), f"cannot be read as JSON ({error})", "repair the file, or fetch it") from error
+    if not isinstance(content, dict):
+        raise MetadataError(str(path), f"holds a {type(content).__name__}, not an object", "repair the file")
+    return content
+
+
+def _levels(image: Path, root: Path) -> Iterator[Path]:
+    folder = image.parent
+    while True:
+        yield folder
+        if folder in (root, folder.parent):
+            return
+        folder = folder.parent
+
+
+def _matches(image: Path, folder: Path, extension: str) -> list[Path]:
+    """Return the files of one folder that apply; one named just like the image stands for all of them."""
+    wanted, suffix = entities_of(image.name), suffix_of(image.name)
+    found = sorted(
+        path
+        for path in folder.glob(f"*{extension}")
+        if path.name.endswith(f"{suffix}{extension}")
+        and suffix_of(path.name) == suffix
+        and entities_of(path.name).items() <= wanted.items()
+    )
+    exact = [path for path in found if entities_of(path.name) == wanted]
+    return exact or found
+
+
+def _beside(image: Path, extension: str) -> str:
+    return image.name.split(".", 1)[0] + extension

@@ -1,0 +1,174 @@
+"""Results as rows of tables: the index, the regions and the quality checks of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bids_alps.io.tables import Column, write_table
+from bids_alps.model import REGIONS, SIDES, AlpsResult, Check, RoiDiffusivity, Status
+
+DIFFUSIVITY = "mm^2/s"
+_ELEMENTS = {"dxx": 0, "dyy": 3, "dzz": 5}
+_STATUS = {"pass": "no check complains", "warn": "look before use", "fail": "do not use"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acquisition:
+    """What the index was measured with, repeated in every row: preset, radius (mm), b (s/mm^2) and counts."""
+
+    roi_preset: str
+    roi_radius: float
+    b_value: float
+    n_directions: int
+    n_b0: int
+    echo_time: float | None
+
+
+ALPS_COLUMNS: tuple[Column, ...] = (
+    Column(name="roi_preset", about="ROI definition."),
+    Column(name="hemisphere", about="Hemisphere; bilateral is the mean of left and right."),
+    Column(name="alps", about="DTI-ALPS index, tensors in template axes (pose-corrected) unless switched off."),
+    Column(name="alps_se", about="Standard error of the index, all sources together."),
+    Column(name="alps_ci_low", about="Lower end of the 95 % interval."),
+    Column(name="alps_ci_high", about="Upper end of the 95 % interval."),
+    Column(name="alps_se_noise", about="Standard error from noise: residual bootstrap of the tensor fit."),
+    Column(name="alps_se_placement", about="Standard error from where the regions were placed."),
+    Column(name="alps_se_pose", about="Standard error from the estimate of the head's pose."),
+    Column(name="alps_uncorrected", about="Index with tensors left in scanner axes."),
+    *(
+        Column(name=f"{element}_{region}", about=f"Mean {element} in the {region} region.", unit=DIFFUSIVITY)
+        for region in REGIONS
+        for element in _ELEMENTS
+    ),
+    *(
+        Column(name=f"{scalar}_{region}", about=f"Mean {scalar.upper()} in the {region} region.", unit=unit)
+        for region in REGIONS
+        for scalar, unit in (("fa", ""), ("md", DIFFUSIVITY))
+    ),
+    Column(name="pitch", about="Rotation of the head about the left-right axis.", unit="degrees"),
+    Column(name="roll", about="Rotation of the head about the posterior-anterior axis.", unit="degrees"),
+    Column(name="yaw", about="Rotation of the head about the inferior-superior axis.", unit="degrees"),
+    Column(name="pose_se", about="Standard error of the rotation.", unit="degrees"),
+    Column(name="roi_radius", about="Radius of the regions.", unit="mm"),
+    Column(name="b_value", about="Mean b-value of the volumes that were fitted.", unit="s/mm^2"),
+    Column(name="n_directions", about="Diffusion-weighted volumes that were fitted."),
+    Column(name="n_b0", about="Volumes without diffusion weighting that were fitted."),
+    Column(name="echo_time", about="Echo time.", unit="s"),
+    Column(name="status", about="Overall status of the quality checks.", levels=_STATUS),
+)
+
+ROI_COLUMNS: tuple[Column, ...] = (
+    Column(name="roi_preset", about="ROI definition."),
+    Column(name="roi", about="Region and side; the side is that of the subject."),
+    Column(name="n_voxels", about="Effective number of voxels, (sum of weights)^2 / sum of squared weights."),
+    Column(name="coverage", about="Fraction of the region inside the brain mask and the field of view."),
+    *(Column(name=axis, about=f"Centre of the region, {axis}, scanner RAS+.", unit="mm") for axis in "xyz"),
+    *(Column(name=name, about=f"Mean {name}, template axes.", unit=DIFFUSIVITY) for name in _ELEMENTS),
+    *(Column(name=f"{name}_uncorrected", about=f"Mean {name}, scanner axes.", unit=DIFFUSIVITY) for name in _ELEMENTS),
+    Column(name="fa", about="Mean fractional anisotropy."),
+    Column(name="md", about="Mean diffusivity.", unit=DIFFUSIVITY),
+    Column(name="ad", about="Mean axial diffusivity.", unit=DIFFUSIVITY),
+    Column(name="rd", about="Mean radial diffusivity.", unit=DIFFUSIVITY),
+    Column(name="mode", about="Mean mode of anisotropy, -1 planar to 1 linear."),
+    Column(name="v1_angle", about="Angle between the mean direction of fibres and the expected axis.", unit="degrees"),
+    Column(name="v1_dispersion", about="Angular dispersion of the fibres' direction.", unit="degrees"),
+    Column(name="lambda2_lambda3", about="Ratio of the second to the third eigenvalue of the mean tensor."),
+    Column(name="off_tract_fraction", about="Share of the region with FA below .2 or beyond 45 degrees off axis."),
+)
+
+QUALITY_COLUMNS: tuple[Column, ...] = (
+    Column(name="name", about="Check."),
+    Column(name="value", about="What was measured."),
+    Column(name="unit", about="Its unit."),
+    Column(name="warn", about="Threshold of a warning."),
+    Column(name="fail", about="Threshold of a failure."),
+    Column(name="bad", about="On which side of the thresholds trouble lies."),
+    Column(name="status", about="What came of it.", levels=_STATUS),
+    Column(name="reason", about="Why it matters."),
+)
+
+
+def alps_rows(result: AlpsResult, acquisition: Acquisition, status: Status) -> list[dict[str, Any]]:
+    """Return the rows left, right and bilateral of the index table."""
+    return [
+        {
+            "hemisphere": hemisphere,
+            "alps": result.alps[hemisphere],
+            "alps_uncorrected": result.alps_uncorrected[hemisphere],
+            **_interval(result, hemisphere),
+            **_components(result, hemisphere),
+            "pitch": result.pose.pitch,
+            "roll": result.pose.roll,
+            "yaw": result.pose.yaw,
+            "pose_se": result.pose.se_degrees,
+            **{name: getattr(acquisition, name) for name in Acquisition.__slots__},
+            "status": status,
+        }
+        for hemisphere in (*SIDES, "bilateral")
+    ]
+
+
+def _interval(result: AlpsResult, hemisphere: str) -> dict[str, float]:
+    interval = result.interval.get(hemisphere)
+    if interval is None:
+        return {}
+    return {
+        "alps_se": interval.se,
+        "alps_ci_low": interval.low,
+        "alps_ci_high": interval.high,
+        "alps_se_noise": interval.se_noise,
+        "alps_se_placement": interval.se_placement,
+        "alps_se_pose": interval.se_pose,
+    }
+
+
+def _components(result: AlpsResult, hemisphere: str) -> dict[str, float]:
+    sides = SIDES if hemisphere == "bilateral" else (hemisphere,)
+    components = {}
+    for region in REGIONS:
+        rois = [result.roi(f"{region}_{side}") for side in sides]
+        for element, n in _ELEMENTS.items():
+            components[f"{element}_{region}"] = _mean(float(roi.tensor[n]) for roi in rois)
+        for scalar in ("fa", "md"):
+            components[f"{scalar}_{region}"] = _mean(roi.scalars.get(scalar, float("nan")) for roi in rois)
+    return components
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed)
+
+
+def roi_rows(rois: Iterable[RoiDiffusivity], preset: str) -> list[dict[str, Any]]:
+    """Return one row per region and side."""
+    return [
+        {
+            "roi_preset": preset,
+            "roi": roi.name,
+            **roi.scalars,
+            **{name: float(roi.tensor[n]) for name, n in _ELEMENTS.items()},
+            **{f"{name}_uncorrected": float(roi.tensor_uncorrected[n]) for name, n in _ELEMENTS.items()},
+        }
+        for roi in rois
+    ]
+
+
+def quality_rows(checks: Iterable[Check]) -> list[dict[str, Any]]:
+    """Return one row per check."""
+    return [{name: getattr(check, name) for name in Check.__slots__} for check in checks]
+
+
+def overall_status(checks: Iterable[Check]) -> Status:
+    """Return the worst status of all checks."""
+    found = {check.status for check in checks}
+    return "fail" if "fail" in found else "warn" if "warn" in found else "pass"
+
+
+def write_results(paths: Mapping[str, Path], rows: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Write the tables ``alps``, ``roi_stats`` and ``quality``, whichever are given, each with its dictionary."""
+    columns = {"alps": ALPS_COLUMNS, "roi_stats": ROI_COLUMNS, "quality": QUALITY_COLUMNS}
+    for key, table in rows.items():
+        write_table(paths[key], table, columns[key])

@@ -1,0 +1,22 @@
+"""A digital brain with a known index, as arrays or as a BIDS dataset.
+
+The command ``bids-alps-phantom OUT`` writes one; anybody can check an installation with it.
+"""
+
+from __future__ import annotations
+
+from bids_alps.phantom.anatomy import PARK_2023, Anatomy, true_index
+from bids_alps.phantom.dataset import write_phantom
+from bids_alps.phantom.settings import PhantomSettings
+from bids_alps.phantom.subject import PhantomSubject, Truth, make_subject
+
+__all__ = [
+    "PARK_2023",
+    "Anatomy",
+    "PhantomSettings",
+    "PhantomSubject",
+    "Truth",
+    "make_subject",
+    "true_index",
+    "write_phantom",
+]

@@ -1,0 +1,49 @@
+"""The command ``bids-alps-phantom``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from bids_alps.phantom.settings import STORAGES, PhantomSettings
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser: one option per field of the settings."""
+    parser = argparse.ArgumentParser(
+        prog="bids-alps-phantom", description="Write a digital brain with a known index as a BIDS dataset."
+    )
+    parser.add_argument("out", type=Path, help="root of the dataset that is written")
+    for setting in fields(PhantomSettings):
+        name = "--" + setting.name.replace("_", "-")
+        about = f"{setting.metadata['about']} (default: {setting.default})"
+        default = setting.default
+        if isinstance(default, bool):
+            parser.add_argument(name, action=argparse.BooleanOptionalAction, default=default, help=about)
+        elif isinstance(default, tuple):
+            choices = STORAGES if setting.name == "storage" else None
+            parser.add_argument(name, nargs="+", type=type(default[0]), choices=choices, default=default, help=about)
+        else:
+            parser.add_argument(name, type=type(default), default=default, help=about)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write a phantom as the command line says; return the exit code."""
+    from bids_alps.phantom.dataset import write_phantom  # after parsing, so that --help is quick
+
+    chosen = vars(make_parser().parse_args(arguments))
+    out = chosen.pop("out")
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in chosen.items()}
+    settings = PhantomSettings(**values)
+    for row in write_phantom(out, settings):
+        sys.stdout.write(f"{row['scan']}: true index {row['alps_bilateral']:.3f}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

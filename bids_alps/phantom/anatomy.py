@@ -1,0 +1,124 @@
+"""The brain of the phantom in template space: tissue, and a tensor at every point of white matter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from scipy import ndimage
+
+from bids_alps.io.templates import read_template
+from bids_alps.model import REGIONS, SIDES, Array, SpatialMap, sample_linear
+
+Diagonal = tuple[float, float, float]
+
+PARK_2023: Mapping[str, Mapping[str, tuple[Diagonal, Diagonal]]] = {
+    "control": {
+        "projection": ((0.629e-3, 0.422e-3, 1.112e-3), (0.066e-3, 0.074e-3, 0.092e-3)),
+        "association": ((0.636e-3, 1.114e-3, 0.381e-3), (0.097e-3, 0.134e-3, 0.089e-3)),
+        "subcortical": ((1.013e-3, 0.654e-3, 0.598e-3), (0.134e-3, 0.122e-3, 0.131e-3)),
+    },
+    "patient": {
+        "projection": ((0.610e-3, 0.467e-3, 1.112e-3), (0.081e-3, 0.094e-3, 0.096e-3)),
+        "association": ((0.627e-3, 1.159e-3, 0.384e-3), (0.095e-3, 0.130e-3, 0.083e-3)),
+        "subcortical": ((0.997e-3, 0.648e-3, 0.627e-3), (0.144e-3, 0.144e-3, 0.133e-3)),
+    },
+}
+"""Mean and SD of Dxx, Dyy, Dzz, mm^2/s: Park 2023, Table 2, doi 10.1093/sleep/zsad239."""
+
+CALLOSUM: Diagonal = (1.40e-3, 0.45e-3, 0.45e-3)
+BANDS = {"projection": (20.0, 32.0), "association": (32.0, 46.0), "subcortical": (46.0, 80.0)}
+"""Where the fibres of each region run, as distances from the midline, mm; the callosum lies medial of them."""
+
+CROSSING_MM = 1.0
+"""Width over which neighbouring bands mix."""
+
+GM_MD, CSF_MD, SCALP_MD = 0.85e-3, 3.0e-3, 1.0e-3
+S0 = {"wm": 0.70, "gm": 0.85, "csf": 1.8, "scalp": 0.45}
+"""Signal without weighting: T2 contrast."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anatomy:
+    """Diffusivities of one subject.
+
+    Parameters
+    ----------
+    diagonals
+        Dxx, Dyy, Dzz in template axes by region and side (``projection_left`` ...), mm^2/s.
+    scalp
+        Whether there is a scalp.
+    """
+
+    diagonals: Mapping[str, Diagonal]
+    scalp: bool = True
+
+    def tissue(self, points: Array) -> dict[str, Array]:
+        """Return the share of ``wm``, ``gm``, ``csf`` and ``scalp`` at template points, shape (n, 3), mm."""
+        shares = {name: np.asarray(sample_linear(image, points)) for name, image in tissue_maps().items()}
+        if not self.scalp:
+            shares["scalp"] = np.zeros_like(shares["scalp"])
+        return shares
+
+    def tensors(self, points: Array) -> Array:
+        """Return the tensor of white matter at template points, shape (n, 3) -> (n, 3), its diagonal, mm^2/s."""
+        distance, left = np.abs(points[:, 0]), points[:, 0] < 0
+        edges = [BANDS[region][0] for region in REGIONS]
+        steps = [1 / (1 + np.exp(-(distance - edge) / (CROSSING_MM / 2))) for edge in edges]
+        shares = [1 - steps[0], steps[0] - steps[1], steps[1] - steps[2], steps[2]]
+        sided = [
+            np.where(left[:, None], self.diagonals[f"{region}_left"], self.diagonals[f"{region}_right"])
+            for region in REGIONS
+        ]
+        kinds = [np.broadcast_to(CALLOSUM, points.shape), *sided]
+        mixed: Array = sum(share[:, None] * kind for share, kind in zip(shares, kinds, strict=True))
+        return mixed
+
+
+@cache
+def tissue_maps() -> dict[str, SpatialMap]:
+    """Return tissue shares of the template, 0 to 1, zero outside; they sum to at most 1."""
+    template = read_template()
+    inside = ndimage.binary_fill_holes(template.mask.data)
+    wm, gm = template.wm.data * inside, template.gm.data * inside
+    total = np.maximum(wm + gm, 1)
+    wm, gm = (wm / total).astype(np.float32), (gm / total).astype(np.float32)
+    csf = (inside - wm - gm).astype(np.float32)
+    distance = ndimage.distance_transform_edt(~inside)
+    rim = ((distance > 0) & (distance <= 3)).astype(np.float32)  # fluid between brain and skull
+    scalp = ((distance > 8) & (distance <= 13)).astype(np.float32)
+    maps = {"wm": wm, "gm": gm, "csf": csf + rim, "scalp": scalp}
+    return {name: template.t1w.like(data) for name, data in maps.items()}
+
+
+def draw_diagonals(group: str, rng: np.random.Generator | None = None) -> dict[str, Diagonal]:
+    """Return diffusivities of a subject by region and side; with `rng` they vary as in the group.
+
+    Parameters
+    ----------
+    group
+        ``control`` or ``patient``.
+    rng
+        Draws the subject's departure from the mean, the same on both sides but for a tenth.
+    """
+    drawn: dict[str, Diagonal] = {}
+    for region in REGIONS:
+        mean, sd = (np.array(row) for row in PARK_2023[group][region])
+        common = np.zeros(3) if rng is None else rng.normal(size=3)
+        for side in SIDES:
+            own = np.zeros(3) if rng is None else 0.1 * rng.normal(size=3)
+            x, y, z = mean + sd * np.clip(common + own, -2, 2) * 0.7
+            drawn[f"{region}_{side}"] = (float(x), float(y), float(z))
+    return drawn
+
+
+def true_index(diagonals: Mapping[str, Diagonal]) -> dict[str, float]:
+    """Return the index left, right and bilateral that chosen diffusivities stand for."""
+    sides: dict[str, float] = {
+        side: (diagonals[f"projection_{side}"][0] + diagonals[f"association_{side}"][0])
+        / (diagonals[f"projection_{side}"][1] + diagonals[f"association_{side}"][2])
+        for side in SIDES
+    }
+    return {**sides, "bilateral": (sides["left"] + sides["right"]) / 2}

@@ -1,0 +1,144 @@
+"""The phantom as a raw BIDS dataset, with the truth beside it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bids_alps import __version__
+from bids_alps.io.tables import Column, write_table
+from bids_alps.io.templates import read_template
+from bids_alps.io.writing import write_json, write_map, write_text
+from bids_alps.model import Gradients, SpatialMap, sample_linear
+from bids_alps.numerics.gradients import fsl_from_world
+from bids_alps.phantom.settings import PhantomSettings
+from bids_alps.phantom.subject import Head, PhantomSubject, make_head, make_subject
+
+READOUT_S = 0.05
+TRUTH = "derivatives/truth"
+
+TRUTH_COLUMNS = (
+    Column(name="participant_id", about="Participant."),
+    Column(name="scan", about="Common beginning of the scan's file names."),
+    *(Column(name=f"alps_{side}", about=f"True index, {side}.") for side in ("left", "right", "bilateral")),
+    *(Column(name=angle, about=f"True {angle} of the head.", unit="degrees") for angle in ("pitch", "roll", "yaw")),
+)
+PARTICIPANT_COLUMNS = (
+    Column(name="participant_id", about="Participant."),
+    Column(name="age", about="Age.", unit="years"),
+    Column(name="sex", about="Sex.", levels={"F": "female", "M": "male"}),
+    Column(name="group", about="Group.", levels={"control": "healthy", "patient": "ill"}),
+    Column(name="site", about="Scanner."),
+)
+
+
+def write_phantom(out: Path, settings: PhantomSettings) -> list[dict[str, Any]]:
+    """Write a dataset; return the truth, one row a scan, as it stands in ``derivatives/truth/truth.tsv``.
+
+    Parameters
+    ----------
+    out
+        Root of the dataset; it is made.
+    settings
+        Choices of the phantom.
+    """
+    _write_root(out, settings)
+    rows, people = [], []
+    for n in range(settings.participants):
+        label = f"{n + 1:02d}"
+        group = "patient" if settings.group_effect and n % 2 else "control"
+        rng = np.random.default_rng([settings.seed, n, 7])
+        age, sex = int(rng.integers(20, 80)), "FM"[int(rng.integers(2))]
+        people.append({"participant_id": f"sub-{label}", "age": age, "sex": sex, "group": group, "site": "phantom"})
+        for scan, entities in enumerate(_scans(label, settings)):
+            subject = make_subject(settings, n, group=group, scan=scan)
+            rows.append(_write_scan(out, entities, subject, settings))
+        if settings.t1w:
+            _write_t1w(out, label, make_head(settings, n, group), settings)
+    write_table(out / "participants.tsv", people, PARTICIPANT_COLUMNS)
+    write_table(out / TRUTH / "truth.tsv", rows, TRUTH_COLUMNS)
+    return rows
+
+
+def _scans(label: str, settings: PhantomSettings) -> list[dict[str, str]]:
+    sessions = [{"ses": str(n + 1)} for n in range(settings.sessions)] or [{}]
+    runs = [{"run": str(n + 1)} for n in range(settings.runs)] if settings.runs > 1 else [{}]
+    return [{"sub": label, **session, **run} for session in sessions for run in runs]
+
+
+def _write_root(out: Path, settings: PhantomSettings) -> None:
+    generated = [{"Name": "bids-alps-phantom", "Version": __version__}]
+    description = {"Name": "Phantom brain", "BIDSVersion": "1.9.0", "License": "CC0", "GeneratedBy": generated}
+    write_json(out / "dataset_description.json", {**description, "DatasetType": "raw"})
+    write_text(out / "README.md", "# Phantom brain\n\nMade by bids-alps-phantom; the truth is in derivatives/truth.\n")
+    write_json(out / TRUTH / "dataset_description.json", {**description, "DatasetType": "derivative"})
+    write_text(out / TRUTH / "README.md", "# Truth of the phantom\n")
+    write_text(out / TRUTH / ".bidsignore", "*.tsv\n*.json\n")
+    write_json(out / TRUTH / "settings.json", asdict(settings))
+
+
+def _write_scan(
+    out: Path, entities: dict[str, str], subject: PhantomSubject, settings: PhantomSettings
+) -> dict[str, Any]:
+    if settings.susceptibility:
+        entities = {**entities, "dir": "AP"}
+    folder = out / f"sub-{entities['sub']}"
+    if "ses" in entities:
+        folder /= f"ses-{entities['ses']}"
+    name = "_".join(f"{key}-{value}" for key, value in sorted(entities.items(), key=_entity_rank))
+    sidecar: dict[str, Any] = {
+        "EchoTime": 0.08,
+        "RepetitionTime": 8.0,
+        "PhaseEncodingDirection": settings.phase_encoding,
+        "TotalReadoutTime": READOUT_S,
+    }
+    write_series(folder / "dwi" / f"{name}_dwi.nii.gz", subject.image, subject.gradients, sidecar)
+    if subject.reverse is not None:
+        opposite = settings.phase_encoding[0] + ("" if settings.phase_encoding.endswith("-") else "-")
+        fmap = name.replace("dir-AP", "dir-PA")
+        target = (folder / "dwi" / f"{name}_dwi.nii.gz").relative_to(out)
+        fields = {**sidecar, "PhaseEncodingDirection": opposite, "IntendedFor": f"bids::{target.as_posix()}"}
+        write_map(folder / "fmap" / f"{fmap}_epi.nii.gz", subject.reverse, sidecar=fields, dtype=np.int16)
+    pose = subject.truth.pose
+    return {
+        "participant_id": f"sub-{entities['sub']}",
+        "scan": name,
+        **{f"alps_{side}": value for side, value in subject.truth.alps.items()},
+        "pitch": pose.pitch,
+        "roll": pose.roll,
+        "yaw": pose.yaw,
+    }
+
+
+def _entity_rank(item: tuple[str, str]) -> int:
+    return ("sub", "ses", "dir", "run").index(item[0])
+
+
+def write_series(path: Path, image: SpatialMap, gradients: Gradients, sidecar: dict[str, Any]) -> None:
+    """Write a series with its sidecar and its gradient table in FSL convention."""
+    write_map(path, image, sidecar=sidecar, dtype=np.int16)
+    stem = path.with_name(path.name.removesuffix(".nii.gz"))
+    write_text(stem.with_suffix(".bval"), " ".join(f"{b:g}" for b in gradients.bvals) + "\n")
+    fsl = fsl_from_world(gradients.bvecs, image.affine).T
+    write_text(stem.with_suffix(".bvec"), "".join(" ".join(f"{v:.6f}" for v in row) + "\n" for row in fsl))
+
+
+def _write_t1w(out: Path, label: str, head: Head, settings: PhantomSettings) -> None:
+    centre = head.transform.subject_from_template(np.array([0.0, -18.0, 18.0]))
+    affine = np.diag([1.5, 1.5, 1.5, 1.0])
+    shape = (120, 144, 120)
+    affine[:3, 3] = centre - 1.5 * (np.array(shape) - 1) / 2
+    grid = SpatialMap(data=np.broadcast_to(np.float32(0), shape), affine=affine)
+    voxels = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), axis=-1).reshape(-1, 3)
+    points = head.transform.template_from_subject(grid.world(voxels))
+    signal = sample_linear(read_template().t1w, points) * 4
+    if settings.scalp:
+        signal = signal + 700 * head.anatomy.tissue(points)["scalp"]
+    rng = np.random.default_rng([settings.seed, 11])
+    noisy = np.abs(signal + rng.normal(scale=15, size=signal.shape)).reshape(shape).astype(np.float32)
+    session = "_ses-1" if settings.sessions else ""
+    folder = out / f"sub-{label}" / ("ses-1/anat" if settings.sessions else "anat")
+    write_map(folder / f"sub-{label}{session}_T1w.nii.gz", grid.like(noisy), sidecar={}, dtype=np.int16)

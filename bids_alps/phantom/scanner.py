@@ -1,0 +1,154 @@
+"""The scanner of the phantom: its grid, its gradients, and what moves and bends an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from bids_alps.model import Array, Gradients, SpatialMap
+from bids_alps.phantom.settings import PhantomSettings, Storage
+
+HEAD_MM = (176.0, 212.0, 176.0)
+"""Field of view along x, y and z."""
+
+_AXES = {
+    "LAS": np.diag([-1.0, 1.0, 1.0]),
+    "RAS": np.eye(3),
+    "LPS": np.diag([-1.0, -1.0, 1.0]),
+    "sagittal": np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),  # i is y, j is z, k is -x
+}
+"""World direction (rows x, y, z) of each voxel axis (columns i, j, k)."""
+
+
+def make_grid(settings: PhantomSettings, storage: Storage, centre: Array) -> SpatialMap:
+    """Return an empty grid of a storage order about a centre in world mm."""
+    axes = _AXES[storage]
+    sizes = np.full(3, settings.voxel_size)
+    sizes[2] = settings.slice_thickness or settings.voxel_size
+    extent = np.array(HEAD_MM)
+    if settings.slab:
+        extent[2] = settings.slab
+    shape = np.ceil(np.abs(axes).T @ extent / sizes).astype(int)
+    tilt = Rotation.from_euler("xyz", np.array([1.0, 0.4, -0.5]) * settings.oblique, degrees=True).as_matrix()
+    affine = np.eye(4)
+    affine[:3, :3] = tilt @ axes * sizes
+    affine[:3, 3] = centre - affine[:3, :3] @ ((shape - 1) / 2)
+    return SpatialMap(data=np.broadcast_to(np.float32(0), tuple(int(n) for n in shape)), affine=affine)
+
+
+def make_gradients(settings: PhantomSettings) -> Gradients:
+    """Return b0 volumes spread over the series, and directions spread over the sphere on each shell."""
+    directions = spread_directions(settings.directions)
+    bvals = np.repeat(np.array(settings.shells, dtype=float), settings.directions)
+    bvecs = np.concatenate(
+        [directions @ Rotation.random(random_state=n).as_matrix() for n in range(len(settings.shells))]
+    )
+    places = np.linspace(0, len(bvals), settings.b0, endpoint=False).astype(int)
+    return Gradients(bvals=np.insert(bvals, places, 0.0), bvecs=np.insert(bvecs, places, 0.0, axis=0))
+
+
+def spread_directions(n: int, *, iterations: int = 500) -> Array:
+    """Return n unit vectors whose axes repel each other, shape (n, 3); the same ones every time.
+
+    Jones 1999, doi 10.1002/(SICI)1522-2594(199909)42:3<515::AID-MRM14>3.0.CO;2-Q.
+    """
+    vectors = np.random.default_rng(n).normal(size=(n, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    for step in range(iterations):
+        difference = vectors[:, None] - vectors[None]
+        total = vectors[:, None] + vectors[None]
+        force = sum(d / np.maximum((d**2).sum(-1, keepdims=True), 1e-6) ** 1.5 for d in (difference, total))
+        force[np.arange(n), np.arange(n)] = 0.0
+        push = force.sum(1)
+        push -= (push * vectors).sum(1, keepdims=True) * vectors
+        largest = np.linalg.norm(push, axis=1).max()
+        vectors = vectors + 0.3 * (1 - step / iterations) / np.sqrt(n) * push / max(float(largest), 1e-12)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
+
+
+def draw_motion(rng: np.random.Generator, sd: float, n: int) -> Array:
+    """Return rigid motions, head to scanner, shape (n, 4, 4); the first is none. `sd` in mm and degrees."""
+    motion = np.tile(np.eye(4), (n, 1, 1))
+    if sd:
+        angles = rng.normal(scale=sd, size=(n, 3))
+        shifts = rng.normal(scale=sd, size=(n, 3))
+        motion[1:, :3, :3] = Rotation.from_euler("xyz", angles[1:], degrees=True).as_matrix()
+        motion[1:, :3, 3] = shifts[1:]
+    return motion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distortion:
+    """Shift of signal along one direction.
+
+    Parameters
+    ----------
+    direction
+        World direction of the phase encoding, unit vector, shape (3,).
+    centre
+        World point about which it is told, shape (3,), mm.
+    susceptibility
+        Largest shift by susceptibility, mm, along `direction`.
+    eddy
+        Shift per mm of distance from the centre along x, y, z, shape (3,), for one volume.
+    eddy_scale
+        Its size per volume at b = 1000 and 80 mm, mm.
+    """
+
+    direction: Array
+    centre: Array
+    susceptibility: float
+    eddy_scale: float
+    eddy: Array
+
+    @property
+    def present(self) -> bool:
+        """Whether there is any."""
+        return bool(self.susceptibility or self.eddy_scale)
+
+    def of_volume(self, gradients: Gradients, n: int) -> Distortion:
+        """Return the distortion of one volume: eddy currents grow with b and turn with the gradient."""
+        size = self.eddy_scale * gradients.bvals[n] / 1000 / 80
+        return replace(self, eddy=size * gradients.bvecs[n])
+
+    def reversed(self) -> Distortion:
+        """Return what the opposite phase encoding makes of the same field."""
+        return replace(self, susceptibility=-self.susceptibility)
+
+    def shift(self, points: Array) -> Array:
+        """Return the shift at anatomical points, shape (n, 3) -> (n,), mm along `direction`."""
+        local = points - self.centre
+        bumps = ((0.0, 62.0, -28.0, 24.0, 1.0), (48.0, 0.0, -38.0, 22.0, -0.6), (-48.0, 0.0, -38.0, 22.0, -0.6))
+        field = sum(
+            height * np.exp(-((local - [x, y, z]) ** 2).sum(-1) / (2 * width**2)) for x, y, z, width, height in bumps
+        )
+        shift: Array = self.susceptibility * field + local @ self.eddy
+        return shift
+
+    def shift_on(self, grid: SpatialMap) -> Array:
+        """Return the shift by susceptibility at the voxels of a grid, shape (i, j, k), mm."""
+        voxels = np.stack(np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij"), axis=-1)
+        return replace(self, eddy=np.zeros(3)).shift(grid.world(voxels).reshape(-1, 3)).reshape(grid.shape)
+
+    def undo(self, seen: Array) -> tuple[Array, Array]:
+        """Return where signal seen at points came from, shape (n, 3), and how it was diluted, shape (n,)."""
+        source = seen
+        for _ in range(12):
+            source = seen - self.shift(source)[:, None] * self.direction
+        step = 0.5
+        slope = (self.shift(source + step * self.direction) - self.shift(source - step * self.direction)) / (2 * step)
+        return source, 1 / (1 + slope)
+
+
+def draw_distortion(rng: np.random.Generator, settings: PhantomSettings, grid: SpatialMap, centre: Array) -> Distortion:
+    """Return the distortion of a scan along its phase-encoding axis."""
+    axis = "ijk".index(settings.phase_encoding[0])
+    sign = -1.0 if settings.phase_encoding.endswith("-") else 1.0
+    direction = grid.affine[:3, axis] / np.linalg.norm(grid.affine[:3, axis])
+    size = settings.susceptibility * rng.uniform(0.8, 1.0)
+    return Distortion(
+        direction=direction, centre=centre, susceptibility=sign * size, eddy_scale=settings.eddy, eddy=np.zeros(3)
+    )

@@ -1,0 +1,231 @@
+"""One scan of the phantom: a head in a pose, seen by a scanner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from bids_alps.model import Array, Gradients, Pose, SpatialMap, SpatialTransform
+from bids_alps.phantom.anatomy import CSF_MD, GM_MD, S0, SCALP_MD, Anatomy, Diagonal, draw_diagonals, true_index
+from bids_alps.phantom.scanner import Distortion, draw_distortion, draw_motion, make_gradients, make_grid
+from bids_alps.phantom.settings import PhantomSettings, Storage
+
+POINTS_PER_EDGE = 2  # signal is averaged over 2 x 2 x 2 points of a voxel: partial volume
+CHUNK = 200_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """What is known of a scan.
+
+    Parameters
+    ----------
+    alps
+        Index left, right and bilateral, from the chosen diffusivities.
+    diagonals
+        Dxx, Dyy, Dzz in template axes by region and side, mm^2/s.
+    transform
+        Subject points to template points, RAS+ mm.
+    pose
+        Angles of the head.
+    motion
+        Rigid motion per volume, head points to scanner points, shape (n, 4, 4).
+    shift
+        Shift along the phase-encoding axis by susceptibility on the image's grid, mm, towards its positive voxel
+        axis, shape (i, j, k).
+    """
+
+    alps: Mapping[str, float]
+    diagonals: Mapping[str, Diagonal]
+    transform: SpatialTransform
+    pose: Pose
+    motion: Array
+    shift: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhantomSubject:
+    """A scan and its truth; `reverse` is a b0 with opposite phase encoding where susceptibility was asked for."""
+
+    image: SpatialMap
+    gradients: Gradients
+    truth: Truth
+    reverse: SpatialMap | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """A subject's head: its anatomy, and where its points lie in the template."""
+
+    anatomy: Anatomy
+    transform: SpatialTransform
+    pose: Pose
+
+    def signal(self, points: Array, gradients: Gradients) -> Array:
+        """Return the signal at head points, shape (m, 3), mm, for n gradients in head axes: shape (m, n)."""
+        template = self.transform.template_from_subject(points)
+        shares = self.anatomy.tissue(template)
+        b = gradients.bvals
+        isotropic = {"gm": GM_MD, "csf": CSF_MD, "scalp": SCALP_MD}
+        signal = np.zeros((len(points), len(gradients)))
+        for name, md in isotropic.items():
+            signal += np.outer(shares[name] * S0[name], np.exp(-b * md))
+        white = np.flatnonzero(shares["wm"] > 0.005)
+        diagonals = self.anatomy.tensors(template[white])
+        turned = np.einsum("mij,nj->mni", self._local_rotations(points[white]), gradients.bvecs)
+        exponent = np.einsum("mni,mi->mn", turned**2, diagonals) * b
+        signal[white] += S0["wm"] * shares["wm"][white, None] * np.exp(-exponent)
+        return signal
+
+    def _local_rotations(self, points: Array) -> Array:
+        """Return the rotation, head to template axes, that the map makes of a small neighbourhood: (m, 3, 3)."""
+        step = 1.0
+        columns = [
+            self.transform.template_from_subject(points + step * axis)
+            - self.transform.template_from_subject(points - step * axis)
+            for axis in np.eye(3)
+        ]
+        jacobian = np.stack(columns, axis=-1) / (2 * step)
+        u, _, vt = np.linalg.svd(jacobian)
+        rotations: Array = u @ vt
+        return rotations
+
+
+def make_head(settings: PhantomSettings, seed: int, group: str = "control") -> Head:
+    """Return the head of a subject: seed and group settle anatomy, pose and shape."""
+    rng = np.random.default_rng([settings.seed, seed])
+    diagonals = draw_diagonals(group, rng if settings.group_effect else None)
+    pitch, roll, yaw = rng.uniform(-settings.rotation, settings.rotation, 3)
+    return Head(
+        anatomy=Anatomy(diagonals=diagonals, scalp=settings.scalp),
+        transform=_draw_transform(rng, (pitch, roll, yaw), settings.warp),
+        pose=Pose(pitch=float(pitch), roll=float(roll), yaw=float(yaw)),
+    )
+
+
+def _draw_transform(rng: np.random.Generator, angles: tuple[float, float, float], warp_mm: float) -> SpatialTransform:
+    pitch, roll, yaw = angles
+    rigid = np.eye(4)
+    rigid[:3, :3] = Rotation.from_euler("ZYX", [yaw, roll, pitch], degrees=True).as_matrix()
+    rigid[:3, 3] = rng.uniform(-8, 8, 3)
+    scale = np.diag([*rng.uniform(0.94, 1.06, 3), 1.0]) if warp_mm else np.eye(4)
+    spacing = 4.0
+    shape = (64, 72, 64)
+    noise = rng.normal(size=(3, *shape))
+    field = np.stack([ndimage.gaussian_filter(channel, 22.0 / spacing) for channel in noise], axis=-1)
+    rms = np.sqrt((field**2).sum(-1).mean())
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = -np.array(shape) * spacing / 2 + [0, -18, 18]
+    displacement = SpatialMap(data=(field * warp_mm / rms).astype(np.float32), affine=affine) if warp_mm else None
+    return SpatialTransform(affine=scale @ rigid, rigid=rigid, displacement=displacement)
+
+
+def make_subject(
+    settings: PhantomSettings, seed: int = 0, *, group: str = "control", storage: Storage | None = None, scan: int = 0
+) -> PhantomSubject:
+    """Return one scan of one subject.
+
+    Parameters
+    ----------
+    settings
+        Choices of the phantom.
+    seed
+        Which subject.
+    group
+        ``control`` or ``patient``.
+    storage
+        Storage order; the settings' in turn by default.
+    scan
+        Which scan of the subject: another noise and motion, and from the second on another pose.
+    """
+    head = make_head(settings, seed, group)
+    rng = np.random.default_rng([settings.seed, seed, scan])
+    if scan:
+        head = _turned(head, rng, settings.rotation)
+    order = storage or settings.storage[seed % len(settings.storage)]
+    centre = head.transform.subject_from_template(np.array([0.0, -18.0, 27.0 if settings.slab else 18.0]))
+    grid = make_grid(settings, order, centre)
+    gradients = make_gradients(settings)
+    motion = draw_motion(rng, settings.motion, len(gradients))
+    distortion = draw_distortion(rng, settings, grid, centre)
+    data = _acquire(head, grid, gradients, motion, distortion)
+    reverse = None
+    if settings.susceptibility:
+        one = gradients.take(np.array([0]))
+        reverse = grid.like(_noisy(_acquire(head, grid, one, motion[:1], distortion.reversed()), settings.snr, rng))
+    truth = Truth(
+        alps=true_index(head.anatomy.diagonals),
+        diagonals=head.anatomy.diagonals,
+        transform=head.transform,
+        pose=head.pose,
+        motion=motion,
+        shift=distortion.shift_on(grid),
+    )
+    image = grid.like(_noisy(data, settings.snr, rng))
+    return PhantomSubject(image=image, gradients=gradients, truth=truth, reverse=reverse)
+
+
+def _turned(head: Head, rng: np.random.Generator, degrees: float) -> Head:
+    """Return the same head in another pose."""
+    angles = rng.uniform(-degrees, degrees, 3)
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+    turn[:3, 3] = rng.uniform(-5, 5, 3)
+    old = head.transform
+    grid = old.displacement
+    if grid is not None:  # the displacement turns along: u'(p) = T^-1 u(T p)
+        data = np.asarray(grid.data) @ turn[:3, :3]
+        grid = SpatialMap(data=data.astype(np.float32), affine=np.linalg.inv(turn) @ grid.affine)
+    rigid = old.rigid @ turn
+    transform = SpatialTransform(affine=old.affine @ turn, rigid=rigid, displacement=grid)
+    yaw, roll, pitch = Rotation.from_matrix(rigid[:3, :3]).as_euler("ZYX", degrees=True)
+    return Head(
+        anatomy=head.anatomy, transform=transform, pose=Pose(pitch=float(pitch), roll=float(roll), yaw=float(yaw))
+    )
+
+
+def _acquire(head: Head, grid: SpatialMap, gradients: Gradients, motion: Array, distortion: Distortion) -> Array:
+    """Return the noise-free series, shape (i, j, k, n), float32."""
+    still = not distortion.present and np.allclose(motion, np.eye(4))
+    if still:
+        return _sample(head, grid, gradients, np.eye(4), None)
+    volumes = [
+        _sample(head, grid, gradients.take(np.array([n])), motion[n], distortion.of_volume(gradients, n))
+        for n in range(len(gradients))
+    ]
+    return np.concatenate(volumes, axis=-1)
+
+
+def _sample(head: Head, grid: SpatialMap, gradients: Gradients, motion: Array, distortion: Distortion | None) -> Array:
+    """Return volumes taken while the head was moved by `motion` and the image distorted."""
+    i, j, k = grid.shape
+    steps = (np.arange(POINTS_PER_EDGE) + 0.5) / POINTS_PER_EDGE - 0.5
+    cell = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    voxels = np.stack(np.unravel_index(np.arange(i * j * k), (i, j, k)), axis=-1)
+    back = np.linalg.inv(motion)
+    in_head = Gradients(bvals=gradients.bvals, bvecs=gradients.bvecs @ motion[:3, :3])
+    data = np.zeros((len(voxels), len(gradients)), dtype=np.float32)
+    for start in range(0, len(voxels), CHUNK):
+        part = slice(start, start + CHUNK)
+        for offset in cell:
+            points = grid.world(voxels[part] + offset)
+            points, intensity = (points, 1.0) if distortion is None else distortion.undo(points)
+            signal = head.signal(points @ back[:3, :3].T + back[:3, 3], in_head)
+            data[part] += signal * np.asarray(intensity).reshape(-1, 1) / len(cell)
+    return data.reshape(i, j, k, len(gradients))
+
+
+def _noisy(data: Array, snr: float, rng: np.random.Generator) -> Array:
+    """Return magnitudes with Rician noise, scaled to scanner units, shape kept, float32."""
+    scale = 1000.0
+    if snr:
+        sigma = S0["wm"] / snr
+        for n in range(data.shape[3]):
+            real = data[..., n] + sigma * rng.standard_normal(data.shape[:3])
+            data[..., n] = np.hypot(real, sigma * rng.standard_normal(data.shape[:3]))
+    data *= scale
+    return data

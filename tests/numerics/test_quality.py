@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from bids_alps.model import SIDES, AlpsResult, Pose, RoiDiffusivity
+from bids_alps.numerics.quality import THRESHOLDS, check_index, estimate_snr, judge
+
+GOOD = {
+    "v1_angle": 8.0,
+    "v1_dispersion": 9.0,
+    "fa": 0.5,
+    "lambda2_lambda3": 1.3,
+    "off_tract_fraction": 0.0,
+    "n_voxels": 9.0,
+    "coverage": 1.0,
+}
+
+
+def result(pitch=0.0, alps=1.5, **changes):
+    rois = tuple(
+        RoiDiffusivity(
+            name=f"{region}_{side}", tensor=np.ones(6), tensor_uncorrected=np.ones(6), scalars={**GOOD, **changes}
+        )
+        for region in ("projection", "association")
+        for side in SIDES
+    )
+    indices = {"left": alps, "right": 1.5, "bilateral": (alps + 1.5) / 2}
+    pose = Pose(pitch=pitch, roll=0.0, yaw=0.0)
+    return AlpsResult(alps=indices, alps_uncorrected=indices, rois=rois, pose=pose)
+
+
+def statuses(found):
+    return {check.name: check.status for check in check_index(found)}
+
+
+def test_a_good_result_passes_every_check():
+    assert set(statuses(result()).values()) == {"pass"}
+
+
+@pytest.mark.parametrize(
+    ("check", "change"),
+    [
+        ("angle_projection", {"v1_angle": 30.0}),
+        ("angle_association", {"v1_angle": 30.0}),
+        ("dispersion", {"v1_dispersion": 40.0}),
+        ("fa", {"fa": 0.2}),
+        ("lambda2_lambda3", {"lambda2_lambda3": 2.0}),
+        ("off_tract_fraction", {"off_tract_fraction": 0.5}),
+        ("effective_voxels", {"n_voxels": 2.0}),
+        ("coverage", {"coverage": 0.8}),
+        ("pitch", {"pitch": -12.0}),
+        ("alps", {"alps": 2.4}),
+        ("alps", {"alps": 0.7}),
+        ("alps", {"alps": math.nan}),
+    ],
+)
+def test_each_check_of_the_index_is_tripped_by_what_it_watches(check, change):
+    assert statuses(result(**change))[check] == "warn"
+
+
+@pytest.mark.parametrize(
+    ("check", "good", "bad"),
+    [
+        ("snr_b0", 25, 8),
+        ("b_value", 1000, 2500),
+        ("directions", 30, 7),
+        ("framewise_displacement", 0.2, 2.0),
+        ("outlier_slices", 0.0, 0.05),
+    ],
+)
+def test_each_check_of_the_acquisition_has_two_sides(check, good, bad):
+    assert judge(check, good).status == "pass"
+    assert judge(check, bad).status == "warn"
+
+
+@pytest.mark.parametrize("check", [name for name, limit in THRESHOLDS.items() if not math.isnan(limit.fail)])
+def test_failing_is_worse_than_warning(check):
+    limit = THRESHOLDS[check]
+    beyond = limit.fail * (0.5 if limit.bad == "below" else 2)
+    assert judge(check, beyond).status == "fail"
+
+
+def test_what_could_not_be_measured_is_a_warning():
+    assert judge("fa", math.nan).status == "warn"
+
+
+@pytest.mark.parametrize("snr", [8, 20, 50])
+def test_snr_is_that_of_the_simulation(snr):
+    rng = np.random.default_rng(0)
+    prediction = np.repeat(np.linspace(1000, 300, 40)[None], 400, axis=0)
+    noisy = prediction + rng.normal(scale=1000 / snr, size=prediction.shape)
+    assert estimate_snr(noisy, prediction, 0) == pytest.approx(snr, rel=0.03)
