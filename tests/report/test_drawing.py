@@ -1,0 +1,90 @@
+"""Figures are complete, well-formed, and the same bytes every time."""
+
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from bids_alps.model import Roi, SpatialTransform
+from bids_alps.report.drawing import draw_run_figures
+from bids_alps.report.figures_group import (
+    draw_checks,
+    draw_index_distribution,
+    draw_left_right,
+    draw_pose,
+)
+
+
+def texts(svg):
+    return " ".join(text.strip() for text in ElementTree.fromstring(svg).itertext() if text.strip())  # noqa: S314
+
+
+def test_every_figure_of_a_run_is_drawn_and_small(figures):
+    pairs = {f"{name}{when}" for name in ("registration", "denoise") for when in ("Before", "After")}
+    assert set(figures) == {"rois", "sticks", "headmotion", *pairs}
+    assert all(len(svg) < 500_000 for svg in figures.values())
+
+
+def test_pictures_say_which_side_is_left(figures):
+    for name in ("rois", "sticks", "registrationBefore", "denoiseAfter"):
+        told = texts(figures[name])
+        assert "Left of the picture = left of the head" in told
+        assert {"L", "R", "A", "P", "S", "I"} <= set(told.split())
+
+
+def test_same_input_same_bytes_whatever_the_users_settings(drawing, figures):
+    with mpl.rc_context({"font.size": 22, "svg.fonttype": "path", "image.cmap": "jet"}):
+        again = draw_run_figures(drawing)
+    assert again == figures
+    assert not any(b"<dc:date>" in svg for svg in figures.values())
+
+
+def test_subject_and_template_are_drawn_in_the_same_places(figures):
+    before, after = (ElementTree.fromstring(figures[f"registration{when}"]) for when in ("Before", "After"))  # noqa: S314
+    places = [
+        [(image.get("x"), image.get("y"), image.get("width")) for image in svg.iter() if image.tag.endswith("image")]
+        for svg in (before, after)
+    ]
+    assert places[0] == places[1]
+    assert before.get("viewBox") == after.get("viewBox")
+
+
+def test_turned_display_shows_template_coordinates(drawing):
+    lifted = np.eye(4)
+    lifted[2, 3] = 20.0
+    moved = replace(drawing, transform=SpatialTransform(affine=lifted, rigid=lifted), comparisons=(), motion=None)
+    turned, as_lain = draw_run_figures(moved), draw_run_figures(replace(moved, turned=False))
+    level = {
+        name: int(texts(svg["rois"]).split("axial, z = ")[1].split()[0])
+        for name, svg in (("turned", turned), ("as_lain", as_lain))
+    }
+    assert level["turned"] == level["as_lain"] + 20
+
+
+def test_a_run_without_regions_on_one_side_is_still_drawn(drawing):
+    none = Roi(name="projection_right", voxels=np.zeros((0, 3)), weights=np.zeros(0))
+    rois = [*(roi for roi in drawing.rois if roi.side == "left"), none]
+    assert b"projection, left" in draw_run_figures(replace(drawing, rois=rois))["rois"]
+
+
+def test_a_run_without_any_region_is_still_drawn(drawing):
+    assert draw_run_figures(replace(drawing, rois=[], comparisons=(), motion=None))["sticks"]
+
+
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_charts_of_cohorts_of_any_size(n):
+    values = np.linspace(1.2, 1.6, n)
+    values[:1] = np.nan
+    statuses = ["pass", "warn", "fail", "pass", "pass"][:n]
+    indices = dict.fromkeys(("left", "right", "bilateral"), values)
+    assert b"left" in draw_index_distribution(indices)
+    assert b"ALPS index, right" in draw_left_right(values, values, statuses)
+    assert b"pitch" in draw_pose({"pitch": values}, values, statuses)
+    assert b"snr b0" in draw_checks({"snr_b0": {"pass": n}})
+
+
+def test_correlation_with_pose_is_told():
+    pitch = np.array([0.0, 1.0, 2.0, 3.0])
+    assert "r = -1.00" in texts(draw_pose({"pitch": pitch}, 1.5 - pitch / 10, ["pass"] * 4))
