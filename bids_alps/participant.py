@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bids_alps.errors import AlpsError
-from bids_alps.io.layout import Problem, Selection, find_runs
+from bids_alps.io.layout import Problem, find_runs
+from bids_alps.io.queries import Selection
 from bids_alps.io.writing import write_text
 from bids_alps.model import DwiRun
 from bids_alps.settings import Settings

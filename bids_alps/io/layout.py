@@ -8,26 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_alps.errors import AlpsError, AmbiguityError, InvalidBidsError, NoInputError, NothingSelectedError
-from bids_alps.io.inheritance import entities_of, find_inherited, read_json, read_sidecar
+from bids_alps.io.contents import check_series, check_there
+from bids_alps.io.derivatives import checked_label
+from bids_alps.io.fieldmaps import find_reverse_phase
+from bids_alps.io.inheritance import entities_of, find_inherited, read_json, read_sidecar, suffix_of
+from bids_alps.io.queries import Selection
 from bids_alps.model import DwiRun
 
-_SKIPPED = ("func", "perf", "meg", "eeg", "ieeg", "beh", "pet", "micr", "nirs", "motion", "mrs", "figures", "xfm")
+_DATATYPES = ("anat", "dwi", "fmap")
 _COMPLEX_PARTS = ("phase", "real", "imag")
-_IMAGE_EXTENSIONS = [".nii.gz", ".nii"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Which runs are wanted; empty means all. `runs` are compared as integers."""
-
-    sessions: tuple[str, ...] = ()
-    runs: tuple[int, ...] = ()
-
-    def takes(self, entities: dict[str, str]) -> bool:
-        """Whether a run with these entities is wanted."""
-        if self.sessions and entities.get("ses") not in self.sessions:
-            return False
-        return not self.runs or (entities.get("run", "").isdigit() and int(entities["run"]) in self.runs)
+_IMAGE_EXTENSIONS = (".nii.gz", ".nii")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,96 +84,109 @@ def find_runs(
     participant
         Label without ``sub-``.
     selection
-        Sessions and runs to take.
+        Which files to take.
     preprocessed
         Take ``desc-preproc`` images as they are.
     """
     chosen = selection or Selection()
     found: dict[str, DwiRun | Problem] = {}
-    files = _index(bids_dir, participant)
-    for image in sorted(path for path in files if path.name.endswith(("_dwi.nii.gz", "_dwi.nii"))):
-        entities = entities_of(image.name)
-        if not chosen.takes(entities) or entities.get("part") in _COMPLEX_PARTS:
-            continue
-        if (entities.get("desc") == "preproc") != preprocessed:
-            continue
-        run = _find_run(image, bids_dir, files)
-        name = run.name
-        if name in found:
-            error = AmbiguityError(str(image), f"a second image for the run {name}", "keep one of the two")
-            found[name] = Problem(name=name, error=error)
-        else:
-            found[name] = run
+    search = _Search(root=bids_dir, files=_list_images(bids_dir / f"sub-{participant}"), selection=chosen)
+    for image in search.files:
+        if suffix_of(image.name) == "dwi" and chosen.takes(image) and _is_wanted(image, preprocessed=preprocessed):
+            run = _find_run(image, search)
+            if run.name in found:
+                error = AmbiguityError(str(image), f"a second image for the run {run.name}", "keep one of the two")
+                run = Problem(name=run.name, error=error)
+            found[run.name] = run
     return [found[name] for name in sorted(found)]
 
 
-def _index(bids_dir: Path, participant: str) -> list[Path]:
-    """Return the files of a participant's anat, dwi and fmap folders, by pybids; no metadata is read."""
-    from bids.layout import BIDSLayout, BIDSLayoutIndexer  # costs a second, which --version does not need
-
-    here = re.escape(f"sub-{participant}")
-    ignore = [
-        re.compile(rf"^/?(?!{here}(/|$))[^/]+/?"),
-        re.compile(rf"^/?{here}(/ses-[a-zA-Z0-9+]+)?/({'|'.join(_SKIPPED)})(/|$)"),
-    ]
-    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=ignore)
-    layout = BIDSLayout(bids_dir, validate=False, config=["bids", "derivatives"], indexer=indexer)
-    return [Path(path) for path in layout.get(extension=_IMAGE_EXTENSIONS, return_type="filename")]
+def _is_wanted(image: Path, *, preprocessed: bool) -> bool:
+    entities = entities_of(image.name)
+    if entities.get("part") in _COMPLEX_PARTS:
+        return False
+    return (entities.get("desc") == "preproc") == preprocessed
 
 
-def _find_run(image: Path, root: Path, files: list[Path]) -> DwiRun | Problem:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Search:
+    """Where files of a participant are sought."""
+
+    root: Path
+    files: list[Path]
+    selection: Selection
+
+
+def _list_images(folder: Path) -> list[Path]:
+    """Return the images of a participant's anat, dwi and fmap folders, sorted by path.
+
+    A walk of three folders takes a millisecond; an index of a participant by pybids takes forty, most of it for a
+    database that one query is asked of.
+    """
+    return sorted(
+        path
+        for sessions in (folder, *folder.glob("ses-*"))
+        for datatype in _DATATYPES
+        for path in (sessions / datatype).glob("sub-*")
+        if path.name.endswith(_IMAGE_EXTENSIONS) and path.name.startswith(f"{folder.name}_")
+    )
+
+
+def _find_run(image: Path, search: _Search) -> DwiRun | Problem:
     entities = {key: label for key, label in entities_of(image.name).items() if key not in ("part", "desc")}
     name = "_".join(f"{key}-{label}" for key, label in entities.items())
     try:
-        if not image.exists():
-            raise NoInputError(str(image), "a link to content that is not there", f"run `datalad get {image}`")
+        for key, label in entities.items():
+            checked_label(key, label)
+        check_series(image)
+        bval, bvec = (find_inherited(image, extension, search.root) for extension in (".bval", ".bvec"))
+        check_there(bval)
+        check_there(bvec)
+        metadata = read_sidecar(image, search.root)
+        maps = [path for path in search.files if suffix_of(path.name) == "dwi" or search.selection.passes(path, "fmap")]
+        preprocessed = "desc" in entities_of(image.name)
         return DwiRun(
             entities=entities,
             image=image,
-            bval=find_inherited(image, ".bval", root),
-            bvec=find_inherited(image, ".bvec", root),
-            metadata=read_sidecar(image, root),
-            preprocessed="desc" in entities_of(image.name),
+            bval=bval,
+            bvec=bvec,
+            metadata=metadata,
+            preprocessed=preprocessed,
             mask=_mask_of(image),
-            t1w=_t1w_of(entities, files),
-            reverse_phase=_reverse_phase_of(image, root, files),
+            t1w=_t1w_of(entities, search),
+            reverse_phase=() if preprocessed else find_reverse_phase(image, metadata, search.root, _usable(maps)),
         )
     except AlpsError as error:
         return Problem(name=name, error=error)
 
 
+def _usable(images: list[Path]) -> list[Path]:
+    return [path for path in images if entities_of(path.name).get("part") not in _COMPLEX_PARTS]
+
+
 def _mask_of(image: Path) -> Path | None:
-    mask = image.with_name(image.name.replace("desc-preproc_dwi", "desc-brain_mask"))
-    return mask if mask != image and mask.exists() else None
+    stem = image.name.removesuffix(".gz").removesuffix(".nii")
+    for ending in (".nii.gz", ".nii"):
+        mask = image.with_name(stem.replace("desc-preproc_dwi", "desc-brain_mask") + ending)
+        if mask.exists() and "desc-preproc" in stem:
+            return mask
+    return None
 
 
-def _t1w_of(entities: dict[str, str], files: list[Path]) -> Path | None:
-    """Return the one T1w image of the session, or of the participant; none where there are several."""
-    images = [path for path in files if path.name.split(".", 1)[0].endswith("_T1w") and path.exists()]
-    same = [path for path in images if entities_of(path.name).get("ses") == entities.get("ses")]
-    candidates = same or images
-    return candidates[0] if len(candidates) == 1 else None
+def _t1w_of(entities: dict[str, str], search: _Search) -> Path | None:
+    """Return the T1w image of the run's session and space, or of the participant; none where there are several.
 
-
-def _reverse_phase_of(image: Path, root: Path, files: list[Path]) -> tuple[Path, ...]:
-    """Return the fmap images that say that they are intended for an image."""
-    found = []
-    for path in files:
-        if path.parent.name != "fmap" or not path.name.split(".", 1)[0].endswith("_epi"):
-            continue
-        try:
-            sidecar = read_sidecar(path, root)
-        except AlpsError:
-            continue  # a broken sidecar of a fieldmap must not cost the run; the run says that it had none
-        named = sidecar.get("IntendedFor", [])
-        targets = [named] if isinstance(named, str) else named
-        if any(_is_target(target, image, root) for target in targets if isinstance(target, str)):
-            found.append(path)
-    return tuple(found)
-
-
-def _is_target(target: str, image: Path, root: Path) -> bool:
-    relative = image.relative_to(root)
-    if target.startswith("bids::"):
-        return relative.as_posix() == target.removeprefix("bids::")
-    return Path(*relative.parts[1:]).as_posix() == target
+    Repeats of one protocol (names that differ in ``run`` alone) are no contradiction: the first is taken.
+    """
+    images = [
+        path
+        for path in search.files
+        if suffix_of(path.name) == "T1w"
+        and path.exists()
+        and search.selection.passes(path, "t1w")
+        and entities_of(path.name).get("part") not in _COMPLEX_PARTS
+    ]
+    for key in ("ses", "space"):
+        images = [path for path in images if entities_of(path.name).get(key) == entities.get(key)] or images
+    protocols = {tuple(item for item in entities_of(path.name).items() if item[0] != "run") for path in images}
+    return images[0] if len(protocols) == 1 else None

@@ -1,77 +1,159 @@
-"""Files at the root of the output: what makes it a BIDS derivative dataset."""
+"""The files at the root of the derivatives: what makes the folder a BIDS dataset of its own."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bids_alps import __version__
-from bids_alps.errors import AlpsError, OutputError
+from bids_alps.errors import OutputError
 from bids_alps.io.derivatives import ROI_LABELS
-from bids_alps.io.inheritance import read_json
 from bids_alps.io.tables import table_text
 from bids_alps.io.writing import write_if_changed
 
-LOG = logging.getLogger(__name__)
 CODE_URL = "https://github.com/bids-apps/alps"
-
-BIDSIGNORE = (
-    *("*.html", "logs", "figures", "*_xfm.*", "*_dwimap.*", "*_scalarstats.*", "*_dwi.bval", "*_dwi.bvec"),
-    *("group_*", "*_timeseries.*"),
+BIDS_VERSION = "1.10.0"
+IGNORED = (
+    *("*.html", "logs", "figures", "*_xfm.*", "*_dwimap.*", "*_scalarstats.*", "*_dwi.bval", "*_dwi.bvec", "group_*"),
+    "*_timeseries.*",
+    "work",
 )
-README = """# bids-alps
+"""What the validator does not know yet, one pattern a line; ``figures/`` with a slash would not match."""
 
-DTI-ALPS index (diffusion along the perivascular space) of every diffusion run: an asymmetry of diffusion, not a
-measure of glymphatic clearance. Open `sub-<label>.html` for the report of a participant; `group_alps.tsv` holds one row
-a run once the group level has run. Every table has a JSON dictionary beside it.
+_COLORS = {"projection": "#3b6fd4", "association": "#2f9e44", "subcortical": "#e03131"}
+_DESCRIPTIONS = {
+    "preproc": "Diffusion series after the steps that its sidecar names",
+    "brain": "Brain mask on the diffusion grid",
+    "alps": "DTI-ALPS index; rows left, right, bilateral",
+    "quality": "Quality checks; one row a check",
+    "rigid": "Rigid part of a transform",
+    "affine": "Affine part of a transform",
+    "warp": "Displacement field of a transform",
+}
+_README = """\
+# Derivatives of bids-alps
+
+DTI-ALPS indices with their uncertainty and quality checks, made by bids-alps {version}.
+Open `sub-*.html` for the report of each participant. `sub-*/**/*_desc-alps_scalarstats.tsv` holds the indices,
+`*_seg-alps_scalarstats.tsv` what was measured in each region, `*_desc-quality_scalarstats.tsv` the checks;
+the JSON file beside each table says what its columns mean. `logs/` keeps the settings that ran.
+
+The index is an asymmetry of diffusion. It is not a measure of glymphatic clearance.
 """
 
 
-def write_root(output_dir: Path, bids_dir: Path) -> None:
-    """Write the root files where they differ; another job's copy that cannot be replaced is only a warning.
+def write_root(output_dir: Path, bids_dir: Path, inputs: Mapping[str, Path] | None = None) -> None:
+    """Write the files at the root of the output, each only where its content differs.
+
+    A shared file that another user owns is left with a warning, since jobs of one study share the folder.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivatives.
+    bids_dir
+        What they were made from.
+    inputs
+        Other datasets that were read, by name.
 
     Raises
     ------
     OutputError
-        If the folder cannot be made.
+        If the folder cannot be made or written to.
     """
+    _prepare(output_dir)
+    files = {
+        "dataset_description.json": _json(dataset_description(bids_dir, inputs or {})),
+        "README.md": _README.format(version=__version__),
+        ".bidsignore": "\n".join(IGNORED) + "\n",
+        "descriptions.tsv": table_text(
+            ({"desc_id": f"desc-{label}", "description": about} for label, about in _DESCRIPTIONS.items()),
+            ("desc_id", "description"),
+        ),
+        "seg-alps_dseg.tsv": table_text(_labels(), ("index", "name", "color")),
+        "seg-alps_dseg.json": _json(_LABEL_DICTIONARY),
+    }
+    for name, text in files.items():
+        _write_shared(output_dir / name, text)
+
+
+def _prepare(output_dir: Path) -> None:
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(str(output_dir), f"cannot be made ({error.strerror})", "choose another folder") from error
-    labels = [{"index": number, "name": name} for name, number in ROI_LABELS.items()]
-    contents = {
-        "dataset_description.json": json.dumps(describe(bids_dir), indent=2) + "\n",
-        ".bidsignore": "\n".join(BIDSIGNORE) + "\n",
-        "README.md": README,
-        "seg-alps_dseg.tsv": table_text(labels, ["index", "name"]),
+        raise OutputError(
+            str(output_dir), f"cannot be made ({error.strerror})", "choose another output folder"
+        ) from error
+    if not os.access(output_dir, os.W_OK | os.X_OK):
+        raise OutputError(str(output_dir), "cannot be written to", "choose another output folder")
+
+
+def _write_shared(path: Path, text: str) -> None:
+    try:
+        write_if_changed(path, text.encode())
+    except OutputError as error:
+        if not path.exists():
+            raise
+        logging.getLogger(__name__).warning("%s The file was left as it is.", error)
+
+
+def dataset_description(bids_dir: Path, inputs: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the description of the derivatives of `bids_dir`; its own provenance is kept where it has one."""
+    source = read_description(bids_dir)
+    ours: dict[str, Any] = {
+        "Name": "bids-alps",
+        "Version": __version__,
+        "Description": "DTI-ALPS index",
+        "CodeURL": CODE_URL,
     }
-    for name, content in contents.items():
-        path = output_dir / name
-        try:
-            write_if_changed(path, content.encode())
-        except AlpsError as error:
-            if not path.exists():
-                raise
-            LOG.warning("%s", error)
-
-
-def describe(bids_dir: Path) -> dict[str, Any]:
-    """Return the content of ``dataset_description.json``."""
-    source = read_json(bids_dir / "dataset_description.json")
-    ours: dict[str, Any] = {"Name": "bids-alps", "Version": __version__, "CodeURL": CODE_URL}
-    if tag := os.environ.get("BIDS_ALPS_DOCKER_TAG"):
-        ours["Container"] = {"Type": "docker", "Tag": tag}
-    before = source.get("GeneratedBy", []) if source.get("DatasetType") == "derivative" else []
-    return {
-        "Name": "bids-alps - DTI-ALPS index",
-        "BIDSVersion": "1.10.0",
+    tag = os.environ.get("BIDS_ALPS_DOCKER_TAG")
+    if tag:
+        ours["Container"] = {"Type": "docker", "Tag": f"bids/alps:{tag}"}
+    earlier = source.get("GeneratedBy") if source.get("DatasetType") == "derivative" else None
+    datasets = {"raw": bids_dir, **inputs}
+    described: dict[str, Any] = {
+        "Name": f"bids-alps derivatives of {source.get('Name') or bids_dir.name}",
+        "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "License": str(source.get("License", "")) or "not stated",
-        "GeneratedBy": [ours, *before],
-        "SourceDatasets": [{"URL": str(source.get("DatasetDOI") or f"file://{bids_dir.resolve()}")}],
-        "DatasetLinks": {"raw": f"file://{bids_dir.resolve()}"},
+        "GeneratedBy": [ours, *(earlier if isinstance(earlier, list) else [])],
+        "SourceDatasets": [_source(path) for path in datasets.values()],
+        "DatasetLinks": {name: path.resolve().as_uri() for name, path in datasets.items()},
+        "HowToAcknowledge": "Cite the works listed in logs/CITATION.md.",
     }
+    return {**described, "License": source["License"]} if isinstance(source.get("License"), str) else described
+
+
+def _source(path: Path) -> dict[str, str]:
+    described = {"URL": path.resolve().as_uri()}
+    doi = read_description(path).get("DatasetDOI")
+    return {**described, "DOI": doi} if isinstance(doi, str) else described
+
+
+def read_description(dataset: Path) -> dict[str, Any]:
+    """Read ``dataset_description.json``; empty where it is missing or no JSON object."""
+    try:
+        content = json.loads((dataset / "dataset_description.json").read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _labels() -> list[dict[str, Any]]:
+    return [
+        {"index": label, "name": name, "color": _COLORS[name.rpartition("_")[0]]} for name, label in ROI_LABELS.items()
+    ]
+
+
+_LABEL_DICTIONARY = {
+    "index": {"Description": "Value in the label image"},
+    "name": {"Description": "Region of interest and side; the side is that of world x in the template"},
+    "color": {"Description": "Color for display"},
+}
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,72 @@
+"""Which images show the same head with another phase encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bids_alps.errors import AlpsError
+from bids_alps.io.inheritance import entities_of, read_sidecar, suffix_of
+
+_OPPOSITE = {"i": "i-", "j": "j-", "k": "k-", "i-": "i", "j-": "j", "k-": "k"}
+
+
+def find_reverse_phase(
+    image: Path, metadata: Mapping[str, Any], root: Path, candidates: Iterable[Path]
+) -> tuple[Path, ...]:
+    """Return the images from which the susceptibility field of a run can be estimated.
+
+    A fieldmap that says it is meant for the run goes first (``IntendedFor``, then ``B0FieldIdentifier`` named by
+    the run's ``B0FieldSource``); without one, diffusion runs of the same session that differ in ``dir`` alone and were
+    encoded the opposite way.
+
+    Parameters
+    ----------
+    image, metadata
+        The run and its sidecar.
+    root
+        Root of the dataset.
+    candidates
+        Images of the participant's ``fmap`` and ``dwi`` folders.
+    """
+    read = {path: _sidecar(path, root) for path in candidates if path != image and path.exists()}
+    epis = {path: told for path, told in read.items() if path.parent.name == "fmap" and suffix_of(path.name) == "epi"}
+    intended = [
+        path for path, told in epis.items() if any(_names(one, image, root) for one in _listed(told, "IntendedFor"))
+    ]
+    if intended:
+        return tuple(sorted(intended))
+    fields = set(_listed(metadata, "B0FieldSource"))
+    shared = [path for path, told in read.items() if fields & set(_listed(told, "B0FieldIdentifier"))]
+    if shared:
+        return tuple(sorted(shared))
+    runs = [path for path in read if suffix_of(path.name) == "dwi" and path.parent.name == "dwi"]
+    return tuple(sorted(path for path in runs if _is_opposite(image, metadata, path, read[path])))
+
+
+def _sidecar(path: Path, root: Path) -> dict[str, Any]:
+    try:
+        return read_sidecar(path, root)
+    except AlpsError:
+        return {}  # a broken sidecar of another image must not cost this run
+
+
+def _listed(sidecar: Mapping[str, Any], name: str) -> list[str]:
+    value = sidecar.get(name, [])
+    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+
+
+def _names(target: str, image: Path, root: Path) -> bool:
+    """Whether an ``IntendedFor`` entry names an image: a BIDS URI, or a path below the participant's folder."""
+    relative = image.relative_to(root)
+    if target.startswith("bids::"):
+        return relative.as_posix() == target.removeprefix("bids::")
+    return Path(*relative.parts[1:]).as_posix() == target.removeprefix("./")
+
+
+def _is_opposite(image: Path, metadata: Mapping[str, Any], other: Path, told: Mapping[str, Any]) -> bool:
+    ours, theirs = ({k: v for k, v in entities_of(path.name).items() if k != "dir"} for path in (image, other))
+    return ours == theirs and _OPPOSITE.get(str(metadata.get("PhaseEncodingDirection"))) == told.get(
+        "PhaseEncodingDirection"
+    )
