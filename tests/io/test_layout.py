@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bids_alps.errors import InvalidBidsError, NothingSelectedError
+from bids_alps.io.layout import Problem, find_participants, find_runs
+from bids_alps.io.queries import Selection
+from bids_alps.io.writing import image_bytes
+from bids_alps.model import DwiRun, SpatialMap
+
+SERIES = image_bytes(SpatialMap(data=np.ones((2, 2, 2, 3)), affine=np.eye(4)))
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    (tmp_path / "dataset_description.json").write_text('{"Name": "a dataset", "BIDSVersion": "1.8.0"}')
+    return tmp_path
+
+
+def put(root: Path, *names: str, content: bytes | str = SERIES) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def put_run(root: Path, stem: str, **sidecar: object) -> None:
+    put(root, f"{stem}.nii.gz")
+    put(root, f"{stem}.bval", f"{stem}.bvec", content="0 1000 1000\n")
+    put(root, f"{stem}.json", content=json.dumps(sidecar))
+
+
+def runs_of(root: Path, selection: Selection | None = None, *, preprocessed: bool = False) -> dict[str, DwiRun]:
+    found = find_runs(root, "01", selection, preprocessed=preprocessed)
+    assert not [run for run in found if isinstance(run, Problem)]
+    return {run.name: run for run in found if isinstance(run, DwiRun)}
+
+
+def problem_of(root: Path) -> Problem:
+    (problem,) = (run for run in find_runs(root, "01") if isinstance(run, Problem))
+    return problem
+
+
+@pytest.mark.parametrize("place", ["", "sub-01/", "sub-01/ses-1/", "sub-01/ses-1/dwi/"])
+def test_gradient_table_is_inherited_from_any_level(dataset: Path, place: str) -> None:
+    put(dataset, "sub-01/ses-1/dwi/sub-01_ses-1_dwi.nii.gz")
+    prefix = {"": "", "sub-01/": "sub-01_"}.get(place, "sub-01_ses-1_")
+    put(dataset, f"{place}{prefix}dwi.bval", f"{place}{prefix}dwi.bvec", content="0 1 1\n")
+    run = runs_of(dataset)["sub-01_ses-1"]
+    assert run.bval == dataset / f"{place}{prefix}dwi.bval"
+    assert run.bvec == dataset / f"{place}{prefix}dwi.bvec"
+
+
+def test_a_run_without_number_never_takes_the_table_of_run_1(dataset: Path) -> None:
+    put_run(dataset, "sub-01/dwi/sub-01_run-1_dwi")
+    put(dataset, "sub-01/dwi/sub-01_dwi.nii.gz")
+    assert sorted(type(run).__name__ for run in find_runs(dataset, "01")) == ["DwiRun", "Problem"]
+    assert "no .bval file" in str(problem_of(dataset).error)
+
+
+def test_two_tables_at_one_level_are_refused(dataset: Path) -> None:
+    put(dataset, "sub-01/dwi/sub-01_acq-a_dir-AP_dwi.nii.gz")
+    put(dataset, "acq-a_dwi.bval", "dir-AP_dwi.bval", "dwi.bvec", content="0\n")
+    assert "2 .bval files apply" in str(problem_of(dataset).error)
+
+
+def test_sidecars_merge_and_the_nearer_wins(dataset: Path) -> None:
+    put_run(dataset, "sub-01/dwi/sub-01_dwi", EchoTime=0.08)
+    put(dataset, "dwi.json", content='{"EchoTime": 0.1, "Manufacturer": "X"}')
+    assert runs_of(dataset)["sub-01"].metadata == {"EchoTime": 0.08, "Manufacturer": "X"}
+
+
+def test_phase_real_and_imaginary_parts_are_never_taken(dataset: Path) -> None:
+    for part in ("mag", "phase", "real", "imag"):
+        put_run(dataset, f"sub-01/dwi/sub-01_part-{part}_dwi")
+    (run,) = runs_of(dataset).values()
+    assert run.image.name == "sub-01_part-mag_dwi.nii.gz"
+    assert run.name == "sub-01"
+
+
+def test_every_run_has_a_result_of_its_own(dataset: Path) -> None:
+    names = ["ses-1_run-01", "ses-1_run-02", "ses-2", "ses-2_acq-b"]
+    for name in names:
+        put_run(dataset, f"sub-01/{name[:5]}/dwi/sub-01_{name}_dwi")
+    assert sorted(runs_of(dataset)) == sorted(f"sub-01_{name}" for name in names)
+    assert list(runs_of(dataset, Selection(sessions=("1",), runs=(2,)))) == ["sub-01_ses-1_run-02"]
+
+
+def test_magnitude_beside_an_image_without_part_is_refused_not_dropped(dataset: Path) -> None:
+    put_run(dataset, "sub-01/dwi/sub-01_dwi")
+    put_run(dataset, "sub-01/dwi/sub-01_part-mag_dwi")
+    assert "a second image" in str(problem_of(dataset).error)
+
+
+@pytest.mark.parametrize("suffix", ["nii.gz", "bval", "bvec"])
+def test_dangling_link_is_told_with_the_remedy(dataset: Path, suffix: str) -> None:
+    put_run(dataset, "sub-01/dwi/sub-01_run-1_dwi")
+    put_run(dataset, "sub-01/dwi/sub-01_run-2_dwi")
+    link = dataset / f"sub-01/dwi/sub-01_run-1_dwi.{suffix}"
+    link.unlink()
+    link.symlink_to("../../.git/annex/objects/xx")
+    assert problem_of(dataset).name == "sub-01_run-1"
+    assert f"datalad get {link}" in str(problem_of(dataset).error)
+
+
+def test_unlocked_annex_pointer_is_told_with_the_remedy(dataset: Path) -> None:
+    put_run(dataset, "sub-01/dwi/sub-01_dwi")
+    put(dataset, "sub-01/dwi/sub-01_dwi.nii.gz", content="/annex/objects/MD5E-s1--0.nii.gz\n")
+    assert "datalad get" in str(problem_of(dataset).error)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "an empty file"),
+        (b"no image", "no gzip file"),
+        (gzip.compress(b"short"), "5 bytes of a header"),
+        (gzip.compress(bytes(400)), "no NIfTI header"),
+        (image_bytes(SpatialMap(data=np.ones((2, 2, 2)), affine=np.eye(4))), "3-D image"),
+    ],
+)
+def test_file_that_is_no_series_is_told(dataset: Path, content: bytes, told: str) -> None:
+    put_run(dataset, "sub-01/dwi/sub-01_dwi")
+    put(dataset, "sub-01/dwi/sub-01_dwi.nii.gz", content=content)
+    assert told in str(problem_of(dataset).error)
+
+
+def test_header_that_promises_more_than_its_file_can_hold_is_refused(dataset: Path) -> None:
+    header = bytearray(gzip.decompress(SERIES)[:352])
+    header[40:50] = np.array([4, 20000, 20000, 20000, 500], "<i2").tobytes()
+    put_run(dataset, "sub-01/dwi/sub-01_dwi")
+    put(dataset, "sub-01/dwi/sub-01_dwi.nii.gz", content=gzip.compress(bytes(header)))
+    assert "its header promises 16000000000000000 bytes" in str(problem_of(dataset).error)
+
+
+def test_malformed_json_costs_the_run_it_belongs_to_alone(dataset: Path) -> None:
+    put_run(dataset, "sub-01/dwi/sub-01_run-1_dwi")
+    put_run(dataset, "sub-01/dwi/sub-01_run-2_dwi")
+    put(dataset, "sub-01/dwi/sub-01_run-1_dwi.json", "sub-01/fmap/sub-01_dir-AP_epi.json", content="{")
+    put(dataset, "sub-01/fmap/sub-01_dir-AP_epi.nii.gz")
+    assert [type(run).__name__ for run in find_runs(dataset, "01")] == ["Problem", "DwiRun"]
+
+
+@pytest.mark.parametrize(
+    "target", ["dwi/sub-01_dwi.nii.gz", "bids::sub-01/dwi/sub-01_dwi.nii.gz", ["dwi/sub-01_dwi.nii.gz"]]
+)
+def test_fieldmap_is_found_by_what_it_is_intended_for(dataset: Path, target: object) -> None:
+    put_run(dataset, "sub-01/dwi/sub-01_dwi")
+    put(dataset, "sub-01/fmap/sub-01_dir-PA_epi.nii.gz", "sub-01/fmap/sub-01_dir-AP_epi.nii.gz")
+    put(dataset, "sub-01/fmap/sub-01_dir-PA_epi.json", content=json.dumps({"IntendedFor": target}))
+    assert [path.name for path in runs_of(dataset)["sub-01"].reverse_phase] == ["sub-01_dir-PA_epi.nii.gz"]
+
+
+def test_fieldmap_is_found_by_its_b0_field(dataset: Path) -> None:
+    put_run(dataset, "sub-01/dwi/sub-01_dwi", B0FieldSource="pepolar0")
+    put(dataset, "sub-01/fmap/sub-01_dir-PA_epi.nii.gz")
+    put(dataset, "sub-01/fmap/sub-01_dir-PA_epi.json", content='{"B0FieldIdentifier": ["pepolar0"]}')
+    assert [path.name for path in runs_of(dataset)["sub-01"].reverse_phase] == ["sub-01_dir-PA_epi.nii.gz"]
+
+
+def test_opposite_run_serves_where_there_is_no_fieldmap(dataset: Path) -> None:
+    put_run(dataset, "sub-01/dwi/sub-01_dir-AP_dwi", PhaseEncodingDirection="j-")
+    put_run(dataset, "sub-01/dwi/sub-01_dir-PA_dwi", PhaseEncodingDirection="j")
+    put_run(dataset, "sub-01/dwi/sub-01_acq-b_dir-PA_dwi", PhaseEncodingDirection="j")
+    runs = runs_of(dataset)
+    assert [path.name for path in runs["sub-01_dir-AP"].reverse_phase] == ["sub-01_dir-PA_dwi.nii.gz"]
+    assert runs["sub-01_acq-b_dir-PA"].reverse_phase == ()
+
+
+@pytest.mark.parametrize("space", ["ACPC", "T1w"])
+def test_names_of_qsiprep_are_known(dataset: Path, space: str) -> None:
+    put_run(dataset, f"sub-01/ses-1/dwi/sub-01_ses-1_space-{space}_desc-preproc_dwi")
+    put(dataset, f"sub-01/ses-1/dwi/sub-01_ses-1_space-{space}_desc-brain_mask.nii.gz")
+    put(dataset, "sub-01/anat/sub-01_space-ACPC_desc-preproc_T1w.nii.gz")
+    (run,) = runs_of(dataset, preprocessed=True).values()
+    assert run.name == f"sub-01_ses-1_space-{space}"
+    assert run.preprocessed
+    assert run.mask is not None
+    assert run.mask.name == f"sub-01_ses-1_space-{space}_desc-brain_mask.nii.gz"
+    assert run.t1w is not None
+
+
+def test_repeats_of_a_t1w_give_the_first_and_two_protocols_none(dataset: Path) -> None:
+    put_run(dataset, "sub-01/dwi/sub-01_dwi")
+    put(dataset, "sub-01/anat/sub-01_run-1_T1w.nii.gz", "sub-01/anat/sub-01_run-2_T1w.nii.gz")
+    t1w = runs_of(dataset)["sub-01"].t1w
+    assert t1w is not None
+    assert t1w.name == "sub-01_run-1_T1w.nii.gz"
+    put(dataset, "sub-01/anat/sub-01_rec-norm_T1w.nii.gz")
+    assert runs_of(dataset)["sub-01"].t1w is None
+    chosen = Selection(filters={"t1w": {"reconstruction": "norm"}})
+    assert runs_of(dataset, chosen)["sub-01"].t1w == dataset / "sub-01/anat/sub-01_rec-norm_T1w.nii.gz"
+
+
+def test_hostile_labels_do_not_leave_the_folder(dataset: Path) -> None:
+    put_run(dataset, "sub-01/dwi/sub-01_acq-é_dwi")
+    put_run(dataset, "sub-01/dwi/sub-01_acq-a b_dwi")
+    found = find_runs(dataset, "01")
+    assert ["not a BIDS label" in str(run.error) for run in found if isinstance(run, Problem)] == [True, True]
+
+
+def test_participants_are_listed_sorted_and_checked(dataset: Path) -> None:
+    for name in ("sub-02", "sub-01", "sub-a b", "derivatives"):
+        (dataset / name).mkdir()
+    assert find_participants(dataset) == ("01", "02")
+    assert find_participants(dataset, ["sub-02"]) == ("02",)
+    with pytest.raises(NothingSelectedError, match="03"):
+        find_participants(dataset, ["03"])
+    (dataset / "dataset_description.json").write_text("[")
+    with pytest.raises(InvalidBidsError):
+        find_participants(dataset)
