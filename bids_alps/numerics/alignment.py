@@ -132,6 +132,13 @@ class ReferencePoints:
     gradients: Array
 
 
+def place_reference(image: Array, affine: Array, mask: Array, *, stride: int = 1) -> ReferencePoints:
+    """Return every `stride`-th point inside a mask, with the values and gradients of an image."""
+    slopes = np.stack([*np.gradient(image)], axis=-1)[mask][::stride] @ np.linalg.inv(affine[:3, :3])
+    points = np.argwhere(mask)[::stride] @ affine[:3, :3].T + affine[:3, 3]
+    return ReferencePoints(points=points, values=image[mask][::stride], gradients=slopes)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
     """A fitted motion with how well it fits: correlation and gain of the volume over the reference."""

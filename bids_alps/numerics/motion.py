@@ -20,6 +20,7 @@ from bids_alps.numerics.alignment import (
     ReferencePoints,
     VolumeMotion,
     fit_motion,
+    place_reference,
     sample,
     still,
 )
@@ -252,11 +253,7 @@ def _reference(work: _Work, values: Array, *, smooth: bool = False) -> Reference
     sure = ndimage.binary_erosion(work.inside)
     if smooth:
         image = ndimage.gaussian_filter(image, 1.0)
-    slopes = np.stack(np.gradient(image), axis=-1)[sure] @ np.linalg.inv(work.affine[:3, :3])
-    chosen = slice(None, None, max(1, int(sure.sum()) // _FIT_POINTS))
-    return ReferencePoints(
-        points=work.points[sure[work.inside]][chosen], values=image[sure][chosen], gradients=slopes[chosen]
-    )
+    return place_reference(image, work.affine, sure, stride=max(1, int(sure.sum()) // _FIT_POINTS))
 
 
 def _fit(work: _Work, volume: int, reference: ReferencePoints) -> None:

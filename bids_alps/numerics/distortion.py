@@ -1,0 +1,411 @@
+"""Susceptibility distortion from two images with different phase encoding.
+
+The mass-preserving model of Chang & Fitzpatrick 1992, doi 10.1109/42.158935, solved in the manner of Ruthotto
+et al. 2012, doi 10.1088/0031-9155/57/18/5715: one smooth displacement, as a number of voxels along phase encoding,
+under which both images become the same,
+
+    A(x + b u) (1 + db/du)  =  gain B(M x + c b v) (1 + c db/dv),
+
+with u and v the phase-encoding axes, c the signed ratio of readout times and M a rigid motion between the images.
+Gauss-Newton with conjugate gradients, from coarse to fine. A field counts only where it is proven: unless the pair
+becomes clearly more alike, it is not to be applied, and the reason is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from scipy.sparse.linalg import LinearOperator, cg
+
+from bids_alps.errors import ImageError
+from bids_alps.model import Array
+from bids_alps.numerics.alignment import fit_motion, place_reference, still
+
+LEAST_IMPROVEMENT = 0.2
+"""By how much the squared difference of the pair must fall for a field to be proven."""
+SMOOTHNESS = 0.003
+_LEVELS = ((8, 10), (4, 10), (2, 8), (1, 5))
+"""Strides of the grid from coarse to fine, with the Gauss-Newton steps of each."""
+_LEAST_STRETCH = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedImage:
+    """An image without diffusion weighting, with its phase encoding.
+
+    Parameters
+    ----------
+    data, affine
+        Shape (i, j, k), and voxels to RAS+ world mm.
+    phase_axis
+        Voxel axis of phase encoding.
+    polarity
+        1 where ``PhaseEncodingDirection`` is ``i``, ``j``, ``k``; -1 with a minus sign; 0 where it is unknown.
+    readout
+        Total readout time, s; None where it is unknown.
+    """
+
+    data: Array
+    affine: Array
+    phase_axis: int
+    polarity: int
+    readout: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distortion:
+    """Displacement of an image along phase encoding.
+
+    Parameters
+    ----------
+    displacement
+        Voxels along `phase_axis` by which the image of a point is displaced, shape (i, j, k), at the undistorted
+        point, towards rising voxel indices.
+    phase_axis
+        Voxel axis of phase encoding.
+    ratio
+        Displacement of the other image per displacement of this one, in voxels of each.
+    assumed
+        What was not known and had to be assumed or chosen, in words; empty where all was known.
+    difference_before, difference_after
+        Mean squared difference of the pair relative to its mean square inside the mask, without and with the
+        field, both after rigid alignment.
+    corrected, corrected_other
+        Both images after correction, on the first one's grid, for a figure.
+    proven
+        Whether the field is to be applied.
+    reason
+        Why, in one sentence.
+    """
+
+    displacement: Array
+    phase_axis: int
+    ratio: float
+    assumed: str
+    difference_before: float
+    difference_after: float
+    corrected: Array
+    corrected_other: Array
+    proven: bool
+    reason: str
+
+
+def estimate_distortion(image: EncodedImage, other: EncodedImage, mask: Array) -> Distortion:
+    """Return the displacement field of `image`, found by comparing it with `other`.
+
+    Parameters
+    ----------
+    image, other
+        The pair; `other` may have another grid and another phase-encoding axis.
+    mask
+        Brain of `image`, shape (i, j, k), bool; widen it where distortion has pulled signal out of it.
+
+    Raises
+    ------
+    ImageError
+        If an image is empty, the mask is, or both have the same phase encoding.
+    """
+    for given, name in ((image, "image"), (other, "reverse-phase image")):
+        if not np.isfinite(given.data).all() or not given.data.any():
+            raise ImageError("distortion", f"the {name} is empty or not finite", "leave it out")
+    if not mask.any():
+        raise ImageError("distortion", "the brain mask is empty", "give a mask")
+    ratios, assumed = _ratios(image, other)
+    found = [_solve(image, other, mask, ratio) for ratio in ratios]
+    best = min(found, key=lambda one: one.difference_after)
+    if len(found) > 1:
+        assumed += f"; polarity chosen by similarity (difference {best.difference_after:.3f} against "
+        assumed += f"{max(one.difference_after for one in found):.3f})"
+    return Distortion(
+        displacement=best.displacement,
+        phase_axis=image.phase_axis,
+        ratio=best.ratio,
+        assumed=assumed,
+        difference_before=best.difference_before,
+        difference_after=best.difference_after,
+        corrected=best.corrected,
+        corrected_other=best.corrected_other,
+        proven=best.proven,
+        reason=best.reason,
+    )
+
+
+def _ratios(image: EncodedImage, other: EncodedImage) -> tuple[list[float], str]:
+    """Return possible displacements of the other image per displacement of the first, and what was assumed."""
+    assumed = []
+    if image.readout and other.readout:
+        size = other.readout / image.readout
+    else:
+        size = 1.0
+        assumed.append("equal readout times assumed")
+    if image.polarity and other.polarity:
+        return _told_ratio(image, other, size), "; ".join(assumed)
+    if _parallel(image, other):
+        assumed.append("opposite polarity assumed")
+        return [-size * _axis_sign(image, other)], "; ".join(assumed)
+    assumed.append("polarity unknown")
+    return [size, -size], "; ".join(assumed)
+
+
+def _told_ratio(image: EncodedImage, other: EncodedImage, size: float) -> list[float]:
+    ratio = size * image.polarity * other.polarity
+    if _parallel(image, other) and abs(ratio * _axis_sign(image, other) - 1) < 0.2:
+        raise ImageError(
+            "distortion",
+            "both images have the same phase-encoding direction and readout time",
+            "give an image with another phase encoding, or repair PhaseEncodingDirection",
+        )
+    return [ratio]
+
+
+def _parallel(image: EncodedImage, other: EncodedImage) -> bool:
+    return abs(_cosine(image, other)) > 0.9
+
+
+def _axis_sign(image: EncodedImage, other: EncodedImage) -> float:
+    return float(np.sign(_cosine(image, other)))
+
+
+def _cosine(image: EncodedImage, other: EncodedImage) -> float:
+    first, second = image.affine[:3, image.phase_axis], other.affine[:3, other.phase_axis]
+    return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Side:
+    """One image of the pair, seen from the grid of the first."""
+
+    data: Array
+    voxels: Array
+    own_axis: int
+    axis: int
+    shift: float
+    slope: float
+
+    def smoothed(self, sigma: float) -> tuple[Array, Array]:
+        """Return the image and its derivative along phase encoding as spline coefficients."""
+        smooth = ndimage.gaussian_filter(self.data, sigma)
+        coefficients = ndimage.spline_filter(smooth, order=3, output=np.float32)
+        return coefficients, np.gradient(smooth, axis=self.own_axis)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """A side under a field: the corrected image, and its derivatives by the field and by the field's slope."""
+
+    corrected: Array
+    by_field: Array
+    by_slope: Array
+
+
+def _see(side: _Side, images: tuple[Array, Array], field: Array, stride: int) -> _Seen:
+    """Correct one side on a coarser grid."""
+    grid = np.indices(field.shape).reshape(3, -1) * stride
+    places = side.voxels[:3, :3] @ grid + side.voxels[:3, 3:]
+    places[side.own_axis] += side.shift * field.ravel()
+    value = ndimage.map_coordinates(images[0], places, order=3, prefilter=False, mode="constant")
+    slope = ndimage.map_coordinates(images[1], places, order=1, mode="constant")
+    stretch = 1 + side.slope * _difference(field, side.axis, stride)
+    value, slope = value.reshape(field.shape), slope.reshape(field.shape)
+    return _Seen(corrected=value * stretch, by_field=side.shift * slope * stretch, by_slope=side.slope * value)
+
+
+def _difference(field: Array, axis: int, stride: int) -> Array:
+    """Return central differences per voxel of the full grid, zero at both ends."""
+    moved = np.moveaxis(field, axis, 0)
+    out = np.zeros_like(moved)
+    out[1:-1] = (moved[2:] - moved[:-2]) / (2 * stride)
+    return np.moveaxis(out, 0, axis)
+
+
+def _difference_adjoint(values: Array, axis: int, stride: int) -> Array:
+    moved = np.moveaxis(values, axis, 0)
+    out = np.zeros_like(moved)
+    out[2:] += moved[1:-1]
+    out[:-2] -= moved[1:-1]
+    return np.moveaxis(out / (2 * stride), 0, axis)
+
+
+def _roughness(field: Array, size: Array, stride: int) -> Array:
+    """Return the (negative) Laplacian of the field, in units of the smallest voxel edge."""
+    out = np.zeros_like(field)
+    for axis in range(3):
+        step = np.diff(field, axis=axis) * (size.min() / size[axis] / stride) ** 2
+        before, after = [slice(None)] * 3, [slice(None)] * 3
+        before[axis], after[axis] = slice(None, -1), slice(1, None)
+        out[tuple(before)] -= step
+        out[tuple(after)] += step
+    return out
+
+
+@dataclass(slots=True, kw_only=True)
+class _Problem:
+    """The pair on one level."""
+
+    sides: tuple[_Side, _Side]
+    images: tuple[tuple[Array, Array], tuple[Array, Array]]
+    size: Array
+    stride: int
+    weight: float = SMOOTHNESS
+
+    def residual(self, field: Array) -> tuple[_Seen, _Seen, Array]:
+        first, second = (_see(s, i, field, self.stride) for s, i in zip(self.sides, self.images, strict=True))
+        return first, second, first.corrected - second.corrected
+
+    def cost(self, field: Array, residual: Array) -> float:
+        rough = np.vdot(field, _roughness(field, self.size, self.stride))
+        return float(np.vdot(residual, residual) + self.weight * rough)
+
+    def foldless(self, field: Array) -> bool:
+        return all(
+            (1 + side.slope * _difference(field, side.axis, self.stride)).min() > _LEAST_STRETCH for side in self.sides
+        )
+
+    def step(self, field: Array, first: _Seen, second: _Seen, residual: Array) -> Array:
+        """Return the Gauss-Newton step."""
+        axes = [side.axis for side in self.sides]
+        plain = first.by_field - second.by_field
+
+        def forward(change: Array) -> Array:
+            slopes = [_difference(change, axis, self.stride) for axis in axes]
+            out: Array = plain * change + first.by_slope * slopes[0] - second.by_slope * slopes[1]
+            return out
+
+        def adjoint(values: Array) -> Array:
+            out: Array = plain * values + _difference_adjoint(first.by_slope * values, axes[0], self.stride)
+            out -= _difference_adjoint(second.by_slope * values, axes[1], self.stride)
+            return out
+
+        def normal(flat: Array) -> Array:
+            change = flat.reshape(field.shape)
+            full: Array = adjoint(forward(change)) + self.weight * _roughness(change, self.size, self.stride)
+            return full.ravel()
+
+        slope = first.by_slope**2 + second.by_slope**2
+        diagonal = plain**2 + slope / (2 * self.stride**2) + 6 * self.weight / self.stride**2
+        operator = LinearOperator((field.size, field.size), matvec=normal, dtype=field.dtype)
+        precondition = LinearOperator(
+            (field.size, field.size), matvec=lambda flat: flat / diagonal.ravel(), dtype=field.dtype
+        )
+        gradient = adjoint(residual) + self.weight * _roughness(field, self.size, self.stride)
+        change, _ = cg(operator, -gradient.ravel(), rtol=0.03, maxiter=40, M=precondition)
+        return np.asarray(change, dtype=field.dtype).reshape(field.shape)
+
+    def minimise(self, field: Array, steps: int) -> Array:
+        """Return the field after damped Gauss-Newton steps."""
+        first, second, residual = self.residual(field)
+        cost = self.cost(field, residual)
+        for _ in range(steps):
+            change, length = self.step(field, first, second, residual), 1.0
+            while length > 0.1:
+                tried = field + length * change
+                seen = self.residual(tried)
+                if self.foldless(tried) and self.cost(tried, seen[2]) < cost:
+                    break
+                length /= 2
+            else:
+                return field
+            field, (first, second, residual) = tried, seen
+            before, cost = cost, self.cost(field, residual)
+            if before - cost < 1e-3 * before:
+                return field
+        return field
+
+
+def _solve(image: EncodedImage, other: EncodedImage, mask: Array, ratio: float) -> Distortion:
+    scale = float(np.percentile(image.data[mask], 90))
+    first = _side(image, image, np.eye(4), 1.0, 1 / scale)
+    motion = np.eye(4)
+    size: Array = np.linalg.norm(image.affine[:3, :3], axis=0)
+    field = np.zeros([-(-n // _LEVELS[0][0]) for n in mask.shape])
+    for level, (stride, steps) in enumerate(_LEVELS):
+        shape = tuple(-(-n // stride) for n in mask.shape)
+        if level:
+            field = _refined(field, _LEVELS[level - 1][0] / stride, shape)
+        second = _side(other, image, motion, ratio, 1 / scale)
+        second.data *= _gain(first, second, field, stride, mask)
+        sigma = stride / 2
+        problem = _Problem(
+            sides=(first, second),
+            images=(first.smoothed(sigma), second.smoothed(sigma)),
+            size=size,
+            stride=stride,
+        )
+        field = problem.minimise(field, steps)
+        if stride in (4, 2):
+            motion = _aligned(problem, field, image, motion, mask)
+    return _judged(first, second, field, image.phase_axis, mask)
+
+
+def _side(image: EncodedImage, grid: EncodedImage, motion: Array, shift: float, scale: float) -> _Side:
+    voxels = np.linalg.inv(image.affine) @ motion @ grid.affine
+    axis = int(np.argmax(np.abs(voxels[image.phase_axis, :3])))
+    return _Side(
+        data=np.asarray(image.data, dtype=np.float32) * np.float32(scale),
+        voxels=voxels,
+        own_axis=image.phase_axis,
+        axis=axis,
+        shift=shift,
+        slope=shift / voxels[image.phase_axis, axis],
+    )
+
+
+def _refined(field: Array, factor: float, shape: tuple[int, ...]) -> Array:
+    places = np.indices(shape) / factor
+    return np.asarray(ndimage.map_coordinates(field, places, order=1, mode="nearest"))
+
+
+def _gain(first: _Side, second: _Side, field: Array, stride: int, mask: Array) -> float:
+    inside = mask[::stride, ::stride, ::stride]
+    one, two = (_see(side, side.smoothed(stride / 2), field, stride).corrected[inside] for side in (first, second))
+    return float(np.sqrt(np.vdot(one, one) / max(float(np.vdot(two, two)), 1e-12)))
+
+
+def _aligned(problem: _Problem, field: Array, image: EncodedImage, motion: Array, mask: Array) -> Array:
+    """Return the motion between the images improved; a shift along phase encoding is left to the field."""
+    first, second, _ = problem.residual(field)
+    stride = problem.stride
+    affine = image.affine @ np.diag([stride, stride, stride, 1.0])
+    inside = mask[::stride, ::stride, ::stride]
+    reference = place_reference(first.corrected, affine, inside)
+    coefficients = ndimage.spline_filter(second.corrected, order=3, output=np.float32)
+    direction = image.affine[:3, image.phase_axis] / np.linalg.norm(image.affine[:3, image.phase_axis])
+    fit = fit_motion(coefficients, affine, reference, still(reference.points.mean(0), direction))
+    if fit.correlation < 0.5:
+        return motion
+    change = fit.motion.matrix
+    change[:3, 3] -= direction * (fit.motion.translation @ direction)
+    return np.asarray(motion @ change)
+
+
+def _judged(first: _Side, second: _Side, field: Array, phase_axis: int, mask: Array) -> Distortion:
+    images = first.smoothed(0.5), second.smoothed(0.5)
+    seen = [_see(side, image, field, 1).corrected for side, image in zip((first, second), images, strict=True)]
+    still_seen = [
+        _see(side, image, np.zeros_like(field), 1).corrected
+        for side, image in zip((first, second), images, strict=True)
+    ]
+    before, after = _unlikeness(still_seen[0], still_seen[1], mask), _unlikeness(seen[0], seen[1], mask)
+    fall = 1 - after / max(before, 1e-12)
+    proven = fall > LEAST_IMPROVEMENT
+    verdict = "is applied" if proven else f"is not applied: less than {100 * LEAST_IMPROVEMENT:.0f} %"
+    return Distortion(
+        displacement=field.astype(np.float32),
+        phase_axis=phase_axis,
+        ratio=second.shift,
+        assumed="",
+        difference_before=before,
+        difference_after=after,
+        corrected=seen[0].astype(np.float32),
+        corrected_other=seen[1].astype(np.float32),
+        proven=proven,
+        reason=f"the pair's squared difference falls by {100 * fall:.0f} %; the field {verdict}",
+    )
+
+
+def _unlikeness(first: Array, second: Array, mask: Array) -> float:
+    one, two = first[mask], second[mask]
+    gain = np.vdot(one, two) / max(float(np.vdot(two, two)), 1e-12)
+    return float(np.mean((one - gain * two) ** 2) / np.mean(one**2))
