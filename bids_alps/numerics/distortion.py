@@ -7,8 +7,8 @@ under which both images become the same,
     A(x + b u) (1 + db/du)  =  gain B(M x + c b v) (1 + c db/dv),
 
 with u and v the phase-encoding axes, c the signed ratio of readout times and M a rigid motion between the images.
-Gauss-Newton with conjugate gradients, from coarse to fine, with Ruthotto's barrier against folding. A field counts only where it is proven: unless the pair
-becomes clearly more alike, it is not to be applied, and the reason is told.
+Gauss-Newton with conjugate gradients, from coarse to fine, with Ruthotto's barrier against folding. A field counts
+only where it is proven: unless the pair becomes clearly more alike, it is not to be applied, and the reason is told.
 """
 
 from __future__ import annotations
