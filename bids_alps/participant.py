@@ -12,6 +12,7 @@ from bids_alps.io.layout import Problem, find_runs
 from bids_alps.io.queries import Selection
 from bids_alps.io.writing import write_text
 from bids_alps.model import DwiRun
+from bids_alps.receipts import clear_run, describe_making, find_finished, write_receipt
 from bids_alps.settings import Settings
 
 LOG = logging.getLogger(__name__)
@@ -66,20 +67,32 @@ def process_participant(participant: str, settings: Settings) -> list[Outcome]:
 
 
 def _process(run: DwiRun, settings: Settings) -> Outcome:
-    from bids_alps.stages import run_stages  # what it imports costs a second, which a plan does not need
-
     LOG.info("%s: start", run.name)
     try:
-        measured = run_stages(run, settings.method, settings.request.output_dir)
+        message = _measure(run, settings)
     except Exception as error:  # noqa: BLE001 -- whatever happens in one run, the others go on
         return _failed(run.name, error, settings)
-    found = "; ".join(
+    crash_path(settings, run.name).unlink(missing_ok=True)  # of an earlier attempt
+    return Outcome(name=run.name, message=message)
+
+
+def _measure(run: DwiRun, settings: Settings) -> str:
+    """Take a run through the stages, unless its results are there already; return what was found."""
+    output_dir = settings.request.output_dir
+    making = describe_making(run, settings.method)
+    finished = None if settings.request.force else find_finished(output_dir, run, making)
+    if finished is not None:
+        return f"{finished} [done before]"
+    from bids_alps.stages import run_stages  # what it imports costs a second, which a plan does not need
+
+    clear_run(output_dir, run)
+    message = "; ".join(
         f"{one.preset.name} left {one.result.alps['left']:.3f} right {one.result.alps['right']:.3f} "
         f"bilateral {one.result.alps['bilateral']:.3f} ({one.status})"
-        for one in measured
+        for one in run_stages(run, settings.method, output_dir)
     )
-    crash_path(settings, run.name).unlink(missing_ok=True)  # of an earlier attempt
-    return Outcome(name=run.name, message=found)
+    write_receipt(output_dir, run, making, message)
+    return message
 
 
 def _failed(name: str, error: Exception, settings: Settings) -> Outcome:

@@ -64,6 +64,7 @@ class Request:
         (), about="run numbers (default: all)", spellings=("--run", "--run-id", "--run_id", "--run_label")
     )
     dry_run: bool = option(False, about="say what would be done with which files, and do nothing")
+    force: bool = option(False, about="do runs again whose results are there already")
     stop_on_first_crash: bool = option(
         False, about="stop at the first run that fails", spellings=("--stop_on_first_crash",)
     )

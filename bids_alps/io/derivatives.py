@@ -157,13 +157,6 @@ DERIVATIVES: Mapping[str, Derivative] = {
     "alps": _table("DTI-ALPS index; rows left, right, bilateral.", desc="alps"),
     "quality": _table("Quality checks; one row a check.", desc="quality"),
     "atlas_stats": _table("Diffusion measures of an atlas; one row a region.", seg="{atlas}"),
-    "receipt": Derivative(
-        suffix="dwi",
-        extension=".json",
-        entities={"desc": "receipt"},
-        about="What made these results.",
-        folder="../logs",
-    ),
 }
 """Every kind of file of a run, by the name that the program calls it."""
 

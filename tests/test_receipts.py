@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bids_alps.io.derivatives import derivative_path
+from bids_alps.io.writing import write_text
+from bids_alps.model import DwiRun
+from bids_alps.receipts import clear_run, describe_making, find_finished, find_outputs, receipt_path, write_receipt
+from bids_alps.settings import Method
+
+METHOD = Method()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> DwiRun:
+    files = {name: tmp_path / f"in/{name}" for name in ("image", "bval", "bvec")}
+    for path in files.values():
+        write_text(path, path.name)
+    return DwiRun(entities={"sub": "01"}, **files, metadata={"EchoTime": 0.1})
+
+
+@pytest.fixture
+def out(tmp_path: Path, run: DwiRun) -> Path:
+    output_dir = tmp_path / "out"
+    for key in ("fa", "alps"):
+        write_text(derivative_path(output_dir, run, key), key)
+    write_receipt(output_dir, run, describe_making(run, METHOD), "found")
+    return output_dir
+
+
+def test_finished_run_is_known_again(out: Path, run: DwiRun) -> None:
+    assert find_finished(out, run, describe_making(run, METHOD)) == "found"
+
+
+@pytest.mark.parametrize("change", ["settings", "input", "metadata", "output", "lost output", "receipt"])
+def test_any_change_makes_a_run_due(out: Path, run: DwiRun, change: str) -> None:
+    method = replace(METHOD, roi_radius=4.0) if change == "settings" else METHOD
+    if change == "input":
+        run.bval.write_text("other")
+    if change == "metadata":
+        run = replace(run, metadata={"EchoTime": 0.2})
+    if change == "output":
+        derivative_path(out, run, "fa").write_text("other")
+    if change == "lost output":
+        derivative_path(out, run, "fa").unlink()
+    if change == "receipt":
+        receipt_path(out, run).write_text("{")
+    assert find_finished(out, run, describe_making(run, method)) is None
+
+
+def test_outputs_of_a_run_are_its_own(out: Path, run: DwiRun) -> None:
+    other = replace(run, entities={"sub": "01", "run": "2"})
+    write_text(derivative_path(out, other, "fa"), "other")
+    assert find_outputs(out, run) == sorted(derivative_path(out, run, key) for key in ("fa", "alps"))
+    clear_run(out, run)
+    assert not find_outputs(out, run)
+    assert not receipt_path(out, run).exists()
+    assert find_outputs(out, other)
