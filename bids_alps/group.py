@@ -13,6 +13,7 @@ from bids_alps.io.inheritance import entities_of
 from bids_alps.io.results import ALPS_COLUMNS
 from bids_alps.io.tables import Column, read_dictionary, read_table, write_table
 from bids_alps.model import SIDES
+from bids_alps.report.cohort import write_group_page
 from bids_alps.settings import Settings
 
 LOG = logging.getLogger(__name__)
@@ -30,14 +31,16 @@ def run_group(settings: Settings) -> Path:
     """
     output_dir = settings.request.output_dir
     rows = gather(output_dir)
-    columns = _columns(rows)
+    columns, added = _columns(rows), list[Column]()
     people = settings.request.bids_dir / "participants.tsv"
     table = pd.DataFrame(rows)
     if people.exists():
         table, added = join_participants(table, people)
         columns += added
     path = output_dir / "group_alps.tsv"
-    write_table(path, ({str(k): v for k, v in row.items()} for row in table.to_dict("records")), columns)
+    written = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    write_table(path, written, columns)
+    write_group_page(output_dir, written, columns=[column.name for column in added])
     return path
 
 

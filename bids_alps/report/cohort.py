@@ -4,26 +4,69 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bids_alps import __version__
+from bids_alps.io.tables import read_table
+from bids_alps.io.writing import write_text
 from bids_alps.model import SIDES, Array, Status
 from bids_alps.report import figures_group
-from bids_alps.report.html import number, words
+from bids_alps.report.html import number, render_group, words
 from bids_alps.report.page import (
     LITERATURE,
     GroupPage,
     GroupRow,
     Picture,
     Reference,
+    Table,
 )
+from bids_alps.report.participant import find_failures
 
 Row = Mapping[str, Any]
 _SIDES = (*SIDES, "bilateral")
 _LABELS = ("participant_id", "session_id", "run", "roi_preset")
 _SHOWN = ("alps_left", "alps_right", "alps_bilateral", "alps_bilateral_ci_low", "alps_bilateral_ci_high", "pitch")
+
+
+def write_group_page(
+    output_dir: Path, rows: Sequence[Row], *, columns: Sequence[str] = (), tables: Sequence[Table] = ()
+) -> Path:
+    """Write ``group_alps.html`` from the rows of the cohort's table; return its path.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivatives, where the tables of checks and the crash files of the runs are looked for.
+    rows
+        As in `make_group_page`.
+    columns
+        More columns to show; one called ``group`` tells the groups of the distributions.
+    tables
+        Results of models.
+    """
+    group = "group" if "group" in columns else None
+    page = make_group_page(rows, group=group, columns=columns, checks=count_checks(output_dir))
+    people = sorted(path.name.removeprefix("sub-") for path in (output_dir / "logs").glob("sub-*"))
+    failures = [failure for label in people for failure in find_failures(output_dir, label)]
+    notes = tuple(f"No result of {failure.run}: {failure.message}" for failure in failures)
+    path = output_dir / "group_alps.html"
+    write_text(path, render_group(replace(page, notes=notes, tables=tuple(tables))))
+    return path
+
+
+def count_checks(output_dir: Path) -> dict[str, dict[str, int]]:
+    """Return how many runs have each status in each check, ``{check: {"pass": n, ...}}``."""
+    counts: dict[str, dict[str, int]] = {}
+    for path in sorted(output_dir.glob("sub-*/**/*_desc-quality_scalarstats.tsv")):
+        for row in read_table(path).to_dict("records"):
+            count = counts.setdefault(str(row.get("name")), {})
+            status = str(row.get("status"))
+            count[status] = count.get(status, 0) + 1
+    return counts
 
 
 def make_group_page(

@@ -14,12 +14,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bids_alps import __version__
+from bids_alps.model import Check
+from bids_alps.numerics.quality import THRESHOLDS
 from bids_alps.report.page import CAVEAT, GroupPage, IndexValue, MethodsText, ParticipantPage, Reference
 
 STATUS_WORDS = {"pass": "Passed", "warn": "Look closer", "fail": "Do not trust"}
 _ASSETS = ("report.css", "report.js")
 _WIDTH = 640  # of the index's scale, in its own units
-_UNITS = {"": "", "degrees": "°", "degree": "°"}
+_UNITS = {"": "", "degrees": "°", "s/mm^2": " s/mm²", "mm^2/s": " mm²/s"}
+_NAMES = {"lambda2_lambda3": "λ2/λ3", "b_value": "b-value", "off_tract_fraction": "Off-tract fraction"}
 
 
 def render_participant(page: ParticipantPage) -> str:
@@ -83,7 +86,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, words=words, unit=unit)
+    environment.filters.update(number=number, words=words, unit=unit, limit=limit)
     environment.globals.update(status_words=STATUS_WORDS, scale_of=IndexScale)
     return environment
 
@@ -111,8 +114,10 @@ def words(name: str) -> str:
     Examples
     --------
     >>> words("off_tract_fraction"), words("fa_projection_left")
-    ('Off tract fraction', 'FA projection left')
+    ('Off-tract fraction', 'FA projection left')
     """
+    if name in _NAMES:
+        return _NAMES[name]
     known = {"fa", "md", "ad", "rd", "v1", "snr", "alps", "roi", "fd", "b0", "se"}
     spelled = [word.upper() if word.lower() in known else word for word in name.replace("_", " ").split()]
     text = " ".join(spelled)
@@ -122,6 +127,16 @@ def words(name: str) -> str:
 def unit(name: str) -> str:
     """Return a unit as it is written after a number."""
     return _UNITS.get(name, f" {name}")
+
+
+def limit(check: Check, threshold: float) -> str:
+    """Return a threshold in words, such as ``above 25``, ``outside 0.9 to 2``; a dash where there is none."""
+    if not math.isfinite(threshold):
+        return "–"
+    if check.bad != "outside":
+        return f"{check.bad} {threshold:g}"
+    middle = THRESHOLDS[check.name].middle if check.name in THRESHOLDS else 0.0
+    return f"outside {middle - threshold:.4g} to {middle + threshold:.4g}"
 
 
 class IndexScale:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from bids_alps.errors import NoInputError
+from bids_alps.model import Check
 from bids_alps.report.catalogue import CATALOGUE, figure_path
-from bids_alps.report.cohort import make_group_page
-from bids_alps.report.html import IndexScale, render_group, render_participant
+from bids_alps.report.cohort import count_checks, make_group_page, write_group_page
+from bids_alps.report.html import IndexScale, limit, render_group, render_participant
 from bids_alps.report.page import CAVEAT, LITERATURE, Failure, IndexValue, ParticipantPage
 from bids_alps.report.participant import read_participant_page, write_participant_page
 
@@ -188,6 +189,28 @@ def test_cohort_lists_flagged_runs_first_and_links_them():
 def test_a_label_cannot_lead_elsewhere():
     page = make_group_page([{"participant_id": "sub-../../x", "alps_left": 1.5}])
     assert page.rows[0].link == ""
+
+
+def test_cohort_page_counts_checks_and_tells_of_runs_without_result(output, figures):
+    write_run(output, "sub-02_run-1", figures, status="warn")
+    crash = output / "logs" / "sub-03" / "crash-sub-03_run-1.txt"
+    crash.parent.mkdir(parents=True)
+    crash.write_text("sub-03_run-1: no b0. Give one.\n")
+    rows = [{"participant_id": f"sub-0{n}", "alps_left": 1.5, "alps_right": 1.4, "group": "a"} for n in (1, 2)]
+    text = write_group_page(output, rows, columns=("group",)).read_text()
+    assert "No result of sub-03_run-1: sub-03_run-1: no b0. Give one." in text
+    assert count_checks(output) == {"snr_b0": {"pass": 1, "warn": 1}}
+    assert "How many runs passed each check" in text
+
+
+def test_thresholds_are_told_in_words():
+    def check(name, bad):
+        return Check(name=name, value=1, unit="", warn=8, fail=float("nan"), status="pass", bad=bad, reason="")
+
+    assert limit(check("pitch", "outside"), 8) == "outside -8 to 8"
+    assert limit(check("alps", "outside"), 0.55) == "outside 0.9 to 2"
+    assert limit(check("snr_b0", "below"), 10) == "below 10"
+    assert limit(check("snr_b0", "below"), float("nan")) == "–"
 
 
 def test_an_empty_cohort_has_a_page():
