@@ -50,6 +50,22 @@ def random_similarities(coarse: Pair, fit: LinearFit, *, draws: int, seed: int) 
     return np.array(found)
 
 
+def turned_similarity(coarse: Pair, fit: LinearFit) -> float:
+    """Return the best correlation of `fit` turned by quarter and half turns about the axes, each fitted anew.
+
+    A header whose axes are flipped or permuted shows here: a flip along y or z is a half turn of a mirrored head,
+    and template and head are nearly their own mirror images. A left-right flip alone cannot be told from anatomy.
+    """
+    others = [turn for turn in Rotation.create_group("O") if turn.magnitude() > 1e-6]
+    fits = []
+    for turn in others:
+        turned = (Rotation.from_rotvec(fit.parameters[3:6]) * turn).as_rotvec()
+        parameters = np.concatenate([fit.parameters[:3], turned, np.zeros(6)])
+        start = LinearFit(parameters=parameters, centre=fit.centre, target=fit.target)
+        fits.append(fit_linear(coarse, start, RIGID, iterations=5).similarity)
+    return max(fits)
+
+
 def centre_of_mass(mask: SpatialMap) -> Array:
     """Return the centre of mass of a mask, RAS+ mm, shape (3,)."""
     centre: Array = mask.world(np.argwhere(mask.data)).mean(axis=0)

@@ -11,14 +11,21 @@ from scipy.spatial.transform import Rotation
 from bids_alps.errors import RegistrationError
 from bids_alps.model import Array, Pose, SpatialMap, SpatialTransform
 from bids_alps.registration.base import Registration, SubjectMaps, Template
-from bids_alps.registration.contrast import subject_contrast, template_contrast
+from bids_alps.registration.contrast import csf_fraction, subject_contrast, template_contrast, white_matter
 from bids_alps.registration.deformable import fit_displacement, jacobian_determinants
 from bids_alps.registration.linear import AFFINE, SIMILARITY, LinearFit, Pair, fit_linear
-from bids_alps.registration.search import find_starts, random_similarities
+from bids_alps.registration.search import find_starts, random_similarities, turned_similarity
 
 WHERE = "registration"
 _RIM_MM = 6.0
+_DEPTH_MM, _ABOVE_MM = (
+    8.0,
+    0.0,
+)  # deep, and above the level of the commissures: where echo-planar scans keep their shape
 _LEAST_BRAIN_ML = 100.0
+_LEAST_SIMILARITY = 0.3
+_BOARD_VOXELS = 16
+_ANATOMY_SE_MM, _VOXEL_SHARE = 0.5, 0.15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +38,15 @@ class Staged:
         Whether a deformation follows the affine stage.
     smoothing
         Gaussian widths in voxels of the deformation's updates and of its whole field.
+    trust
+        Share of the deformation that is kept, 0 to 1.
     seed
         Seed of the random poses that the found one is compared with.
     """
 
     deformable: bool = True
-    smoothing: tuple[float, float] = (3.0, 1.5)
+    smoothing: tuple[float, float] = (5.0, 3.0)
+    trust: float = 0.5
     seed: int = 20170617
 
     def register(self, subject: SubjectMaps, template: Template) -> Registration:
@@ -49,40 +59,98 @@ class Staged:
         """
         check_subject(subject)
         fixed, moving = template_contrast(template), subject_contrast(subject)
-        region = distance_transform_edt(~template.mask.data, sampling=template.mask.voxel_size) <= _RIM_MM
-        coarse, middle, fine = (Pair(fixed, moving, region, step) for step in (8.0, 4.0, 2.0))
+        whole = distance_transform_edt(~template.mask.data, sampling=template.mask.voxel_size) <= _RIM_MM
+        inner = inner_brain(template.mask)
+        coarse, middle = Pair(fixed, moving, whole, 8.0), Pair(fixed, moving, whole, 4.0)
         starts = [
             fit_linear(middle, start.rigid, SIMILARITY) for start in find_starts(coarse, template.mask, subject.mask)
         ]
         best = max(starts, key=lambda fit: fit.similarity)
-        fit = fit_linear(fine, fit_linear(middle, best, AFFINE), AFFINE)
-        if fit.similarity <= 0:
-            raise RegistrationError(
-                WHERE, f"the best correlation with the template is {fit.similarity:.2f}", "check that it shows a head"
-            )
+        refuse_unlike(best)
+        fit = fit_linear(Pair(fixed, moving, inner, 2.0), fit_linear(middle, best, AFFINE), AFFINE)
         affine = np.linalg.inv(fit.subject_from_template)
-        displacement = (
-            fit_displacement(fixed, moving, subject.mask, affine, smoothing=self.smoothing) if self.deformable else None
+        displacement = self._displacement(fixed, moving, subject.mask, affine)
+        transform = SpatialTransform(
+            affine=affine, rigid=np.linalg.inv(fit.rigid.subject_from_template), displacement=displacement
         )
-        transform = SpatialTransform(affine=affine, rigid=rigid_about_brain(fit), displacement=displacement)
-        spread = rotation_spread(fit, starts)
+        spreads = pose_spreads(fit, starts, subject, template, inner)
         metrics = {
-            "similarity": fit.similarity,
-            "similarity_random": float(random_similarities(coarse, fit, draws=100, seed=self.seed).max()),
+            "similarity": middle.similarity(fit.subject_from_template)[0],
+            "similarity_inner": fit.similarity,
             "similarity_coarse": coarse.similarity(fit.subject_from_template)[0],
+            "similarity_random": float(random_similarities(coarse, fit, draws=100, seed=self.seed).max()),
+            "similarity_turned": turned_similarity(coarse, fit),
             "covered": fit.covered,
             "scale_min": float(fit.scales.min()),
             "scale_max": float(fit.scales.max()),
-            "start_spread_degrees": spread,
+            **spreads,
             **jacobian_range(displacement, subject.mask),
         }
         return Registration(
             transform=transform,
-            pose=pose_of(transform.rotation, se_degrees=spread),
-            placement_se_mm=1.0,
+            pose=pose_of(transform.rotation, se_degrees=float(np.sqrt(np.sum(np.square(list(spreads.values())))))),
+            placement_se_mm=placement_se(fit, subject.mask),
             metrics=metrics,
             engine="staged 1",
         )
+
+    def _displacement(
+        self, fixed: SpatialMap, moving: SpatialMap, mask: SpatialMap, affine: Array
+    ) -> SpatialMap | None:
+        if not self.deformable:
+            return None
+        found = fit_displacement(fixed, moving, mask, affine, smoothing=self.smoothing)
+        return found.like(found.data * np.float32(self.trust))
+
+
+def inner_brain(mask: SpatialMap) -> Array:
+    """Return the template's brain but for its outermost layer and its base, bool, shape of `mask`.
+
+    Echo-planar scans are stretched along the phase-encoding axis by centimetres near the skull base and the sinuses
+    and hardly at all in the deep white matter above: fits to the whole brain turn by degrees between two phase
+    encodings of one head, fits to this part by half a degree.
+    """
+    depth = distance_transform_edt(mask.data, sampling=mask.voxel_size)
+    height = mask.world(np.moveaxis(np.indices(mask.shape), 0, -1))[..., 2]
+    inner: Array = (depth > _DEPTH_MM) & (height > _ABOVE_MM)
+    return inner
+
+
+def refuse_unlike(fit: LinearFit) -> None:
+    """Raise RegistrationError where the best alignment found does not resemble the template at all."""
+    if fit.similarity < _LEAST_SIMILARITY:
+        raise RegistrationError(
+            WHERE,
+            f"the best alignment correlates with the template by {fit.similarity:.2f}, less than {_LEAST_SIMILARITY}",
+            "check that the scan shows a head and that its header holds its orientation",
+        )
+
+
+def pose_spreads(
+    fit: LinearFit, starts: list[LinearFit], subject: SubjectMaps, template: Template, region: Array
+) -> dict[str, float]:
+    """Return how far the rotation moves with the start, the half of the data and the channel, degrees each."""
+    checkerboard = (np.indices(region.shape) // _BOARD_VOXELS).sum(axis=0) % 2 == 0
+    contrasts = template_contrast(template), subject_contrast(subject)
+    halves = [Pair(*contrasts, region & part, 4.0) for part in (checkerboard, ~checkerboard)]
+    brain = template.wm.like(template.wm.data + template.gm.data)
+    solid = subject.fa.like(subject.mask.data - csf_fraction(subject).data)
+    channels = [Pair(template.wm, white_matter(subject), region, 4.0), Pair(brain, solid, region, 4.0)]
+    one, other = (fit_linear(pair, fit, AFFINE, iterations=15) for pair in halves)
+    fibres, fluid = (fit_linear(pair, fit, AFFINE, iterations=15) for pair in channels)
+    near = max(starts, key=lambda start: start.similarity)
+    return {
+        "pose_spread_starts": rotation_spread(near, [start for start in starts if start is not near]),
+        "pose_spread_halves": rotation_spread(one, [other]) / 2,  # standard error of the mean of two
+        "pose_spread_channels": rotation_spread(fibres, [fluid]) / 2,
+    }
+
+
+def placement_se(fit: LinearFit, mask: SpatialMap) -> float:
+    """Return the standard error of an ROI centre per axis, mm: of anatomy, of the voxel, and of the affine fit."""
+    voxel = float(np.prod(mask.voxel_size)) ** (1 / 3)
+    translation = 0.0 if fit.covariance is None else float(np.mean(np.diag(fit.covariance)[:3]))
+    return float(np.sqrt(_ANATOMY_SE_MM**2 + (_VOXEL_SHARE * voxel) ** 2 + translation))
 
 
 def check_subject(subject: SubjectMaps) -> None:
@@ -108,13 +176,10 @@ def pose_of(rotation: Array, *, se_degrees: float = 0.0) -> Pose:
     return Pose(pitch=pitch, roll=roll, yaw=yaw, se_degrees=se_degrees)
 
 
-def rigid_about_brain(fit: LinearFit) -> Array:
-    """Return the rigid part, subject to template, shape (4, 4), that keeps the brain's centre where the fit puts it."""
-    return np.linalg.inv(fit.rigid.subject_from_template)
-
-
 def rotation_spread(fit: LinearFit, others: list[LinearFit]) -> float:
     """Return the root mean square angle between a fit's rotation and others', degrees."""
+    if not others:
+        return 0.0
     angles = [Rotation.from_matrix(other.rotation @ fit.rotation.T).magnitude() for other in others]
     return float(np.degrees(np.sqrt(np.mean(np.square(angles)))))
 

@@ -1,0 +1,186 @@
+"""What can fail a registration: figures that a wrong one cannot reach, and their thresholds."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+
+from bids_alps.errors import CoverageError
+from bids_alps.model import Array, Check, SpatialMap, SpatialTransform, Status, sample_linear
+from bids_alps.registration.base import Registration, SubjectMaps, Template
+from bids_alps.registration.contrast import csf_fraction, white_matter
+
+Centres = Mapping[str, tuple[float, float, float]]
+Bad = Literal["above", "below"]
+
+_CHECKS: tuple[tuple[str, str, float, float, Bad, str], ...] = (
+    ("overlap", "", 0.85, 0.75, "below", "Dice of the scan's mask and the template's brain where the scan covers it."),
+    ("similarity", "", 0.60, 0.45, "below", "Correlation of the scan's contrast with the template's."),
+    ("similarity_margin", "", 0.12, 0.06, "below", "What the pose gains over the best of a hundred random poses."),
+    ("orientation_margin", "", 0.08, 0.0, "below", "What the pose gains over heads turned by quarter and half turns."),
+    ("scale_min", "", 0.75, 0.65, "below", "Smallest stretch from template to subject: heads differ less than this."),
+    ("scale_max", "", 1.20, 1.35, "above", "Largest stretch from template to subject."),
+    ("jacobian_low", "", 0.35, 0.0, "below", "Smallest change of volume (1st percentile): space folds below 0."),
+    ("jacobian_high", "", 2.5, 4.0, "above", "Largest change of volume (99th percentile)."),
+    ("pose_se", "degrees", 2.0, 5.0, "above", "How well starts, channels and halves of the data agree on the pose."),
+    (
+        "roi_white_matter",
+        "",
+        0.45,
+        0.25,
+        "below",
+        "White matter by anisotropy at the least of the ROI centres, 0 to 1.",
+    ),
+    (
+        "ventricle_contrast",
+        "",
+        0.10,
+        0.02,
+        "below",
+        "CSF where ventricles should be, between the ROIs, less that at ROIs.",
+    ),
+    (
+        "hemisphere_distance",
+        "mm",
+        30.0,
+        20.0,
+        "below",
+        "Distance of left and right ROIs along x, left being at smaller x.",
+    ),
+)
+
+
+def measure_registration(
+    transform: SpatialTransform, subject: SubjectMaps, template: Template, centres: Centres
+) -> dict[str, float]:
+    """Return figures of how well an alignment fits what is known of anatomy.
+
+    Parameters
+    ----------
+    transform
+        Subject to template.
+    subject, template
+        What was aligned.
+    centres
+        ROI centres in the template, RAS+ mm, by name with side.
+
+    Returns
+    -------
+    dict
+        ``overlap`` (Dice), ``roi_white_matter``, ``ventricle_contrast``, ``hemisphere_distance`` (mm).
+    """
+    named = {name: transform.subject_from_template(np.array([centre])) for name, centre in centres.items()}
+    fibres, fluid = white_matter(subject), csf_fraction(subject)
+    around = _sphere(2.5)
+    at_rois = np.array([sample_linear(fibres, point + around).mean() for point in named.values()])
+    roi_fluid = np.mean([sample_linear(fluid, point + around).mean() for point in named.values()])
+    ventricles = transform.subject_from_template(_ventricles(template))
+    return {
+        "overlap": overlap(transform, subject.mask, template),
+        "roi_white_matter": float(at_rois.min()),
+        "ventricle_contrast": float(sample_linear(fluid, ventricles).mean() - roi_fluid),
+        "hemisphere_distance": _hemisphere_distance(transform, named),
+    }
+
+
+def check_registration(
+    registration: Registration, subject: SubjectMaps, template: Template, centres: Centres
+) -> tuple[Check, ...]:
+    """Return the checks of a registration; one that fails makes its index worthless.
+
+    Figures that the engine did not give (an engine that optimises nothing has no similarity) are left out.
+
+    Raises
+    ------
+    CoverageError
+        If no ROI centre lies inside the scan's brain mask.
+    """
+    refuse_uncovered(registration.transform, subject.mask, centres)
+    metrics = dict(registration.metrics)
+    if "similarity_coarse" in metrics:
+        metrics["similarity_margin"] = metrics["similarity_coarse"] - metrics["similarity_random"]
+        metrics["orientation_margin"] = metrics["similarity_coarse"] - metrics["similarity_turned"]
+        metrics["pose_se"] = registration.pose.se_degrees
+    metrics |= measure_registration(registration.transform, subject, template, centres)
+    return tuple(
+        Check(
+            name=f"registration_{name}",
+            value=metrics[name],
+            unit=unit,
+            warn=warn,
+            fail=fail,
+            status=_status(metrics[name], warn, fail, bad),
+            bad=bad,
+            reason=reason,
+        )
+        for name, unit, warn, fail, bad, reason in _CHECKS
+        if name in metrics
+    )
+
+
+def refuse_uncovered(transform: SpatialTransform, mask: SpatialMap, centres: Centres) -> None:
+    """Raise CoverageError where not one ROI centre lies inside the mask."""
+    points = transform.subject_from_template(np.array(list(centres.values())))
+    inside = _inside(mask, points)
+    held = sample_linear(mask.like(mask.data.astype(np.float32)), points) > 0.25
+    if not (inside & held).any():
+        low, high = (float(edge) for edge in np.percentile(mask.world(np.argwhere(mask.data))[:, 2], [0, 100]))
+        raise CoverageError(
+            "registration",
+            f"none of the {len(centres)} ROI centres (z {points[:, 2].min():.0f} to {points[:, 2].max():.0f} mm) lies "
+            f"in the brain that the scan covers (z {low:.0f} to {high:.0f} mm)",
+            "use a scan that covers the body of the lateral ventricles, or check the registration",
+        )
+
+
+def overlap(transform: SpatialTransform, mask: SpatialMap, template: Template, *, step_mm: int = 4) -> float:
+    """Return the Dice coefficient of a subject's mask and the template's, where the scan's field of view reaches."""
+    grid = np.stack(
+        np.meshgrid(*(np.arange(0, size, step_mm) for size in template.mask.shape), indexing="ij"), axis=-1
+    ).reshape(-1, 3)
+    points = transform.subject_from_template(template.mask.world(grid), iterations=8)
+    seen = _inside(mask, points)
+    theirs = np.asarray(template.mask.data, dtype=bool)[tuple(grid[seen].T)]
+    ours = sample_linear(mask.like(mask.data.astype(np.float32)), points[seen]) > 0.5
+    total = int(theirs.sum() + ours.sum())
+    return 2 * float((theirs & ours).sum()) / total if total else 0.0
+
+
+def _status(value: float, warn: float, fail: float, bad: Bad) -> Status:
+    if not np.isfinite(value):
+        return "fail"
+    sign = 1.0 if bad == "above" else -1.0
+    if sign * value > sign * fail:
+        return "fail"
+    return "warn" if sign * value > sign * warn else "pass"
+
+
+def _hemisphere_distance(transform: SpatialTransform, named: Mapping[str, Array]) -> float:
+    """Return the least distance along the head's x axis from a left ROI centre to its right twin, mm."""
+    across = {name: float((transform.rotation @ point[0])[0]) for name, point in named.items()}
+    pairs = [(name, name.removesuffix("left") + "right") for name in across if name.endswith("left")]
+    return min((across[right] - across[left] for left, right in pairs if right in across), default=float("nan"))
+
+
+def _ventricles(template: Template) -> Array:
+    """Return points of the bodies of the lateral ventricles: certain CSF near the midline at the ROIs' height."""
+    points = template.csf.world(np.argwhere(template.csf.data > 0.9))
+    box = (np.abs(points[:, 0]) < 20) & (np.abs(points[:, 1] + 10) < 25) & (np.abs(points[:, 2] - 19) < 7)
+    chosen: Array = points[box & (np.abs(points[:, 0]) > 3)]
+    return chosen
+
+
+def _inside(image: SpatialMap, points: Array) -> Array:
+    index = image.voxels(points)
+    within: Array = np.all((index > -0.5) & (index < np.array(image.shape) - 0.5), axis=-1)
+    return within
+
+
+def _sphere(radius_mm: float) -> Array:
+    steps = np.linspace(-radius_mm, radius_mm, 5)
+    points = np.array(list(itertools.product(steps, steps, steps)))
+    chosen: Array = points[(points**2).sum(axis=1) <= radius_mm**2]
+    return chosen
