@@ -201,7 +201,7 @@ def sample(coefficients: Array, inverse: Array, points: Array) -> tuple[Array, A
     voxels = inverse[:3, :3] @ points.T + inverse[:3, 3:]
     limit = np.array(coefficients.shape)[:, None] - 1
     inside: Array = np.all((voxels >= 0) & (voxels <= limit), axis=0)
-    values = ndimage.map_coordinates(coefficients, voxels, order=3, prefilter=False, mode="nearest", output=np.float32)
+    values = ndimage.map_coordinates(coefficients, voxels, order=3, prefilter=False, mode="mirror", output=np.float32)
     return values, inside
 
 

@@ -70,14 +70,15 @@ def resample_series(
     """
     grid = grid or Grid(shape=data.shape[:3], affine=affine, pose=np.eye(4))
     points, gain = _distorted(grid.points, affine, distortion)
-    inverse = np.linalg.inv(affine)
+    inverse, limit = np.linalg.inv(affine), np.array(data.shape[:3])[:, None] - 1.0
     out = np.empty((*grid.shape, data.shape[3]), dtype=np.float32) if out is None else out
     for number, volume in enumerate(motion.volumes):
         image = np.nan_to_num(np.asarray(data[..., number], dtype=np.float32))
         coefficients = ndimage.spline_filter(image, order=3, output=np.float32)
         places = inverse[:3, :3] @ volume.acquired(points).T + inverse[:3, 3:]
+        np.clip(places, 0, limit, out=places)
         values = ndimage.map_coordinates(
-            coefficients, places, order=3, prefilter=False, mode="nearest", output=np.float32
+            coefficients, places, order=3, prefilter=False, mode="mirror", output=np.float32
         )
         corrected = values * (gain * volume.stretch(points)).astype(np.float32)
         out[..., number] = np.maximum(corrected, 0).reshape(grid.shape)  # splines overshoot at edges
