@@ -1,90 +1,32 @@
-"""The command line: arguments to settings, errors to exit codes."""
+"""The command line: arguments to work, errors to exit codes."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
+import tempfile
+import time
+import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, Field, fields
+from dataclasses import asdict, replace
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING
 
-from bids_alps import __version__
-from bids_alps.errors import AlpsError, AnalysisLevelError, OutputError, UsageError
-from bids_alps.settings import Execution, Method, Request, Settings
+from bids_alps.arguments import parse, settings_of
+from bids_alps.errors import AlpsError, AnalysisLevelError, NothingSelectedError, OutputError, UsageError
+from bids_alps.settings import Settings
+
+if TYPE_CHECKING:
+    from bids_alps.model import DwiRun
+    from bids_alps.participant import Outcome
 
 LEVELS = ("participant", "group")
-_POSITIONAL = ("bids_dir", "output_dir")
+_STOPPED = 130
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser that raises instead of exiting."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise what is wrong with the command line."""
-        raise UsageError("command line", message, f"see {self.prog} --help")
-
-
-def make_parser() -> Parser:
-    """Return the parser: one option per field of the settings."""
-    parser = Parser(
-        prog="bids-alps",
-        allow_abbrev=False,
-        description="DTI-ALPS index of every diffusion run of a BIDS dataset, with uncertainty, checks and reports.",
-    )
-    parser.add_argument("bids_dir", type=Path, help="root of the BIDS dataset")
-    parser.add_argument("output_dir", type=Path, help="where derivatives go")
-    parser.add_argument("level", metavar="{participant,group}", help="what to do")
-    for title, group in (("which files", Request), ("method", Method), ("machine", Execution)):
-        section = parser.add_argument_group(title)
-        hints = get_type_hints(group)
-        for setting in fields(group):
-            if setting.name not in _POSITIONAL:
-                _add_option(section, setting, hints[setting.name])
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="say more; twice for everything")
-    parser.add_argument("--version", action="version", version=f"bids-alps {__version__}")
-    parser.add_argument(
-        "--skip-bids-validation",
-        "--skip_bids_validation",
-        "--skip-bids-validator",
-        "--skip_bids_validator",
-        action="store_true",
-        help="accepted for compatibility: the files that are read are always checked, no more is",
-    )
-    parser.add_argument("--notrack", action="store_true", help="accepted for compatibility: there is no telemetry")
-    return parser
-
-
-def _add_option(section: argparse._ArgumentGroup, setting: Field[Any], hint: Any) -> None:
-    name = "--" + setting.name.replace("_", "-")
-    spellings = [name, *setting.metadata["spellings"]]
-    default = None if setting.default is MISSING else setting.default
-    about = setting.metadata["about"]
-    common: dict[str, Any] = {"dest": setting.name, "default": default, "help": about}
-    kind, many = _kind_of(hint)
-    if kind is bool:
-        section.add_argument(*spellings, action=argparse.BooleanOptionalAction, **common)
-    elif get_origin(kind) is Literal:
-        section.add_argument(*spellings, choices=get_args(kind), **common)
-    else:
-        metavar = setting.name.upper()
-        section.add_argument(*spellings, type=kind, nargs="+" if many else None, metavar=metavar, **common)
-
-
-def _kind_of(hint: Any) -> tuple[Any, bool]:
-    """Return the type of one value, and whether there may be many: ``tuple[int, ...] | None`` gives (int, True)."""
-    if get_origin(hint) is UnionType:
-        hint = next(part for part in get_args(hint) if part is not NoneType)
-    if get_origin(hint) is tuple:
-        return get_args(hint)[0], True
-    return hint, False
-
-
-def settings_from(arguments: Sequence[str] | None) -> tuple[str, Settings, int]:
-    """Return analysis level, settings and verbosity of a command line.
+def settings_from(arguments: Sequence[str]) -> tuple[str, Settings, int, bool]:
+    """Return analysis level, settings, verbosity and whether to validate, as a command line says.
 
     Raises
     ------
@@ -93,76 +35,127 @@ def settings_from(arguments: Sequence[str] | None) -> tuple[str, Settings, int]:
     AnalysisLevelError
         If there is no such level.
     """
-    chosen = vars(make_parser().parse_args(arguments))
-    if chosen["level"] not in LEVELS:
+    chosen = parse(arguments)
+    if chosen.level not in LEVELS:
         raise AnalysisLevelError(
-            "analysis level", f"{chosen['level']!r} is none of {', '.join(LEVELS)}", "choose one of them"
+            "analysis level", f"{chosen.level!r} is none of {', '.join(LEVELS)}", "choose one of them"
         )
-    settings = Settings(
-        request=Request(**_chosen_of(Request, chosen)),
-        method=Method(**_chosen_of(Method, chosen)),
-        execution=Execution(**_chosen_of(Execution, chosen)),
+    settings = settings_of(chosen)
+    labels = read_labels(settings.request.participant_label)
+    name = settings.execution.run_uuid or f"{time.strftime('%Y%m%d-%H%M%S')}_{uuid.uuid4().hex[:8]}"
+    settings = replace(
+        settings,
+        request=replace(settings.request, participant_label=labels),
+        execution=replace(settings.execution, run_uuid=name),
     )
-    _check_folders(settings.request)
-    if settings.execution.nprocs < 1:
-        raise UsageError("--nprocs", f"{settings.execution.nprocs} processes", "give 1 or more")
-    return chosen["level"], settings, chosen["verbose"]
+    _check(settings)
+    return chosen.level, settings, chosen.verbose, not chosen.skip_bids_validation
 
 
-def _chosen_of(group: type[Request | Method | Execution], chosen: dict[str, Any]) -> dict[str, Any]:
-    values = {setting.name: chosen[setting.name] for setting in fields(group)}
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+def read_labels(given: Sequence[str]) -> tuple[str, ...]:
+    """Return participant labels; one that is a file stands for the labels in it, one a line."""
+    labels: list[str] = []
+    for label in given:
+        path = Path(label)
+        labels += path.read_text(encoding="utf-8-sig").split() if path.is_file() else [label]
+    return tuple(labels)
 
 
-def _check_folders(request: Request) -> None:
-    source, target = request.bids_dir.resolve(), request.output_dir.resolve()
+def _check(settings: Settings) -> None:
+    source, target = settings.request.bids_dir.resolve(), settings.request.output_dir.resolve()
+    work = settings.execution.work_dir
     if source == target:
         raise UsageError("output_dir", f"{target} is the input too", "choose another folder for the output")
+    if work is not None and work.resolve().is_relative_to(source) and not work.resolve().is_relative_to(target):
+        raise UsageError("--work-dir", f"{work} lies inside the input", "choose a folder outside of it")
+    for name in ("nprocs", "omp_nthreads"):
+        if getattr(settings.execution, name) < 1:
+            raise UsageError(f"--{name.replace('_', '-')}", f"{getattr(settings.execution, name)}", "give 1 or more")
+    if not settings.execution.run_uuid.replace("-", "").replace("_", "").isalnum():
+        raise UsageError("--run-uuid", f"{settings.execution.run_uuid!r}", "use letters, digits, - and _")
 
 
-def run_participants(settings: Settings) -> int:
+def run_participants(settings: Settings, *, validate: bool) -> int:
     """Process the participants, telling each run as it ends; return the exit code."""
     from bids_alps.execution.local import map_participants
     from bids_alps.io.layout import find_participants
     from bids_alps.io.root import write_root
+    from bids_alps.participant import datasets_of
 
-    labels = find_participants(settings.request.bids_dir, settings.request.participant_label)
-    if settings.request.dry_run:
+    request = settings.request
+    labels = find_participants(request.bids_dir, request.participant_label)
+    if request.dry_run:
         return _tell_plan(labels, settings)
-    write_root(settings.request.output_dir, settings.request.bids_dir)
-    codes = []
-    for outcomes in map_participants(labels, settings):
-        for outcome in outcomes:
+    if validate:
+        from bids_alps.io.validation import validate_dataset
+
+        validate_dataset(request.bids_dir)
+    write_root(request.output_dir, request.bids_dir, datasets_of(request))
+    _write_citation(settings)
+    if request.boilerplate_only:
+        return 0
+    outcomes: list[Outcome] = []
+    for found in map_participants(labels, settings):
+        for outcome in found:
             _say(f"{outcome.name}: {outcome.message}")
-            codes.append(outcome.exit_code)
+            outcomes.append(outcome)
+        if request.stop_on_first_crash and any(outcome.exit_code for outcome in found):
+            break
+    return _conclude(outcomes, settings)
+
+
+def _conclude(outcomes: list[Outcome], settings: Settings) -> int:
+    """Write the summary of this execution; return the exit code."""
+    from bids_alps.io.tables import table_text
+    from bids_alps.io.writing import write_text
+
+    if not any(outcome.selected for outcome in outcomes):
+        raise NothingSelectedError(str(settings.request.bids_dir), "no diffusion run is selected", "check the filters")
+    logs = settings.request.output_dir / "logs"
+    summary = logs / f"summary-{settings.execution.run_uuid}.tsv"
+    write_text(summary, table_text(map(asdict, outcomes), ("name", "exit_code", "message")))
+    codes = [outcome.exit_code for outcome in outcomes]
     failed = [code for code in codes if code]
     if not failed:
         return 0
-    _say(f"{len(failed)} of {len(codes)} runs failed; logs are in {settings.request.output_dir / 'logs'}.")
+    _say(f"{len(failed)} of {len(codes)} runs failed; see {summary} and the crash files in {logs}.")
     return failed[0] if len(set(failed)) == 1 and len(failed) == len(codes) else 1
+
+
+def _write_citation(settings: Settings) -> None:
+    from bids_alps.report.methods import write_citation, write_methods
+
+    try:
+        write_citation(settings.request.output_dir / "logs", write_methods(asdict(settings.method)))
+    except OutputError as error:  # another job's copy, by another user
+        logging.getLogger(__name__).warning("%s", error)
 
 
 def _tell_plan(labels: Sequence[str], settings: Settings) -> int:
     from bids_alps.io.layout import Problem
     from bids_alps.participant import plan_participant
 
-    code = 0
+    codes = []
     for label in labels:
         for run in plan_participant(label, settings):
             if isinstance(run, Problem):
                 _say(f"{run.name}: skipped. {run.error}")
-                code = 1
+                codes.append(run.error.exit_code)
                 continue
+            codes.append(0)
             _say(f"{run.name}:")
             for line in _plan_lines(run):
                 _say(f"  {line}")
-    return code
+    if not codes:
+        raise NothingSelectedError(str(settings.request.bids_dir), "no diffusion run is selected", "check the filters")
+    return max(codes) if len(set(codes)) == 1 else int(any(codes))
 
 
-def _plan_lines(run: Any) -> Iterator[str]:
+def _plan_lines(run: DwiRun) -> Iterator[str]:
     yield f"image     {run.image}"
     yield f"bval      {run.bval}"
     yield f"bvec      {run.bvec}"
+    yield f"sidecar   {len(run.metadata)} fields"
     yield f"mask      {run.mask or 'to be estimated'}"
     yield f"T1w       {run.t1w or 'none'}"
     yield f"reverse   {', '.join(map(str, run.reverse_phase)) or 'none'}"
@@ -173,36 +166,64 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _prepare_machine() -> None:
-    """Pin threads, and give libraries folders that they may write to where there is no home."""
+def prepare_machine(settings: Settings) -> None:
+    """Set threads, and folders that libraries may write to where there is no home; before they are imported."""
+    threads = str(settings.execution.omp_nthreads)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
-        os.environ[name] = "1"
-    scratch = Path(os.environ.get("TMPDIR", "/tmp"))  # noqa: S108 -- the system's own place for it
+        os.environ[name] = threads
+    scratch = _scratch(settings)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
     home = Path(os.environ.get("HOME", "/nonexistent"))
     if not os.access(home, os.W_OK):
         os.environ.setdefault("MPLCONFIGDIR", str(scratch / "matplotlib"))
         os.environ.setdefault("TEMPLATEFLOW_HOME", str(scratch / "templateflow"))
 
 
+def _scratch(settings: Settings) -> Path:
+    """Return a folder to write to: the work folder, the system's, or one inside the output."""
+    chosen = settings.execution.work_dir
+    if chosen is None:
+        try:
+            return Path(tempfile.gettempdir())
+        except FileNotFoundError:
+            chosen = settings.request.output_dir / "work"
+    try:
+        chosen.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(str(chosen), f"cannot be made ({error.strerror})", "choose another --work-dir") from error
+    return chosen
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code, which the last line agrees with."""
-    _prepare_machine()
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if "--bids-exec-spec" in given:
+        from bids_alps.descriptor import render_descriptor
+
+        sys.stdout.write(render_descriptor())
+        return 0
+    code = _run(given)
+    _say("bids-alps finished without errors." if code == 0 else f"bids-alps finished with errors (exit code {code}).")
+    return code
+
+
+def _run(given: Sequence[str]) -> int:
+    """Run the program; tell an error in one line and return its code."""
     try:
-        level, settings, verbosity = settings_from(arguments)
+        level, settings, verbosity, validate = settings_from(given)
         logging.basicConfig(level=(logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)])
-        code = run_participants(settings) if level == "participant" else _run_group(settings)
+        prepare_machine(settings)
+        return run_participants(settings, validate=validate) if level == "participant" else _run_group(settings)
     except AlpsError as error:
         sys.stderr.write(f"{error}\n")
-        code = error.exit_code
+        return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("Stopped by the user; finished runs are kept.\n")
-        code = 130
+        return _STOPPED
     except PermissionError as error:
         denied = OutputError(str(error.filename), "cannot be written", "choose a folder that can be written to")
         sys.stderr.write(f"{denied}\n")
-        code = denied.exit_code
-    _say("bids-alps finished without errors." if code == 0 else f"bids-alps finished with errors (exit code {code}).")
-    return code
+        return denied.exit_code
 
 
 def _run_group(settings: Settings) -> int:

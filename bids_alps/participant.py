@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import resource
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bids_alps.errors import AlpsError
+from bids_alps.errors import AlpsError, NoInputError
 from bids_alps.io.layout import Problem, find_runs
-from bids_alps.io.queries import Selection
+from bids_alps.io.queries import Selection, read_filters
 from bids_alps.io.writing import write_text
 from bids_alps.model import DwiRun
 from bids_alps.receipts import clear_run, describe_making, find_finished, write_receipt
-from bids_alps.settings import Settings
+from bids_alps.settings import Request, Settings, as_toml
 
 LOG = logging.getLogger(__name__)
 
@@ -30,20 +33,56 @@ class Outcome:
         The index, or why there is none.
     exit_code
         0 where there is a result.
+    selected
+        False where there was nothing to do.
     """
 
     name: str
     message: str
     exit_code: int = 0
+    selected: bool = True
 
 
 def plan_participant(participant: str, settings: Settings) -> list[DwiRun | Problem]:
-    """Return the runs of a participant that the settings select, and those that cannot be used."""
+    """Return the runs of a participant that the settings select, and those that cannot be used.
+
+    Where a preprocessed dataset holds runs of the participant, they stand for the raw ones.
+    """
     request = settings.request
     selection = Selection(
-        sessions=tuple(label.removeprefix("ses-") for label in request.session_label), runs=request.run_label
+        sessions=tuple(label.removeprefix("ses-") for label in request.session_label),
+        runs=request.run_label,
+        filters={} if request.bids_filter_file is None else read_filters(request.bids_filter_file),
     )
-    return find_runs(request.bids_dir, participant, selection, preprocessed=is_derivative(request.bids_dir))
+    for dataset in datasets_of(request).values():
+        runs = find_runs(dataset, participant, selection, preprocessed=True)
+        if runs:
+            return runs
+    return find_runs(
+        request.bids_dir,
+        participant,
+        selection,
+        preprocessed=is_derivative(request.bids_dir),
+        database=request.bids_database_dir,
+    )
+
+
+def datasets_of(request: Request) -> dict[str, Path]:
+    """Return the preprocessed datasets by name, ``NAME=PATH`` or a path that is named by its folder.
+
+    Raises
+    ------
+    NoInputError
+        If one of them is no folder.
+    """
+    datasets = {}
+    for text in request.derivatives:
+        name, equals, path = text.partition("=")
+        folder = Path(path if equals else text)
+        if not folder.is_dir():
+            raise NoInputError(f"--derivatives {text}", "no such folder", "give PATH or NAME=PATH")
+        datasets[name if equals else folder.resolve().name] = folder
+    return datasets
 
 
 def is_derivative(bids_dir: Path) -> bool:
@@ -55,15 +94,51 @@ def is_derivative(bids_dir: Path) -> bool:
 
 def process_participant(participant: str, settings: Settings) -> list[Outcome]:
     """Process every run of a participant; one that fails leaves the others alone."""
-    outcomes = []
+    with _logged(participant, settings):
+        if settings.request.reports_only:
+            _write_page(participant, settings)
+            return [Outcome(name=f"sub-{participant}", message="page written")]
+        outcomes = _process_runs(participant, settings)
+        if not outcomes:
+            return [Outcome(name=f"sub-{participant}", message="no diffusion run is selected", selected=False)]
+        try:
+            _write_page(participant, settings)
+        except Exception as error:  # noqa: BLE001 -- the results are there, and the other participants go on
+            outcomes.append(_failed(f"sub-{participant}_page", error, settings))
+        return outcomes
+
+
+def _process_runs(participant: str, settings: Settings) -> list[Outcome]:
+    outcomes: list[Outcome] = []
     for run in plan_participant(participant, settings):
         outcomes.append(_failed(run.name, run.error, settings) if isinstance(run, Problem) else _process(run, settings))
         if outcomes[-1].exit_code and settings.request.stop_on_first_crash:
             break
-    if not outcomes:
-        return [Outcome(name=f"sub-{participant}", message="no diffusion run is selected")]
-    _write_page(participant, settings)
     return outcomes
+
+
+@contextmanager
+def _logged(participant: str, settings: Settings) -> Iterator[None]:
+    """Keep the effective settings and the log of a participant in a folder of this execution."""
+    folder = log_folder(settings, participant)
+    write_text(folder / "bids-alps.toml", as_toml(settings))
+    handler = logging.FileHandler(folder / "bids-alps.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    package = logging.getLogger("bids_alps")
+    level = package.level
+    package.addHandler(handler)
+    package.setLevel(min(logging.INFO, logging.getLogger().getEffectiveLevel()))
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        package.setLevel(level)
+        handler.close()
+
+
+def log_folder(settings: Settings, participant: str) -> Path:
+    """Return where the logs of a participant in this execution go."""
+    return settings.request.output_dir / "logs" / f"sub-{participant}" / (settings.execution.run_uuid or "run")
 
 
 def _process(run: DwiRun, settings: Settings) -> Outcome:
@@ -72,7 +147,11 @@ def _process(run: DwiRun, settings: Settings) -> Outcome:
         message = _measure(run, settings)
     except Exception as error:  # noqa: BLE001 -- whatever happens in one run, the others go on
         return _failed(run.name, error, settings)
-    crash_path(settings, run.name).unlink(missing_ok=True)  # of an earlier attempt
+    LOG.info("%s: %s", run.name, message)
+    if settings.execution.resource_monitor:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        seconds, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 1000
+        LOG.warning("%s: %.1f CPU seconds and %.0f MB at most in this process so far", run.name, seconds, peak)
     return Outcome(name=run.name, message=message)
 
 
@@ -100,6 +179,7 @@ def _failed(name: str, error: Exception, settings: Settings) -> Outcome:
     known = isinstance(error, AlpsError)
     message = str(error) if known else f"{type(error).__name__}: {error}"
     details = "" if known else "".join(traceback.format_exception(error))
+    LOG.error("%s: %s", name, message)
     try:
         write_text(crash_path(settings, name), f"{message}\n\n{details}")
     except AlpsError as second:
@@ -109,8 +189,8 @@ def _failed(name: str, error: Exception, settings: Settings) -> Outcome:
 
 def crash_path(settings: Settings, name: str) -> Path:
     """Return where the crash file of a run goes."""
-    participant = name.split("_", 1)[0]
-    return settings.request.output_dir / "logs" / participant / f"crash-{name}.txt"
+    participant = name.split("_", 1)[0].removeprefix("sub-")
+    return log_folder(settings, participant) / f"crash-{name}.txt"
 
 
 def _write_page(participant: str, settings: Settings) -> None:

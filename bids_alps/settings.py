@@ -5,7 +5,9 @@ Every default stands here once, with its unit; the command line and the document
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field
+import json
+import re
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +28,20 @@ def option(default: Any = MISSING, *, about: str, spellings: tuple[str, ...] = (
     """
     metadata = {"about": about, "spellings": spellings, **extra}
     return field(default=default, metadata=metadata) if default is not MISSING else field(metadata=metadata)
+
+
+def megabytes(text: str) -> int:
+    """Return an amount of memory in MB; a bare number is MB already.
+
+    Examples
+    --------
+    >>> megabytes("8G"), megabytes("500"), megabytes("2.5 GB")
+    (8000, 500, 2500)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
+    if not found:
+        raise ValueError(f"{text!r} is no amount of memory")
+    return int(float(found[1]) * {"K": 1e-3, "": 1, "M": 1, "G": 1e3, "T": 1e6}[found[2].upper()])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +79,25 @@ class Request:
     run_label: tuple[int, ...] = option(
         (), about="run numbers (default: all)", spellings=("--run", "--run-id", "--run_id", "--run_label")
     )
+    bids_filter_file: Path | None = option(
+        None,
+        about="JSON file that narrows dwi, t1w and fmap images by entity (null: absent, *: any)",
+        spellings=("--bids_filter_file",),
+    )
+    derivatives: tuple[str, ...] = option(
+        (),
+        about="preprocessed datasets, PATH or NAME=PATH; their runs stand for the raw ones of a participant",
+        spellings=("-d", "--datasets"),
+    )
+    bids_database_dir: Path | None = option(
+        None, about="pybids database of the dataset, made where there is none", spellings=("--bids_database_dir",)
+    )
+    reports_only: bool = option(
+        False, about="write the pages again from results that are there", spellings=("--reports_only",)
+    )
+    boilerplate_only: bool = option(
+        False, about="write the methods text and its references alone", spellings=("--boilerplate_only",)
+    )
     dry_run: bool = option(False, about="say what would be done with which files, and do nothing")
     force: bool = option(False, about="do runs again whose results are there already")
     stop_on_first_crash: bool = option(
@@ -74,6 +109,20 @@ class Request:
 class Execution:
     """How it is run; nothing here changes a byte of the results."""
 
+    run_uuid: str = option("", about="name of this execution in the logs (default: its time and a random part)")
+    mem: int | None = option(
+        None,
+        about="memory that all processes may use together, MB, or with a unit such as 8G",
+        spellings=("--mem-mb", "--mem_mb"),
+        parse=megabytes,
+    )
+    omp_nthreads: int = option(1, about="threads of each process", spellings=("--omp_nthreads",))
+    work_dir: Path | None = option(
+        None, about="scratch space (default: the system's, or a folder of the output)", spellings=("-w", "--work_dir")
+    )
+    resource_monitor: bool = option(
+        False, about="log CPU seconds and peak memory of every run", spellings=("--resource_monitor",)
+    )
     nprocs: int = option(
         1,
         about="participants worked on at the same time, each by a process of its own",
@@ -88,3 +137,21 @@ class Settings:
     request: Request
     method: Method
     execution: Execution
+
+
+def as_toml(settings: Settings) -> str:
+    """Return the settings as a file that ``--config-file`` takes, without those that are not set."""
+    lines = []
+    for group in fields(settings):
+        lines.append(f"[{group.name}]")
+        values = getattr(settings, group.name)
+        chosen = ((setting.name, getattr(values, setting.name)) for setting in fields(values))
+        lines += [f"{name} = {_toml(value)}" for name, value in chosen if value is not None]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(one) for one in value)}]"
+    return json.dumps(value if isinstance(value, (bool, int, float)) else str(value), ensure_ascii=False)

@@ -10,6 +10,9 @@ from multiprocessing import get_context
 from bids_alps.participant import Outcome, process_participant
 from bids_alps.settings import Settings
 
+MEMORY_PER_PROCESS = 1600
+"""What a run of ordinary size takes at most, MB."""
+
 
 def map_participants(labels: Sequence[str], settings: Settings) -> Iterator[list[Outcome]]:
     """Process participants and yield their outcomes, in the order of `labels` whatever the number of processes.
@@ -18,6 +21,8 @@ def map_participants(labels: Sequence[str], settings: Settings) -> Iterator[list
     a process of its own).
     """
     processes = min(settings.execution.nprocs, len(labels))
+    if settings.execution.mem is not None:
+        processes = max(1, min(processes, settings.execution.mem // MEMORY_PER_PROCESS))
     if processes == 1:
         yield from (process_participant(label, settings) for label in labels)
         return

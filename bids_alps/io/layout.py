@@ -73,7 +73,12 @@ def find_participants(bids_dir: Path, wanted: Iterable[str] = ()) -> tuple[str, 
 
 
 def find_runs(
-    bids_dir: Path, participant: str, selection: Selection | None = None, *, preprocessed: bool = False
+    bids_dir: Path,
+    participant: str,
+    selection: Selection | None = None,
+    *,
+    preprocessed: bool = False,
+    database: Path | None = None,
 ) -> list[DwiRun | Problem]:
     """Return the diffusion runs of a participant in a stable order, and the ones that cannot be used.
 
@@ -87,10 +92,14 @@ def find_runs(
         Which files to take.
     preprocessed
         Take ``desc-preproc`` images as they are.
+    database
+        Folder of a pybids database to ask instead of the disk; it is made where there is none.
     """
     chosen = selection or Selection()
     found: dict[str, DwiRun | Problem] = {}
-    search = _Search(root=bids_dir, files=_list_images(bids_dir / f"sub-{participant}"), selection=chosen)
+    folder = bids_dir / f"sub-{participant}"
+    files = _list_images(folder) if database is None else _query_images(bids_dir, participant, database)
+    search = _Search(root=bids_dir, files=files, selection=chosen)
     for image in search.files:
         if suffix_of(image.name) == "dwi" and chosen.takes(image) and _is_wanted(image, preprocessed=preprocessed):
             run = _find_run(image, search)
@@ -130,6 +139,16 @@ def _list_images(folder: Path) -> list[Path]:
         for path in (sessions / datatype).glob("sub-*")
         if path.name.endswith(_IMAGE_EXTENSIONS) and path.name.startswith(f"{folder.name}_")
     )
+
+
+def _query_images(root: Path, participant: str, database: Path) -> list[Path]:
+    """Return the same by a pybids database of the whole dataset."""
+    from bids.layout import BIDSLayout, BIDSLayoutIndexer  # costs half a second
+
+    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False)  # one malformed JSON would end the index
+    layout = BIDSLayout(root, validate=False, config=["bids", "derivatives"], database_path=database, indexer=indexer)
+    found = layout.get(subject=participant, datatype=list(_DATATYPES), extension=list(_IMAGE_EXTENSIONS))
+    return sorted(Path(image.path) for image in found)
 
 
 def _find_run(image: Path, search: _Search) -> DwiRun | Problem:
