@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import re
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -12,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from PIL import Image
 
 from bids_alps.model import Array
 from bids_alps.report.slices import IN_PLANE, Plane
@@ -22,6 +25,7 @@ REGION_COLOURS: Mapping[str, str] = {"projection": "#ffffff", "association": "#f
 ENDS = (("L", "R"), ("P", "A"), ("I", "S"))
 PLANE_NAMES = ("sagittal", "coronal", "axial")
 
+_EMBEDDED = re.compile(rb"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)")
 _STYLE: Any = {
     "svg.hashsalt": "bids-alps",
     "svg.fonttype": "none",
@@ -60,7 +64,24 @@ def svg_bytes(figure: Figure) -> bytes:
     stream = io.BytesIO()
     canvas: Any = FigureCanvasSVG(figure)
     canvas.print_svg(stream, metadata={"Date": None, "Creator": "bids-alps"})
-    return stream.getvalue()
+    return _EMBEDDED.sub(_smaller, stream.getvalue())
+
+
+def _smaller(found: re.Match[bytes]) -> bytes:
+    """Return an embedded picture with the channels and colours that it uses, a fraction of the bytes."""
+    picture = Image.open(io.BytesIO(base64.b64decode(found[1]))).convert("RGBA")
+    pixels = np.asarray(picture)
+    opaque = bool((pixels[..., 3] == 255).all())
+    grey = bool((pixels[..., :1] == pixels[..., 1:3]).all())
+    if not opaque:  # lines of one colour with soft edges
+        picture = picture.quantize(colors=16, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    elif grey:
+        picture = picture.convert("L").quantize(colors=64, dither=Image.Dither.NONE)
+    else:
+        picture = picture.convert("RGB")
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG", optimize=True)
+    return b"data:image/png;base64," + base64.b64encode(stream.getvalue())
 
 
 def show_plane(axes: Axes, plane: Plane, picture: Array, *, title: str = "", **how: Any) -> None:

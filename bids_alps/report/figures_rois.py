@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 
 from bids_alps.model import Array, Roi, SpatialMap
 from bids_alps.report.figures import NIGHT, REGION_COLOURS, new_figure, show_plane, styled, svg_bytes, title_of
@@ -125,7 +126,7 @@ def _draw_side(axes: Axes, fa: SpatialMap, v1: SpatialMap, rois: Sequence[Roi], 
         return
     centres = np.array([display.place(roi_centre(roi, fa)) for roi in rois])
     middle = (centres.min(axis=0) + centres.max(axis=0)) / 2
-    about = np.array([middle - 22, middle + 22])
+    about = np.array([middle - 18, middle + 18])
     plane = display.plane(axis, float(centres[: len(_AXES_OF_INDEX), axis].mean()), step_mm=0.5, about=about)
     show_plane(axes, plane, np.clip(sample_plane(fa, plane), 0, 1), title=f"{rois[0].side}, {title_of(plane)}")
     for roi in rois:
@@ -141,8 +142,8 @@ def _stick(axes: Axes, plane: Plane, fa: SpatialMap, v1: SpatialMap, display: Di
     centres = display.place(fa.world(voxels))[:, (across, up)]
     directions = np.nan_to_num(v1.data[tuple(voxels.T)]) @ display.rotation.T
     half = directions[:, (across, up)] * 0.45 * float(fa.voxel_size.min())
-    for start, end, direction in zip(centres - half, centres + half, directions, strict=True):
-        axes.plot(*np.stack([start, end]).T, color=tuple(np.clip(np.abs(direction), 0, 1)), linewidth=1.4)
+    sticks = np.stack([centres - half, centres + half], axis=1)
+    axes.add_collection(LineCollection(list(sticks), colors=np.clip(np.abs(directions), 0, 1), linewidths=1.4))
     axes.set_xlim(plane.extent[:2])
     axes.set_ylim(plane.extent[2:])
 
