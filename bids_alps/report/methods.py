@@ -16,6 +16,12 @@ from bids_alps.io.writing import write_text
 from bids_alps.report.html import render_methods
 from bids_alps.report.page import CAVEAT, MethodsText
 
+_ALIGNED = {
+    "identity": "taken to lie in the space of",
+    "precomputed": "aligned by a transform that was given with",
+    "staged": "aligned by a rigid stage from many starts and a regularised affine one (SimpleITK; [@lowekamp2013]), "
+    "then a regularised deformation (greedy; [@yushkevich2016]), all of them from maps of FA and MD to tissue maps of",
+}
 _CITED = re.compile(r"\[@(\w+)\]")
 
 
@@ -98,13 +104,14 @@ def _fit(facts: Mapping[str, Any]) -> str:
 def _placement(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     template = settings.get("template", "the template")
     source = " ([@fonov2011])" if "2009" in str(template) else ""
-    engine = {"identity": "taken to lie in the space of", "precomputed": "aligned by a given transform with"}
-    how = engine.get(str(settings.get("registrar")), "aligned with SimpleITK ([@lowekamp2013]) with")
+    how = _ALIGNED.get(str(settings.get("registrar")), "aligned with")
     radius = f" of {facts['roi_radius']:g} mm radius" if _known(facts.get("roi_radius")) else ""
+    tissue = settings.get("roi_weighting") == "tissue"
+    weight = "the fraction of their volume inside the region" + (", times their share of its tissue" if tissue else "")
     return (
         f"Each subject was {how} {template}{source}. Spherical regions of interest{radius} in the projection and "
         "association fibres of both hemispheres were carried into the space of the diffusion images, where voxels "
-        "count by the fraction of their volume inside the region; tensors were not resampled."
+        f"count by {weight}; tensors were not resampled."
     )
 
 

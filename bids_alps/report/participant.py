@@ -54,7 +54,7 @@ def write_participant_page(output_dir: Path, participant: str, *, settings: Mapp
     participant
         Label without ``sub-``.
     settings
-        Method settings that ran; by default those of the runs' receipts.
+        Method settings to tell of where no receipt of a run tells them.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def read_participant_page(
     failures
         Runs that gave no result in this session, beside those whose crash files lie in the logs.
     settings
-        Method settings that ran; by default those of the runs' receipts.
+        Method settings to tell of where no receipt of a run tells them.
     reference
         Range to see the index against.
 
@@ -108,7 +108,7 @@ def read_participant_page(
         raise NoInputError(
             f"sub-{participant}", "no results and no errors to report on", "run the participant level first"
         )
-    methods = _methods(output_dir, participant, tables, settings) if runs else MethodsText()
+    methods = _methods(output_dir, participant, [run.name for run in runs], settings) if runs else MethodsText()
     return ParticipantPage(
         participant=participant,
         version=__version__,
@@ -288,16 +288,17 @@ def _flat(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, s
 
 
 def _methods(
-    output_dir: Path, participant: str, tables: Sequence[Path], settings: Mapping[str, Any] | None
+    output_dir: Path, participant: str, names: Sequence[str], settings: Mapping[str, Any] | None
 ) -> MethodsText:
-    name = tables[0].name.removesuffix(INDEX_END)
-    kept = _receipt(output_dir, participant, name)
-    chosen = settings if settings is not None else next((kept[k] for k in ("method", "settings") if k in kept), {})
-    try:
-        rows = _rows(tables[0])
-    except (AlpsError, OSError, ValueError):
-        rows = []
-    facts: dict[str, Any] = dict(rows[0]) if rows else {}
+    """Methods text of what ran, by the receipts; what differs between the runs is left out."""
+    receipts = [_receipt(output_dir, participant, name) for name in names]
+    chosen = next((receipt["method"] for receipt in receipts if isinstance(receipt.get("method"), dict)), settings)
+    tables = [
+        table for name in names for table in (output_dir / f"sub-{participant}").glob(f"**/dwi/{name}{INDEX_END}")
+    ]
+    rows = [row for table in tables for row in _rows(table)]
+    facts: dict[str, Any] = {key: rows[0].get(key) for key in _FACTS if len({str(row.get(key)) for row in rows}) == 1}
     facts["interval"] = any(math.isfinite(_value(row, "alps_ci_low")) for row in rows)
-    steps = find_steps(output_dir / f"sub-{participant}" / "figures", name)
-    return write_methods(chosen if isinstance(chosen, Mapping) else {}, steps=steps, facts=facts)
+    figures = output_dir / f"sub-{participant}" / "figures"
+    steps = {step for name in names for step in find_steps(figures, name)}
+    return write_methods(chosen or {}, steps=steps, facts=facts)

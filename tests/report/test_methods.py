@@ -37,6 +37,7 @@ def test_a_step_is_told_if_and_only_if_it_ran(step, words):
 def test_switches_change_the_text():
     assert "left in scanner axes" in told(settings={**SETTINGS, "pose_correction": False})
     assert "SimpleITK" not in told(settings={**SETTINGS, "registrar": "identity"})
+    assert "share of its tissue" in told(settings={**SETTINGS, "roi_weighting": "tissue"})
     assert "bootstrap" not in told(settings=SETTINGS)
 
 
@@ -59,7 +60,7 @@ def test_bibtex_names_every_author_apart():
     methods = write_methods(SETTINGS, facts=FACTS)
     leemans = write_methods(SETTINGS, steps=("motion",)).bibtex
     assert "author = {Leemans, A. and Jones, D. K.}" in leemans
-    assert "&" not in methods.bibtex
+    assert all("&" not in line for line in methods.bibtex.splitlines() if "author" in line)
 
 
 def test_citation_files(tmp_path):

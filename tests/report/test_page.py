@@ -149,6 +149,18 @@ def test_a_broken_table_leaves_the_other_runs(output, figures):
     assert [failure.run for failure in page.failures] == ["sub-01_dir-AP"]
 
 
+def test_methods_tell_what_ran_and_not_what_is_asked_for_now(output, figures):
+    write_run(output, "sub-01_dir-PA", figures)
+    table = output / "sub-01" / "dwi" / "sub-01_dir-PA_desc-alps_scalarstats.tsv"
+    table.write_text(table.read_text().replace("1000.0", "1500.0"))
+    page = read_participant_page(output, "01", settings={"template": "Other", "random_seed": 99})
+    text = " ".join(page.methods.paragraphs)
+    assert "seed 7" in text
+    assert "MNI152NLin2009aSym" in text
+    assert "b = 1" not in text
+    assert "2.5 mm radius" in text
+
+
 def test_several_presets_are_told_apart(output):
     table = output / "sub-01" / "dwi" / "sub-01_dir-AP_desc-alps_scalarstats.tsv"
     lines = table.read_text().splitlines()
