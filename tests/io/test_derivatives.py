@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bids_alps.errors import MetadataError, OutputError
+from bids_alps.io.derivatives import DERIVATIVES, derivative_path, sidecar_of
+from bids_alps.io.root import write_root
+from bids_alps.io.tables import Column, read_table, write_table
+from bids_alps.io.writing import image_bytes, write_if_changed, write_json, write_map, write_text
+from bids_alps.model import DwiRun, SpatialMap
+
+DOCS = Path(__file__).parents[2] / "docs/outputs.md"
+
+
+def run_of(**entities: str) -> DwiRun:
+    return DwiRun(entities=entities, image=Path("i"), bval=Path("b"), bvec=Path("c"))
+
+
+@pytest.mark.parametrize("key", list(DERIVATIVES))
+def test_every_file_is_documented_and_stays_in_its_folder(key: str) -> None:
+    path = derivative_path(Path("out"), run_of(sub="01", ses="1", run="2"), key, template="T", atlas="A")
+    assert path.parent == Path("out/sub-01/ses-1/dwi")
+    assert path.name.startswith("sub-01_ses-1_run-2_")
+    kind = DERIVATIVES[key]
+    added = "_".join(f"{entity}-{label}" for entity, label in kind.entities.items())
+    assert f"`S_{added}_{kind.suffix}{kind.extension}`" in DOCS.read_text()
+
+
+@given(st.text())
+def test_no_label_leads_out_of_the_output(label: str) -> None:
+    try:
+        path = derivative_path(Path("out"), run_of(sub="01", acq=label), "fa")
+    except MetadataError:
+        return
+    assert path.parent == Path("out/sub-01/dwi")
+
+
+def test_sidecars_have_the_fields_that_bids_requires() -> None:
+    assert all(
+        "SkullStripped" in sidecar_of(run_of(sub="01"), key)
+        for key, kind in DERIVATIVES.items()
+        if kind.extension == ".nii.gz" and kind.suffix in ("dwi", "dwimap")
+    )
+    assert "SpatialReference" in sidecar_of(run_of(sub="01", space="ACPC"), "fa")
+    assert "SpatialReference" not in sidecar_of(run_of(sub="01", space="MNI152NLin2009cAsym"), "fa")
+
+
+def test_equal_images_give_equal_bytes_and_come_back(tmp_path: Path) -> None:
+    affine = np.array([[-2, 0.1, 0, 5], [0, 2, 0.3, 6], [0, 0, 2.5, 7], [0, 0, 0, 1]], dtype=float)
+    image = SpatialMap(data=np.arange(24.0).reshape(2, 3, 4), affine=affine)
+    assert image_bytes(image) == image_bytes(image)
+    write_map(tmp_path / "a.nii.gz", image, sidecar={"Units": "mm"})
+    back = nib.load(tmp_path / "a.nii.gz")
+    np.testing.assert_allclose(back.affine, affine, atol=1e-6)
+    np.testing.assert_array_equal(back.get_fdata(), image.data)
+    assert json.loads((tmp_path / "a.json").read_text()) == {"Units": "mm"}
+    assert gzip.decompress((tmp_path / "a.nii.gz").read_bytes())[:4] == b"\x5c\x01\0\0"
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+
+    def fail(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OutputError, match="Permission denied"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_equal_content_is_not_written_again(tmp_path: Path) -> None:
+    assert write_if_changed(tmp_path / "a", b"1")
+    assert not write_if_changed(tmp_path / "a", b"1")
+    assert write_if_changed(tmp_path / "a", b"2")
+
+
+def test_json_has_no_values_that_are_not_finite(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"x": np.nan, "y": [np.float32(1.5), np.int64(2)], "z": Path("p")})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": None, "y": [1.5, 2], "z": "p"}
+
+
+def test_table_comes_back_with_its_labels_and_gaps(tmp_path: Path) -> None:
+    columns = [Column(name=name, about=name) for name in ("participant_id", "run", "alps")]
+    rows = [{"participant_id": "sub-01", "run": "02", "alps": 1.5}, {"participant_id": "a\tb\nc", "alps": np.nan}]
+    write_table(tmp_path / "t.tsv", rows, columns)
+    table = read_table(tmp_path / "t.tsv")
+    assert next(iter(table["run"])) == "02"
+    assert list(table["participant_id"]) == ["sub-01", "a b c"]
+    assert table["alps"].isna().tolist() == [False, True]
+
+
+def test_root_files_keep_where_the_data_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIDS_ALPS_DOCKER_TAG", "1.0")
+    source = {"Name": "q", "DatasetType": "derivative", "GeneratedBy": [{"Name": "QSIPrep"}]}
+    write_json(tmp_path / "in/dataset_description.json", source)
+    write_root(tmp_path / "out", tmp_path / "in")
+    described = json.loads((tmp_path / "out/dataset_description.json").read_text())
+    assert [one["Name"] for one in described["GeneratedBy"]] == ["bids-alps", "QSIPrep"]
+    assert described["GeneratedBy"][0]["Container"]["Tag"] == "bids/alps:1.0"
+    assert "figures\n" in (tmp_path / "out/.bidsignore").read_text()
+    assert set(read_table(tmp_path / "out/seg-alps_dseg.tsv")["index"]) == {1, 2, 3, 4, 5, 6}

@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bids_alps.arguments import GROUPS, POSITIONAL, make_parser, parse, read_config, settings_of
+from bids_alps.cli import main, read_labels, settings_from
+from bids_alps.descriptor import render_descriptor
+from bids_alps.errors import AnalysisLevelError, UsageError
+from bids_alps.settings import Settings, as_toml
+
+PACKAGE = Path(__file__).parents[1] / "bids_alps"
+BASE = ["in", "out", "participant"]
+SETTINGS = [field.name for group in GROUPS.values() for field in fields(group)]
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    root = tmp_path / "in"
+    (root / "sub-01/dwi").mkdir(parents=True)
+    (root / "dataset_description.json").write_text('{"Name": "a dataset", "BIDSVersion": "1.8.0"}')
+    return root
+
+
+def settings(*arguments: str) -> Settings:
+    return settings_from([*BASE, *arguments])[1]
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize(
+    ("spelling", "field"),
+    [
+        ("--participant-label=01", "participant_label"),
+        ("--participant_label=01", "participant_label"),
+        ("--session-label=1", "session_label"),
+        ("--session_label=1", "session_label"),
+        ("--session-id=1", "session_label"),
+        ("--run-label=1", "run_label"),
+        ("--run=1", "run_label"),
+        ("--run-id=1", "run_label"),
+        ("--bids-filter-file=f.json", "bids_filter_file"),
+        ("--bids-database-dir=db", "bids_database_dir"),
+        ("--derivatives=q", "derivatives"),
+        ("--datasets=q", "derivatives"),
+        ("-dq", "derivatives"),
+        ("--nprocs=2", "nprocs"),
+        ("--nthreads=2", "nprocs"),
+        ("--n-cpus=2", "nprocs"),
+        ("--n_cpus=2", "nprocs"),
+        ("--omp-nthreads=2", "omp_nthreads"),
+        ("--mem=2000", "mem"),
+        ("--mem-mb=2000", "mem"),
+        ("--mem-gb=2", "mem"),
+        ("-wdir", "work_dir"),
+        ("--work-dir=dir", "work_dir"),
+        ("--work_dir=dir", "work_dir"),
+        ("--random-seed=3", "random_seed"),
+        ("--force", "force"),
+        ("--dry-run", "dry_run"),
+        ("--reports-only", "reports_only"),
+        ("--boilerplate-only", "boilerplate_only"),
+        ("--stop-on-first-crash", "stop_on_first_crash"),
+        ("--resource-monitor", "resource_monitor"),
+        ("--skip-bids-validation", "skip_bids_validation"),
+        ("--skip_bids_validation", "skip_bids_validation"),
+        ("--skip-bids-validator", "skip_bids_validation"),
+        ("--skip_bids_validator", "skip_bids_validation"),
+        ("--notrack", "notrack"),
+    ],
+)
+def test_spelling_of_wrappers_is_known(spelling: str, field: str) -> None:
+    assert getattr(parse([*BASE, spelling]), field) != getattr(parse(BASE), field)
+
+
+def test_amounts_of_memory_agree() -> None:
+    assert {
+        settings(*arguments).execution.mem for arguments in (["--mem", "8G"], ["--mem-gb", "8"], ["--mem", "8000"])
+    } == {8000}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["in", "out", "third"], 17),
+        (["in"], 64),
+        (["in", "out", "participant", "--no-such-option"], 64),
+        (["in", "out", "participant", "--part", "01"], 64),
+        (["in", "out", "participant", "--mem", "much"], 64),
+        (["in", "out", "participant", "--nprocs", "0"], 64),
+        (["same", "same", "participant"], 64),
+        (["in", "out", "participant", "--work-dir", "in/work"], 64),
+        (["nowhere", "out", "participant"], 66),
+        (["in", "out", "participant", "--config-file", "nowhere.toml"], 64),
+        (["in", "out", "participant", "--run-uuid", "../up"], 64),
+    ],
+)
+def test_exit_code_and_last_line_agree(
+    arguments: list[str], code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == code
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1] == f"bids-alps finished with errors (exit code {code})."
+    assert len(said.err.splitlines()) == 1
+
+
+def test_dataset_without_description_is_no_bids(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    assert run(tmp_path / "in", tmp_path / "out", "participant") == 16
+
+
+def test_filters_that_leave_nothing_are_told(dataset: Path, tmp_path: Path) -> None:
+    assert run(dataset, tmp_path / "out", "participant", "--participant-label", "02") == 18
+    assert run(dataset, tmp_path / "out", "participant", "--dry-run") == 18
+    assert run(dataset, tmp_path / "out", "participant", "--skip-bids-validation") == 18
+
+
+def test_failed_runs_are_told_and_kept(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("run-1", "run-2"):
+        (dataset / f"sub-01/dwi/sub-01_{name}_dwi.nii.gz").symlink_to("nowhere")
+    assert run(dataset, tmp_path / "out", "participant", "--skip-bids-validation") == 66
+    out = capsys.readouterr().out
+    assert "2 of 2 runs failed" in out
+    assert "datalad get" in out
+    crashes = sorted(path.name for path in (tmp_path / "out/logs/sub-01").glob("*/crash-*.txt"))
+    assert crashes == ["crash-sub-01_run-1.txt", "crash-sub-01_run-2.txt"]
+    (summary,) = (tmp_path / "out/logs").glob("summary-*.tsv")
+    assert [line.split("\t")[:2] for line in summary.read_text().splitlines()[1:]] == [
+        ["sub-01_run-1", "66"],
+        ["sub-01_run-2", "66"],
+    ]
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_output_that_cannot_be_written_is_told(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    assert run(dataset, tmp_path / "locked/out", "participant", "--skip-bids-validation") == 73
+
+
+def test_output_below_a_file_is_told(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert run(dataset, tmp_path / "file/out", "participant", "--skip-bids-validation") == 73
+
+
+def test_plan_names_every_file(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (dataset / "sub-01/dwi/sub-01_dwi.nii.gz").write_bytes(b"")
+    assert run(dataset, tmp_path / "out", "participant", "--dry-run") == 65
+    assert "sub-01: skipped." in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_may_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("sub-01\n02\n")
+    assert read_labels([str(tmp_path / "labels.txt"), "03"]) == ("sub-01", "02", "03")
+
+
+def test_command_line_goes_before_the_configuration_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text("nprocs = 3\n[method]\nroi-radius = 4.0\nshells = [1000, 2000]\npose_correction = false\n")
+    chosen = settings("--config-file", str(path), "--roi-radius", "5")
+    assert chosen.execution.nprocs == 3
+    assert chosen.method.roi_radius == 5
+    assert chosen.method.shells == (1000, 2000)
+    assert not chosen.method.pose_correction
+
+
+def test_settings_survive_their_own_file(tmp_path: Path) -> None:
+    chosen = settings("--shells", "1000", "--roi-radius", "4", "--no-pose-correction", "--mem", "8G", "-w", 'a "b"')
+    (tmp_path / "c.toml").write_text(as_toml(chosen))
+    assert settings_of(parse([*BASE, "--config-file", str(tmp_path / "c.toml")])) == chosen
+
+
+@pytest.mark.parametrize("text", ["nprocs = ", "no_such = 1", 'nprocs = "many"', "[method]\nregistrar = true"])
+def test_wrong_configuration_is_a_usage_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.toml").write_text(text)
+    with pytest.raises(UsageError):
+        parse([*BASE, "--config-file", str(tmp_path / "c.toml")])
+
+
+@given(st.lists(st.text(max_size=20), max_size=6))
+def test_no_command_line_gives_a_traceback(arguments: list[str]) -> None:
+    with contextlib.suppress(UsageError, AnalysisLevelError):
+        settings_from([text for text in arguments if text not in ("-h", "--help", "--version")])
+
+
+@given(st.text())
+def test_no_configuration_file_gives_a_traceback(text: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "c.toml"
+        path.write_text(text, encoding="utf-8", errors="replace")
+        with contextlib.suppress(UsageError):
+            read_config(path)
+
+
+def test_descriptor_has_every_option_once() -> None:
+    described = json.loads(render_descriptor())
+    ids = [entry["id"] for entry in described["inputs"]]
+    assert len(ids) == len(set(ids))
+    assert set(SETTINGS) <= set(ids)
+    assert all(entry["value-key"] in described["command-line"] for entry in described["inputs"])
+
+
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name not in (*POSITIONAL, "skip_preprocessing")])
+def test_every_option_is_read(name: str) -> None:
+    texts = (path.read_text() for path in PACKAGE.rglob("*.py") if path.name not in ("settings.py", "arguments.py"))
+    assert any(f".{name}" in text for text in texts), f"{name} does nothing"
+
+
+def test_every_option_is_documented() -> None:
+    documented = (PACKAGE.parent / "docs/usage.md").read_text()
+    actions = [action for action in make_parser()._actions if action.dest != "help"]
+    spellings = {s for action in actions for s in action.option_strings if not s.startswith("--no-")}
+    assert not sorted(spelling for spelling in spellings if f"`{spelling}`" not in documented)
+
+
+def test_version_needs_no_heavy_library() -> None:
+    code = (
+        "import sys\nfrom bids_alps.cli import main\n"
+        "try: main(['--version'])\nexcept SystemExit: pass\n"
+        "print(sorted({'numpy', 'nibabel', 'pandas', 'matplotlib', 'bids', 'SimpleITK'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert ran.stdout.splitlines() == ["bids-alps 0.1.0", "[]"]
