@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from bids_alps.arguments import parse, settings_of
 from bids_alps.errors import AlpsError, AnalysisLevelError, NothingSelectedError, OutputError, UsageError
+from bids_alps.progress import Progress
 from bids_alps.settings import Settings
 
 if TYPE_CHECKING:
@@ -95,12 +96,16 @@ def run_participants(settings: Settings, *, validate: bool) -> int:
     if request.boilerplate_only:
         return 0
     outcomes: list[Outcome] = []
-    for found in map_participants(labels, settings):
-        for outcome in found:
-            _say(f"{outcome.name}: {outcome.message}")
-            outcomes.append(outcome)
-        if request.stop_on_first_crash and any(outcome.exit_code for outcome in found):
-            break
+    with Progress(total=len(labels), stream=sys.stderr) as progress:
+        for label, found in zip(labels, map_participants(labels, settings), strict=False):
+            failed = any(outcome.exit_code for outcome in found)
+            progress.clear()
+            for outcome in found:
+                _say(f"{outcome.name}: {outcome.message}")
+            outcomes += found
+            progress.advance(f"sub-{label}", failed=failed)
+            if request.stop_on_first_crash and failed:
+                break
     return _conclude(outcomes, settings)
 
 

@@ -26,7 +26,7 @@ _CITED = re.compile(r"\[@(\w+)\]")
 
 
 def write_methods(
-    settings: Mapping[str, Any], *, steps: Collection[str] = (), facts: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any], *, steps: Collection[str] | None = None, facts: Mapping[str, Any] | None = None
 ) -> MethodsText:
     """Write the methods text of what ran.
 
@@ -35,7 +35,8 @@ def write_methods(
     settings
         Fields of the method settings, by name.
     steps
-        Steps of preprocessing that ran: ``denoise``, ``gibbs``, ``motion``, ``distortion``.
+        Steps of preprocessing that ran: ``denoise``, ``gibbs``, ``motion``, ``distortion``;
+        None where that is not known, of which nothing is told then.
     facts
         What the data decided: ``roi_preset``, ``roi_radius`` (mm), ``b_value`` (s/mm^2), ``n_directions``,
         ``interval`` (whether intervals were computed).
@@ -76,7 +77,9 @@ def _beginning(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _preprocessing(steps: Collection[str]) -> str:
+def _preprocessing(steps: Collection[str] | None) -> str:
+    if steps is None:
+        return ""
     told = {
         "denoise": "noise was reduced by principal component analysis with a random-matrix threshold ([@veraart2016])",
         "gibbs": "Gibbs ringing was removed by local subvoxel shifts ([@kellner2016])",

@@ -27,6 +27,7 @@ from bids_alps.report.page import (
     Table,
     worst_status,
 )
+from bids_alps.report.reference import find_reference
 
 Row = Mapping[str, Any]
 INDEX_END = "_desc-alps_scalarstats.tsv"
@@ -62,7 +63,8 @@ def write_participant_page(output_dir: Path, participant: str, *, settings: Mapp
         If there is neither a result nor an error of this participant to tell of.
     """
     path = output_dir / f"sub-{participant}.html"
-    write_text(path, render_participant(read_participant_page(output_dir, participant, settings=settings)))
+    page = read_participant_page(output_dir, participant, settings=settings, reference=find_reference(output_dir))
+    write_text(path, render_participant(page))
     return path
 
 

@@ -34,6 +34,11 @@ def test_a_step_is_told_if_and_only_if_it_ran(step, words):
     assert "without preprocessing" not in told(settings=SETTINGS, steps=(step,))
 
 
+def test_preprocessing_is_told_only_where_it_is_known():
+    assert "without preprocessing" in told(settings=SETTINGS, steps=())
+    assert "preprocessing" not in told(settings=SETTINGS)
+
+
 def test_switches_change_the_text():
     assert "left in scanner axes" in told(settings={**SETTINGS, "pose_correction": False})
     assert "SimpleITK" not in told(settings={**SETTINGS, "registrar": "identity"})
