@@ -10,6 +10,7 @@ import numpy as np
 
 from bids_alps.model import Pose, SpatialTransform
 from bids_alps.registration.base import Registrar, Registration, SubjectMaps, Template
+from bids_alps.registration.dipy import DipySyn
 from bids_alps.registration.staged import Staged, check_subject
 
 
@@ -34,5 +35,7 @@ class Identity:
         )
 
 
-REGISTRARS: Mapping[str, Callable[[], Registrar]] = MappingProxyType({"staged": Staged, "identity": Identity})
-"""Name -> constructor of every engine that needs nothing but the maps."""
+REGISTRARS: Mapping[str, Callable[[], Registrar]] = MappingProxyType(
+    {"staged": Staged, "dipy": DipySyn, "identity": Identity}
+)
+"""Name -> constructor of every engine that needs nothing but the maps; `Precomputed` needs a transform too."""

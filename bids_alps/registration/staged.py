@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial.transform import Rotation
+from threadpoolctl import threadpool_limits
 
 from bids_alps.errors import RegistrationError
 from bids_alps.model import Array, Pose, SpatialMap, SpatialTransform
@@ -58,6 +59,10 @@ class Staged:
             If the mask is empty or holds too little to be a brain, or no start overlaps.
         """
         check_subject(subject)
+        with threadpool_limits(limits=1):  # sums of BLAS depend on how work is parted
+            return self._aligned(subject, template)
+
+    def _aligned(self, subject: SubjectMaps, template: Template) -> Registration:
         fixed, moving = template_contrast(template), subject_contrast(subject)
         whole = distance_transform_edt(~template.mask.data, sampling=template.mask.voxel_size) <= _RIM_MM
         inner = inner_brain(template.mask)

@@ -1,0 +1,43 @@
+"""One head, registered once by every engine, for all tests of this folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from heads import Head, make_head
+
+from bids_alps.io.templates import read_template
+from bids_alps.model import SpatialTransform
+from bids_alps.registration import REGISTRARS, Registrar, Registration, SubjectMaps, Template
+from bids_alps.registration.precomputed import Precomputed
+
+
+@pytest.fixture(scope="session")
+def template() -> Template:
+    return read_template()
+
+
+@pytest.fixture(scope="session")
+def turned_head(template: Template) -> tuple[SubjectMaps, SpatialTransform]:
+    head = Head(angles=(14.0, -5.0, 10.0), warp_mm=2.5, voxel_mm=3.0, order="LAS", oblique_degrees=8.0)
+    return make_head(head, template)
+
+
+@pytest.fixture(scope="session")
+def engines(turned_head: tuple[SubjectMaps, SpatialTransform]) -> dict[str, Registrar]:
+    """Every engine; the precomputed one is given the truth."""
+    truth = turned_head[1]
+    named = {name: make() for name, make in REGISTRARS.items()}
+    return {**named, "precomputed": Precomputed(subject_from_template=truth.subject_from_template)}
+
+
+@pytest.fixture(scope="session")
+def registrations(
+    engines: dict[str, Registrar], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
+) -> dict[str, Registration]:
+    return {name: engine.register(turned_head[0], template) for name, engine in engines.items()}

@@ -1,0 +1,192 @@
+"""The contract that every engine keeps, and what each one reaches on a head whose place is known."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from heads import CENTRES, Head, centre_errors, make_head, pose_error
+
+from bids_alps.errors import BadDataError, CoverageError, RegistrationError
+from bids_alps.model import SpatialTransform
+from bids_alps.registration import Registrar, Registration, SubjectMaps, Template
+from bids_alps.registration.checks import check_registration
+from bids_alps.registration.staged import Staged
+
+ENGINES = ("staged", "dipy", "identity", "precomputed")
+NAMES = ("projection_left", "projection_right", "association_left", "association_right")
+NAMED = {name: tuple(centre) for name, centre in zip(NAMES, CENTRES.tolist(), strict=True)}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_points_map_there_and_back(engine: str, registrations: dict[str, Registration]) -> None:
+    transform = registrations[engine].transform
+    back = transform.template_from_subject(transform.subject_from_template(CENTRES))
+    np.testing.assert_allclose(back, CENTRES, atol=0.02)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_rotation_is_proper(engine: str, registrations: dict[str, Registration]) -> None:
+    rotation = registrations[engine].transform.rotation
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
+    assert np.linalg.det(rotation) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_empty_mask_is_refused(
+    engine: str,
+    engines: dict[str, Registrar],
+    turned_head: tuple[SubjectMaps, SpatialTransform],
+    template: Template,
+) -> None:
+    subject = turned_head[0]
+    empty = replace(subject, mask=subject.mask.like(np.zeros(subject.mask.shape, dtype=bool)))
+    with pytest.raises(RegistrationError, match="mask holds 0 ml"):
+        engines[engine].register(empty, template)
+
+
+@pytest.mark.parametrize(
+    ("engine", "centre_mm", "pose_degrees"), [("staged", 1.5, 1.0), ("dipy", 2.5, 3.0), ("precomputed", 0.1, 1.0)]
+)
+def test_known_transform_is_found(
+    engine: str,
+    centre_mm: float,
+    pose_degrees: float,
+    registrations: dict[str, Registration],
+    turned_head: tuple[SubjectMaps, SpatialTransform],
+) -> None:
+    found, truth = registrations[engine].transform, turned_head[1]
+    assert centre_errors(found, truth).max() < centre_mm
+    assert pose_error(found, truth) < pose_degrees
+
+
+def test_storage_order_does_not_matter(
+    registrations: dict[str, Registration], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
+) -> None:
+    subject = turned_head[0]
+    permuted = SubjectMaps(
+        **{name: _restored(getattr(subject, name)) for name in ("fa", "md", "b0", "mask")},
+    )
+    found = Staged().register(permuted, template)
+    usual = registrations["staged"]
+    gaps = found.transform.subject_from_template(CENTRES) - usual.transform.subject_from_template(CENTRES)
+    assert np.abs(gaps).max() < 0.1
+    assert found.pose.pitch == pytest.approx(usual.pose.pitch, abs=0.1)
+
+
+def _restored(image):  # type: ignore[no-untyped-def]
+    """The same image with its axes permuted and one of them reversed."""
+    data = np.transpose(image.data, (1, 2, 0))[:, ::-1]
+    affine = image.affine[:, [1, 2, 0, 3]].copy()
+    affine[:3, 3] += affine[:3, 1] * (data.shape[1] - 1)
+    affine[:3, 1] *= -1
+    return type(image)(data=data, affine=affine)
+
+
+def test_sound_registration_passes_its_checks(
+    registrations: dict[str, Registration], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
+) -> None:
+    checks = check_registration(registrations["staged"], turned_head[0], template, NAMED)
+    assert {check.name: check.value for check in checks if check.status == "fail"} == {}
+
+
+def test_wrong_registration_fails_its_checks(
+    registrations: dict[str, Registration], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
+) -> None:
+    right = registrations["staged"]
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ right.transform.affine
+    wrong = SpatialTransform(affine=affine, rigid=np.diag([-1.0, -1.0, 1.0, 1.0]) @ right.transform.rigid)
+    checks = check_registration(replace(right, transform=wrong), turned_head[0], template, NAMED)
+    failed = {check.name for check in checks if check.status == "fail"}
+    assert failed & {"registration_overlap", "registration_ventricle_contrast", "registration_roi_white_matter"}
+
+
+def test_head_with_flipped_header_is_told(template: Template) -> None:
+    subject, _ = make_head(Head(voxel_mm=4.0), template)
+    upside_down = np.diag([1.0, 1.0, -1.0, 1.0])
+    flipped = SubjectMaps(
+        **{
+            name: type(image)(data=image.data, affine=upside_down @ image.affine)
+            for name, image in ((name, getattr(subject, name)) for name in ("fa", "md", "b0", "mask"))
+        }
+    )
+    try:
+        found = Staged(deformable=False).register(flipped, template)
+        checks = check_registration(found, flipped, template, NAMED)
+    except BadDataError:
+        return
+    assert "fail" in {check.status for check in checks}
+
+
+def test_slab_below_the_rois_is_refused(
+    registrations: dict[str, Registration], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
+) -> None:
+    subject = turned_head[0]
+    heights = registrations["staged"].transform.template_from_subject(
+        subject.mask.world(np.moveaxis(np.indices(subject.mask.shape), 0, -1))
+    )[..., 2]
+    low = replace(subject, mask=subject.mask.like(subject.mask.data & (heights < 15)))
+    with pytest.raises(CoverageError, match="none of the 4 ROI centres"):
+        check_registration(registrations["staged"], low, template, NAMED)
+
+
+def test_ball_of_noise_is_told(template: Template) -> None:
+    subject, _ = make_head(Head(voxel_mm=4.0), template)
+    random = np.random.default_rng(3)
+    radius = np.linalg.norm(
+        np.moveaxis(np.indices(subject.mask.shape), 0, -1) - np.array(subject.mask.shape) / 2, axis=-1
+    )
+    ball = radius < 17
+    phantom = SubjectMaps(
+        fa=subject.fa.like(ball * random.uniform(0, 0.3, ball.shape)),
+        md=subject.md.like(ball * random.uniform(0.5e-3, 2.5e-3, ball.shape)),
+        b0=subject.b0.like(ball * 100.0),
+        mask=subject.mask.like(ball),
+    )
+    try:
+        found = Staged(deformable=False).register(phantom, template)
+        checks = check_registration(found, phantom, template, NAMED)
+    except BadDataError:
+        return
+    assert "fail" in {check.status for check in checks}
+
+
+_THREADS = """
+import pickle, sys
+from pathlib import Path
+from heads import Head, make_head
+from bids_alps.io.templates import read_template
+from bids_alps.registration.staged import Staged
+template = read_template()
+found = Staged().register(make_head(Head(angles=(5.0, 0.0, -8.0), voxel_mm=4.0), template)[0], template)
+transform = found.transform
+Path(sys.argv[1]).write_bytes(transform.affine.tobytes() + transform.displacement.data.tobytes())
+"""
+
+
+def test_thread_count_does_not_change_a_byte(tmp_path: Path) -> None:
+    written = []
+    for threads in ("1", "2"):
+        counts = dict.fromkeys(
+            ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), threads
+        )
+        path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+        target = tmp_path / threads
+        subprocess.run(
+            [sys.executable, "-c", _THREADS, str(target)], check=True, env={**os.environ, **counts, "PYTHONPATH": path}
+        )
+        written.append(target.read_bytes())
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_registration_travels_between_processes(engine: str, registrations: dict[str, Registration]) -> None:
+    found = registrations[engine]
+    copied = pickle.loads(pickle.dumps(found.transform))  # noqa: S301 (our own bytes)
+    np.testing.assert_array_equal(copied.affine, found.transform.affine)
