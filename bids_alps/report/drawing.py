@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bids_alps.model import Array, Roi, SpatialMap, SpatialTransform
+from bids_alps.report.catalogue import CATALOGUE, STEPS
 
 if TYPE_CHECKING:
+    from bids_alps.numerics.motion import SeriesMotion
     from bids_alps.registration.base import Template
 
 
@@ -52,6 +54,34 @@ class Motion:
     rotations_degrees: Array
     displacement_mm: Array
     outlier_fraction: tuple[float, ...] = ()
+
+
+def compare_steps(grid: SpatialMap, before_after: Mapping[str, tuple[Array, Array]]) -> tuple[Comparison, ...]:
+    """Return the steps of preprocessing to show, in the order of the page.
+
+    Parameters
+    ----------
+    grid
+        Any image on the grid of the series.
+    before_after
+        Two images of shape (i, j, k) by step: ``denoise``, ``gibbs``, ``motion``, ``distortion``.
+    """
+    return tuple(
+        Comparison(name=name, title=CATALOGUE[name].title, before=grid.like(pair[0]), after=grid.like(pair[1]))
+        for name in STEPS
+        if (pair := before_after.get(name)) is not None
+    )
+
+
+def trace_motion(motion: SeriesMotion) -> Motion:
+    """Return what is drawn of the motion of a series."""
+    table = motion.confounds
+    return Motion(
+        translations_mm=np.stack([table[f"trans_{axis}"] for axis in "xyz"], axis=1),
+        rotations_degrees=np.degrees(np.stack([table[f"rot_{axis}"] for axis in "xyz"], axis=1)),
+        displacement_mm=motion.framewise_displacement,
+        outlier_fraction=tuple(np.mean(motion.outlier_slices, axis=1).tolist()),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,13 +2,14 @@
 
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 
 from bids_alps.model import Roi, SpatialTransform
-from bids_alps.report.drawing import draw_run_figures
+from bids_alps.report.drawing import compare_steps, draw_run_figures, trace_motion
 from bids_alps.report.figures_group import (
     draw_checks,
     draw_index_distribution,
@@ -71,6 +72,28 @@ def test_a_run_without_regions_on_one_side_is_still_drawn(drawing):
 
 def test_a_run_without_any_region_is_still_drawn(drawing):
     assert draw_run_figures(replace(drawing, rois=[], comparisons=(), motion=None))["sticks"]
+
+
+def test_steps_are_compared_in_the_order_of_the_page(drawing):
+    image = np.ones(drawing.fa.shape)
+    steps = compare_steps(drawing.fa, {"distortion": (image, 2 * image), "motion": (image, 3 * image)})
+    assert [step.name for step in steps] == ["motion", "distortion"]
+    assert steps[1].after.data.max() == 2
+
+
+def test_motion_is_drawn_in_millimetres_and_degrees():
+    motion = SimpleNamespace(
+        confounds={
+            **{f"trans_{axis}": np.array([0.0, n]) for n, axis in enumerate("xyz")},
+            **{f"rot_{axis}": np.array([0.0, np.pi / 2]) for axis in "xyz"},
+        },
+        framewise_displacement=np.array([0.0, 3.0]),
+        outlier_slices=np.array([[False, False], [True, False]]),
+    )
+    trace = trace_motion(motion)
+    np.testing.assert_allclose(trace.translations_mm[1], [0, 1, 2])
+    np.testing.assert_allclose(trace.rotations_degrees[1], 90)
+    assert trace.outlier_fraction == (0.0, 0.5)
 
 
 @pytest.mark.parametrize("n", [0, 1, 5])
