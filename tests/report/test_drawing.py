@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from bids_alps.model import Roi, SpatialTransform
+from bids_alps.model import Roi
 from bids_alps.report.drawing import compare_steps, draw_run_figures, trace_motion
 from bids_alps.report.figures_group import (
     draw_checks,
@@ -16,6 +16,8 @@ from bids_alps.report.figures_group import (
     draw_left_right,
     draw_pose,
 )
+from bids_alps.report.figures_rois import draw_rois
+from bids_alps.report.slices import find_display
 
 
 def texts(svg):
@@ -55,23 +57,20 @@ def test_subject_and_template_are_drawn_in_the_same_places(figures):
 def test_turned_display_shows_template_coordinates(drawing):
     lifted = np.eye(4)
     lifted[2, 3] = 20.0
-    moved = replace(drawing, transform=SpatialTransform(affine=lifted, rigid=lifted), comparisons=(), motion=None)
-    turned, as_lain = draw_run_figures(moved), draw_run_figures(replace(moved, turned=False))
-    level = {
-        name: int(texts(svg["rois"]).split("axial, z = ")[1].split()[0])
-        for name, svg in (("turned", turned), ("as_lain", as_lain))
-    }
-    assert level["turned"] == level["as_lain"] + 20
+    levels = []
+    for rigid in (np.eye(4), lifted):
+        svg = draw_rois(drawing.fa, drawing.v1, drawing.rois, find_display(drawing.mask, rigid))
+        levels.append(int(texts(svg).split("axial, z = ")[1].split()[0]))
+    assert levels[1] == levels[0] + 20
 
 
-def test_a_run_without_regions_on_one_side_is_still_drawn(drawing):
+@pytest.mark.parametrize("sides", [("left",), ()])
+def test_a_run_that_lacks_regions_is_still_drawn(drawing, sides):
     none = Roi(name="projection_right", voxels=np.zeros((0, 3)), weights=np.zeros(0))
-    rois = [*(roi for roi in drawing.rois if roi.side == "left"), none]
-    assert b"projection, left" in draw_run_figures(replace(drawing, rois=rois))["rois"]
-
-
-def test_a_run_without_any_region_is_still_drawn(drawing):
-    assert draw_run_figures(replace(drawing, rois=[], comparisons=(), motion=None))["sticks"]
+    rois = [*(roi for roi in drawing.rois if roi.side in sides), none]
+    drawn = draw_run_figures(replace(drawing, rois=rois, comparisons=(), motion=None))
+    assert (b"projection, left" in drawn["rois"]) == bool(sides)
+    assert b"projection, right" not in drawn["rois"]
 
 
 def test_steps_are_compared_in_the_order_of_the_page(drawing):
