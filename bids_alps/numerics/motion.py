@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from bids_alps.errors import ImageError
 from bids_alps.model import Array
@@ -24,6 +25,7 @@ from bids_alps.numerics.alignment import (
     sample,
     still,
 )
+from bids_alps.numerics.contrast import match_contrasts
 from bids_alps.numerics.outliers import find_outlier_slices
 from bids_alps.numerics.prediction import fit_covariance, leave_one_out_weights
 
@@ -31,7 +33,10 @@ WORK_SPACING_MM = 3.0
 HEAD_RADIUS_MM = 50.0
 UNUSABLE_CORRELATION = 0.3
 """A volume that correlates less than this with what the others predict is not used."""
+CONTRAST_ERROR_MM = 0.5
+"""Standard error of an alignment of weighted with unweighted images."""
 _FIT_POINTS = 25_000
+_RIM = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +57,9 @@ class SeriesMotion:
         Of each volume with its prediction, shape (n,).
     slice_axis
         Voxel axis of the slices.
+    eddy_shift
+        What eddy currents shift each volume as a whole along phase encoding, mm, shape (n,): part of `volumes`,
+        but no motion of the head.
     """
 
     volumes: tuple[VolumeMotion, ...]
@@ -60,6 +68,19 @@ class SeriesMotion:
     usable: Array
     correlation: Array
     slice_axis: int
+    eddy_shift: Array
+
+    @property
+    def translation(self) -> Array:
+        """Translation of the head, without the shift by eddy currents, shape (n, 3), mm."""
+        moved: Array = np.array([v.translation for v in self.volumes])
+        return moved - self.eddy_shift[:, None] * np.array([v.direction for v in self.volumes])
+
+    @property
+    def rotation(self) -> Array:
+        """Rotation vectors, shape (n, 3), radians."""
+        rotation: Array = np.array([v.rotation for v in self.volumes])
+        return rotation
 
     @property
     def framewise_displacement(self) -> Array:
@@ -67,18 +88,17 @@ class SeriesMotion:
 
         Sum of absolute changes of three translations and of three rotations as arcs on a sphere of 50 mm.
         """
-        parameters = np.array([[*(HEAD_RADIUS_MM * v.rotation), *v.translation] for v in self.volumes])
+        parameters = np.c_[HEAD_RADIUS_MM * self.rotation, self.translation]
         displacement: Array = np.r_[0.0, np.abs(np.diff(parameters, axis=0)).sum(1)]
         return displacement
 
     @property
     def confounds(self) -> Mapping[str, Array]:
         """Columns of the motion table: mm, radians, mm, number of slices, 0 or 1."""
-        translation = np.array([v.translation for v in self.volumes])
-        rotation = np.array([v.rotation for v in self.volumes])
-        columns = {f"trans_{axis}": translation[:, i] for i, axis in enumerate("xyz")}
-        columns |= {f"rot_{axis}": rotation[:, i] for i, axis in enumerate("xyz")}
+        columns = {f"trans_{axis}": self.translation[:, i] for i, axis in enumerate("xyz")}
+        columns |= {f"rot_{axis}": self.rotation[:, i] for i, axis in enumerate("xyz")}
         columns["framewise_displacement"] = self.framewise_displacement
+        columns["eddy_shift"] = self.eddy_shift
         columns["outlier_slices"] = self.outlier_slices.sum(1)
         columns["usable"] = self.usable.astype(int)
         return columns
@@ -140,11 +160,10 @@ def estimate_motion(
         )
     for sweep in range(2):
         _align_to_means(work, smooth=sweep == 0)
-    _align_shells(work)
     for _ in range(3):
         _align_to_predictions(work)
-    _settle_eddy(work)
-    _align_shells(work)
+    shift = _settle_eddy(work)
+    _align_shells(work, shift)
     _anchor(work, int(base[0]))
     return SeriesMotion(
         volumes=tuple(work.motion),
@@ -153,6 +172,7 @@ def estimate_motion(
         usable=work.usable,
         correlation=work.correlation,
         slice_axis=slice_axis,
+        eddy_shift=shift,
     )
 
 
@@ -198,6 +218,7 @@ def _prepare(
         usable[volume] = image[mask].std() > 1e-3 * abs(image[mask].mean()) > 0
         coefficients.append(_coarse(image, factor, shape))
     inside = _coarse(mask.astype(np.float32), factor, shape, order=1) > 0.5
+    inside = ndimage.binary_dilation(inside, iterations=_RIM)
     work_affine = affine @ np.diag([*factor, 1.0])
     voxels = np.argwhere(inside)
     points = voxels @ work_affine[:3, :3].T + work_affine[:3, 3]
@@ -248,8 +269,7 @@ def _resampled(work: _Work, volume: int) -> Array:
 
 def _reference(work: _Work, values: Array, *, smooth: bool = False) -> ReferencePoints:
     """Return points with values and gradients of an image given inside the mask."""
-    image = np.zeros(work.inside.shape, dtype=np.float32)
-    image[work.inside] = values
+    image = _image(work, values)
     sure = ndimage.binary_erosion(work.inside)
     if smooth:
         image = ndimage.gaussian_filter(image, 1.0)
@@ -320,45 +340,73 @@ def _note_outliers(work: _Work, members: list[int], stack: Array, predicted: Arr
     work.outliers[members] = find_outlier_slices(stack, predicted, slices, work.outliers.shape[1])
 
 
-def _align_shells(work: _Work) -> None:
-    """Align the mean of each shell with the mean without weighting, whose contrast is another one."""
+def _align_shells(work: _Work, shift: Array) -> None:
+    """Align the mean of each shell with the mean without weighting, whose contrast is another one.
+
+    Such an alignment errs by more than a still head moves, so it is believed as far as the head's motion from
+    volume to volume makes a motion between the shells likely.
+    """
     base = np.mean([_resampled(work, v) for v in _members(work, work.shells == 0)], axis=0)
     for shell in np.unique(work.shells[work.weighted]):
         members = _members(work, work.shells == shell)
         if not members:
             continue
-        mean = np.zeros(work.inside.shape, dtype=np.float32)
-        mean[work.inside] = np.mean([_resampled(work, v) for v in members], axis=0)
-        coefficients = ndimage.spline_filter(mean, order=3, output=np.float32)
-        motion = still(work.motion[0].centre, work.motion[0].direction)
-        for _ in range(4):
-            shown, inside = sample(coefficients, np.linalg.inv(work.affine), motion.acquired(work.points))
-            reference = _reference(work, _expected(base, np.where(inside, shown, 0)))
-            motion = fit_motion(coefficients, work.affine, reference, motion, iterations=4).motion
+        mean = np.mean([_resampled(work, v) for v in members], axis=0)
+        matrix = match_contrasts(_image(work, base), _image(work, mean), work.inside, work.affine)
+        likely = _spread(work, members, shift)
+        matrix = _part_of(matrix, likely**2 / (likely**2 + CONTRAST_ERROR_MM**2), work.motion[0].centre)
         for volume in members:
-            work.motion[volume] = work.motion[volume].after(motion.matrix)
+            work.motion[volume] = work.motion[volume].after(matrix)
 
 
-def _expected(given: Array, observed: Array) -> Array:
-    """Return the mean of `observed` given the intensity of another image, as a smooth function of it."""
-    edges = np.quantile(given, np.linspace(0, 1, 65))
-    bins = np.clip(np.searchsorted(edges, given) - 1, 0, 63)
-    count = np.maximum(np.bincount(bins, minlength=64), 1)
-    centres, means = (np.bincount(bins, value, minlength=64) / count for value in (given, observed))
-    expected: Array = np.interp(given, centres, ndimage.gaussian_filter1d(means, 1.5))
-    return expected
+def _spread(work: _Work, members: list[int], shift: Array) -> float:
+    """Return twice the standard deviation of the head's place over volumes, and a tenth, mm."""
+    direction = work.motion[0].direction
+    places = [
+        [*(HEAD_RADIUS_MM * work.motion[v].rotation), *(work.motion[v].translation - shift[v] * direction)]
+        for v in members
+    ]
+    return 0.1 + 2 * float(np.sqrt(np.var(places, axis=0).sum() / 3))
 
 
-def _settle_eddy(work: _Work) -> None:
-    """Take from the eddy terms what all volumes share: they go with the gradient, so none is left without one."""
+def _part_of(matrix: Array, share: float, centre: Array) -> Array:
+    """Return a share of a rigid motion about a centre."""
+    part = np.eye(4)
+    rotation = Rotation.from_matrix(matrix[:3, :3])
+    translation = matrix[:3, :3] @ centre + matrix[:3, 3] - centre
+    part[:3, :3] = Rotation.from_rotvec(share * rotation.as_rotvec()).as_matrix()
+    part[:3, 3] = centre + share * translation - part[:3, :3] @ centre
+    return part
+
+
+def _image(work: _Work, values: Array) -> Array:
+    """Return values inside the mask as an image."""
+    image = np.zeros(work.inside.shape, dtype=np.float32)
+    image[work.inside] = values
+    return image
+
+
+def _settle_eddy(work: _Work) -> Array:
+    """Take from the eddy terms what all volumes share: they go with the gradient, so none is left without one.
+
+    Returns
+    -------
+    ndarray
+        The part of each volume's shift along phase encoding that goes with its gradient, mm, shape (n,): no motion.
+    """
+    shift = np.zeros(len(work.bvals))
     members = _members(work, work.weighted)
-    design = np.c_[np.ones(len(members)), work.bvecs[members] * (work.bvals[members, None] / 1000)]
+    weighting = work.bvecs[members] * (work.bvals[members, None] / 1000)
+    design = np.c_[np.ones(len(members)), weighting]
     if len(members) < 10 or np.linalg.cond(design) > 10:
-        return
+        return shift
     eddy = np.array([work.motion[volume].eddy for volume in members])
     common = np.linalg.lstsq(design, eddy, rcond=None)[0][0]
+    along = np.array([work.motion[volume].translation @ work.motion[volume].direction for volume in members])
+    shift[members] = weighting @ np.linalg.lstsq(design, along, rcond=None)[0][1:]
     for volume in members:
         work.motion[volume] = work.motion[volume].step(np.r_[np.zeros(6), -common])
+    return shift
 
 
 def _anchor(work: _Work, first: int) -> None:

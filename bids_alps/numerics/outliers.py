@@ -34,16 +34,20 @@ def find_outlier_slices(stack: Array, predicted: Array, slices: Array, number: i
     ndarray
         Shape (n, number), bool.
     """
-    index = np.clip(np.rint(slices), 0, number - 1).astype(int)
     loss = np.full((len(stack), number), np.nan)
-    for volume, here in enumerate(index):
+    for volume, place in enumerate(slices):
+        within = (place >= 0) & (place <= number - 1)  # what left the field of view was not lost to motion
+        here = np.rint(place[within]).astype(int)
         count = np.bincount(here, minlength=number)
-        seen, due = (np.bincount(here, row[volume], minlength=number) for row in (stack, predicted))
-        enough = (count >= _LEAST_SHARE * count.max()) & (due > 0)
+        seen, due = (np.bincount(here, row[volume][within], minlength=number) for row in (stack, predicted))
+        enough = (count >= _LEAST_SHARE * count.max(initial=1)) & (due > 0)
         loss[volume, enough] = 1 - seen[enough] / due[enough]
     if np.isnan(loss).all():
         return np.zeros(loss.shape, dtype=bool)
-    centred = loss - np.nanmedian(loss)
+    known = ~np.isnan(loss).all(0)
+    usual = np.zeros(number)
+    usual[known] = np.nanmedian(loss[:, known], axis=0)
+    centred = loss - usual
     spread = 1.4826 * np.nanmedian(np.abs(centred)) + 1e-12
     outliers: Array = np.nan_to_num(centred) > max(OUTLIER_DEVIATIONS * spread, OUTLIER_LOSS)
     return outliers

@@ -191,6 +191,7 @@ def motion_at_rest(series: DwiSeries, *, slice_axis: int = 2) -> SeriesMotion:
         usable=np.ones(number, dtype=bool),
         correlation=np.ones(number),
         slice_axis=slice_axis,
+        eddy_shift=np.zeros(number),
     )
 
 

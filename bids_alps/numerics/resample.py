@@ -6,7 +6,7 @@ where the volume's motion takes it. What is read there is multiplied by the chan
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -156,14 +156,7 @@ def _lost_voxels(
 def mean_base(data: Array, affine: Array, bvals: Array, motion: SeriesMotion) -> Array:
     """Return the mean volume without weighting, at rest, motion undone; shape (i, j, k)."""
     base = np.flatnonzero((group_shells(bvals) == 0) & motion.usable).tolist()
-    part = SeriesMotion(
-        volumes=tuple(motion.volumes[volume] for volume in base),
-        bvecs=motion.bvecs[base],
-        outlier_slices=motion.outlier_slices[base],
-        usable=motion.usable[base],
-        correlation=motion.correlation[base],
-        slice_axis=motion.slice_axis,
-    )
+    part = replace(motion, volumes=tuple(motion.volumes[volume] for volume in base))
     mean: Array = resample_series(data[..., base], affine, part).mean(-1)
     return mean
 

@@ -1,5 +1,7 @@
 """Correction as a whole: composition against doing one thing, and what happens with what is missing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -7,7 +9,6 @@ from scipy import ndimage
 from bids_alps.model import DwiSeries, Gradients, SpatialMap
 from bids_alps.numerics.alignment import VolumeMotion
 from bids_alps.numerics.distortion import Distortion, EncodedImage
-from bids_alps.numerics.motion import SeriesMotion
 from bids_alps.numerics.preprocessing import Encoding, combine_runs, correct_series, motion_at_rest, read_out
 from bids_alps.numerics.resample import Grid, replace_outliers, resample_series
 
@@ -61,15 +62,7 @@ def test_whole_voxels_of_motion_and_distortion_add_up():
         centre=np.zeros(3),
         direction=np.zeros(3),
     )
-    still_motion = motion_at_rest(series)
-    motion = SeriesMotion(
-        volumes=(shift, shift),
-        bvecs=still_motion.bvecs,
-        outlier_slices=still_motion.outlier_slices,
-        usable=still_motion.usable,
-        correlation=still_motion.correlation,
-        slice_axis=2,
-    )
+    motion = replace(motion_at_rest(series), volumes=(shift, shift))
     out = resample_series(series.image.data, AFFINE, motion, distortion=one_field(np.full(SHAPE, 3.0)))
     assert np.allclose(out[:, :-5], series.image.data[:, 5:], atol=1e-2)  # 4 mm are two voxels, and three more
 
@@ -91,14 +84,7 @@ def test_lost_slices_are_replaced_by_what_the_others_predict():
     motion = motion_at_rest(series)
     flags = motion.outlier_slices.copy()
     flags[5, 7] = True
-    motion = SeriesMotion(
-        volumes=motion.volumes,
-        bvecs=motion.bvecs,
-        outlier_slices=flags,
-        usable=motion.usable,
-        correlation=motion.correlation,
-        slice_axis=2,
-    )
+    motion = replace(motion, outlier_slices=flags)
     replaced = replace_outliers(data, AFFINE, series.gradients.bvals, motion)
     assert np.abs(data[:, :, 7, 5] / truth[:, :, 7, 5] - 1).mean() < 0.1
     assert replaced == pytest.approx(3 / 16 / 19)
