@@ -74,7 +74,8 @@ class SeriesMotion:
     def translation(self) -> Array:
         """Translation of the head, without the shift by eddy currents, shape (n, 3), mm."""
         moved: Array = np.array([v.translation for v in self.volumes])
-        return moved - self.eddy_shift[:, None] * np.array([v.direction for v in self.volumes])
+        head: Array = moved - self.eddy_shift[:, None] * np.array([v.direction for v in self.volumes])
+        return head
 
     @property
     def rotation(self) -> Array:

@@ -41,6 +41,7 @@ def find_outlier_slices(stack: Array, predicted: Array, slices: Array, number: i
         count = np.bincount(here, minlength=number)
         seen, due = (np.bincount(here, row[volume][within], minlength=number) for row in (stack, predicted))
         enough = (count >= _LEAST_SHARE * count.max(initial=1)) & (due > 0)
+        enough[[0, -1]] = False  # the ends move in and out of the field of view
         loss[volume, enough] = 1 - seen[enough] / due[enough]
     if np.isnan(loss).all():
         return np.zeros(loss.shape, dtype=bool)
