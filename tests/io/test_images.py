@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import gzip
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_alps.errors import AlpsError, GradientError, ImageError, NoInputError
+from bids_alps.io.images import read_bvals, read_bvecs, read_series
+from bids_alps.model import DwiRun
+
+N = 8
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A small valid run on disk."""
+    rng = np.random.default_rng(0)
+    data = rng.uniform(100, 200, (4, 5, 6, N)).astype(np.float32)
+    nib.save(nib.Nifti1Image(data, np.diag([-2.0, 2, 2, 1])), tmp_path / "sub-01_dwi.nii.gz")
+    vectors = rng.normal(size=(N, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[0] = 0
+    np.savetxt(tmp_path / "sub-01_dwi.bval", [[0] + [1000] * (N - 1)], fmt="%d")
+    np.savetxt(tmp_path / "sub-01_dwi.bvec", vectors.T, fmt="%.6f")
+    names = {kind: tmp_path / f"sub-01_dwi.{kind}" for kind in ("bval", "bvec")}
+    return DwiRun(entities={"sub": "01"}, image=tmp_path / "sub-01_dwi.nii.gz", **names)
+
+
+def rewrite(path, change):
+    path.write_text(change(path.read_text()))
+
+
+def transposed(text):
+    return "\n".join(" ".join(row) for row in zip(*[line.split() for line in text.splitlines()], strict=True))
+
+
+def stretched(text, factor):
+    return "\n".join(" ".join(str(factor * float(word)) for word in line.split()) for line in text.splitlines())
+
+
+def test_a_valid_run_is_read_in_world_axes(run):
+    series = read_series(run)
+    fsl = np.loadtxt(run.bvec).T
+    np.testing.assert_allclose(series.gradients.bvecs, fsl * [-1, 1, 1], atol=1e-5)
+    assert series.image.data.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "words"),
+    [
+        ("bval", lambda text: " ".join(text.split()[:-1]), "7 b-values for 8 volumes"),
+        ("bval", lambda text: text.replace("1000", "nan", 1), "not finite"),
+        ("bval", lambda text: "", "empty"),
+        ("bval", lambda text: "b-values: " + text, "no table of numbers"),
+        ("bval", lambda text: "-" + text.replace("0", "5", 1), "negative"),
+        (
+            "bvec",
+            lambda text: transposed(text),
+            "transposed",
+        ),
+        ("bvec", lambda text: "\n".join(text.splitlines()[:2]), "for 8 volumes"),
+        ("bvec", lambda text: "\n".join(" ".join(["0"] * N) for _ in range(3)), "7 of 7 diffusion-weighted volumes"),
+        (
+            "bvec",
+            lambda text: "\n".join(" ".join(str(1.2 * float(w)) for w in line.split()) for line in text.splitlines()),
+            "length 1.200",
+        ),
+    ],
+)
+def test_a_bad_gradient_table_is_named_with_numbers(run, kind, change, words):
+    rewrite(getattr(run, kind), change)
+    with pytest.raises(GradientError, match=words) as caught:
+        read_series(run)
+    assert caught.value.exit_code == 65
+    assert f"sub-01_dwi.{kind}" in str(caught.value)
+
+
+def test_a_3d_image_is_refused(run):
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.float32), np.eye(4)), run.image)
+    with pytest.raises(ImageError, match="3-D image"):
+        read_series(run)
+
+
+def test_values_that_are_not_finite_are_counted(run):
+    data = np.asarray(nib.load(run.image).dataobj).copy()
+    data[0, 0, :3, 2] = np.nan
+    nib.save(nib.Nifti1Image(data, np.diag([-2.0, 2, 2, 1])), run.image)
+    with pytest.raises(ImageError, match="3 values are not finite"):
+        read_series(run)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 300, 2000])
+def test_a_truncated_image_is_named(run, keep):
+    run.image.write_bytes(run.image.read_bytes()[:keep])
+    with pytest.raises(ImageError, match=r"sub-01_dwi\.nii\.gz"):
+        read_series(run)
+
+
+def test_a_header_that_asks_for_more_than_memory_is_refused(run):
+    header = nib.Nifti1Header()
+    header.set_data_shape((30000, 30000, 300, N))
+    header.set_data_dtype(np.float32)
+    run.image.write_bytes(gzip.compress(header.binaryblock + bytes(16)))
+    with pytest.raises(ImageError, match="GiB"):
+        read_series(run)
+
+
+def test_a_dangling_link_tells_the_remedy(run, tmp_path):
+    run.image.unlink()
+    run.image.symlink_to(tmp_path / "annex" / "gone")
+    with pytest.raises(NoInputError, match="datalad get"):
+        read_series(run)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"1 2\n3", b"1e999", b"0x10 1", b"\x00" * 50])
+def test_any_bytes_give_a_named_error_or_numbers(tmp_path, content):
+    path = tmp_path / "x.bval"
+    path.write_bytes(content)
+    for read in (read_bvals, lambda p: read_bvecs(p, volumes=2)):
+        with pytest.raises(AlpsError, match=r"x\.bval"):
+            read(path)

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from bids_alps.io.images import read_series
+from bids_alps.io.layout import find_participants, find_runs
+from bids_alps.io.tables import read_table
+from bids_alps.model import sample_linear
+from bids_alps.numerics.tensor import eigen_system, fit_tensor
+from bids_alps.phantom import PARK_2023, PhantomSettings, make_subject, true_index, write_phantom
+from bids_alps.phantom.__main__ import main, make_parser
+from bids_alps.phantom.anatomy import draw_diagonals
+from bids_alps.phantom.scanner import spread_directions
+from bids_alps.phantom.settings import STORAGES
+
+SMALL = PhantomSettings(participants=1, voxel_size=4.0, directions=12, b0=1, snr=0.0, warp=0.0)
+
+
+def tensor_at(subject, template_point):
+    """Return the fitted tensor's first eigenvector, in template axes, at a template point."""
+    from bids_alps.model import DwiSeries
+
+    series = DwiSeries(image=subject.image, gradients=subject.gradients)
+    point = subject.truth.transform.subject_from_template(np.array(template_point))
+    voxel = np.round(series.image.voxels(point)).astype(int)
+    mask = np.zeros(series.image.shape, bool)
+    mask[tuple(voxel)] = True
+    _, vectors = eigen_system(fit_tensor(series, mask).image.data[tuple(voxel)])
+    return subject.truth.transform.rotation @ vectors[:, 0]
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_fibres_run_as_chosen_in_every_storage_order(storage):
+    subject = make_subject(SMALL, seed=3, storage=storage)
+    for x in (-1, 1):
+        assert abs(tensor_at(subject, (26.1 * x, -16.1, 27.6))[2]) > 0.97
+        assert abs(tensor_at(subject, (38.7 * x, -16.4, 27.6))[1]) > 0.97
+
+
+def test_written_gradients_lead_back_to_world_axes(tmp_path):
+    settings = PhantomSettings(
+        participants=1, voxel_size=5.0, directions=8, b0=1, storage=("sagittal",), oblique=20.0, rotation=25.0
+    )
+    write_phantom(tmp_path, settings)
+    (run,) = find_runs(tmp_path, "01")
+    made = make_subject(settings, 0)
+    read = read_series(run)
+    np.testing.assert_allclose(read.gradients.bvecs, made.gradients.bvecs, atol=2e-6)
+    np.testing.assert_allclose(read.image.affine, made.image.affine, atol=1e-4)
+
+
+def test_true_index_is_the_ratio_of_the_table():
+    (x1, y1, _), (x2, _, z2) = PARK_2023["control"]["projection"][0], PARK_2023["control"]["association"][0]
+    assert true_index(draw_diagonals("control"))["left"] == pytest.approx((x1 + x2) / (y1 + z2))
+
+
+def test_patients_have_a_lower_index_than_controls():
+    assert true_index(draw_diagonals("patient"))["bilateral"] < true_index(draw_diagonals("control"))["bilateral"]
+
+
+def test_the_same_seed_gives_the_same_scan_and_another_seed_another():
+    first, again, other = (make_subject(SMALL, seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first.image.data, again.image.data)
+    assert first.truth.pose == again.truth.pose != other.truth.pose
+
+
+def test_pose_is_the_rotation_of_the_transform():
+    truth = make_subject(SMALL, seed=5).truth
+    pose = truth.pose
+    expected = Rotation.from_euler("xyz", [pose.pitch, pose.roll, pose.yaw], degrees=True).as_matrix()
+    np.testing.assert_allclose(truth.transform.rotation, expected, atol=1e-12)
+
+
+def test_rician_noise_has_the_chosen_size():
+    clean = make_subject(SMALL).image.data
+    noisy = make_subject(PhantomSettings(**{**vars_of(SMALL), "snr": 20.0})).image.data
+    bright = clean > 600
+    assert np.std((noisy - clean)[bright]) == pytest.approx(700 / 20, rel=0.05)
+
+
+def test_a_slab_is_as_high_as_asked():
+    image = make_subject(PhantomSettings(**{**vars_of(SMALL), "slab": 84.0})).image
+    assert image.shape[2] * 4.0 == pytest.approx(84, abs=4)
+
+
+def test_motion_is_in_the_truth_and_moves_the_image():
+    subject = make_subject(PhantomSettings(**{**vars_of(SMALL), "motion": 2.0, "voxel_size": 5.0}))
+    assert np.allclose(subject.truth.motion[0], np.eye(4))
+    assert not np.allclose(subject.truth.motion[1], np.eye(4))
+
+
+def test_opposite_phase_encoding_shifts_the_other_way():
+    settings = PhantomSettings(**{**vars_of(SMALL), "susceptibility": 8.0, "rotation": 0.0, "b0": 1})
+    subject = make_subject(settings)
+    still = make_subject(PhantomSettings(**{**vars_of(settings), "susceptibility": 0.0}))
+    forward, straight, backward = subject.image.data[..., 0], still.image.data[..., 0], subject.reverse.data[..., 0]
+    assert np.abs(forward - backward).mean() > np.abs(forward - straight).mean() > 0
+    assert forward.sum() == pytest.approx(straight.sum(), rel=0.02)  # signal moves, none is lost
+    assert np.abs(subject.truth.shift).max() > 4
+
+
+def test_directions_are_spread_over_the_sphere():
+    vectors = spread_directions(30)
+    cosines = np.abs(vectors @ vectors.T) - np.eye(30)
+    assert np.degrees(np.arccos(cosines.max())) > 20
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1)
+
+
+def test_the_dataset_has_what_was_asked_for(tmp_path):
+    code = main(
+        f"{tmp_path} --participants 2 --sessions 2 --runs 2 --voxel-size 8 --directions 6 --b0 1 --t1w "
+        "--susceptibility 4 --group-effect --snr 0".split()
+    )
+    assert code == 0
+    assert find_participants(tmp_path) == ("01", "02")
+    runs = find_runs(tmp_path, "02")
+    assert [run.name for run in runs] == [f"sub-02_ses-{s}_dir-AP_run-{r}" for s in (1, 2) for r in (1, 2)]
+    assert all(len(run.reverse_phase) == 1 for run in runs)
+    assert runs[0].t1w is not None
+    people = read_table(tmp_path / "participants.tsv")
+    assert list(people["group"]) == ["control", "patient"]
+    truth = read_table(tmp_path / "derivatives" / "truth" / "truth.tsv")
+    assert len(truth) == 8
+
+
+def test_every_option_has_help():
+    text = make_parser().format_help()
+    for name in vars_of(SMALL):
+        assert "--" + name.replace("_", "-") in text
+
+
+def test_a_template_point_has_its_true_place_in_the_subject():
+    truth = make_subject(PhantomSettings(**{**vars_of(SMALL), "warp": 3.0}), seed=2).truth
+    point = np.array([[26.1, -16.1, 27.6], [-38.7, -16.4, 27.6]])
+    there = truth.transform.subject_from_template(point)
+    np.testing.assert_allclose(truth.transform.template_from_subject(there), point, atol=1e-3)
+    assert np.ptp(sample_linear(truth.transform.displacement, there)) > 0
+
+
+def vars_of(settings):
+    from dataclasses import asdict
+
+    return asdict(settings)

@@ -1,0 +1,83 @@
+"""The main job on a small phantom: from files to a group table."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from bids_alps import cli
+from bids_alps.io.tables import read_table
+from bids_alps.phantom import PhantomSettings, write_phantom
+
+SETTINGS = PhantomSettings(
+    participants=2, voxel_size=3.0, directions=15, b0=2, snr=30.0, storage=("RAS", "sagittal"), oblique=6.0
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Data, output, exit codes and the truth of one study of both levels."""
+    root = tmp_path_factory.mktemp("study")
+    data, out = root / "data", root / "out"
+    truth = write_phantom(data, SETTINGS)
+    codes = [cli.main([str(data), str(out), level]) for level in ("participant", "group")]
+    return data, out, codes, truth
+
+
+def test_both_levels_succeed(study):
+    assert study[2] == [0, 0]
+
+
+def test_the_index_is_that_of_the_phantom(study):
+    _, out, _, truth = study
+    table = read_table(out / "group_alps.tsv")
+    assert list(table["participant_id"]) == ["sub-01", "sub-02"]
+    np.testing.assert_allclose(table["alps_bilateral"], [row["alps_bilateral"] for row in truth], atol=0.15)
+
+
+def test_the_pose_is_found(study):
+    _, out, _, truth = study
+    table = read_table(out / "group_alps.tsv")
+    for angle in ("pitch", "roll", "yaw"):
+        np.testing.assert_allclose(table[angle], [row[angle] for row in truth], atol=2.0)
+
+
+def test_intervals_surround_the_index(study):
+    table = read_table(study[1] / "group_alps.tsv")
+    for side in ("left", "right", "bilateral"):
+        assert (table[f"alps_{side}_ci_low"] < table[f"alps_{side}"]).all()
+        assert (table[f"alps_{side}"] < table[f"alps_{side}_ci_high"]).all()
+
+
+def test_every_table_has_a_dictionary_of_its_columns(study):
+    tables = [*sorted(study[1].rglob("*_scalarstats.tsv")), study[1] / "group_alps.tsv"]
+    assert len(tables) == 7
+    for path in tables:
+        told = json.loads(path.with_suffix(".json").read_text())
+        assert set(read_table(path).columns) == set(told)
+        assert all(entry["Description"] for entry in told.values())
+
+
+def test_pages_are_written_and_ask_for_nothing_else(study):
+    for label in ("01", "02"):
+        page = (study[1] / f"sub-{label}.html").read_text()
+        assert "not a measure of glymphatic clearance" in page
+        assert 'src="http' not in page
+        assert len(page) < 6e6
+
+
+def test_nothing_half_written_stays(study):
+    assert not list(study[1].rglob("*.tmp"))
+
+
+def test_running_again_gives_the_same_bytes(study, tmp_path):
+    data, out, _, _ = study
+    assert cli.main([str(data), str(tmp_path), "participant", "--participant-label", "sub-02"]) == 0
+    first = sorted(path.relative_to(out) for path in (out / "sub-02").rglob("*") if path.is_file())
+    again = sorted(path.relative_to(tmp_path) for path in (tmp_path / "sub-02").rglob("*") if path.is_file())
+    assert first == again
+    for path in first:
+        if path.suffix != ".json" or "receipt" not in path.name:
+            assert (out / path).read_bytes() == (tmp_path / path).read_bytes(), path
