@@ -96,8 +96,7 @@ def process_participant(participant: str, settings: Settings) -> list[Outcome]:
     """Process every run of a participant; one that fails leaves the others alone."""
     with _logged(participant, settings):
         if settings.request.reports_only:
-            _write_page(participant, settings)
-            return [Outcome(name=f"sub-{participant}", message="page written")]
+            return [_write_page_again(participant, settings)]
         outcomes = _process_runs(participant, settings)
         if not outcomes:
             return [Outcome(name=f"sub-{participant}", message="no diffusion run is selected", selected=False)]
@@ -106,6 +105,17 @@ def process_participant(participant: str, settings: Settings) -> list[Outcome]:
         except Exception as error:  # noqa: BLE001 -- the results are there, and the other participants go on
             outcomes.append(_failed(f"sub-{participant}_page", error, settings))
         return outcomes
+
+
+def _write_page_again(participant: str, settings: Settings) -> Outcome:
+    """Write a page from what is there; a participant without anything leaves the others alone."""
+    try:
+        _write_page(participant, settings)
+    except AlpsError as error:
+        return Outcome(
+            name=f"sub-{participant}", message=f"no page: {error.what}. {error.remedy}", exit_code=error.exit_code
+        )
+    return Outcome(name=f"sub-{participant}", message="page written")
 
 
 def _process_runs(participant: str, settings: Settings) -> list[Outcome]:

@@ -165,7 +165,9 @@ def find_failures(output_dir: Path, participant: str) -> list[Failure]:
     """Return the last error of each run that has no newer result, from the crash files in the logs."""
     last: dict[str, Path] = {}
     for path in sorted((output_dir / "logs" / f"sub-{participant}").glob("**/crash-*.txt"), key=_written):
-        last[path.stem.removeprefix("crash-")] = path
+        name = path.stem.removeprefix("crash-")
+        if not name.endswith("_page"):  # of an earlier attempt at this very page
+            last[name] = path
     results = {
         path.name.removesuffix(INDEX_END): _written(path)
         for path in (output_dir / f"sub-{participant}").glob(f"**/dwi/*{INDEX_END}")

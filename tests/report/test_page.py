@@ -121,6 +121,11 @@ def test_an_error_that_was_overcome_is_not_told(output):
     assert [failure.message for failure in read_participant_page(output, "01").failures] == ["first attempt failed"]
 
 
+def test_an_earlier_attempt_at_the_page_is_no_run(output):
+    (output / "logs" / "sub-01" / "crash-sub-01_page.txt").write_text("disk full\n")
+    assert read_participant_page(output, "01").failures == ()
+
+
 def test_missing_derivatives_are_told(output):
     folder = output / "sub-01" / "dwi"
     for kind in ("desc-quality", "seg-alps"):
