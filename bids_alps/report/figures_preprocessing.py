@@ -84,5 +84,6 @@ def draw_motion(
     if rows == 4:
         grid[3].bar(volumes, np.asarray(outlier_fraction) * 100, color="#a04000")
         grid[3].set_ylabel("Slices lost, %")
+        grid[3].set_ylim(0, max(5.0, 105 * max(outlier_fraction)))
     grid[-1].set_xlabel("Volume")
     return svg_bytes(figure)
