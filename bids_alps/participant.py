@@ -120,7 +120,11 @@ def _write_page_again(participant: str, settings: Settings) -> Outcome:
 
 def _process_runs(participant: str, settings: Settings) -> list[Outcome]:
     outcomes: list[Outcome] = []
-    for run in plan_participant(participant, settings):
+    try:
+        runs = plan_participant(participant, settings)
+    except Exception as error:  # noqa: BLE001 -- whatever lies in one participant's folder, the others go on
+        return [_failed(f"sub-{participant}", error, settings)]
+    for run in runs:
         outcomes.append(_failed(run.name, run.error, settings) if isinstance(run, Problem) else _process(run, settings))
         if outcomes[-1].exit_code and settings.request.stop_on_first_crash:
             break
