@@ -160,27 +160,24 @@ def test_ball_of_noise_is_told(template: Template) -> None:
 _THREADS = """
 import pickle, sys
 from pathlib import Path
-from heads import Head, make_head
 from bids_alps.io.templates import read_template
 from bids_alps.registration.staged import Staged
-template = read_template()
-found = Staged().register(make_head(Head(angles=(5.0, 0.0, -8.0), voxel_mm=4.0), template)[0], template)
+found = Staged().register(pickle.loads(Path(sys.argv[1]).read_bytes()), read_template())
 transform = found.transform
-Path(sys.argv[1]).write_bytes(transform.affine.tobytes() + transform.displacement.data.tobytes())
+Path(sys.argv[2]).write_bytes(transform.affine.tobytes() + transform.displacement.data.tobytes())
 """
 
 
-def test_thread_count_does_not_change_a_byte(tmp_path: Path) -> None:
+def test_thread_count_does_not_change_a_byte(tmp_path: Path, template: Template) -> None:
+    subject, _ = make_head(Head(angles=(5.0, 0.0, -8.0), voxel_mm=4.0), template)
+    (tmp_path / "subject").write_bytes(pickle.dumps(subject))
     written = []
     for threads in ("1", "2"):
-        counts = dict.fromkeys(
-            ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), threads
-        )
-        path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+        environment = {**os.environ, **dict.fromkeys(names, threads), "PYTHONPATH": os.pathsep.join(sys.path)}
         target = tmp_path / threads
-        subprocess.run(
-            [sys.executable, "-c", _THREADS, str(target)], check=True, env={**os.environ, **counts, "PYTHONPATH": path}
-        )
+        program = [sys.executable, "-c", _THREADS, str(tmp_path / "subject"), str(target)]
+        subprocess.run(program, check=True, env=environment)
         written.append(target.read_bytes())
     assert written[0] == written[1]
 
