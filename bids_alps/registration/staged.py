@@ -26,7 +26,8 @@ _DEPTH_MM, _ABOVE_MM = (
 _LEAST_BRAIN_ML = 100.0
 _LEAST_SIMILARITY = 0.3
 _BOARD_VOXELS = 16
-_ANATOMY_SE_MM, _VOXEL_SHARE = 0.5, 0.15
+_ANATOMY_SE_MM, _VOXEL_SHARE = 0.4, 0.1  # on heads of known place, and between scans of one head
+_POSE_SE_DEGREES = 0.3  # what is left on heads of known pose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,7 @@ class Staged:
         }
         return Registration(
             transform=transform,
-            pose=pose_of(transform.rotation, se_degrees=float(np.sqrt(np.sum(np.square(list(spreads.values())))))),
+            pose=pose_of(transform.rotation, se_degrees=float(np.linalg.norm([_POSE_SE_DEGREES, *spreads.values()]))),
             placement_se_mm=placement_se(fit, subject.mask),
             metrics=metrics,
             engine="staged 1",
