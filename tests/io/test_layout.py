@@ -214,3 +214,14 @@ def test_participants_are_listed_sorted_and_checked(dataset: Path) -> None:
     (dataset / "dataset_description.json").write_text("[")
     with pytest.raises(InvalidBidsError):
         find_participants(dataset)
+
+
+@pytest.mark.filterwarnings("default")
+def test_database_of_pybids_finds_what_the_disk_holds(dataset: Path, tmp_path: Path) -> None:
+    put_run(dataset, "sub-01/ses-1/dwi/sub-01_ses-1_run-1_dwi")
+    put_run(dataset, "sub-01/ses-1/dwi/sub-01_ses-1_part-phase_dwi")
+    put_run(dataset, "sub-02/dwi/sub-02_dwi")
+    put(dataset, "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz")
+    put(dataset, "sub-01/ses-1/anat/sub-01_ses-1_T1w.json", content="{")
+    for _ in range(2):
+        assert find_runs(dataset, "01", database=tmp_path / "db") == find_runs(dataset, "01")

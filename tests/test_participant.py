@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bids_alps import participant
+from bids_alps.arguments import parse, settings_of
+from bids_alps.errors import NoInputError
+from bids_alps.io.writing import image_bytes
+from bids_alps.model import DwiRun, SpatialMap
+from bids_alps.participant import datasets_of, plan_participant, process_participant
+from bids_alps.settings import Settings
+
+SERIES = image_bytes(SpatialMap(data=np.ones((2, 2, 2, 3)), affine=np.eye(4)))
+
+
+def put_run(root: Path, stem: str, **description: str) -> None:
+    image = root / f"sub-01/dwi/sub-01_{stem}.nii.gz"
+    image.parent.mkdir(parents=True, exist_ok=True)
+    image.write_bytes(SERIES)
+    for ending in ("bval", "bvec"):
+        image.with_name(f"sub-01_{stem}.{ending}").write_text("0 1000 1000\n")
+    described = {"Name": "a dataset", "BIDSVersion": "1.8.0", **description}
+    (root / "dataset_description.json").write_text(json.dumps(described))
+
+
+def settings_for(tmp_path: Path, *arguments: str) -> Settings:
+    return settings_of(parse([str(tmp_path / "in"), str(tmp_path / "out"), "participant", *arguments]))
+
+
+def test_preprocessed_runs_stand_for_the_raw_ones(tmp_path: Path) -> None:
+    put_run(tmp_path / "in", "dwi")
+    put_run(tmp_path / "q", "space-ACPC_desc-preproc_dwi", DatasetType="derivative")
+    (run,) = plan_participant("01", settings_for(tmp_path, "-d", f"qsiprep={tmp_path / 'q'}"))
+    assert isinstance(run, DwiRun)
+    assert run.preprocessed
+    assert run.image.is_relative_to(tmp_path / "q")
+
+
+def test_derivatives_are_named_or_take_the_name_of_their_folder(tmp_path: Path) -> None:
+    (tmp_path / "q").mkdir()
+    chosen = settings_for(tmp_path, "--derivatives", f"a={tmp_path / 'q'}", str(tmp_path / "q"))
+    assert datasets_of(chosen.request) == {"a": tmp_path / "q", "q": tmp_path / "q"}
+    with pytest.raises(NoInputError):
+        datasets_of(settings_for(tmp_path, "-d", "a=nowhere").request)
+
+
+def test_whatever_lies_in_one_folder_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("unforeseen")
+
+    monkeypatch.setattr(participant, "plan_participant", fail)
+    monkeypatch.setattr(participant, "_write_page", lambda *_: None)
+    (outcome,) = process_participant("01", settings_for(tmp_path, "--run-uuid", "x"))
+    assert outcome.exit_code == 1
+    crash = (tmp_path / "out/logs/sub-01/x/crash-sub-01.txt").read_text()
+    assert "ValueError: unforeseen" in crash
+    assert "Traceback" in crash
+    assert (tmp_path / "out/logs/sub-01/x/bids-alps.toml").read_text().startswith("[request]")
+    assert "unforeseen" in (tmp_path / "out/logs/sub-01/x/bids-alps.log").read_text()
