@@ -27,10 +27,13 @@ def find_validator() -> str | None:
 def validate_dataset(bids_dir: Path) -> None:
     """Run the full validator on a raw dataset; tell where it cannot be run.
 
+    An error in a participant's folder is a warning here: it must not cost the other participants, and what is read
+    is checked on its own.
+
     Raises
     ------
     InvalidBidsError
-        If it finds errors.
+        If it finds errors of the dataset as a whole.
     """
     validator = find_validator()
     if validator is None or read_description(bids_dir).get("DatasetType") == "derivative":
@@ -42,16 +45,23 @@ def validate_dataset(bids_dir: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError, subprocess.TimeoutExpired) as error:
         LOG.warning("The full BIDS validator could not be run (%s); what is read is checked all the same.", error)
         return
-    if issues:
-        told = "; ".join(sorted(set(issues))[:_SHOWN])
+    whole = [told for place, told in issues if not place.startswith("/sub-")]
+    if whole:
         raise InvalidBidsError(
-            str(bids_dir), f"{len(issues)} errors of the BIDS validator: {told}", "repair it, or --skip-bids-validation"
+            str(bids_dir),
+            f"{len(whole)} errors of the BIDS validator: {_shown(whole)}",
+            "repair it, or --skip-bids-validation",
         )
+    if issues:
+        told = _shown([told for _, told in issues])
+        LOG.warning("%s: %d errors of the BIDS validator in participants' folders: %s", bids_dir, len(issues), told)
 
 
-def _errors(report: Any) -> list[str]:
-    return [
-        f"{issue['code']} {issue.get('location', '')}".strip()
-        for issue in report["issues"]["issues"]
-        if issue.get("severity") == "error"
-    ]
+def _shown(issues: list[str]) -> str:
+    return "; ".join(sorted(set(issues))[:_SHOWN])
+
+
+def _errors(report: Any) -> list[tuple[str, str]]:
+    """Return the place and the text of each error."""
+    found = (issue for issue in report["issues"]["issues"] if issue.get("severity") == "error")
+    return [(issue.get("location", ""), f"{issue['code']} {issue.get('location', '')}".strip()) for issue in found]
