@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from bids_alps.errors import CoverageError
+from bids_alps.correction import Correction, correct
+from bids_alps.errors import CoverageError, ImageError
 from bids_alps.io.derivatives import ROI_LABELS, derivative_path, sidecar_of
 from bids_alps.io.images import read_map, read_series
 from bids_alps.io.presets import read_preset
@@ -20,7 +21,7 @@ from bids_alps.io.results import Acquisition, alps_rows, overall_status, quality
 from bids_alps.io.templates import read_template
 from bids_alps.io.writing import write_map
 from bids_alps.model import AlpsResult, Array, Check, DwiRun, DwiSeries, Roi, RoiPreset, SpatialMap, Status, TensorField
-from bids_alps.numerics.alps import measure_alps
+from bids_alps.numerics.alps import mean_tensor, measure_alps
 from bids_alps.numerics.gradients import choose_shells, count_directions
 from bids_alps.numerics.mask import estimate_brain_mask
 from bids_alps.numerics.quality import check_index, estimate_snr, judge
@@ -44,10 +45,11 @@ from bids_alps.settings import Method
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A series ready for the fit, with its brain mask, shape (i, j, k)."""
+    """A series ready for the fit, with its brain mask, shape (i, j, k), and what was corrected."""
 
     series: DwiSeries
     mask: Array
+    correction: Correction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,25 +95,45 @@ class Place:
 def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measured, ...]:
     """Take one run from its files to the index; return what was measured, one entry a preset."""
     place = Place(output_dir=output_dir, run=run, template=method.template)
-    prepared = prepare(run, method)
+    prepared = prepare(run, method, output_dir)
     place.write("mask", prepared.series.image.like(prepared.mask), dtype=np.uint8)
     fitted = fit(prepared, method)
     write_maps(place, fitted)
     registration = align(fitted, prepared, run, method)
-    measured = tuple(measure(fitted, registration, name, method) for name in method.rois)
+    measured = tuple(measure(fitted, registration, name, method, prepared.correction) for name in method.rois)
     write_measures(place, fitted, measured)
-    draw(place, fitted, registration, measured[0], method)
+    draw(place, fitted, registration, measured[0], (method, prepared.correction))
     return measured
 
 
-def prepare(run: DwiRun, method: Method) -> Prepared:
+def prepare(run: DwiRun, method: Method, output_dir: Path) -> Prepared:
     """Read a run, correct it where it is raw, and find the brain."""
     series = read_series(run)
-    if run.mask is not None:
-        mask = read_map(run.mask).data > 0.5
-    else:
-        mask = find_mask(series, b0_threshold=method.b0_threshold)
-    return Prepared(series=series, mask=mask)
+    mask = read_mask(run, series) if run.mask else find_mask(series, b0_threshold=method.b0_threshold)
+    correction = correct(run, series, mask, method, output_dir)
+    if correction.series is not series and run.mask is None:
+        mask = find_mask(correction.series, b0_threshold=method.b0_threshold)
+    return Prepared(series=correction.series, mask=mask, correction=correction)
+
+
+def read_mask(run: DwiRun, series: DwiSeries) -> Array:
+    """Read the brain mask that was given with a run, shape (i, j, k).
+
+    Raises
+    ------
+    ImageError
+        If it lies on another grid.
+    """
+    assert run.mask is not None  # noqa: S101 -- the caller asked
+    mask = read_map(run.mask)
+    if mask.shape != series.image.shape or not np.allclose(mask.affine, series.image.affine, atol=1e-3):
+        raise ImageError(
+            str(run.mask),
+            f"shape {mask.shape}, or another position than the series of {series.image.shape}",
+            "use one grid",
+        )
+    inside: Array = mask.data > 0.5
+    return inside
 
 
 def find_mask(series: DwiSeries, *, b0_threshold: float) -> Array:
@@ -184,7 +206,7 @@ def align(fitted: Fitted, prepared: Prepared, run: DwiRun, method: Method) -> Re
     return REGISTRARS[method.registrar]().register(subject, read_template(method.template))
 
 
-def measure(fitted: Fitted, registration: Registration, name: str, method: Method) -> Measured:
+def measure(fitted: Fitted, registration: Registration, name: str, method: Method, correction: Correction) -> Measured:
     """Place the regions of one preset and measure the index.
 
     Raises
@@ -209,11 +231,11 @@ def measure(fitted: Fitted, registration: Registration, name: str, method: Metho
 
     def placed(offsets: Mapping[str, Array]) -> dict[str, Array]:
         moved = place_spheres(preset, registration.transform, mask, offsets=offsets)
-        return {roi.name: rotate_elements(roi.mean(fitted.field.image.data), turn) for roi in moved if roi.weights.size}
+        return {roi.name: rotate_elements(mean_tensor(fitted.field, roi), turn) for roi in moved}
 
     errors = (registration.placement_se_mm, registration.pose.se_degrees if method.pose_correction else 0.0)
     interval = estimate_intervals(fitted.series, rois, turn, placed, errors, seed=method.random_seed)
-    checks = (*check_index(result), *check_acquisition(fitted))
+    checks = (*check_index(result), *check_acquisition(fitted), *correction.checks)
     return Measured(
         preset=preset,
         rois=rois,
@@ -245,8 +267,11 @@ def check_acquisition(fitted: Fitted) -> tuple[Check, ...]:
     )
 
 
-def draw(place: Place, fitted: Fitted, registration: Registration, measured: Measured, method: Method) -> None:
-    """Draw the figures of the run's report."""
+def draw(
+    place: Place, fitted: Fitted, registration: Registration, measured: Measured, ran: tuple[Method, Correction]
+) -> None:
+    """Draw the figures of the run's report; `ran` is the method and the correction that came of it."""
+    method, correction = ran
     _, vectors = eigen_system(fitted.field.image.data)
     drawing = RunDrawing(
         fa=fitted.fa,
@@ -256,6 +281,8 @@ def draw(place: Place, fitted: Fitted, registration: Registration, measured: Mea
         transform=registration.transform,
         template=read_template(method.template),
         turned=method.pose_correction,
+        comparisons=correction.comparisons,
+        motion=correction.motion,
     )
     write_figures(place.output_dir, place.run.name, draw_run_figures(drawing))
 

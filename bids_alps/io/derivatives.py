@@ -105,6 +105,12 @@ DERIVATIVES: Mapping[str, Derivative] = {
         entities=_PREPROCESSED,
         about="b-vectors of the preprocessed series, turned with the head, FSL convention.",
     ),
+    "confounds": Derivative(
+        suffix="timeseries",
+        extension=".tsv",
+        entities={"desc": "confounds"},
+        about="Head motion, one row a volume.",
+    ),
     "mask": Derivative(
         suffix="mask",
         extension=".nii.gz",

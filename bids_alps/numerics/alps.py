@@ -87,6 +87,11 @@ def measure_alps(
     )
 
 
+def mean_tensor(field: TensorField, roi: Roi) -> Array:
+    """Return the weighted mean tensor of a region, shape (6,), mm^2/s; NaN where it has no voxel."""
+    return roi.mean(field.image.data) if roi.weights.size else np.full(6, np.nan)
+
+
 def measure_roi(field: TensorField, roi: Roi, rotation: Array) -> RoiDiffusivity:
     """Measure one region: the mean tensor in both axes, and what tells whether it is the right place.
 
@@ -104,7 +109,7 @@ def measure_roi(field: TensorField, roi: Roi, rotation: Array) -> RoiDiffusivity
         return RoiDiffusivity(
             name=roi.name, tensor=missing, tensor_uncorrected=missing, scalars={"n_voxels": 0.0, "coverage": 0.0}
         )
-    mean = roi.mean(field.image.data)
+    mean = mean_tensor(field, roi)
     return RoiDiffusivity(
         name=roi.name,
         tensor=rotate_elements(mean, rotation),

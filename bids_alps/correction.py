@@ -1,0 +1,146 @@
+"""The stage that corrects a raw series: reads the reverse-phase image, corrects, writes, and tells what it did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bids_alps.errors import AlpsError
+from bids_alps.io.derivatives import derivative_path, sidecar_of
+from bids_alps.io.images import read_bvals, read_volumes
+from bids_alps.io.inheritance import find_inherited, read_sidecar
+from bids_alps.io.tables import Column, write_table
+from bids_alps.io.writing import write_map, write_text
+from bids_alps.model import Array, Check, DwiRun, DwiSeries
+from bids_alps.numerics.distortion import EncodedImage
+from bids_alps.numerics.gradients import fsl_from_world
+from bids_alps.numerics.motion import SeriesMotion
+from bids_alps.numerics.preprocessing import CorrectedSeries, correct_series, read_out
+from bids_alps.numerics.quality import judge
+from bids_alps.report.drawing import Comparison, Motion
+from bids_alps.settings import Method
+
+_TITLES = {"motion": "Head motion and eddy currents", "distortion": "Susceptibility distortion"}
+_MOTION_COLUMNS = (
+    *(Column(name=f"trans_{axis}", about=f"Translation along {axis}, world axes.", unit="mm") for axis in "xyz"),
+    *(Column(name=f"rot_{axis}", about=f"Rotation about {axis}, world axes.", unit="rad") for axis in "xyz"),
+    Column(name="framewise_displacement", about="Motion since the volume before (Power).", unit="mm"),
+    Column(name="outlier_slices", about="Slices whose signal was lost and replaced by its prediction."),
+    Column(name="usable", about="Whether the volume was kept.", levels={"1": "kept", "0": "left out"}),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """A corrected series, and what the report and the tables say of it."""
+
+    series: DwiSeries
+    comparisons: tuple[Comparison, ...] = ()
+    motion: Motion | None = None
+    checks: tuple[Check, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def correct(run: DwiRun, series: DwiSeries, mask: Array, method: Method, output_dir: Path) -> Correction:
+    """Correct a raw series as far as the method asks, and write it; a preprocessed one stays as it is."""
+    if run.preprocessed or method.skip_preprocessing or not (method.motion_correction or method.distortion_correction):
+        return Correction(series=series)
+    notes: list[str] = []
+    other = _reverse_image(run, method, notes) if method.distortion_correction else None
+    found = correct_series(
+        series,
+        mask,
+        read_out(run.metadata),
+        other=other,
+        motion=method.motion_correction,
+        b0_threshold=method.b0_threshold,
+    )
+    notes += found.notes
+    _write(run, found, notes, output_dir)
+    return Correction(
+        series=found.series,
+        comparisons=_comparisons(found, method),
+        motion=_drawn(found.motion) if method.motion_correction else None,
+        checks=_checks(found, method),
+        notes=tuple(notes),
+    )
+
+
+def _reverse_image(run: DwiRun, method: Method, notes: list[str]) -> EncodedImage | None:
+    """Read the mean unweighted image of the first reverse-phase file that can be used."""
+    for path in run.reverse_phase:
+        try:
+            root = _root_of(path)
+            encoding = read_out(read_sidecar(path, root))
+            image = read_volumes(path)
+            volumes = np.ones(image.data.shape[3], dtype=bool)
+            if path.name.split(".", 1)[0].endswith("_dwi"):
+                volumes = read_bvals(find_inherited(path, ".bval", root)) <= method.b0_threshold
+            return EncodedImage(
+                data=image.data[..., volumes].mean(-1),
+                affine=image.affine,
+                phase_axis=encoding.phase_axis,
+                polarity=encoding.polarity,
+                readout=encoding.readout,
+            )
+        except AlpsError as error:
+            notes.append(f"reverse-phase image not used: {error}")
+    return None
+
+
+def _root_of(path: Path) -> Path:
+    return next((folder for folder in path.parents if (folder / "dataset_description.json").exists()), path.parent)
+
+
+def _write(run: DwiRun, found: CorrectedSeries, notes: list[str], output_dir: Path) -> None:
+    gradients, image = found.series.gradients, found.series.image
+    steps = {
+        "Motion": {key: value for key, value in found.figures.items() if np.isfinite(value)},
+        "Notes": notes,
+        "DistortionCorrected": bool(found.distortion is not None and found.distortion.proven),
+    }
+    write_map(
+        derivative_path(output_dir, run, "preproc"), image, sidecar=sidecar_of(run, "preproc", Preprocessing=steps)
+    )
+    write_text(derivative_path(output_dir, run, "preproc_bval"), " ".join(f"{b:g}" for b in gradients.bvals) + "\n")
+    rows = fsl_from_world(gradients.bvecs, image.affine).T
+    text = "".join(" ".join(f"{value:.6f}" for value in row) + "\n" for row in rows)
+    write_text(derivative_path(output_dir, run, "preproc_bvec"), text)
+    columns = found.motion.confounds
+    table = [{name: values[n] for name, values in columns.items()} for n in range(len(found.motion.usable))]
+    write_table(derivative_path(output_dir, run, "confounds"), table, _MOTION_COLUMNS)
+
+
+def _comparisons(found: CorrectedSeries, method: Method) -> tuple[Comparison, ...]:
+    wanted = {"motion": method.motion_correction, "distortion": True}
+    return tuple(
+        Comparison(
+            name=name,
+            title=_TITLES[name],
+            before=found.series.image.like(before),
+            after=found.series.image.like(after),
+        )
+        for name, (before, after) in found.before_after.items()
+        if wanted[name]
+    )
+
+
+def _drawn(motion: SeriesMotion) -> Motion:
+    columns = motion.confounds
+    return Motion(
+        translations_mm=np.stack([columns[f"trans_{axis}"] for axis in "xyz"], axis=1),
+        rotations_degrees=np.degrees(np.stack([columns[f"rot_{axis}"] for axis in "xyz"], axis=1)),
+        displacement_mm=motion.framewise_displacement,
+        outlier_fraction=tuple(float(fraction) for fraction in motion.outlier_slices.mean(1)),
+    )
+
+
+def _checks(found: CorrectedSeries, method: Method) -> tuple[Check, ...]:
+    if not method.motion_correction:
+        return ()
+    return (
+        judge("framewise_displacement", found.figures["fd_mean"]),
+        judge("outlier_slices", found.figures["outlier_slices"]),
+    )
