@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,6 +93,7 @@ class Staged:
             **spreads,
             **jacobian_range(displacement, subject.mask),
         }
+        refuse_other_orientation(metrics)
         return Registration(
             transform=transform,
             pose=pose_of(transform.rotation, se_degrees=float(np.linalg.norm([_POSE_SE_DEGREES, *spreads.values()]))),
@@ -129,6 +131,24 @@ def refuse_unlike(fit: LinearFit) -> None:
             WHERE,
             f"the best alignment correlates with the template by {fit.similarity:.2f}, less than {_LEAST_SIMILARITY}",
             "check that the scan shows a head and that its header holds its orientation",
+        )
+
+
+def refuse_other_orientation(metrics: Mapping[str, float]) -> None:
+    """Raise RegistrationError where the head fits better turned by a quarter or half turn, or anyhow."""
+    found, turned = metrics["similarity_coarse"], metrics["similarity_turned"]
+    if found < turned:
+        raise RegistrationError(
+            WHERE,
+            f"the scan correlates with the template by {found:.2f} as its header has it, and by {turned:.2f} when "
+            "turned by a quarter or half turn",
+            "repair the orientation in the header",
+        )
+    if found < metrics["similarity_random"]:
+        raise RegistrationError(
+            WHERE,
+            f"the best alignment correlates with the template by {found:.2f}, no better than random poses do",
+            "check that the scan shows a head, and its mask",
         )
 
 
