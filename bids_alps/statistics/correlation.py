@@ -1,0 +1,95 @@
+"""Correlations of outcomes with variables: Pearson, Spearman, and partial for covariates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from bids_alps.model import Array
+from bids_alps.statistics.comparison import numbers_of, with_corrected
+
+_FEWEST = 4  # pairs that an interval of a correlation asks for
+
+
+def correlate(
+    table: pd.DataFrame, outcomes: Sequence[str], variables: Sequence[str], covariates: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Correlate every outcome with every variable.
+
+    Parameters
+    ----------
+    table
+        One row an observation.
+    outcomes, variables
+        Numeric columns; a variable that is a covariate too is left out of the partial correlation.
+    covariates
+        Numeric columns that the partial correlation holds constant.
+
+    Returns
+    -------
+    DataFrame
+        One row per outcome, variable and kind (``pearson``, ``spearman``, ``partial``): n, r with its 95 % interval,
+        p, and p corrected over all rows of a kind. NaN where fewer than four pairs are complete or nothing varies.
+    """
+    held = {name: numbers_of(table[name]) for name in covariates}
+    rows: list[dict[str, Any]] = []
+    for outcome in outcomes:
+        y = numbers_of(table[outcome])
+        for variable in variables:
+            x = numbers_of(table[variable])
+            others = [values for name, values in held.items() if name not in (variable, outcome)]
+            shared = {"outcome": outcome, "variable": variable}
+            rows += [{**shared, "kind": kind, **correlation(y, x, kind=kind)} for kind in ("pearson", "spearman")]
+            if others:
+                rows.append({**shared, "kind": "partial", **correlation(y, x, covariates=np.column_stack(others))})
+    found = pd.DataFrame(rows, columns=["outcome", "variable", "kind", "n", "r", "ci_low", "ci_high", "p"])
+    blocks = [with_corrected(block.copy()) for _, block in found.groupby("kind", sort=False)]
+    return pd.concat(blocks, ignore_index=True) if blocks else found
+
+
+def correlation(y: Array, x: Array, *, covariates: Array | None = None, kind: str = "pearson") -> dict[str, Any]:
+    """Return n, r, its 95 % interval (Fisher's z) and p of two samples over their complete pairs.
+
+    Parameters
+    ----------
+    y, x
+        Shape (n,).
+    covariates
+        Shape (n, k); both samples are taken as residuals of a regression on them.
+    kind
+        ``pearson`` or ``spearman``.
+
+    Examples
+    --------
+    >>> found = correlation(np.array([1.0, 2.0, 3.0, 5.0]), np.array([1.0, 2.0, 3.0, 5.0]))
+    >>> found["n"], round(found["r"], 6)
+    (4, 1.0)
+    """
+    held = np.empty((len(y), 0)) if covariates is None else covariates
+    complete = np.isfinite(y) & np.isfinite(x) & np.isfinite(held).all(axis=1)
+    y, x, held = y[complete], x[complete], held[complete]
+    lost = held.shape[1]
+    found: dict[str, Any] = {"n": y.size, "r": np.nan, "ci_low": np.nan, "ci_high": np.nan, "p": np.nan}
+    if y.size < _FEWEST + lost or np.ptp(y) == 0 or np.ptp(x) == 0:
+        return found
+    if kind == "spearman":
+        y, x = stats.rankdata(y), stats.rankdata(x)
+    if lost:
+        basis = np.column_stack([np.ones(y.size), held])
+        y, x = (values - basis @ np.linalg.lstsq(basis, values, rcond=None)[0] for values in (y, x))
+    freedom = y.size - 2 - lost
+    r = float(np.clip(np.corrcoef(y, x)[0, 1], -1, 1))
+    statistic = r * np.sqrt(freedom / max(1 - r**2, np.finfo(float).tiny))
+    spread = (1.03 if kind == "spearman" else 1.0) / np.sqrt(freedom - 1)  # Fieller 1957 for ranks
+    z = np.arctanh(np.clip(r, -1 + 1e-15, 1 - 1e-15))
+    reach = stats.norm.ppf(0.975) * spread
+    return found | {
+        "r": r,
+        "ci_low": float(np.tanh(z - reach)),
+        "ci_high": float(np.tanh(z + reach)),
+        "p": float(2 * stats.t.sf(abs(statistic), freedom)),
+    }

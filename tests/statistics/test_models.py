@@ -1,0 +1,63 @@
+"""Models against the libraries called directly; what is refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.formula.api as smf
+
+from bids_alps.errors import BadDataError, UsageError
+from bids_alps.statistics.models import fit_model
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(2)
+    n = 60
+    age = rng.uniform(20, 70, n)
+    group = np.where(np.arange(n) < 30, "a", "b")
+    y = 1.5 - 0.005 * age + 0.1 * (group == "b") + rng.normal(0, 0.1, n)
+    return pd.DataFrame({"participant_id": [f"sub-{i}" for i in range(n)], "group": group, "age": age, "y": y})
+
+
+def test_same_numbers_as_statsmodels(table):
+    found = fit_model(table, "y ~ group + age")
+    direct = smf.ols("y ~ group + age", table).fit(cov_type="HC3", use_t=True)
+    np.testing.assert_allclose(found.coefficients["estimate"], direct.params, rtol=1e-10)
+    np.testing.assert_allclose(found.coefficients["p"], direct.pvalues, rtol=1e-8)
+    np.testing.assert_allclose(found.coefficients["ci_low"], direct.conf_int()[0], rtol=1e-10)
+
+
+def test_one_standardised_term_is_the_correlation(table):
+    slope = fit_model(table, "y ~ age").coefficients.set_index("term").loc["age", "standardised"]
+    assert slope == pytest.approx(np.corrcoef(table.age, table.y)[0, 1])
+
+
+def test_repeats_make_a_mixed_model(table):
+    noise = np.random.default_rng(0).normal(0, 0.05, len(table))
+    twice = pd.concat([table, table.assign(y=table.y + noise)], ignore_index=True)
+    found = fit_model(twice, "y ~ group + age")
+    assert found.kind.startswith("mixed")
+    direct = smf.mixedlm("y ~ group + age", twice.assign(y=twice.y * 100), groups=twice.participant_id).fit()
+    np.testing.assert_allclose(found.coefficients["estimate"], direct.fe_params / 100, rtol=1e-6)
+
+
+def test_missing_covariates_are_counted(table):
+    gappy = table.assign(age=table.age.mask(table.index < 5))
+    assert fit_model(gappy, "y ~ age").left_out == 5
+
+
+@pytest.mark.parametrize(
+    ("formula", "error", "told"),
+    [
+        ("y ~ nothing", UsageError, "nothing"),
+        ("y ~ +* age", UsageError, "cannot be used"),
+        ("age", UsageError, "no outcome"),
+        ("y ~ age + double", BadDataError, "rank"),
+        ("constant ~ age", BadDataError, "constant"),
+        ("y ~ C(participant_id)", BadDataError, "complete rows"),
+    ],
+)
+def test_what_cannot_be_fitted_is_told(table, formula, error, told):
+    table = table.assign(double=2 * table.age, constant=1.0)
+    with pytest.raises(error, match=told):
+        fit_model(table, formula)

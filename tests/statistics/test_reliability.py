@@ -1,0 +1,32 @@
+"""Reliability against the worked example of Shrout & Fleiss 1979, Table 2, and pingouin."""
+
+import numpy as np
+import pandas as pd
+import pingouin
+import pytest
+
+from bids_alps.errors import BadDataError
+from bids_alps.statistics.reliability import measure_icc
+
+RATINGS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float)
+
+
+def test_worked_example():
+    found = measure_icc(RATINGS).set_index("kind")["icc"]
+    assert found["ICC(2,1)"] == pytest.approx(0.29, abs=0.005)
+    assert found["ICC(3,1)"] == pytest.approx(0.71, abs=0.005)
+
+
+@pytest.mark.filterwarnings("ignore:.*inplace:DeprecationWarning", "ignore:.*inplace")
+def test_intervals_are_those_of_pingouin():
+    long = pd.DataFrame(RATINGS).reset_index().melt("index", var_name="rater", value_name="score")
+    direct = pingouin.intraclass_corr(long, targets="index", raters="rater", ratings="score").iloc[1:3]
+    found = measure_icc(RATINGS)
+    np.testing.assert_allclose(found["icc"], direct["ICC"], atol=1e-10)
+    interval = np.stack(direct.filter(regex="^CI").iloc[:, 0].to_numpy())
+    np.testing.assert_allclose(found[["ci_low", "ci_high"]], interval, atol=0.006)  # theirs is rounded
+
+
+def test_too_few_are_refused():
+    with pytest.raises(BadDataError, match="1 complete"):
+        measure_icc(RATINGS[:1])
