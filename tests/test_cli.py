@@ -221,7 +221,7 @@ def test_descriptor_has_every_option_once() -> None:
     assert all(entry["value-key"] in described["command-line"] for entry in described["inputs"])
 
 
-@pytest.mark.parametrize("name", [name for name in SETTINGS if name not in (*POSITIONAL, "skip_preprocessing")])
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name not in POSITIONAL])
 def test_every_option_is_read(name: str) -> None:
     texts = (path.read_text() for path in PACKAGE.rglob("*.py") if path.name not in ("settings.py", "arguments.py"))
     assert any(f".{name}" in text for text in texts), f"{name} does nothing"
