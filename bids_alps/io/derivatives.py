@@ -46,7 +46,7 @@ class Derivative:
     suffix, extension
         End of its name.
     entities
-        What is added to the source's entities; ``{template}`` and ``{atlas}`` are filled in.
+        What is added to the source's entities; labels in braces are filled in.
     about
         One sentence for its sidecar and the documentation.
     unit
@@ -79,11 +79,6 @@ def _tensor_map(param: str, about: str, unit: str = DIFFUSIVITY_UNIT, **fields: 
 
 def _table(about: str, **entities: str) -> Derivative:
     return Derivative(suffix="scalarstats", extension=".tsv", entities=entities, about=about)
-
-
-def _transform(extension: str, source: str, target: str, desc: str, about: str) -> Derivative:
-    entities = {"from": source, "to": target, "mode": "image", "desc": desc}
-    return Derivative(suffix="xfm", extension=extension, entities=entities, about=about)
 
 
 _PREPROCESSED = {"desc": "preproc"}
@@ -144,25 +139,9 @@ DERIVATIVES: Mapping[str, Derivative] = {
         Axes="scanner RAS+",
         Volumes=["Dxx", "Dxy", "Dxz", "Dyy", "Dyz", "Dzz"],
     ),
-    "xfm_rigid": _transform(
-        ".txt", "dwi", "{template}", "rigid", "Rigid part of the alignment (pose), ITK text, as ITK maps points."
-    ),
-    "xfm_affine": _transform(".txt", "dwi", "{template}", "affine", "Affine part of the alignment, ITK text."),
-    "xfm_warp": _transform(
-        ".nii.gz",
-        "dwi",
-        "{template}",
-        "warp",
-        "Displacement of the alignment on the diffusion grid, mm, ITK axes (LPS).",
-    ),
-    "xfm_inverse_affine": _transform(".txt", "{template}", "dwi", "affine", "Inverse of the affine part, ITK text."),
-    "xfm_inverse_warp": _transform(
-        ".nii.gz", "{template}", "dwi", "warp", "Inverse displacement on the template's grid, mm, ITK axes (LPS)."
-    ),
     "roi_stats": _table("What was measured in each region of interest; one row a region.", seg="alps"),
     "alps": _table("DTI-ALPS index; rows left, right, bilateral.", desc="alps"),
     "quality": _table("Quality checks; one row a check.", desc="quality"),
-    "atlas_stats": _table("Diffusion measures of an atlas; one row a region.", seg="{atlas}"),
 }
 """Every kind of file of a run, by the name that the program calls it."""
 
@@ -179,7 +158,7 @@ def derivative_path(output_dir: Path, run: DwiRun, key: str, **fill: str) -> Pat
     key
         Which file, a key of `DERIVATIVES`.
     **fill
-        ``template`` or ``atlas`` where the name has one.
+        Labels that the name leaves open.
 
     Raises
     ------

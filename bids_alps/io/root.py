@@ -30,9 +30,6 @@ _DESCRIPTIONS = {
     "brain": "Brain mask on the diffusion grid",
     "alps": "DTI-ALPS index; rows left, right, bilateral",
     "quality": "Quality checks; one row a check",
-    "rigid": "Rigid part of a transform",
-    "affine": "Affine part of a transform",
-    "warp": "Displacement field of a transform",
 }
 _README = """\
 # Derivatives of bids-alps
