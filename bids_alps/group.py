@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from bids_alps.errors import NoInputError
+from bids_alps.errors import AlpsError, NoInputError
 from bids_alps.io.inheritance import entities_of
 from bids_alps.io.results import ALPS_COLUMNS, ROI_COLUMNS
 from bids_alps.io.tables import Column, read_dictionary, read_table, write_table
@@ -19,8 +19,9 @@ from bids_alps.report.cohort import write_group_page
 from bids_alps.report.html import number, words
 from bids_alps.report.page import Table
 from bids_alps.settings import Request, Settings
-from bids_alps.statistics.analysis import Findings, Plan, analyse
+from bids_alps.statistics.analysis import DIFFUSIVITIES, INDICES, Findings, Plan, analyse
 from bids_alps.statistics.dictionary import ABOUT
+from bids_alps.statistics.harmonisation import harmonise_table
 
 LOG = logging.getLogger(__name__)
 _SIDED = ("alps", "alps_se", "alps_ci_low", "alps_ci_high", "alps_uncorrected")
@@ -55,7 +56,8 @@ def run_group(settings: Settings) -> Path:
     kept = _exclude(output_dir, table, request.exclude_status)
     tables = []
     for preset, part in kept.groupby("roi_preset", sort=False):
-        findings = analyse(part.reset_index(drop=True), _plan(part, added, request))
+        plan = _plan(part, added, request)
+        findings = analyse(_harmonised(part.reset_index(drop=True), plan, request.harmonise, notes), plan)
         notes += [f"{preset}: {note}" for note in findings.notes]
         tables.append((str(preset), findings))
     for note in notes:
@@ -225,6 +227,21 @@ def _exclude(output_dir: Path, table: pd.DataFrame, statuses: tuple[str, ...]) -
     columns.append(Column(name="excluded_for", about="Why statistics leave this run out."))
     write_table(output_dir / "group_exclusions.tsv", _records(out), columns)
     return table[~(by_status | missing)]
+
+
+def _harmonised(table: pd.DataFrame, plan: Plan, site: str | None, notes: list[str]) -> pd.DataFrame:
+    """Return the table without the effect of the site, or as it is, saying why, where that cannot be had."""
+    if site is None:
+        return table
+    protected = [name for name in (plan.group, "age", "sex") if name and name in table and name != site]
+    try:
+        found = harmonise_table(table, [*INDICES, *DIFFUSIVITIES], site, protected)
+    except AlpsError as error:
+        notes.append(f"Not harmonised. {error}")
+        return table
+    left_out = f"; {len(table) - len(found)} incomplete runs left out" if len(found) < len(table) else ""
+    notes.append(f"Harmonised over {site} by ComBat, protecting {', '.join(protected) or 'nothing'}{left_out}.")
+    return found
 
 
 def _plan(table: pd.DataFrame, added: list[Column], request: Request) -> Plan:

@@ -105,6 +105,9 @@ class Request:
     group_column: str = option("group", about="column of participants.tsv that tells the groups to compare")
     model: tuple[str, ...] = option((), about='formulas to fit, such as "alps_bilateral ~ group + age + sex + pitch"')
     exclude_status: tuple[str, ...] = option((), about="statuses of runs that statistics leave out, such as fail")
+    harmonise: str | None = option(
+        None, about="column of the site whose effect ComBat takes out before testing", spellings=("--combat",)
+    )
     dry_run: bool = option(False, about="say what would be done with which files, and do nothing")
     force: bool = option(False, about="do runs again whose results are there already")
     stop_on_first_crash: bool = option(

@@ -78,3 +78,10 @@ def test_nobody_is_told(tmp_path, capsys):
     (tmp_path / "bids").mkdir()
     assert main([str(tmp_path / "bids"), str(tmp_path / "out"), "group"]) == 66
     assert "no index of any participant" in capsys.readouterr().err
+
+
+def test_one_site_is_not_harmonised_and_all_else_is_done(cohort, caplog):
+    bids, out = cohort
+    assert main([str(bids), str(out), "group", "--harmonise", "site"]) == 0
+    assert "Not harmonised. ComBat: 1 site" in caplog.text
+    assert (out / "group_comparison.tsv").exists()

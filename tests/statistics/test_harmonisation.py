@@ -1,0 +1,47 @@
+"""Laws of ComBat, and what it refuses."""
+
+import numpy as np
+import pytest
+
+from bids_alps.errors import BadDataError
+from bids_alps.statistics.harmonisation import harmonise
+
+
+@pytest.fixture(scope="module")
+def made():
+    rng = np.random.default_rng(5)
+    sites = np.repeat(["a", "b"], 60)
+    group = np.tile([0.0, 1.0], 60)[:, None]
+    clean = 1.5 - 0.2 * group + rng.normal(0, 0.1, (120, 6))
+    moved = np.where((sites == "b")[:, None], 1.5 * (clean - 1.5) + 1.8, clean)
+    return moved, sites, group
+
+
+def test_site_goes_and_group_stays(made):
+    values, sites, group = made
+    found = harmonise(values, sites, group)
+    apart = found[sites == "b"].mean(axis=0) - found[sites == "a"].mean(axis=0)
+    assert abs(apart.mean()) < 0.005
+    assert np.abs(apart).max() < 0.05  # two standard errors: shrinkage leaves what chance explains of 0.3
+    ratio = found[sites == "b"].std(axis=0) / found[sites == "a"].std(axis=0)
+    assert np.abs(ratio - 1).max() < 0.2
+    effect = found[group[:, 0] == 1].mean(axis=0) - found[group[:, 0] == 0].mean(axis=0)
+    assert effect.mean() == pytest.approx(-0.25, abs=0.02)  # -0.2 at one site, -0.3 at the other
+
+
+def test_units_and_order_do_not_matter(made):
+    values, sites, group = made
+    found = harmonise(values, sites, group)
+    np.testing.assert_allclose(harmonise(1e-3 * values, sites, group), 1e-3 * found, rtol=1e-6)
+    order = np.random.default_rng(0).permutation(len(sites))
+    np.testing.assert_allclose(harmonise(values[order], sites[order], group[order]), found[order], rtol=1e-6)
+
+
+def test_what_cannot_be_harmonised_is_refused(made):
+    values, sites, group = made
+    with pytest.raises(BadDataError, match="determine each other"):
+        harmonise(values, sites, (sites == "a").astype(float)[:, None])
+    with pytest.raises(BadDataError, match="site c has 2"):
+        harmonise(values, np.where(np.arange(120) < 2, "c", sites), group)
+    with pytest.raises(BadDataError, match="1 site"):
+        harmonise(values, np.full(120, "a"), group)
