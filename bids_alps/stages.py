@@ -19,7 +19,7 @@ from bids_alps.io.images import read_map, read_series
 from bids_alps.io.presets import read_preset
 from bids_alps.io.results import Acquisition, alps_rows, overall_status, quality_rows, roi_rows, write_results
 from bids_alps.io.templates import read_template
-from bids_alps.io.writing import write_map
+from bids_alps.io.writing import write_map, write_text
 from bids_alps.model import AlpsResult, Array, Check, DwiRun, DwiSeries, Roi, RoiPreset, SpatialMap, Status, TensorField
 from bids_alps.numerics.alps import mean_tensor, measure_alps
 from bids_alps.numerics.gradients import choose_shells, count_directions
@@ -38,6 +38,8 @@ from bids_alps.numerics.tensor import (
 from bids_alps.numerics.uncertainty import estimate_intervals
 from bids_alps.registration import REGISTRARS
 from bids_alps.registration.base import Registration, SubjectMaps
+from bids_alps.registration.checks import check_registration
+from bids_alps.registration.itk import itk_text
 from bids_alps.report.catalogue import write_figures
 from bids_alps.report.drawing import RunDrawing, draw_run_figures
 from bids_alps.settings import Method
@@ -99,11 +101,18 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measured,
     place.write("mask", prepared.series.image.like(prepared.mask), dtype=np.uint8)
     fitted = fit(prepared, method)
     write_maps(place, fitted)
-    registration = align(fitted, prepared, run, method)
-    measured = tuple(measure(fitted, registration, name, method, prepared.correction) for name in method.rois)
-    write_measures(place, fitted, measured)
+    subject = subject_maps(fitted, run)
+    template = read_template(method.template)
+    registration = REGISTRARS[method.registrar]().register(subject, template)
+    write_transforms(place, registration)
+    measured = []
+    for name in method.rois:
+        preset = read_preset(name, radius_mm=method.roi_radius)
+        checks = check_registration(registration, subject, template, preset.centres)
+        measured.append(measure(fitted, registration, preset, method, (*checks, *prepared.correction.checks)))
+    write_measures(place, fitted, tuple(measured))
     draw(place, fitted, registration, measured[0], (method, prepared.correction))
-    return measured
+    return tuple(measured)
 
 
 def prepare(run: DwiRun, method: Method, output_dir: Path) -> Prepared:
@@ -194,27 +203,39 @@ def write_maps(place: Place, fitted: Fitted) -> None:
         place.write(key, fitted.field.image.like(data))
 
 
-def align(fitted: Fitted, prepared: Prepared, run: DwiRun, method: Method) -> Registration:
-    """Align the subject with the template."""
-    subject = SubjectMaps(
+def subject_maps(fitted: Fitted, run: DwiRun) -> SubjectMaps:
+    """Return what a registration engine sees of the subject."""
+    return SubjectMaps(
         fa=fitted.fa,
         md=fitted.md,
         b0=fitted.b0,
-        mask=fitted.field.image.like(prepared.mask),
+        mask=fitted.field.image.like(fitted.field.mask),
         t1w=None if run.t1w is None else read_map(run.t1w),
     )
-    return REGISTRARS[method.registrar]().register(subject, read_template(method.template))
 
 
-def measure(fitted: Fitted, registration: Registration, name: str, method: Method, correction: Correction) -> Measured:
-    """Place the regions of one preset and measure the index.
+def write_transforms(place: Place, registration: Registration) -> None:
+    """Write the rigid and the affine part of the alignment as ITK text."""
+    transform = registration.transform
+    inverse = np.linalg.inv(transform.affine)
+    # A file "from A to B" resamples images of A onto B: it maps points of B to A.
+    write_text(place.path("xfm_rigid"), itk_text(np.linalg.inv(transform.rigid)))
+    write_text(place.path("xfm_affine"), itk_text(inverse))
+    write_text(place.path("xfm_inverse_affine"), itk_text(transform.affine))
+
+
+def measure(
+    fitted: Fitted, registration: Registration, preset: RoiPreset, method: Method, before: tuple[Check, ...]
+) -> Measured:
+    """Place the regions of one preset and measure the index; `before` are the checks of the stages before.
+
+    An alignment that fails its checks gives no index, unless the method keeps failed ones.
 
     Raises
     ------
     CoverageError
         If every region lies outside the brain mask or the field of view.
     """
-    preset = read_preset(name, radius_mm=method.roi_radius)
     mask = fitted.field.image.like(fitted.field.mask)
     rois = place_spheres(preset, registration.transform, mask)
     if not any(roi.weights.size for roi in rois):
@@ -235,14 +256,24 @@ def measure(fitted: Fitted, registration: Registration, name: str, method: Metho
 
     errors = (registration.placement_se_mm, registration.pose.se_degrees if method.pose_correction else 0.0)
     interval = estimate_intervals(fitted.series, rois, turn, placed, errors, seed=method.random_seed)
-    checks = (*check_index(result), *check_acquisition(fitted), *correction.checks)
+    result = replace(result, interval=interval)
+    misaligned = any(check.status == "fail" and check.name.startswith("registration_") for check in before)
+    if misaligned and not method.keep_failed:
+        result = withheld(result)
+    checks = (*check_index(result), *check_acquisition(fitted), *before)
     return Measured(
         preset=preset,
         rois=rois,
-        result=replace(result, interval=interval),
+        result=result,
         checks=checks,
         status=overall_status(checks),
     )
+
+
+def withheld(result: AlpsResult) -> AlpsResult:
+    """Return a result without an index: what was measured in the regions stays, for whoever looks into it."""
+    nothing = dict.fromkeys(result.alps, float("nan"))
+    return replace(result, alps=nothing, alps_uncorrected=nothing, interval={})
 
 
 def measure_snr(series: DwiSeries, field: TensorField, *, voxels: int = 5000) -> float:

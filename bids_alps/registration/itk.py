@@ -94,3 +94,20 @@ def _extent(image: sitk.Image) -> tuple[Array, Array]:
         [image.TransformContinuousIndexToPhysicalPoint((size * corner).tolist()) for corner in np.ndindex(2, 2, 2)]
     )
     return corners.min(axis=0), corners.max(axis=0)
+
+
+def itk_text(matrix: Array) -> str:
+    """Return a RAS+ matrix, shape (4, 4), as ITK's text file of an affine transform (LPS, maps points as told).
+
+    Examples
+    --------
+    >>> print(itk_text(np.eye(4)).splitlines()[3])
+    Parameters: 1 0 0 0 1 0 0 0 1 0 0 0
+    """
+    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
+    lps = flip @ matrix @ flip + 0.0
+    numbers = " ".join(f"{value:.12g}" for value in (*lps[:3, :3].ravel(), *lps[:3, 3]))
+    return (
+        "#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_3_3\n"
+        f"Parameters: {numbers}\nFixedParameters: 0 0 0\n"
+    )

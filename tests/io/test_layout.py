@@ -123,6 +123,7 @@ def test_unlocked_annex_pointer_is_told_with_the_remedy(dataset: Path) -> None:
         (gzip.compress(bytes(400)), "no NIfTI header"),
         (image_bytes(SpatialMap(data=np.ones((2, 2, 2)), affine=np.eye(4))), "3-D image"),
     ],
+    ids=["empty", "text", "short", "zeros", "3-D"],  # contents hold the time of compression
 )
 def test_file_that_is_no_series_is_told(dataset: Path, content: bytes, told: str) -> None:
     put_run(dataset, "sub-01/dwi/sub-01_dwi")
