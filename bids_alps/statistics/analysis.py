@@ -11,9 +11,17 @@ import pandas as pd
 
 from bids_alps.errors import AlpsError
 from bids_alps.model import REGIONS, SIDES
-from bids_alps.statistics.comparison import RULE, compare_categories, compare_groups, describe_groups, is_numeric
+from bids_alps.statistics.comparison import (
+    RULE,
+    compare_categories,
+    compare_groups,
+    describe_groups,
+    is_numeric,
+    numbers_of,
+)
 from bids_alps.statistics.correlation import correlate
 from bids_alps.statistics.models import fit_model
+from bids_alps.statistics.norms import measure_norms
 from bids_alps.statistics.power import find_group_sizes
 from bids_alps.statistics.reliability import measure_agreement, measure_icc
 
@@ -93,6 +101,7 @@ def analyse(runs: pd.DataFrame, plan: Plan) -> Findings:
         tables["correlations"] = correlate(people, outcomes, numeric, covariates)
     tables |= _attempt(notes, lambda: fit_models(runs, plan.formulas, notes))
     tables |= _attempt(notes, lambda: measure_repeats(runs, owners))
+    tables |= _attempt(notes, lambda: find_norms(people, owners))
     return Findings(tables={name: t for name, t in tables.items() if len(t)}, methods=methods, notes=tuple(notes))
 
 
@@ -129,6 +138,19 @@ def fit_models(runs: pd.DataFrame, formulas: Sequence[str], notes: list[str]) ->
     if not coefficients:
         return {}
     return {"models": pd.concat(coefficients, ignore_index=True), "checks": pd.concat(checks, ignore_index=True)}
+
+
+def find_norms(people: pd.DataFrame, owners: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Return each participant's z-scores of the index given age and sex, where age is known."""
+    if "age" not in people:
+        return {}
+    covariates = [numbers_of(people["age"])]
+    if "sex" in people and people["sex"].nunique() == 2:
+        sex = people["sex"]
+        covariates.append(np.where(sex.isna(), np.nan, sex == sorted(sex.dropna().unique())[0]))
+    held = np.column_stack(covariates)
+    scores = {f"{name}_z": measure_norms(numbers_of(people[name]), held) for name in INDICES}
+    return {"norms": people[list(owners)].assign(**scores)}
 
 
 def measure_repeats(runs: pd.DataFrame, owners: Sequence[str]) -> dict[str, pd.DataFrame]:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 ABOUT: Mapping[str, str] = {
+    "dataset": "Derivative dataset.",
+    "participant_id": "Participant.",
+    "alps_left_z": "Left index against all others of the same age and sex, leaving the participant out, z.",
+    "alps_right_z": "The same of the right index.",
+    "alps_bilateral_z": "The same of the bilateral index.",
     "roi_preset": "ROI definition.",
     "variable": "Variable of the participants.",
     "level": "Level of a category.",
