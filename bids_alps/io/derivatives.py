@@ -81,6 +81,11 @@ def _table(about: str, **entities: str) -> Derivative:
     return Derivative(suffix="scalarstats", extension=".tsv", entities=entities, about=about)
 
 
+def _linear(source: str, target: str, desc: str, about: str) -> Derivative:
+    entities = {"from": source, "to": target, "mode": "image", "desc": desc}
+    return Derivative(suffix="xfm", extension=".txt", entities=entities, about=about)
+
+
 _PREPROCESSED = {"desc": "preproc"}
 DERIVATIVES: Mapping[str, Derivative] = {
     "preproc": Derivative(
@@ -139,6 +144,14 @@ DERIVATIVES: Mapping[str, Derivative] = {
         Axes="scanner RAS+",
         Volumes=["Dxx", "Dxy", "Dxz", "Dyy", "Dyz", "Dzz"],
     ),
+    "xfm_rigid": _linear(
+        "dwi",
+        "{template}",
+        "rigid",
+        "Rigid part (pose) of the alignment, ITK text; scan to template.",
+    ),
+    "xfm_affine": _linear("dwi", "{template}", "affine", "Affine part of the alignment, ITK text; scan to template."),
+    "xfm_inverse_affine": _linear("{template}", "dwi", "affine", "Inverse of the affine part, ITK text."),
     "roi_stats": _table("What was measured in each region of interest; one row a region.", seg="alps"),
     "alps": _table("DTI-ALPS index; rows left, right, bilateral.", desc="alps"),
     "quality": _table("Quality checks; one row a check.", desc="quality"),

@@ -30,6 +30,9 @@ _DESCRIPTIONS = {
     "brain": "Brain mask on the diffusion grid",
     "alps": "DTI-ALPS index; rows left, right, bilateral",
     "quality": "Quality checks; one row a check",
+    "rigid": "Rigid part of a transform",
+    "affine": "Affine part of a transform",
+    "confounds": "Head motion, one row a volume",
 }
 _README = """\
 # Derivatives of bids-alps
