@@ -35,6 +35,9 @@ BANDS = {"projection": (20.0, 32.0), "association": (32.0, 46.0), "subcortical":
 CROSSING_MM = 1.0
 """Width over which neighbouring bands mix."""
 
+PURE_WM = 0.8
+"""From this probability of the template on a point is all white matter: deep tracts hold no grey matter."""
+
 GM_MD, CSF_MD, SCALP_MD = 0.85e-3, 3.0e-3, 1.0e-3
 S0 = {"wm": 0.70, "gm": 0.85, "csf": 1.8, "scalp": 0.45}
 """Signal without weighting: T2 contrast."""
@@ -83,8 +86,8 @@ def tissue_maps() -> dict[str, SpatialMap]:
     template = read_template()
     inside = ndimage.binary_fill_holes(template.mask.data)
     wm, gm = template.wm.data * inside, template.gm.data * inside
-    total = np.maximum(wm + gm, 1)
-    wm, gm = (wm / total).astype(np.float32), (gm / total).astype(np.float32)
+    wm = np.minimum(wm / PURE_WM, 1).astype(np.float32)
+    gm = np.minimum(gm, 1 - wm).astype(np.float32)
     csf = (inside - wm - gm).astype(np.float32)
     distance = ndimage.distance_transform_edt(~inside)
     rim = ((distance > 0) & (distance <= 3)).astype(np.float32)  # fluid between brain and skull
