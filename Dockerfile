@@ -28,5 +28,4 @@ ENV PATH=/opt/bids-alps/bin:$PATH \
     TEMPLATEFLOW_HOME=/opt/templateflow \
     TEMPLATEFLOW_AUTOUPDATE=off \
     BIDS_ALPS_DOCKER_TAG="${VERSION}"
-USER 65534:65534
 ENTRYPOINT ["bids-alps"]
