@@ -1,0 +1,69 @@
+"""The shape of the code: imports point one way, and each outside library has its homes."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import bids_alps
+
+ROOT = Path(bids_alps.__file__).parent
+LAYERS = (
+    *("errors", "model", "numerics", "registration", "resources", "statistics", "io", "settings", "receipts"),
+    *("phantom", "progress", "report", "correction", "stages", "participant", "group", "execution"),
+    *("arguments", "descriptor", "cli", "demo", "__main__"),
+)
+HOMES = {
+    "matplotlib": {"report"},
+    "bids": {"io"},
+    "nibabel": {"io"},
+    "jinja2": {"report"},
+    "statsmodels": {"statistics"},
+    "templateflow": {"io"},
+    "argparse": {"arguments", "cli", "descriptor", "phantom"},
+    "picsl_greedy": {"registration"},
+    "SimpleITK": {"registration", "numerics"},
+}
+
+
+def imports() -> list[tuple[str, Path, str]]:
+    """Return (layer, file, imported module) of every import in the package."""
+    found = []
+    for path in sorted(ROOT.rglob("*.py")):
+        layer = path.relative_to(ROOT).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                found.append((layer, path, node.module))
+            elif isinstance(node, ast.Import):
+                found += [(layer, path, name.name) for name in node.names]
+    return found
+
+
+def test_imports_point_one_way():
+    wrong = []
+    for layer, path, module in imports():
+        parts = module.split(".")
+        if layer == "__init__" or parts[0] != "bids_alps" or len(parts) == 1:
+            continue
+        if LAYERS.index(parts[1]) > LAYERS.index(layer):
+            wrong.append(f"{path.relative_to(ROOT)} imports {module}")
+    assert wrong == []
+
+
+def test_each_library_has_its_homes():
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for layer, path, module in imports()
+        if module.split(".")[0] in HOMES and layer not in HOMES[module.split(".")[0]]
+    ]
+    assert wrong == []
+
+
+def test_numerics_know_no_path_log_or_clock():
+    forbidden = {"pathlib", "os", "logging", "time", "datetime", "random", "tempfile"}
+    wrong = [
+        f"{path.name} imports {module}"
+        for layer, path, module in imports()
+        if layer == "numerics" and module in forbidden
+    ]
+    assert wrong == []
