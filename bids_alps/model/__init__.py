@@ -1,0 +1,38 @@
+"""The nouns of the program: immutable values, checked when they are made.
+
+One frame rules inside the program: RAS+ world millimetres, x from left to right, y from posterior to
+anterior, z from inferior to superior. Image arrays keep the voxel order of their file; their ``affine`` takes
+voxel indices to that frame.
+"""
+
+from bids_alps.model.arrays import Array, read_only
+from bids_alps.model.regions import REGIONS, SIDES, Region, Roi, RoiPreset, Side
+from bids_alps.model.results import AlpsResult, Check, Interval, Pose, RoiDiffusivity, Status
+from bids_alps.model.series import TENSOR_COMPONENTS, Axes, DwiRun, DwiSeries, Gradients, TensorField
+from bids_alps.model.spatial import SpatialMap, SpatialTransform, sample_linear
+
+__all__ = [
+    "REGIONS",
+    "SIDES",
+    "TENSOR_COMPONENTS",
+    "AlpsResult",
+    "Array",
+    "Axes",
+    "Check",
+    "DwiRun",
+    "DwiSeries",
+    "Gradients",
+    "Interval",
+    "Pose",
+    "Region",
+    "Roi",
+    "RoiDiffusivity",
+    "RoiPreset",
+    "Side",
+    "SpatialMap",
+    "SpatialTransform",
+    "Status",
+    "TensorField",
+    "read_only",
+    "sample_linear",
+]

@@ -1,0 +1,94 @@
+"""Regions of interest: as defined in a template, and as placed in a subject."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from bids_alps.model.arrays import Array, frozen, read_only
+
+Side = Literal["left", "right"]
+Region = Literal["projection", "association", "subcortical"]
+
+SIDES: tuple[Side, ...] = ("left", "right")
+REGIONS: tuple[Region, ...] = ("projection", "association", "subcortical")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoiPreset:
+    """A published or chosen definition of the regions of interest: spheres about centres in a template.
+
+    Parameters
+    ----------
+    name, version, citation, doi
+        What it is called in every row of output, and where it comes from.
+    template
+        TemplateFlow identifier of the space of the centres.
+    radius_mm
+        Radius of every sphere.
+    centres
+        ``{"projection_left": (x, y, z), ...}`` in RAS+ mm of the template, for each region and side.
+    """
+
+    name: str
+    version: str
+    citation: str
+    doi: str
+    template: str
+    radius_mm: float
+    centres: Mapping[str, tuple[float, float, float]]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "centres", frozen(self.centres))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roi:
+    """A region of interest in a subject: the voxels that it touches and how much each one counts.
+
+    Parameters
+    ----------
+    name
+        ``projection_left``, ``association_right`` and so on; the side is that of world x in the template.
+    voxels
+        Voxel indices, shape (n, 3).
+    weights
+        Weight of each voxel, shape (n,), > 0: the fraction of the voxel inside the region, times what the
+        weighting rule says of its tissue.
+    coverage
+        Fraction of the region's volume that lies inside the mask.
+    """
+
+    name: str
+    voxels: Array
+    weights: Array
+    coverage: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "voxels", read_only(self.voxels, np.intp).reshape(-1, 3))
+        object.__setattr__(self, "weights", read_only(self.weights, np.float64))
+
+    @property
+    def region(self) -> str:
+        """Name without the side."""
+        return self.name.rpartition("_")[0]
+
+    @property
+    def side(self) -> str:
+        """``left`` or ``right``."""
+        return self.name.rpartition("_")[2]
+
+    @property
+    def effective_voxels(self) -> float:
+        """Kish's effective number of voxels, (sum w)^2 / sum w^2."""
+        total = float((self.weights**2).sum())
+        return float(self.weights.sum()) ** 2 / total if total else 0.0
+
+    def mean(self, values: Array) -> Array:
+        """Return the weighted mean over the region of `values`, shape (i, j, k, ...); result of shape (...)."""
+        picked = values[tuple(self.voxels.T)]
+        mean: Array = np.tensordot(self.weights / self.weights.sum(), picked, axes=1)
+        return mean

@@ -1,0 +1,134 @@
+"""What was found: diffusivities, the index with its uncertainty, the pose and the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from bids_alps.model.arrays import Array, frozen, read_only
+
+Status = Literal["pass", "warn", "fail"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pose:
+    """How the head lay in the scanner, against the template's axes.
+
+    Parameters
+    ----------
+    pitch, roll, yaw
+        Angles in degrees about x, y and z: rotation = Rz(yaw) @ Ry(roll) @ Rx(pitch), subject to template.
+    se_degrees
+        Standard error of the rotation, degrees (spread over starts, channels and halves of the data).
+    """
+
+    pitch: float
+    roll: float
+    yaw: float
+    se_degrees: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One quality check: a value, its thresholds and what came of it.
+
+    Parameters
+    ----------
+    name, unit, reason
+        Name in snake case, unit (``""`` for none), one sentence why it matters.
+    value
+        What was measured; NaN where it could not be.
+    warn, fail
+        Thresholds; NaN where there is none. `bad` tells on which side of them trouble lies.
+    status
+        What came of it.
+    """
+
+    name: str
+    value: float
+    unit: str
+    warn: float
+    fail: float
+    status: Status
+    bad: Literal["above", "below", "outside"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoiDiffusivity:
+    """What was measured in one region of interest; diffusivities in mm^2/s, template axes.
+
+    Parameters
+    ----------
+    name
+        ``projection_left`` and so on.
+    tensor
+        Weighted mean tensor in template axes, elements xx, xy, xz, yy, yz, zz, shape (6,).
+    tensor_uncorrected
+        The same in scanner axes.
+    scalars
+        Other weighted means and measures: ``n_voxels``, ``x``, ``y``, ``z`` (native centre, mm), ``fa``, ``md``,
+        ``ad``, ``rd``, ``v1_angle`` (degrees), ``lambda2_lambda3``, ``off_tract_fraction``, ``coverage`` ...
+    """
+
+    name: str
+    tensor: Array
+    tensor_uncorrected: Array
+    scalars: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tensor", read_only(self.tensor, np.float64))
+        object.__setattr__(self, "tensor_uncorrected", read_only(self.tensor_uncorrected, np.float64))
+        object.__setattr__(self, "scalars", frozen(self.scalars))
+
+    @property
+    def diagonal(self) -> tuple[float, float, float]:
+        """Dxx, Dyy, Dzz, mm^2/s, template axes."""
+        return float(self.tensor[0]), float(self.tensor[3]), float(self.tensor[5])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """An index with its uncertainty: 95 % interval and standard errors, apart and together."""
+
+    low: float
+    high: float
+    se: float
+    se_noise: float
+    se_placement: float
+    se_pose: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlpsResult:
+    """The index of one run.
+
+    Parameters
+    ----------
+    alps, alps_uncorrected
+        ``{"left": ..., "right": ..., "bilateral": ...}``; the second in scanner axes. NaN where not computable.
+    rois
+        One measurement per region and side.
+    pose
+        Pose of the head.
+    interval
+        Uncertainty per hemisphere, empty where it was not asked for.
+    """
+
+    alps: Mapping[str, float]
+    alps_uncorrected: Mapping[str, float]
+    rois: tuple[RoiDiffusivity, ...]
+    pose: Pose
+    interval: Mapping[str, Interval] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alps", frozen(self.alps))
+        object.__setattr__(self, "alps_uncorrected", frozen(self.alps_uncorrected))
+        object.__setattr__(self, "interval", frozen(self.interval))
+
+    def roi(self, name: str) -> RoiDiffusivity:
+        """Return the measurement of one region."""
+        return next(roi for roi in self.rois if roi.name == name)

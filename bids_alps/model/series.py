@@ -1,0 +1,171 @@
+"""A diffusion run: its files, its weighting, its signal and the tensors fitted to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from bids_alps.errors import GradientError, ImageError
+from bids_alps.model.arrays import Array, read_only
+from bids_alps.model.spatial import SpatialMap
+
+Axes = Literal["scanner", "template"]
+
+TENSOR_COMPONENTS = ("xx", "xy", "xz", "yy", "yz", "zz")
+"""Order of the six unique elements in the last axis of every tensor array."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DwiRun:
+    """The files of one diffusion run, as discovered; nothing has been read but sidecars.
+
+    Parameters
+    ----------
+    entities
+        BIDS entities in file name order, such as ``{"sub": "01", "ses": "1", "run": "2"}``; `part` left out.
+    image, bval, bvec
+        The 4-D image and its gradient table in FSL convention.
+    metadata
+        Sidecar fields, merged by the inheritance principle.
+    preprocessed
+        Whether the image is corrected already (a derivative), so that no preprocessing is due.
+    mask, t1w, transform
+        A brain mask on the image's grid, an anatomical image, a transform between T1w or DWI and a template.
+    reverse_phase
+        Images with another phase encoding from which the susceptibility field can be estimated.
+    """
+
+    entities: Mapping[str, str]
+    image: Path
+    bval: Path
+    bvec: Path
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    preprocessed: bool = False
+    mask: Path | None = None
+    t1w: Path | None = None
+    transform: Path | None = None
+    reverse_phase: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "entities", dict(self.entities))
+        object.__setattr__(self, "metadata", dict(self.metadata))
+
+    @property
+    def participant(self) -> str:
+        """Participant label without ``sub-``."""
+        return self.entities["sub"]
+
+    @property
+    def session(self) -> str | None:
+        """Session label without ``ses-``, if there are sessions."""
+        return self.entities.get("ses")
+
+    @property
+    def name(self) -> str:
+        """Common beginning of the names of everything written for this run, such as ``sub-01_run-2``."""
+        return "_".join(f"{key}-{value}" for key, value in self.entities.items())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gradients:
+    """Diffusion weighting of a series.
+
+    Parameters
+    ----------
+    bvals
+        b-values, shape (n,), s/mm^2.
+    bvecs
+        Gradient directions, shape (n, 3), unit vectors in RAS+ world axes; zero where there is no weighting.
+
+    Raises
+    ------
+    GradientError
+        If the shapes disagree, a value is not finite or negative, or a vector is neither unit nor zero.
+    """
+
+    bvals: Array
+    bvecs: Array
+
+    def __post_init__(self) -> None:
+        bvals, bvecs = read_only(self.bvals, np.float64), read_only(self.bvecs, np.float64)
+        object.__setattr__(self, "bvals", bvals)
+        object.__setattr__(self, "bvecs", bvecs)
+        if bvals.ndim != 1 or bvecs.shape != (bvals.size, 3):
+            raise GradientError(
+                "gradients",
+                f"b-values of shape {bvals.shape} with b-vectors of shape {bvecs.shape}",
+                "give one b-value and one vector of three per volume",
+            )
+        if not (np.isfinite(bvals).all() and np.isfinite(bvecs).all()) or (bvals < 0).any():
+            raise GradientError("gradients", "a negative b-value, or a value that is not finite", "repair the file")
+        norms = np.linalg.norm(bvecs, axis=1)
+        if (np.minimum(np.abs(norms - 1), norms) > 1e-3).any():
+            worst = norms[np.argmax(np.minimum(np.abs(norms - 1), norms))]
+            raise GradientError("gradients", f"a b-vector of length {worst:.4f}", "normalise the b-vectors")
+
+    def __len__(self) -> int:
+        return int(self.bvals.size)
+
+    def take(self, volumes: Array) -> Gradients:
+        """Return the weighting of some volumes, given as indices or as a boolean array of shape (n,)."""
+        return Gradients(bvals=self.bvals[volumes], bvecs=self.bvecs[volumes])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DwiSeries:
+    """A diffusion series in memory.
+
+    Parameters
+    ----------
+    image
+        Signal, shape (i, j, k, n), float32.
+    gradients
+        Its weighting, n volumes.
+    """
+
+    image: SpatialMap
+    gradients: Gradients
+
+    def __post_init__(self) -> None:
+        if self.image.data.ndim != 4 or self.image.data.shape[3] != len(self.gradients):
+            raise ImageError(
+                "series",
+                f"image of shape {self.image.data.shape} with {len(self.gradients)} gradients",
+                "give a 4-D image with one b-value and b-vector per volume",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorField:
+    """Diffusion tensors on a grid.
+
+    Parameters
+    ----------
+    image
+        Elements in the order Dxx, Dxy, Dxz, Dyy, Dyz, Dzz, shape (i, j, k, 6), mm^2/s; zero outside `mask`.
+    mask
+        Where tensors were fitted, shape (i, j, k), bool.
+    s0
+        Fitted signal without weighting, shape (i, j, k).
+    axes
+        Axes of the elements: RAS+ world axes of the scanner, or of the template.
+    """
+
+    image: SpatialMap
+    mask: Array
+    s0: Array
+    axes: Axes = "scanner"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mask", read_only(self.mask, bool))
+        object.__setattr__(self, "s0", read_only(self.s0))
+        if self.image.data.shape != (*self.mask.shape, 6):
+            raise ImageError(
+                "tensor field",
+                f"elements of shape {self.image.data.shape}, mask {self.mask.shape}",
+                "use one grid",
+            )

@@ -1,0 +1,137 @@
+"""Images on a grid in world space, and transforms between such spaces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from bids_alps.errors import ImageError
+from bids_alps.model.arrays import Array, checked_affine, read_only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpatialMap:
+    """A 3-D image, or a 4-D one whose last axis is no space, on a grid in world space.
+
+    Parameters
+    ----------
+    data
+        Shape (i, j, k) or (i, j, k, n), in the voxel order of its file.
+    affine
+        Voxel indices to RAS+ world mm, shape (4, 4).
+    """
+
+    data: Array
+    affine: Array
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", read_only(self.data))
+        object.__setattr__(self, "affine", checked_affine(self.affine))
+        if self.data.ndim not in (3, 4):
+            raise ImageError("image", f"{self.data.ndim} dimensions", "give a 3-D or 4-D image")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The three spatial dimensions."""
+        i, j, k = self.data.shape[:3]
+        return i, j, k
+
+    @property
+    def voxel_size(self) -> Array:
+        """Edge lengths of a voxel, shape (3,), mm."""
+        size: Array = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return size
+
+    def like(self, data: Array) -> SpatialMap:
+        """Return other data on the same grid."""
+        return SpatialMap(data=data, affine=self.affine)
+
+    def world(self, voxels: Array) -> Array:
+        """Return the RAS+ world mm of voxel indices, both of shape (..., 3)."""
+        points: Array = np.asarray(voxels) @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return points
+
+    def voxels(self, points: Array) -> Array:
+        """Return the (fractional) voxel indices of points in RAS+ world mm, both of shape (..., 3)."""
+        inverse = np.linalg.inv(self.affine)
+        indices: Array = np.asarray(points) @ inverse[:3, :3].T + inverse[:3, 3]
+        return indices
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpatialTransform:
+    """Where points of a subject lie in a template: p -> affine @ (p + u(p)), all in RAS+ world mm.
+
+    Parameters
+    ----------
+    affine
+        Subject to template, shape (4, 4).
+    rigid
+        The rigid part alone, subject to template, shape (4, 4): what pose correction turns tensors by. It comes
+        from a rigid fit, never from the shear of `affine`.
+    displacement
+        u on a grid in *subject* space, shape (i, j, k, 3), mm; taken as its nearest edge value outside. None
+        where the transform is affine.
+    """
+
+    affine: Array
+    rigid: Array
+    displacement: SpatialMap | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "affine", checked_affine(self.affine))
+        object.__setattr__(self, "rigid", checked_affine(self.rigid))
+
+    @cached_property
+    def rotation(self) -> Array:
+        """Proper rotation that takes subject axes to template axes, shape (3, 3)."""
+        return read_only(self.rigid[:3, :3])
+
+    def template_from_subject(self, points: Array) -> Array:
+        """Return the template points of subject points, both of shape (..., 3), mm."""
+        points = np.asarray(points, dtype=np.float64)
+        moved = points if self.displacement is None else points + sample_linear(self.displacement, points)
+        mapped: Array = moved @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return mapped
+
+    def subject_from_template(self, points: Array, *, iterations: int = 30) -> Array:
+        """Return the subject points of template points, both of shape (..., 3), mm, by fixed-point iteration."""
+        inverse = np.linalg.inv(self.affine)
+        target = np.asarray(points, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+        if self.displacement is None:
+            return target
+        found = target
+        for _ in range(iterations):
+            found = target - sample_linear(self.displacement, found)
+        return found
+
+
+def sample_linear(image: SpatialMap, points: Array) -> Array:
+    """Return values of an image at world points by linear interpolation, the edge value outside.
+
+    Parameters
+    ----------
+    image
+        Shape (i, j, k) or (i, j, k, n).
+    points
+        Shape (..., 3), RAS+ world mm.
+
+    Returns
+    -------
+    Array
+        Shape (...) or (..., n), float64.
+    """
+    from scipy.ndimage import map_coordinates  # here, since most values never need it
+
+    points = np.asarray(points, dtype=np.float64)
+    coordinates = image.voxels(points).reshape(-1, 3).T
+
+    def sampled(channel: Array) -> Array:
+        values: Array = map_coordinates(channel, coordinates, order=1, mode="nearest", output=np.float64)
+        return values.reshape(points.shape[:-1])
+
+    if image.data.ndim == 3:
+        return sampled(image.data)
+    return np.stack([sampled(image.data[..., n]) for n in range(image.data.shape[3])], axis=-1)

@@ -1,0 +1,38 @@
+"""The stage that draws the figures of a run."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bids_alps.io.templates import read_template
+from bids_alps.numerics.tensor import (
+    eigen_system,
+)
+from bids_alps.registration.base import Registration
+from bids_alps.report.catalogue import write_figures
+from bids_alps.report.drawing import RunDrawing, draw_run_figures
+from bids_alps.settings import Method
+from bids_alps.stages.correction import Correction
+from bids_alps.stages.index import Measured
+from bids_alps.stages.place import Place
+from bids_alps.stages.tensors import Fitted
+
+
+def draw(
+    place: Place, fitted: Fitted, registration: Registration, measured: Measured, ran: tuple[Method, Correction]
+) -> None:
+    """Draw the figures of the run's report; `ran` is the method and the correction that came of it."""
+    method, correction = ran
+    _, vectors = eigen_system(fitted.field.image.data)
+    drawing = RunDrawing(
+        fa=fitted.fa,
+        mask=fitted.field.image.like(fitted.field.mask),
+        v1=fitted.field.image.like(vectors[..., 0].astype(np.float32)),
+        rois=measured.rois,
+        transform=registration.transform,
+        template=read_template(method.template),
+        turned=method.pose_correction,
+        comparisons=correction.comparisons,
+        motion=correction.motion,
+    )
+    write_figures(place.output_dir, place.run.name, draw_run_figures(drawing))

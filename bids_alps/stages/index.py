@@ -1,0 +1,106 @@
+"""The stage that places the regions of interest, measures the index and writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from bids_alps.errors import CoverageError
+from bids_alps.io.derivatives import ROI_LABELS
+from bids_alps.io.results import alps_rows, overall_status, quality_rows, roi_rows, write_results
+from bids_alps.model import AlpsResult, Array, Check, Roi, RoiPreset, Status
+from bids_alps.numerics.alps import mean_tensor, measure_alps
+from bids_alps.numerics.quality import check_index
+from bids_alps.numerics.rois import place_spheres, weight_by_tissue
+from bids_alps.numerics.tensor import (
+    rotate_elements,
+)
+from bids_alps.numerics.uncertainty import estimate_intervals
+from bids_alps.registration.base import Registration
+from bids_alps.settings import Method
+from bids_alps.stages.place import Place
+from bids_alps.stages.tensors import Fitted, check_acquisition, describe_acquisition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """The index of one preset with its regions, checks and status."""
+
+    preset: RoiPreset
+    rois: tuple[Roi, ...]
+    result: AlpsResult
+    checks: tuple[Check, ...]
+    status: Status
+
+
+def measure(
+    fitted: Fitted, registration: Registration, preset: RoiPreset, method: Method, before: tuple[Check, ...]
+) -> Measured:
+    """Place the regions of one preset and measure the index; `before` are the checks of the stages before.
+
+    An alignment that fails its checks gives no index, unless the method keeps failed ones.
+
+    Raises
+    ------
+    CoverageError
+        If every region lies outside the brain mask or the field of view.
+    """
+    mask = fitted.field.image.like(fitted.field.mask)
+    rois = place_spheres(preset, registration.transform, mask)
+    if not any(roi.weights.size for roi in rois):
+        raise CoverageError(
+            "regions of interest",
+            "none of them lies inside the brain mask and the field of view",
+            "check the registration figure: the scan may not cover the level of the lateral ventricles",
+        )
+    if method.roi_weighting == "tissue":
+        rois = weight_by_tissue(rois, fitted.field)
+    rotation = registration.transform.rotation
+    result = measure_alps(fitted.field, rois, rotation, registration.pose, pose_correction=method.pose_correction)
+    turn = rotation if method.pose_correction else np.eye(3)
+
+    def placed(offsets: Mapping[str, Array]) -> dict[str, Array]:
+        moved = place_spheres(preset, registration.transform, mask, offsets=offsets)
+        return {roi.name: rotate_elements(mean_tensor(fitted.field, roi), turn) for roi in moved}
+
+    errors = (registration.placement_se_mm, registration.pose.se_degrees if method.pose_correction else 0.0)
+    interval = estimate_intervals(fitted.series, rois, turn, placed, errors, seed=method.random_seed)
+    result = replace(result, interval=interval)
+    misaligned = any(check.status == "fail" and check.name.startswith("registration_") for check in before)
+    if misaligned and not method.keep_failed:
+        result = withheld(result)
+    checks = (*check_index(result), *check_acquisition(fitted), *before)
+    return Measured(
+        preset=preset,
+        rois=rois,
+        result=result,
+        checks=checks,
+        status=overall_status(checks),
+    )
+
+
+def withheld(result: AlpsResult) -> AlpsResult:
+    """Return a result without an index: what was measured in the regions stays, for whoever looks into it."""
+    nothing = dict.fromkeys(result.alps, float("nan"))
+    return replace(result, alps=nothing, alps_uncorrected=nothing, interval={})
+
+
+def write_measures(place: Place, fitted: Fitted, measured: tuple[Measured, ...]) -> None:
+    """Write the regions as images and everything measured as tables."""
+    shape = fitted.field.mask.shape
+    weights = np.zeros((*shape, len(ROI_LABELS)), dtype=np.float32)
+    for roi in measured[0].rois:
+        weights[(*roi.voxels.T, ROI_LABELS[roi.name] - 1)] = roi.weights
+    labels = np.where(weights.max(-1) > 0, weights.argmax(-1) + 1, 0)
+    place.write("probseg", fitted.field.image.like(weights))
+    place.write("dseg", fitted.field.image.like(labels), dtype=np.uint8)
+    rows: dict[str, list[dict[str, Any]]] = {"alps": [], "roi_stats": [], "quality": []}
+    for one in measured:
+        acquisition = describe_acquisition(one.preset, fitted, place.run)
+        rows["alps"] += alps_rows(one.result, acquisition, one.status)
+        rows["roi_stats"] += roi_rows(one.result.rois, one.preset.name)
+    rows["quality"] += quality_rows(measured[0].checks)
+    write_results({key: place.path(key) for key in rows}, rows)

@@ -1,0 +1,44 @@
+"""The story of one run.
+
+prepare -> tensors -> alignment -> index -> figures
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from bids_alps.io.presets import read_preset
+from bids_alps.io.templates import read_template
+from bids_alps.model import DwiRun
+from bids_alps.registration import REGISTRARS
+from bids_alps.registration.checks import check_registration
+from bids_alps.settings import Method
+from bids_alps.stages.alignment import subject_maps, write_transforms
+from bids_alps.stages.figures import draw
+from bids_alps.stages.index import Measured, measure, write_measures
+from bids_alps.stages.place import Place
+from bids_alps.stages.prepare import prepare
+from bids_alps.stages.tensors import fit, write_maps
+
+
+def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measured, ...]:
+    """Take one run from its files to the index; return what was measured, one entry a preset."""
+    place = Place(output_dir=output_dir, run=run, template=method.template)
+    prepared = prepare(run, method, output_dir)
+    place.write("mask", prepared.series.image.like(prepared.mask), dtype=np.uint8)
+    fitted = fit(prepared, method)
+    write_maps(place, fitted)
+    subject = subject_maps(fitted, run)
+    template = read_template(method.template)
+    registration = REGISTRARS[method.registrar]().register(subject, template)
+    write_transforms(place, registration)
+    measured = []
+    for name in method.rois:
+        preset = read_preset(name, radius_mm=method.roi_radius)
+        checks = check_registration(registration, subject, template, preset.centres)
+        measured.append(measure(fitted, registration, preset, method, (*checks, *prepared.correction.checks)))
+    write_measures(place, fitted, tuple(measured))
+    draw(place, fitted, registration, measured[0], (method, prepared.correction))
+    return tuple(measured)

@@ -1,0 +1,110 @@
+"""The stage that chooses the shells, fits the tensors and writes the maps that follow from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bids_alps.io.results import Acquisition
+from bids_alps.model import Check, DwiRun, DwiSeries, RoiPreset, SpatialMap, TensorField
+from bids_alps.numerics.gradients import choose_shells, count_directions
+from bids_alps.numerics.quality import estimate_snr, judge
+from bids_alps.numerics.tensor import (
+    design_matrix,
+    eigen_system,
+    fit_coefficients,
+    fit_tensor,
+    fractional_anisotropy,
+    mean_diffusivity,
+)
+from bids_alps.settings import Method
+from bids_alps.stages.place import Place
+from bids_alps.stages.prepare import Prepared, mean_volume
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """Tensors, the volumes that they were fitted to, maps made of them, and the SNR of the b0 that the fit leaves."""
+
+    field: TensorField
+    series: DwiSeries
+    fa: SpatialMap
+    md: SpatialMap
+    b0: SpatialMap
+    snr: float
+
+
+def fit(prepared: Prepared, method: Method) -> Fitted:
+    """Choose the shells, fit the tensors and make the maps."""
+    series = prepared.series
+    volumes = choose_shells(series.gradients, wanted=method.shells, b0_threshold=method.b0_threshold)
+    chosen = DwiSeries(
+        image=series.image.like(series.image.data[..., volumes]), gradients=series.gradients.take(volumes)
+    )
+    field = fit_tensor(chosen, prepared.mask)
+    elements = field.image.data
+    unweighted = chosen.gradients.bvals <= method.b0_threshold
+    return Fitted(
+        field=field,
+        series=chosen,
+        fa=field.image.like(fractional_anisotropy(elements).astype(np.float32)),
+        md=field.image.like(mean_diffusivity(elements)),
+        b0=field.image.like(mean_volume(chosen.image.data, unweighted)),
+        snr=measure_snr(chosen, field),
+    )
+
+
+def write_maps(place: Place, fitted: Fitted) -> None:
+    """Write the tensor and the maps that follow from it."""
+    elements = fitted.field.image.data
+    values = np.zeros((*fitted.field.mask.shape, 3), dtype=np.float32)
+    values[fitted.field.mask] = eigen_system(elements[fitted.field.mask])[0]
+    maps = {
+        "fa": fitted.fa.data,
+        "md": fitted.md.data,
+        "ad": values[..., 0],
+        "rd": values[..., 1:].mean(-1),
+        "txx": elements[..., 0],
+        "tyy": elements[..., 3],
+        "tzz": elements[..., 5],
+        "tensor": elements,
+    }
+    for key, data in maps.items():
+        place.write(key, fitted.field.image.like(data))
+
+
+def measure_snr(series: DwiSeries, field: TensorField, *, voxels: int = 5000) -> float:
+    """Return the SNR of the b0 that the fit leaves in white matter, from at most `voxels` evenly spread voxels."""
+    design = design_matrix(series.gradients.bvals, series.gradients.bvecs)
+    white = np.argwhere(field.mask & (fractional_anisotropy(field.image.data) > 0.3))
+    if not len(white):
+        return float("nan")
+    chosen = white[:: max(1, len(white) // voxels)]
+    signal = series.image.data[tuple(chosen.T)].astype(np.float64)
+    return estimate_snr(signal, np.exp(fit_coefficients(signal, design) @ design.T), design.shape[1])
+
+
+def check_acquisition(fitted: Fitted) -> tuple[Check, ...]:
+    """Return the checks of what the scanner gave."""
+    gradients = fitted.series.gradients
+    weighted = np.linalg.norm(gradients.bvecs, axis=1) > 0
+    return (
+        judge("snr_b0", fitted.snr),
+        judge("b_value", float(gradients.bvals[weighted].mean())),
+        judge("directions", float(count_directions(gradients.bvecs[weighted]))),
+    )
+
+
+def describe_acquisition(preset: RoiPreset, fitted: Fitted, run: DwiRun) -> Acquisition:
+    """Return what stands in every row beside the index."""
+    gradients = fitted.series.gradients
+    weighted = np.linalg.norm(gradients.bvecs, axis=1) > 0
+    return Acquisition(
+        roi_preset=preset.name,
+        roi_radius=preset.radius_mm,
+        b_value=float(gradients.bvals[weighted].mean()),
+        n_directions=int(weighted.sum()),
+        n_b0=int((~weighted).sum()),
+        echo_time=run.metadata.get("EchoTime"),
+    )
