@@ -51,7 +51,9 @@ class Method:
     template: str = option("MNI152NLin2009aSym", about="template space in which the regions lie")
     registrar: str = option("staged", about="registration engine")
     rois: tuple[str, ...] = option(("alps",), about="ROI presets or definition files")
-    roi_radius: float | None = option(None, about="radius of every sphere, mm (default: the preset's)")
+    roi_radius: float | None = option(
+        None, about="measure in spheres of this radius, mm (default: the preset's own shape)"
+    )
     shells: tuple[float, ...] | None = option(None, about="b-values to fit, s/mm^2 (default: the shell nearest 1000)")
     roi_weighting: Literal["fraction", "tissue"] = option(
         "fraction", about="weight of a voxel in its region: the fraction inside, or that times its share of tissue"

@@ -23,7 +23,7 @@ def preset_names() -> tuple[str, ...]:
 
 
 def read_preset(name: str, *, radius_mm: float | None = None) -> RoiPreset:
-    """Return a preset, with another radius where one is asked for.
+    """Return a preset, as spheres of another radius where one is asked for.
 
     Raises
     ------
@@ -41,6 +41,7 @@ def read_preset(name: str, *, radius_mm: float | None = None) -> RoiPreset:
         for region in REGIONS
         for x, y, z in [entry["centres"][region]]
     }
-    fields = {key: entry[key] for key in ("version", "template", "radius_mm", "citation", "doi")}
-    preset = RoiPreset(name=name, centres=centres, **fields)
-    return preset if radius_mm is None else replace(preset, radius_mm=radius_mm)
+    x_mm, y_mm, z_mm = entry["semi_axes_mm"]
+    fields = {key: entry[key] for key in ("version", "template", "citation", "doi")}
+    preset = RoiPreset(name=name, centres=centres, semi_axes_mm=(x_mm, y_mm, z_mm), **fields)
+    return preset if radius_mm is None else replace(preset, semi_axes_mm=(radius_mm,) * 3)

@@ -17,10 +17,11 @@ _STATUS = {"pass": "no check complains", "warn": "look before use", "fail": "do 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acquisition:
-    """What the index was measured with, repeated in every row: preset, radius (mm), b (s/mm^2) and counts."""
+    """What the index was measured with, repeated in every row: preset, its size (mm), b (s/mm^2) and counts."""
 
     roi_preset: str
     roi_radius: float
+    roi_semi_axes: str
     b_value: float
     n_directions: int
     n_b0: int
@@ -52,7 +53,8 @@ ALPS_COLUMNS: tuple[Column, ...] = (
     Column(name="roll", about="Rotation of the head about the posterior-anterior axis.", unit="degrees"),
     Column(name="yaw", about="Rotation of the head about the inferior-superior axis.", unit="degrees"),
     Column(name="pose_se", about="Standard error of the rotation.", unit="degrees"),
-    Column(name="roi_radius", about="Radius of the regions.", unit="mm"),
+    Column(name="roi_radius", about="Radius of the regions where they are spheres.", unit="mm"),
+    Column(name="roi_semi_axes", about="Half the length of the regions along x, y and z of the template.", unit="mm"),
     Column(name="b_value", about="Mean b-value of the volumes that were fitted.", unit="s/mm^2"),
     Column(name="n_directions", about="Diffusion-weighted volumes that were fitted."),
     Column(name="n_b0", about="Volumes without diffusion weighting that were fitted."),

@@ -19,7 +19,7 @@ REGIONS: tuple[Region, ...] = ("projection", "association", "subcortical")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoiPreset:
-    """A published or chosen definition of the regions of interest: spheres about centres in a template.
+    """A published or chosen definition of the regions of interest: ellipsoids about centres in a template.
 
     Parameters
     ----------
@@ -27,8 +27,8 @@ class RoiPreset:
         What it is called in every row of output, and where it comes from.
     template
         TemplateFlow identifier of the space of the centres.
-    radius_mm
-        Radius of every sphere.
+    semi_axes_mm
+        Half the length of every region along x, y and z of the template, mm; three equal ones make spheres.
     centres
         ``{"projection_left": (x, y, z), ...}`` in RAS+ mm of the template, for each region and side.
     """
@@ -38,11 +38,17 @@ class RoiPreset:
     citation: str
     doi: str
     template: str
-    radius_mm: float
+    semi_axes_mm: tuple[float, float, float]
     centres: Mapping[str, tuple[float, float, float]]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "centres", frozen(self.centres))
+
+    @property
+    def radius_mm(self) -> float:
+        """Radius of every sphere, mm; NaN where the regions are no spheres."""
+        x, y, z = self.semi_axes_mm
+        return x if x == y == z else float("nan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

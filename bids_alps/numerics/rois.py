@@ -25,15 +25,14 @@ OFF_TRACT_ANGLE = 45.0
 Inside = Callable[[Array], Array]
 
 
-def place_spheres(
+def place_ellipsoids(
     preset: RoiPreset,
     transform: SpatialTransform,
     mask: SpatialMap,
     *,
-    radius_mm: float | None = None,
     offsets: Mapping[str, Array] | None = None,
 ) -> tuple[Roi, ...]:
-    """Carry the spheres of a preset to a subject; no image is resampled.
+    """Carry the ellipsoids of a preset to a subject; no image is resampled.
 
     Parameters
     ----------
@@ -43,8 +42,6 @@ def place_spheres(
         Subject to template.
     mask
         Brain mask on the subject's grid; voxels outside do not count.
-    radius_mm
-        Another radius than the preset's.
     offsets
         Displacement of each region in the template, by its name, shape (3,), mm.
 
@@ -53,16 +50,16 @@ def place_spheres(
     tuple of Roi
         One per region and side, in the preset's order. A region without a voxel in the mask has coverage 0.
     """
-    radius = preset.radius_mm if radius_mm is None else radius_mm
+    semi_axes = np.asarray(preset.semi_axes_mm)
     rois = []
     for name, centre in preset.centres.items():
         middle = np.asarray(centre) + (0 if offsets is None else offsets.get(name, 0))
 
         def inside(points: Array, middle: Array = middle) -> Array:
-            distances: Array = ((points - middle) ** 2).sum(-1) <= radius**2
-            return distances
+            within: Array = (((points - middle) / semi_axes) ** 2).sum(-1) <= 1
+            return within
 
-        rois.append(place_region(name, inside, (middle - radius, middle + radius), transform, mask))
+        rois.append(place_region(name, inside, (middle - semi_axes, middle + semi_axes), transform, mask))
     return tuple(rois)
 
 

@@ -38,7 +38,7 @@ def write_methods(
         Steps of preprocessing that ran: ``denoise``, ``gibbs``, ``motion``, ``distortion``;
         None where that is not known, of which nothing is told then.
     facts
-        What the data decided: ``roi_preset``, ``roi_radius`` (mm), ``b_value`` (s/mm^2), ``n_directions``,
+        What the data decided: ``roi_preset``, ``roi_semi_axes`` (mm), ``b_value`` (s/mm^2), ``n_directions``,
         ``interval`` (whether intervals were computed).
 
     Returns
@@ -108,14 +108,23 @@ def _placement(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     template = settings.get("template", "the template")
     source = " ([@fonov2011])" if "2009" in str(template) else ""
     how = _ALIGNED.get(str(settings.get("registrar")), "aligned with")
-    radius = f" of {facts['roi_radius']:g} mm radius" if _known(facts.get("roi_radius")) else ""
+    size = facts.get("roi_semi_axes")
+    shape = (
+        f"Regions of interest (ellipsoids of {_by(size)} mm half-length along x, y and z)"
+        if size
+        else "Regions of interest"
+    )
     tissue = settings.get("roi_weighting") == "tissue"
     weight = "the fraction of their volume inside the region" + (", times their share of its tissue" if tissue else "")
     return (
-        f"Each subject was {how} {template}{source}. Spherical regions of interest{radius} in the projection and "
+        f"Each subject was {how} {template}{source}. {shape} in the projection and "
         "association fibres of both hemispheres were carried into the space of the diffusion images, where voxels "
         f"count by {weight}; tensors were not resampled."
     )
+
+
+def _by(size: Any) -> str:
+    return " by ".join(str(size).split())
 
 
 def _index(settings: Mapping[str, Any]) -> str:

@@ -33,7 +33,7 @@ Row = Mapping[str, Any]
 INDEX_END = "_desc-alps_scalarstats.tsv"
 _FACTS = {
     "roi_preset": "Preset",
-    "roi_radius": "Radius, mm",
+    "roi_semi_axes": "Half-lengths of the regions (x y z), mm",
     "b_value": "b-value, s/mm²",
     "n_directions": "Directions",
     "pitch": "Pitch, degrees",

@@ -14,7 +14,7 @@ from bids_alps.io.results import alps_rows, overall_status, quality_rows, roi_ro
 from bids_alps.model import AlpsResult, Array, Check, Roi, RoiPreset, Status
 from bids_alps.numerics.alps import mean_tensor, measure_alps
 from bids_alps.numerics.quality import check_index
-from bids_alps.numerics.rois import place_spheres, weight_by_tissue
+from bids_alps.numerics.rois import place_ellipsoids, weight_by_tissue
 from bids_alps.numerics.tensor import (
     rotate_elements,
 )
@@ -49,7 +49,7 @@ def measure(
         If every region lies outside the brain mask or the field of view.
     """
     mask = fitted.field.image.like(fitted.field.mask)
-    rois = place_spheres(preset, registration.transform, mask)
+    rois = place_ellipsoids(preset, registration.transform, mask)
     if not any(roi.weights.size for roi in rois):
         raise CoverageError(
             "regions of interest",
@@ -63,7 +63,7 @@ def measure(
     turn = rotation if method.pose_correction else np.eye(3)
 
     def placed(offsets: Mapping[str, Array]) -> dict[str, Array]:
-        moved = place_spheres(preset, registration.transform, mask, offsets=offsets)
+        moved = place_ellipsoids(preset, registration.transform, mask, offsets=offsets)
         return {roi.name: rotate_elements(mean_tensor(fitted.field, roi), turn) for roi in moved}
 
     errors = (registration.placement_se_mm, registration.pose.se_degrees if method.pose_correction else 0.0)

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from bids_alps.io.presets import preset_names, read_preset
 from bids_alps.model import SIDES, Pose, Roi, SpatialMap, SpatialTransform, TensorField
 from bids_alps.numerics.alps import index_of, indices_of, measure_alps
-from bids_alps.numerics.rois import angles_to_expected_axis, place_spheres, weight_by_tissue
+from bids_alps.numerics.rois import angles_to_expected_axis, place_ellipsoids, weight_by_tissue
 from bids_alps.numerics.tensor import rotate_elements
 
 angles = st.floats(-40, 40)
@@ -59,7 +59,7 @@ def test_storage_order_leaves_the_index(axes):
     transform = rigid()
     mask = grid(axes)
     field = brain(mask, transform)
-    found = measure_alps(field, place_spheres(read_preset("alps"), transform, mask), transform.rotation, POSE)
+    found = measure_alps(field, place_ellipsoids(read_preset("alps"), transform, mask), transform.rotation, POSE)
     assert found.alps["left"] == pytest.approx(TRUTH, rel=1e-6)
     assert found.alps["right"] == pytest.approx(TRUTH, rel=1e-6)
 
@@ -69,8 +69,8 @@ def test_turning_the_head_leaves_the_index_but_not_the_uncorrected_one(euler):
     transform = rigid(euler)
     mask = grid(size=4.0)
     field = brain(mask, transform)
-    found = measure_alps(field, place_spheres(read_preset("alps"), transform, mask), transform.rotation, POSE)
-    straight = measure_alps(brain(mask, rigid()), place_spheres(read_preset("alps"), rigid(), mask), np.eye(3), POSE)
+    found = measure_alps(field, place_ellipsoids(read_preset("alps"), transform, mask), transform.rotation, POSE)
+    straight = measure_alps(brain(mask, rigid()), place_ellipsoids(read_preset("alps"), rigid(), mask), np.eye(3), POSE)
     assert found.alps["bilateral"] == pytest.approx(straight.alps["bilateral"], rel=0.12)  # other partial volumes
     if abs(euler[0]) > 15:
         assert abs(found.alps_uncorrected["bilateral"] / found.alps["bilateral"] - 1) > 0.01
@@ -96,24 +96,25 @@ def test_swapping_hemispheres_swaps_the_index():
 @pytest.mark.parametrize("name", preset_names())
 def test_left_is_where_world_x_is_negative(name):
     mask = grid()
-    for roi in place_spheres(read_preset(name), rigid(), mask):
+    for roi in place_ellipsoids(read_preset(name), rigid(), mask):
         x = mask.world(roi.voxels)[:, 0]
         assert (x < 0).all() == (roi.side == "left")
 
 
 @pytest.mark.parametrize("size", [1.0, 1.7, 2.5, 3.0])
-def test_weights_add_up_to_the_volume_of_the_sphere(size):
-    preset = read_preset("alps")
-    for roi in place_spheres(preset, rigid(), grid(size=size)):
+@pytest.mark.parametrize("name", ["alps", "alps-sphere"])
+def test_weights_add_up_to_the_volume_of_the_region(name, size):
+    preset = read_preset(name)
+    for roi in place_ellipsoids(preset, rigid(), grid(size=size)):
         volume = roi.weights.sum() * size**3
-        assert volume == pytest.approx(4 / 3 * np.pi * preset.radius_mm**3, rel=0.06)
+        assert volume == pytest.approx(4 / 3 * np.pi * np.prod(preset.semi_axes_mm), rel=0.06)
         assert roi.coverage == pytest.approx(1.0)
 
 
 def test_weighted_centre_is_the_centre_of_the_sphere():
     mask, shift = grid(size=2.0), rigid((5, 10, -8), (3, 1, -2))
     preset = read_preset("alps")
-    for roi in place_spheres(preset, shift, mask):
+    for roi in place_ellipsoids(preset, shift, mask):
         centre = mask.world(roi.weights @ roi.voxels / roi.weights.sum())
         np.testing.assert_allclose(shift.template_from_subject(centre), preset.centres[roi.name], atol=0.25)
 
@@ -121,7 +122,7 @@ def test_weighted_centre_is_the_centre_of_the_sphere():
 def test_a_region_outside_the_field_of_view_is_covered_by_nothing():
     preset = read_preset("alps")
     mask = grid(extent=60.0)
-    rois = {roi.name: roi for roi in place_spheres(preset, rigid(), mask)}
+    rois = {roi.name: roi for roi in place_ellipsoids(preset, rigid(), mask)}
     assert rois["subcortical_left"].coverage == 0
     assert rois["projection_left"].coverage == pytest.approx(1)
     found = measure_alps(brain(mask, rigid()), rois.values(), np.eye(3), POSE)
@@ -131,8 +132,8 @@ def test_a_region_outside_the_field_of_view_is_covered_by_nothing():
 def test_what_one_half_of_the_head_does_not_cover_the_other_does():
     mask = grid(size=1.0)
     above = mask.world(np.stack(np.indices(mask.shape), axis=-1))[..., 2] > 27.6
-    upper = place_spheres(read_preset("alps"), rigid(), mask.like(mask.data & above))
-    lower = place_spheres(read_preset("alps"), rigid(), mask.like(mask.data & ~above))
+    upper = place_ellipsoids(read_preset("alps"), rigid(), mask.like(mask.data & above))
+    lower = place_ellipsoids(read_preset("alps"), rigid(), mask.like(mask.data & ~above))
     for one, other in zip(upper, lower, strict=True):
         assert one.coverage + other.coverage == pytest.approx(1)
         assert 0.2 < one.coverage < 0.8

@@ -81,6 +81,7 @@ def write_run(output, name, figures, *, status="pass", reason="Noise widens the 
             "b_value": 1000.0,
             "n_directions": 32,
             "roi_radius": 2.5,
+            "roi_semi_axes": "2.5 2.5 2.5",
             "status": status,
         }
         for side, alps in (("left", 1.512), ("right", 1.4), ("bilateral", 1.456))

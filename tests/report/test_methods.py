@@ -10,7 +10,7 @@ from bids_alps.report.methods import write_citation, write_methods
 
 LIBRARY = tomllib.loads(files("bids_alps").joinpath("resources", "references.toml").read_text())
 SETTINGS = {"template": "MNI152NLin2009aSym", "registrar": "staged", "pose_correction": True, "random_seed": 7}
-FACTS = {"roi_preset": "alps", "roi_radius": 2.5, "b_value": 1000.0, "n_directions": 32, "interval": True}
+FACTS = {"roi_preset": "alps", "roi_semi_axes": "2.5 8 5", "b_value": 1000.0, "n_directions": 32, "interval": True}
 ALL_STEPS = ("denoise", "gibbs", "motion", "distortion")
 
 
@@ -20,7 +20,7 @@ def told(**how):
 
 def test_what_the_data_decided_is_told():
     text = told(settings=SETTINGS, facts=FACTS)
-    for words in ("32 directions at b = 1000", "2.5 mm radius", "preset alps", "seed 7", "MNI152NLin2009aSym"):
+    for words in ("32 directions at b = 1000", "2.5 by 8 by 5 mm", "preset alps", "seed 7", "MNI152NLin2009aSym"):
         assert words in text
 
 

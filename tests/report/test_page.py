@@ -163,7 +163,7 @@ def test_methods_tell_what_ran_and_not_what_is_asked_for_now(output, figures):
     assert "seed 7" in text
     assert "MNI152NLin2009aSym" in text
     assert "b = 1" not in text
-    assert "2.5 mm radius" in text
+    assert "2.5 by 2.5 by 2.5 mm" in text
 
 
 def test_several_presets_are_told_apart(output):
