@@ -1,26 +1,36 @@
 # BIDS App: docker run --rm -v DATA:/data:ro -v OUT:/out bids/alps /data /out participant
-FROM python:3.12-slim-bookworm AS build
+ARG BASE=python:3.12.11-slim-bookworm
+
+FROM ${BASE} AS build
+COPY requirements.lock /src/
+RUN python -m venv /opt/bids-alps \
+ && /opt/bids-alps/bin/pip install --no-cache-dir --no-compile --no-deps --require-hashes -r /src/requirements.lock
 COPY pyproject.toml README.md LICENSE /src/
 COPY bids_alps /src/bids_alps
-RUN python -m venv /opt/bids-alps \
- && /opt/bids-alps/bin/pip install --no-cache-dir --no-compile /src \
- && find /opt/bids-alps -type d \( -name tests -o -name __pycache__ \) -prune -exec rm -rf {} + \
- && rm -rf /opt/bids-alps/lib/python3.12/site-packages/pip*
+# What goes is never read by the program. Bytecode stays: a read-only image could not write it.
+WORKDIR /opt/bids-alps/lib/python3.12/site-packages
+RUN /opt/bids-alps/bin/pip install --no-cache-dir --no-compile --no-deps /src \
+ && rm -rf pip pip-* statsmodels/datasets/*/*.csv sklearn/datasets/data sklearn/datasets/images \
+ && find . -type d \( -name tests -o -name test \) -prune -exec rm -rf {} + \
+ && find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.c' -o -name '*.a' \) -delete \
+ && python -m compileall -q --invalidation-mode unchecked-hash .
 
-# Templates to bake in, separated by blanks; the default one comes with the program.
+# Templates to bake in, by TemplateFlow name, separated by blanks; the default one comes with the program.
 ARG TEMPLATES=""
 ENV TEMPLATEFLOW_HOME=/opt/templateflow
 RUN mkdir -p /opt/templateflow \
- && for name in ${TEMPLATES}; do /opt/bids-alps/bin/python -c "import sys; from templateflow import api; api.get(sys.argv[1], resolution=1)" "${name}"; done
+ && for name in ${TEMPLATES}; do \
+      /opt/bids-alps/bin/python -c "import sys; from bids_alps.io.templates import read_template; read_template(sys.argv[1])" "${name}"; \
+    done
 
-FROM python:3.12-slim-bookworm
+FROM ${BASE}
 ARG VERSION="0.1.0"
 LABEL org.opencontainers.image.title="bids-alps" \
       org.opencontainers.image.description="BIDS App for the DTI-ALPS index" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}"
-COPY --from=build /opt/bids-alps /opt/bids-alps
 COPY --from=build /opt/templateflow /opt/templateflow
+COPY --from=build /opt/bids-alps /opt/bids-alps
 ENV PATH=/opt/bids-alps/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
