@@ -114,6 +114,20 @@ THRESHOLDS: Mapping[str, Threshold] = {
         reason="Far from b = 1000 the tensor model measures something else: compare within a protocol only.",
     ),
     "directions": Threshold(unit="", warn=12, fail=6, bad="below", reason="Few directions leave the tensor to chance."),
+    "gradient_spread": Threshold(
+        unit="%",
+        warn=2,
+        fail=15,
+        bad="above",
+        reason="Weighting that differs between volumes from what the table says makes isotropic tissue anisotropic.",
+    ),
+    "gradient_axes": Threshold(
+        unit="",
+        warn=0.975,
+        fail=0.96,
+        bad="below",
+        reason="Fibres that continue better with flipped or exchanged axes point to a wrong gradient table.",
+    ),
     "framewise_displacement": Threshold(
         unit="mm", warn=1.0, fail=3.0, bad="above", reason="Head motion blurs tracts and loses signal."
     ),

@@ -38,6 +38,9 @@ CROSSING_MM = 1.0
 PURE_WM = 0.8
 """From this probability of the template on a point is all white matter: deep tracts hold no grey matter."""
 
+FANNED_OUT = 0.5
+"""Up to this share of white matter fibres fan out in all directions, as they do on their way into the cortex."""
+
 GM_MD, CSF_MD, SCALP_MD = 0.85e-3, 3.0e-3, 1.0e-3
 S0 = {"wm": 0.70, "gm": 0.85, "csf": 1.8, "scalp": 0.45}
 """Signal without weighting: T2 contrast."""
@@ -65,8 +68,16 @@ class Anatomy:
             shares["scalp"] = np.zeros_like(shares["scalp"])
         return shares
 
-    def tensors(self, points: Array) -> Array:
-        """Return the tensor of white matter at template points, shape (n, 3) -> (n, 3), its diagonal, mm^2/s."""
+    def tensors(self, points: Array, white: Array) -> Array:
+        """Return the tensor of white matter in template axes: its diagonal, shape (n, 3), mm^2/s.
+
+        Parameters
+        ----------
+        points
+            Template points, shape (n, 3), mm.
+        white
+            Share of white matter there, shape (n,): where it is mixed with other tissue its fibres fan out.
+        """
         distance, left = np.abs(points[:, 0]), points[:, 0] < 0
         edges = [BANDS[region][0] for region in REGIONS]
         steps = [1 / (1 + np.exp(-(distance - edge) / (CROSSING_MM / 2))) for edge in edges]
@@ -77,7 +88,9 @@ class Anatomy:
         ]
         kinds = [np.broadcast_to(CALLOSUM, points.shape), *sided]
         mixed: Array = sum(share[:, None] * kind for share, kind in zip(shares, kinds, strict=True))
-        return mixed
+        aligned = np.clip((white - FANNED_OUT) / (1 - FANNED_OUT), 0, 1)[:, None]
+        tensors: Array = aligned * mixed + (1 - aligned) * mixed.mean(axis=1, keepdims=True)
+        return tensors
 
 
 @cache

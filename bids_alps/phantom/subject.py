@@ -75,7 +75,7 @@ class Head:
         for name, md in isotropic.items():
             signal += np.outer(shares[name] * S0[name], np.exp(-b * md))
         white = np.flatnonzero(shares["wm"] > 0.005)
-        diagonals = self.anatomy.tensors(template[white])
+        diagonals = self.anatomy.tensors(template[white], shares["wm"][white])
         turned = np.einsum("mij,nj->mni", self._local_rotations(points[white]), gradients.bvecs)
         exponent = np.einsum("mni,mi->mn", turned**2, diagonals) * b
         signal[white] += S0["wm"] * shares["wm"][white, None] * np.exp(-exponent)

@@ -8,6 +8,8 @@ import numpy as np
 
 from bids_alps.io.results import Acquisition
 from bids_alps.model import Check, DwiRun, DwiSeries, RoiPreset, SpatialMap, TensorField
+from bids_alps.numerics.calibration import calibrate, estimate_scales
+from bids_alps.numerics.coherence import measure_coherence_gain
 from bids_alps.numerics.gradients import choose_shells, count_directions
 from bids_alps.numerics.quality import estimate_snr, judge
 from bids_alps.numerics.tensor import (
@@ -25,7 +27,11 @@ from bids_alps.stages.prepare import Prepared, mean_volume
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """Tensors, the volumes that they were fitted to, maps made of them, and the SNR of the b0 that the fit leaves."""
+    """Tensors, the volumes that they were fitted to, and maps made of them.
+
+    `snr` is that of the b0 that the fit leaves, `gradient_spread` the SD of the weighting over volumes that tissue
+    without a direction shows, before it was corrected.
+    """
 
     field: TensorField
     series: DwiSeries
@@ -33,6 +39,7 @@ class Fitted:
     md: SpatialMap
     b0: SpatialMap
     snr: float
+    gradient_spread: float
 
 
 def fit(prepared: Prepared, method: Method) -> Fitted:
@@ -43,6 +50,9 @@ def fit(prepared: Prepared, method: Method) -> Fitted:
         image=series.image.like(series.image.data[..., volumes]), gradients=series.gradients.take(volumes)
     )
     field = fit_tensor(chosen, prepared.mask)
+    spread = estimate_scales(chosen, field).spread
+    if method.gradient_calibration:
+        chosen, field = calibrate(chosen, field)
     elements = field.image.data
     unweighted = chosen.gradients.bvals <= method.b0_threshold
     return Fitted(
@@ -52,6 +62,7 @@ def fit(prepared: Prepared, method: Method) -> Fitted:
         md=field.image.like(mean_diffusivity(elements)),
         b0=field.image.like(mean_volume(chosen.image.data, unweighted)),
         snr=measure_snr(chosen, field),
+        gradient_spread=spread,
     )
 
 
@@ -91,6 +102,8 @@ def check_acquisition(fitted: Fitted) -> tuple[Check, ...]:
     weighted = np.linalg.norm(gradients.bvecs, axis=1) > 0
     return (
         judge("snr_b0", fitted.snr),
+        judge("gradient_spread", 100 * fitted.gradient_spread),
+        judge("gradient_axes", measure_coherence_gain(fitted.field)),
         judge("b_value", float(gradients.bvals[weighted].mean())),
         judge("directions", float(count_directions(gradients.bvecs[weighted]))),
     )
