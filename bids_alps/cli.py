@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-import os
+import signal
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_alps.arguments import parse, settings_of
 from bids_alps.errors import AlpsError, AnalysisLevelError, NothingSelectedError, OutputError, UsageError
+from bids_alps.execution.machine import prepare_machine
 from bids_alps.progress import Progress
 from bids_alps.settings import Settings
 
@@ -78,7 +79,6 @@ def _check(settings: Settings) -> None:
 
 def run_participants(settings: Settings, *, validate: bool) -> int:
     """Process the participants, telling each run as it ends; return the exit code."""
-    from bids_alps.execution.local import map_participants
     from bids_alps.io.layout import find_participants
     from bids_alps.io.root import write_root
     from bids_alps.participant import datasets_of
@@ -95,36 +95,58 @@ def run_participants(settings: Settings, *, validate: bool) -> int:
     _write_citation(settings)
     if request.boilerplate_only:
         return 0
+    return _conclude(_process(labels, settings), settings)
+
+
+def _process(labels: Sequence[str], settings: Settings) -> list[Outcome]:
+    """Process the participants; return the outcomes, of which a summary stays even where this is interrupted."""
+    from bids_alps.execution.study import process_participants
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what batch systems and container engines send first
     outcomes: list[Outcome] = []
-    with Progress(total=len(labels), stream=sys.stderr) as progress:
-        for label, found in zip(labels, map_participants(labels, settings), strict=False):
-            failed = any(outcome.exit_code for outcome in found)
-            progress.clear()
-            for outcome in found:
-                _say(f"{outcome.name}: {outcome.message}")
-            outcomes += found
-            progress.advance(f"sub-{label}", failed=failed)
-            if request.stop_on_first_crash and failed:
-                break
-    return _conclude(outcomes, settings)
+    try:
+        with (
+            Progress(total=len(labels), stream=sys.stderr) as progress,
+            closing(process_participants(labels, settings)) as ended,
+        ):
+            for label, found in ended:
+                failed = any(outcome.exit_code for outcome in found)
+                progress.clear()
+                for outcome in found:
+                    _say(f"{outcome.name}: {outcome.message}")
+                outcomes += found
+                progress.advance(f"sub-{label}", failed=failed)
+                if settings.request.stop_on_first_crash and failed:
+                    break
+    finally:
+        if any(outcome.selected for outcome in outcomes):
+            _write_summary(outcomes, settings)
+    return outcomes
 
 
 def _conclude(outcomes: list[Outcome], settings: Settings) -> int:
-    """Write the summary of this execution; return the exit code."""
-    from bids_alps.io.tables import table_text
-    from bids_alps.io.writing import write_text
-
+    """Tell how many runs failed; return the exit code."""
     if not any(outcome.selected for outcome in outcomes):
         raise NothingSelectedError(str(settings.request.bids_dir), "no diffusion run is selected", "check the filters")
-    logs = settings.request.output_dir / "logs"
-    summary = logs / f"summary-{settings.execution.run_uuid}.tsv"
-    write_text(summary, table_text(map(asdict, outcomes), ("name", "exit_code", "message")))
     codes = [outcome.exit_code for outcome in outcomes]
     failed = [code for code in codes if code]
     if not failed:
         return 0
-    _say(f"{len(failed)} of {len(codes)} runs failed; see {summary} and the crash files in {logs}.")
+    logs = settings.request.output_dir / "logs"
+    _say(f"{len(failed)} of {len(codes)} runs failed; see {_summary_path(settings)} and the crash files in {logs}.")
     return failed[0] if len(set(failed)) == 1 and len(failed) == len(codes) else 1
+
+
+def _summary_path(settings: Settings) -> Path:
+    return settings.request.output_dir / "logs" / f"summary-{settings.execution.run_uuid}.tsv"
+
+
+def _write_summary(outcomes: list[Outcome], settings: Settings) -> None:
+    from bids_alps.io.tables import table_text
+    from bids_alps.io.writing import write_text
+
+    rows = map(asdict, sorted(outcomes, key=lambda outcome: outcome.name))
+    write_text(_summary_path(settings), table_text(rows, ("name", "exit_code", "message")))
 
 
 def _write_citation(settings: Settings) -> None:
@@ -169,34 +191,6 @@ def _plan_lines(run: DwiRun) -> Iterator[str]:
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
-
-
-def prepare_machine(settings: Settings) -> None:
-    """Set threads, and folders that libraries may write to where there is no home; before they are imported."""
-    threads = str(settings.execution.omp_nthreads)
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
-        os.environ[name] = threads
-    scratch = _scratch(settings)
-    os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
-    home = Path(os.environ.get("HOME", "/nonexistent"))
-    if not os.access(home, os.W_OK):
-        os.environ.setdefault("MPLCONFIGDIR", str(scratch / "matplotlib"))
-        os.environ.setdefault("TEMPLATEFLOW_HOME", str(scratch / "templateflow"))
-
-
-def _scratch(settings: Settings) -> Path:
-    """Return a folder to write to: the work folder, the system's, or one inside the output."""
-    chosen = settings.execution.work_dir
-    if chosen is None:
-        try:
-            return Path(tempfile.gettempdir())
-        except FileNotFoundError:
-            chosen = settings.request.output_dir / "work"
-    try:
-        chosen.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(str(chosen), f"cannot be made ({error.strerror})", "choose another --work-dir") from error
-    return chosen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 ::
 
     AlpsError                      1   anything of ours that went wrong
+    ├── ExecutionError             1   a process, a worker or a scheduler was lost
     ├── InvalidBidsError          16   the input is no valid BIDS dataset
     ├── AnalysisLevelError        17   an analysis level other than participant or group
     ├── NothingSelectedError      18   the filters leave no file
@@ -58,6 +59,10 @@ class AlpsError(Exception):
     def at(self, where: str) -> Self:
         """Return the same error told of another place, such as the file that the numbers came from."""
         return type(self)(where, self.what, self.remedy)
+
+
+class ExecutionError(AlpsError):
+    """A process, a worker or a scheduler was lost."""
 
 
 class InvalidBidsError(AlpsError):

@@ -6,7 +6,7 @@ import logging
 import resource
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -92,43 +92,59 @@ def is_derivative(bids_dir: Path) -> bool:
     return read_json(bids_dir / "dataset_description.json").get("DatasetType") == "derivative"
 
 
-def process_participant(participant: str, settings: Settings) -> list[Outcome]:
-    """Process every run of a participant; one that fails leaves the others alone."""
-    with _logged(participant, settings):
-        if settings.request.reports_only:
-            return [_write_page_again(participant, settings)]
-        outcomes = _process_runs(participant, settings)
-        if not outcomes:
-            return [Outcome(name=f"sub-{participant}", message="no diffusion run is selected", selected=False)]
-        try:
-            _write_page(participant, settings)
-        except Exception as error:  # noqa: BLE001 -- the results are there, and the other participants go on
-            outcomes.append(_failed(f"sub-{participant}_page", error, settings))
-        return outcomes
+def plan_work(participant: str, settings: Settings) -> list[DwiRun | Outcome]:
+    """Return the runs of a participant to process, and the outcomes of those that cannot be.
 
-
-def _write_page_again(participant: str, settings: Settings) -> Outcome:
-    """Write a page from what is there; a participant without anything leaves the others alone."""
+    Whatever lies in a participant's folder, the other participants go on.
+    """
     try:
-        _write_page(participant, settings)
+        planned = plan_participant(participant, settings)
+    except Exception as error:  # noqa: BLE001 -- told as this participant's outcome
+        return [_fail_logged(f"sub-{participant}", error, settings)]
+    return [_fail_logged(run.name, run.error, settings) if isinstance(run, Problem) else run for run in planned]
+
+
+def _fail_logged(name: str, error: Exception, settings: Settings) -> Outcome:
+    with suppress(AlpsError, OSError), _logged(participant_of(name), settings):
+        return fail_run(name, error, settings)
+    return fail_run(name, error, settings)  # not even a log can be written
+
+
+def process_run(run: DwiRun, settings: Settings) -> Outcome:
+    """Process one run: the unit of work, a function of its arguments and of files alone, for any process or machine.
+
+    It does not raise: a run that fails is told in its outcome, and leaves a crash file.
+    """
+    try:
+        with _logged(run.participant, settings):
+            return _process(run, settings)
+    except (AlpsError, OSError) as error:  # not even a log can be written
+        return fail_run(run.name, error, settings)
+
+
+def participant_of(name: str) -> str:
+    """Return the participant's label in the name of a run.
+
+    Examples
+    --------
+    >>> participant_of("sub-01_ses-1")
+    '01'
+    """
+    return name.split("_", 1)[0].removeprefix("sub-")
+
+
+def write_page(participant: str, settings: Settings) -> Outcome:
+    """Write the page of a participant from what its folder holds now; an error is told in the outcome."""
+    from bids_alps.report.participant import write_participant_page
+
+    try:
+        write_participant_page(settings.request.output_dir, participant, settings=asdict(settings.method))
     except AlpsError as error:
-        return Outcome(
-            name=f"sub-{participant}", message=f"no page: {error.what}. {error.remedy}", exit_code=error.exit_code
-        )
+        message = f"no page: {error.what}. {error.remedy}"
+        return Outcome(name=f"sub-{participant}", message=message, exit_code=error.exit_code)
+    except Exception as error:  # noqa: BLE001 -- the results are there, and the other participants go on
+        return fail_run(f"sub-{participant}_page", error, settings)
     return Outcome(name=f"sub-{participant}", message="page written")
-
-
-def _process_runs(participant: str, settings: Settings) -> list[Outcome]:
-    outcomes: list[Outcome] = []
-    try:
-        runs = plan_participant(participant, settings)
-    except Exception as error:  # noqa: BLE001 -- whatever lies in one participant's folder, the others go on
-        return [_failed(f"sub-{participant}", error, settings)]
-    for run in runs:
-        outcomes.append(_failed(run.name, run.error, settings) if isinstance(run, Problem) else _process(run, settings))
-        if outcomes[-1].exit_code and settings.request.stop_on_first_crash:
-            break
-    return outcomes
 
 
 @contextmanager
@@ -160,7 +176,7 @@ def _process(run: DwiRun, settings: Settings) -> Outcome:
     try:
         message = _measure(run, settings)
     except Exception as error:  # noqa: BLE001 -- whatever happens in one run, the others go on
-        return _failed(run.name, error, settings)
+        return fail_run(run.name, error, settings)
     LOG.info("%s: %s", run.name, message)
     if settings.execution.resource_monitor:
         used = resource.getrusage(resource.RUSAGE_SELF)
@@ -188,27 +204,21 @@ def _measure(run: DwiRun, settings: Settings) -> str:
     return message
 
 
-def _failed(name: str, error: Exception, settings: Settings) -> Outcome:
+def fail_run(name: str, error: Exception, settings: Settings) -> Outcome:
     """Write a crash file and return the outcome; tell the error even where the file cannot be written."""
-    known = isinstance(error, AlpsError)
-    message = str(error) if known else f"{type(error).__name__}: {error}"
-    details = "" if known else "".join(traceback.format_exception(error))
+    if isinstance(error, AlpsError):
+        code, message, details = error.exit_code, str(error), ""
+    else:
+        code, message = 1, f"{type(error).__name__}: {error}"
+        details = "".join(traceback.format_exception(error))
     LOG.error("%s: %s", name, message)
     try:
         write_text(crash_path(settings, name), f"{message}\n\n{details}")
     except AlpsError as second:
         LOG.error("%s", second)
-    return Outcome(name=name, message=message, exit_code=error.exit_code if isinstance(error, AlpsError) else 1)
+    return Outcome(name=name, message=message, exit_code=code)
 
 
 def crash_path(settings: Settings, name: str) -> Path:
     """Return where the crash file of a run goes."""
-    participant = name.split("_", 1)[0].removeprefix("sub-")
-    return log_folder(settings, participant) / f"crash-{name}.txt"
-
-
-def _write_page(participant: str, settings: Settings) -> None:
-    """Write the page of a participant from what its folder holds now."""
-    from bids_alps.report.participant import write_participant_page
-
-    write_participant_page(settings.request.output_dir, participant, settings=asdict(settings.method))
+    return log_folder(settings, participant_of(name)) / f"crash-{name}.txt"

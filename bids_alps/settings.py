@@ -141,8 +141,17 @@ class Execution:
     )
     nprocs: int = option(
         1,
-        about="participants worked on at the same time, each by a process of its own",
+        about="runs worked on at the same time, each by a process of its own",
         spellings=("--nthreads", "--n-cpus", "--n_cpus"),
+    )
+    executor: Literal["local", "dask"] = option("local", about="processes of this machine, or a Dask cluster")
+    dask_address: str | None = option(
+        None, about="scheduler of a Dask cluster, such as tcp://10.0.0.1:8786", spellings=("--dask_address",)
+    )
+    dask_config: Path | None = option(
+        None,
+        about="YAML or TOML file of dask-jobqueue: what a job asks of SLURM, PBS, SGE or LSF",
+        spellings=("--dask_config",),
     )
 
 

@@ -11,7 +11,7 @@ from bids_alps.arguments import parse, settings_of
 from bids_alps.errors import NoInputError
 from bids_alps.io.writing import image_bytes
 from bids_alps.model import DwiRun, SpatialMap
-from bids_alps.participant import datasets_of, plan_participant, process_participant
+from bids_alps.participant import Outcome, datasets_of, plan_participant, plan_work
 from bids_alps.settings import Settings
 
 SERIES = image_bytes(SpatialMap(data=np.ones((2, 2, 2, 3)), affine=np.eye(4)))
@@ -53,8 +53,8 @@ def test_whatever_lies_in_one_folder_the_others_go_on(tmp_path: Path, monkeypatc
         raise ValueError("unforeseen")
 
     monkeypatch.setattr(participant, "plan_participant", fail)
-    monkeypatch.setattr(participant, "_write_page", lambda *_: None)
-    (outcome,) = process_participant("01", settings_for(tmp_path, "--run-uuid", "x"))
+    (outcome,) = plan_work("01", settings_for(tmp_path, "--run-uuid", "x"))
+    assert isinstance(outcome, Outcome)
     assert outcome.exit_code == 1
     crash = (tmp_path / "out/logs/sub-01/x/crash-sub-01.txt").read_text()
     assert "ValueError: unforeseen" in crash

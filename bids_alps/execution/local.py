@@ -1,53 +1,99 @@
-"""Participants on this machine: one after the other, or several processes."""
+"""Runs on this machine: several processes side by side, within an amount of memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from contextlib import suppress
+from typing import Self
 
-from bids_alps.participant import Outcome, process_participant
-from bids_alps.settings import Settings
-
-MEMORY_PER_PROCESS = 1600
-"""What a run of ordinary size takes at most, MB."""
+from bids_alps.errors import AlpsError, ExecutionError
+from bids_alps.execution.engine import Work
+from bids_alps.participant import Outcome
 
 
-def map_participants(labels: Sequence[str], settings: Settings) -> Iterator[list[Outcome]]:
-    """Process participants and yield their outcomes, in the order of `labels` whatever the number of processes.
+class Processes:
+    """Several processes, each with one piece of work at a time.
 
-    A process that dies costs the participant that it worked on (those that shared its pool are done again, each by
-    a process of its own).
+    Every process is a pool of its own: when one dies, the piece that it worked on is lost, and nothing else.
+
+    Parameters
+    ----------
+    count
+        How many processes.
+    megabytes
+        What all of them may use together, by the estimate of each piece; None for no limit.
     """
-    processes = min(settings.execution.nprocs, len(labels))
-    if settings.execution.mem is not None:
-        processes = max(1, min(processes, settings.execution.mem // MEMORY_PER_PROCESS))
-    if processes == 1:
-        yield from (process_participant(label, settings) for label in labels)
-        return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(process_participant, label, settings) for label in labels]
+
+    def __init__(self, count: int, megabytes: int | None) -> None:
+        self._megabytes = megabytes
+        self._idle: list[_Worker | None] = [None] * count  # a process is started when there is work for it
+        self._busy: dict[Future[Outcome], tuple[int, int, _Worker]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for worker in (*self._idle, *(worker for _, _, worker in self._busy.values())):
+            if worker is not None:
+                worker.kill()
+
+    def has_room(self, megabytes: int) -> bool:
+        """Whether a process is idle, and its piece would stay within the memory."""
+        if not self._busy:
+            return True
+        used = sum(taken for _, taken, _ in self._busy.values())
+        return bool(self._idle) and (self._megabytes is None or used + megabytes <= self._megabytes)
+
+    def submit(self, ticket: int, work: Work, megabytes: int) -> None:
+        """Give a piece to an idle process."""
+        worker = self._idle.pop() or _Worker()
+        self._busy[worker.pool.submit(work)] = (ticket, megabytes, worker)
+
+    def wait(self) -> tuple[int, Outcome | AlpsError]:
+        """Return a piece that ended, or died with its process."""
+        ended, _ = wait(self._busy, return_when=FIRST_COMPLETED)
+        future = ended.pop()
+        ticket, megabytes, worker = self._busy.pop(future)
         try:
-            for label, future in zip(labels, futures, strict=True):
-                yield _result_of(label, future, settings)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _result_of(label: str, future: Future[list[Outcome]], settings: Settings) -> list[Outcome]:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        return _alone(label, settings)
-
-
-def _alone(label: str, settings: Settings) -> list[Outcome]:
-    """Process a participant in a process of its own, after the shared ones died."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        try:
-            return pool.submit(process_participant, label, settings).result()
+            outcome = future.result()
         except BrokenProcessPool:
-            message = "the process was killed (out of memory?). Give it more memory, or lower --nprocs."
-            return [Outcome(name=f"sub-{label}", message=message, exit_code=1)]
+            worker.kill()
+            self._idle.insert(0, None)
+            remedy = f"give it more memory (some {megabytes} MB expected), or lower --nprocs, and start again"
+            return ticket, ExecutionError("process", "it was killed, out of memory perhaps", remedy)
+        self._idle.append(worker)
+        return ticket, outcome
+
+
+class _Worker:
+    """One spawned process."""
+
+    def __init__(self) -> None:
+        self.pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_start)
+        self._pid = self.pool.submit(os.getpid)
+
+    def kill(self) -> None:
+        """End the process, whatever it does."""
+        if self._pid.done() and not self._pid.exception():
+            with suppress(ProcessLookupError):
+                os.kill(self._pid.result(), signal.SIGKILL)
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _start() -> None:
+    """Leave interrupts to the parent, which ends its processes itself; end with a parent that was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -47,8 +47,7 @@ def check_series(path: Path) -> None:
         If not; see `check_there`.
     """
     check_there(path)
-    header = _header(path)
-    dimensions, bits = _dimensions(path, header)
+    dimensions, bits = _dimensions(path, _header(path))
     if len(dimensions) != 4:
         raise ImageError(str(path), f"{len(dimensions)}-D image of shape {dimensions}", "give a 4-D series")
     promised = bits // 8
@@ -59,6 +58,17 @@ def check_series(path: Path) -> None:
         raise ImageError(
             str(path), f"its header promises {promised} bytes, its file holds at most {held}", "copy or fetch it again"
         )
+
+
+def read_shape(path: Path) -> tuple[int, ...]:
+    """Read how many voxels an image has along each dimension, from its header alone.
+
+    Raises
+    ------
+    ImageError
+        If it is no NIfTI.
+    """
+    return _dimensions(path, _header(path))[0]
 
 
 def _header(path: Path) -> bytes:

@@ -1,0 +1,160 @@
+"""Runs on a Dask cluster: of this machine, of an address, or of jobs that a batch system starts.
+
+Dask sees to workers that come and go, memory limits and runs whose worker died; a run may be done twice, which its
+outputs allow.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Self
+
+from bids_alps.errors import AlpsError, ExecutionError, UsageError
+from bids_alps.execution.engine import Work
+from bids_alps.execution.machine import prepare_machine
+from bids_alps.participant import Outcome
+from bids_alps.settings import Execution, Settings
+
+SYSTEMS = ("slurm", "pbs", "sge", "lsf")
+_WINDOW = 500
+"""Runs that the scheduler knows of at the same time; enough to keep every worker busy."""
+_DEATHS = 2
+"""A run is given up when more workers than this died of it."""
+_RETRIES = 1
+"""How often a run is done again that could not even begin, such as for want of a shared folder."""
+
+
+class Cluster:
+    """A Dask cluster as the settings say.
+
+    Raises
+    ------
+    UsageError
+        If Dask is not installed, or the configuration cannot be used.
+    ExecutionError
+        If there is no scheduler at the address.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        missing = next((name for name in ("distributed", "dask_jobqueue") if find_spec(name) is None), None)
+        if missing is not None:
+            raise UsageError("--executor dask", f"{missing} is not installed", "pip install 'bids-alps[dask]'")
+        self._settings = settings
+        self._under_way = 0
+        self._cluster: Any = None
+
+    def __enter__(self) -> Self:
+        import dask
+        import distributed
+
+        dask.config.set({"distributed.scheduler.allowed-failures": _DEATHS})
+        execution = self._settings.execution
+        if execution.dask_address is None:
+            self._cluster = _start(execution)
+        address = execution.dask_address or self._cluster
+        try:
+            self._client = distributed.Client(address, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise ExecutionError(
+                "--dask-address", f"no scheduler at {address} ({error})", "start one, or check the address"
+            ) from error
+        self._ended = distributed.as_completed()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._client.close(timeout=2)
+        if self._cluster is not None:
+            self._cluster.close(timeout=5)
+
+    def has_room(self, megabytes: int) -> bool:  # noqa: ARG002 -- memory is the workers' own limit
+        """Whether the scheduler takes more."""
+        return self._under_way < _WINDOW
+
+    def submit(self, ticket: int, work: Work, megabytes: int) -> None:  # noqa: ARG002
+        """Hand a piece to the scheduler."""
+        key = f"bids-alps-{self._settings.execution.run_uuid}-{ticket}"
+        future = self._client.submit(_work, work, self._settings, key=key, retries=_RETRIES, pure=False)
+        self._ended.add(future)
+        self._under_way += 1
+
+    def wait(self) -> tuple[int, Outcome | AlpsError]:
+        """Return a piece that ended, or that was given up."""
+        future = next(self._ended)
+        self._under_way -= 1
+        ticket = int(future.key.rpartition("-")[2])
+        if future.status == "finished":
+            outcome: Outcome = future.result()
+            return ticket, outcome
+        if future.status != "error":
+            raise ExecutionError(
+                "dask", "the scheduler went away", "start again when it is back; runs that ended are kept"
+            )
+        return ticket, _explained(future.exception())
+
+
+def _work(work: Work, settings: Settings) -> Outcome:
+    """Do a piece on a worker, which may be on another machine."""
+    prepare_machine(settings)
+    return work()
+
+
+def _explained(error: BaseException) -> AlpsError:
+    from distributed.scheduler import KilledWorker
+
+    if isinstance(error, AlpsError):
+        return error
+    if isinstance(error, KilledWorker):
+        return ExecutionError("worker", f"{_DEATHS + 1} workers died of this run", "give workers more memory")
+    return ExecutionError("worker", f"{type(error).__name__}: {error}", "look into the log of the worker")
+
+
+def _start(execution: Execution) -> Any:
+    """Start a cluster with as many workers as runs are to be worked on at the same time."""
+    if execution.dask_config is not None:
+        return _start_jobs(execution.dask_config, execution.nprocs)
+    from distributed import LocalCluster
+
+    limit = 0 if execution.mem is None else f"{execution.mem // execution.nprocs}MB"
+    return LocalCluster(
+        n_workers=execution.nprocs, threads_per_worker=1, processes=True, memory_limit=limit, dashboard_address=None
+    )
+
+
+def _start_jobs(path: Path, workers: int) -> Any:
+    import dask
+    import dask_jobqueue
+
+    system, asked = read_jobs(path)
+    dask.config.set({f"jobqueue.{system}": {**dask.config.get(f"jobqueue.{system}"), **asked}})
+    try:
+        cluster = getattr(dask_jobqueue, f"{system.upper()}Cluster")(scheduler_options={"dashboard_address": None})
+    except (TypeError, ValueError) as error:
+        raise UsageError(str(path), str(error), "see the documentation of dask-jobqueue") from error
+    cluster.scale(workers)
+    return cluster
+
+
+def read_jobs(path: Path) -> tuple[str, dict[str, Any]]:
+    """Read which batch system to use, and what a job asks of it, from a configuration of dask-jobqueue.
+
+    Raises
+    ------
+    UsageError
+        If the file is no YAML or TOML with ``jobqueue`` and one of `SYSTEMS` below it.
+    """
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError("--dask-config", f"{path} cannot be read ({error})", "give a YAML or TOML file") from error
+    jobs = content.get("jobqueue") if isinstance(content, dict) else None
+    asked: dict[str, Any] = jobs if isinstance(jobs, dict) else {}
+    named = [name for name in SYSTEMS if isinstance(asked.get(name), dict)]
+    if len(named) != 1:
+        found = ", ".join(named) or "none"
+        raise UsageError(str(path), f"{found} of jobqueue.{', jobqueue.'.join(SYSTEMS)} is there", "keep just one")
+    return named[0], asked[named[0]]

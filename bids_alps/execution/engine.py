@@ -1,0 +1,67 @@
+"""What works through runs: the seam between the story of a study and the machines that do the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, Self
+
+from bids_alps.errors import AlpsError
+from bids_alps.participant import Outcome
+
+Work = Callable[[], Outcome]
+"""A piece of work; it can be pickled, and it tells a failure in its outcome."""
+
+
+class Engine(Protocol):
+    """Takes pieces of work and gives back what became of each, in the order in which they end.
+
+    Leaving the context ends what is still under way at once.
+    """
+
+    def __enter__(self) -> Self:
+        """Start."""
+
+    def __exit__(self, *exception: object) -> None:
+        """Stop; whatever is under way is lost."""
+
+    def has_room(self, megabytes: int) -> bool:
+        """Whether a piece that may take so much memory can be submitted now; always true when nothing is under way."""
+        ...
+
+    def submit(self, ticket: int, work: Work, megabytes: int) -> None:
+        """Take a piece of work under a number."""
+
+    def wait(self) -> tuple[int, Outcome | AlpsError]:
+        """Return the number of a piece that ended with its outcome, or with why there is none.
+
+        Raises
+        ------
+        ExecutionError
+            If no piece can end any more.
+        """
+        ...
+
+
+class InProcess:
+    """Does each piece at once, in this process."""
+
+    def __init__(self) -> None:
+        self._ended: list[tuple[int, Outcome]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._ended.clear()
+
+    def has_room(self, megabytes: int) -> bool:  # noqa: ARG002 -- one piece is let through, whatever it takes
+        """Whether nothing is waiting to be told."""
+        return not self._ended
+
+    def submit(self, ticket: int, work: Work, megabytes: int) -> None:  # noqa: ARG002
+        """Do a piece of work."""
+        self._ended.append((ticket, work()))
+
+    def wait(self) -> tuple[int, Outcome | AlpsError]:
+        """Return what was done."""
+        return self._ended.pop(0)

@@ -1,0 +1,49 @@
+"""What a process needs from its surroundings before it computes: threads, and folders that it may write to."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from bids_alps.errors import OutputError
+from bids_alps.settings import Settings
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+
+
+def prepare_machine(settings: Settings) -> None:
+    """Set threads, and folders that libraries may write to where there is no home; before they are imported.
+
+    Raises
+    ------
+    OutputError
+        If there is no folder for scratch files.
+    """
+    for name in _THREADS:
+        os.environ[name] = str(settings.execution.omp_nthreads)
+    scratch = _scratch(settings)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
+    if not os.access(Path(os.environ.get("HOME", "/nonexistent")), os.W_OK):
+        os.environ.setdefault("MPLCONFIGDIR", str(scratch / "matplotlib"))
+        os.environ.setdefault("TEMPLATEFLOW_HOME", str(scratch / "templateflow"))
+    cache = Path(os.environ.get("TEMPLATEFLOW_HOME", "/"))
+    if cache.is_dir() and not os.access(cache, os.W_OK) and not any(cache.iterdir()):
+        os.environ["TEMPLATEFLOW_HOME"] = str(scratch / "templateflow")  # an image without templates of its own
+
+
+def _scratch(settings: Settings) -> Path:
+    """Return a folder to write to: the work folder, the system's, or one inside the output."""
+    chosen = settings.execution.work_dir
+    if chosen is None:
+        try:
+            return Path(tempfile.gettempdir())
+        except FileNotFoundError:
+            chosen = settings.request.output_dir / "work"
+    try:
+        chosen.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(str(chosen), f"cannot be made ({error.strerror})", "choose another --work-dir") from error
+    if not os.access(chosen, os.W_OK | os.X_OK):
+        raise OutputError(str(chosen), "cannot be written to", "choose another --work-dir")
+    return chosen
