@@ -53,6 +53,18 @@ def _read_templateflow(name: str) -> Template:
     return _template(name, t1w, gm, wm, mask.data > 0.5)
 
 
+def find_transform(*, template: str, source: str) -> Path | None:
+    """Return TemplateFlow's file that resamples images of `source` onto `template`, if there is one to be had."""
+    from templateflow import api
+
+    try:
+        found = api.get(template, suffix="xfm", mode="image", extension=".h5", **{"from": source})
+    except Exception:  # noqa: BLE001 -- without a network it fails in ways that share no base class
+        return None
+    paths = [Path(path) for path in (found if isinstance(found, list) else [found])]
+    return next((path for path in paths if path.exists() and path.stat().st_size), None)
+
+
 def _fetch(name: str, **query: str | None) -> Path:
     """Return the 1 mm file of a template, from the cache or the network."""
     from templateflow import api  # reads its index when imported, which only other templates need

@@ -11,6 +11,7 @@ import numpy as np
 from bids_alps.model.arrays import Array, frozen, read_only
 
 Side = Literal["left", "right"]
+Conventions = Literal["anatomical", "alps.sh"]
 Region = Literal["projection", "association", "subcortical"]
 
 SIDES: tuple[Side, ...] = ("left", "right")
@@ -31,6 +32,8 @@ class RoiPreset:
         Half the length of every region along x, y and z of the template, mm; three equal ones make spheres.
     centres
         ``{"projection_left": (x, y, z), ...}`` in RAS+ mm of the template, for each region and side.
+    conventions
+        How the index is measured there: ``anatomical``, as the method settings say, or as the script ``alps.sh`` does.
     """
 
     name: str
@@ -40,6 +43,7 @@ class RoiPreset:
     template: str
     semi_axes_mm: tuple[float, float, float]
     centres: Mapping[str, tuple[float, float, float]]
+    conventions: Conventions = "anatomical"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "centres", frozen(self.centres))

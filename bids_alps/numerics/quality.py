@@ -123,8 +123,8 @@ THRESHOLDS: Mapping[str, Threshold] = {
     ),
     "gradient_axes": Threshold(
         unit="",
-        warn=0.975,
-        fail=0.96,
+        warn=0.96,
+        fail=0.95,
         bad="below",
         reason="Fibres that continue better with flipped or exchanged axes point to a wrong gradient table.",
     ),

@@ -11,7 +11,7 @@ import numpy as np
 from bids_alps.errors import CoverageError
 from bids_alps.io.derivatives import ROI_LABELS
 from bids_alps.io.results import alps_rows, overall_status, quality_rows, roi_rows, write_results
-from bids_alps.model import AlpsResult, Array, Check, Roi, RoiPreset, Status
+from bids_alps.model import AlpsResult, Array, Check, Interval, Roi, RoiPreset, Status
 from bids_alps.numerics.alps import mean_tensor, measure_alps
 from bids_alps.numerics.quality import check_index
 from bids_alps.numerics.rois import place_ellipsoids, weight_by_tissue
@@ -58,17 +58,12 @@ def measure(
         )
     if method.roi_weighting == "tissue":
         rois = weight_by_tissue(rois, fitted.field)
-    rotation = registration.transform.rotation
-    result = measure_alps(fitted.field, rois, rotation, registration.pose, pose_correction=method.pose_correction)
-    turn = rotation if method.pose_correction else np.eye(3)
-
-    def placed(offsets: Mapping[str, Array]) -> dict[str, Array]:
-        moved = place_ellipsoids(preset, registration.transform, mask, offsets=offsets)
-        return {roi.name: rotate_elements(mean_tensor(fitted.field, roi), turn) for roi in moved}
-
-    errors = (registration.placement_se_mm, registration.pose.se_degrees if method.pose_correction else 0.0)
-    interval = estimate_intervals(fitted.series, rois, turn, placed, errors, seed=method.random_seed)
-    result = replace(result, interval=interval)
+    turned = method.pose_correction or preset.conventions != "anatomical"
+    result = measure_alps(
+        fitted.field, rois, registration.transform.rotation, registration.pose, pose_correction=turned
+    )
+    if preset.conventions == "anatomical":
+        result = replace(result, interval=measure_intervals(fitted, registration, preset, rois, method))
     misaligned = any(check.status == "fail" and check.name.startswith("registration_") for check in before)
     if misaligned and not method.keep_failed:
         result = withheld(result)
@@ -80,6 +75,21 @@ def measure(
         checks=checks,
         status=overall_status(checks),
     )
+
+
+def measure_intervals(
+    fitted: Fitted, registration: Registration, preset: RoiPreset, rois: tuple[Roi, ...], method: Method
+) -> Mapping[str, Interval]:
+    """Return how sure the index is, by hemisphere: noise, placement and pose."""
+    mask = fitted.field.image.like(fitted.field.mask)
+    turn = registration.transform.rotation if method.pose_correction else np.eye(3)
+
+    def placed(offsets: Mapping[str, Array]) -> dict[str, Array]:
+        moved = place_ellipsoids(preset, registration.transform, mask, offsets=offsets)
+        return {roi.name: rotate_elements(mean_tensor(fitted.field, roi), turn) for roi in moved}
+
+    errors = (registration.placement_se_mm, registration.pose.se_degrees if method.pose_correction else 0.0)
+    return estimate_intervals(fitted.series, rois, turn, placed, errors, seed=method.random_seed)
 
 
 def withheld(result: AlpsResult) -> AlpsResult:

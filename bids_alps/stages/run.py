@@ -16,6 +16,7 @@ from bids_alps.registration import REGISTRARS
 from bids_alps.registration.checks import check_registration
 from bids_alps.settings import Method
 from bids_alps.stages.alignment import subject_maps, write_transforms
+from bids_alps.stages.conventions import follow_alps_sh
 from bids_alps.stages.figures import draw
 from bids_alps.stages.index import Measured, measure, write_measures
 from bids_alps.stages.place import Place
@@ -36,9 +37,12 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measured,
     write_transforms(place, registration)
     measured = []
     for name in method.rois:
-        preset = read_preset(name, radius_mm=method.roi_radius)
+        preset = read_preset(name, template=method.template, radius_mm=method.roi_radius)
         checks = check_registration(registration, subject, template, preset.centres)
-        measured.append(measure(fitted, registration, preset, method, (*checks, *prepared.correction.checks)))
+        ways = (fitted, registration)
+        if preset.conventions == "alps.sh":
+            ways = follow_alps_sh(prepared, fitted, registration)
+        measured.append(measure(*ways, preset, method, (*checks, *prepared.correction.checks)))
     write_measures(place, fitted, tuple(measured))
     draw(place, fitted, registration, measured[0], (method, prepared.correction))
     return tuple(measured)

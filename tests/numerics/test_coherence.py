@@ -42,7 +42,7 @@ def test_a_true_gradient_table_makes_fibres_continue_best_in_any_storage_order(o
     ids=["flip x", "flip y", "flip z", "x for y", "x for z"],
 )
 def test_a_flipped_or_exchanged_table_is_told(reading):
-    assert measure_coherence_gain(bundles(reading)) < 0.96
+    assert measure_coherence_gain(bundles(reading)) < 0.95
 
 
 def test_the_sign_of_a_vector_means_nothing():
