@@ -60,7 +60,8 @@ def main() -> None:
             cv = 100 * values.std(axis=0, ddof=1) / values.mean(axis=0)
             pairs = [relative(found[name][way]) for name in ("siemens_xa30", "siemens_prisma_sag")]
             print(
-                f"{way:32s}{cv[0]:12.1f}{cv[1]:8.1f}{cv[2]:11.1f}{values[:, 2].mean():8.3f}{pairs[0]:17.1f}{pairs[1]:18.1f}"
+                f"{way:32s}{cv[0]:12.1f}{cv[1]:8.1f}{cv[2]:11.1f}{values[:, 2].mean():8.3f}"
+                f"{pairs[0]:17.1f}{pairs[1]:18.1f}"
             )
 
 

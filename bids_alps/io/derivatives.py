@@ -86,6 +86,11 @@ def _linear(source: str, target: str, desc: str, about: str) -> Derivative:
     return Derivative(suffix="xfm", extension=".txt", entities=entities, about=about)
 
 
+def _warp(source: str, target: str, about: str) -> Derivative:
+    entities = {"from": source, "to": target, "mode": "image"}
+    return Derivative(suffix="xfm", extension=".nii.gz", entities=entities, about=about)
+
+
 _PREPROCESSED = {"desc": "preproc"}
 DERIVATIVES: Mapping[str, Derivative] = {
     "preproc": Derivative(
@@ -144,6 +149,8 @@ DERIVATIVES: Mapping[str, Derivative] = {
         Axes="scanner RAS+",
         Volumes=["Dxx", "Dxy", "Dxz", "Dyy", "Dyz", "Dzz"],
     ),
+    "xfm": _warp("dwi", "{template}", "Alignment, ITK displacement field (affine and deformation); scan to template."),
+    "xfm_inverse": _warp("{template}", "dwi", "Alignment, ITK displacement field; template to scan."),
     "xfm_rigid": _linear(
         "dwi",
         "{template}",

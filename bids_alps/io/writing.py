@@ -16,7 +16,7 @@ import nibabel as nib
 import numpy as np
 
 from bids_alps.errors import AlpsError, OutputError, StorageError
-from bids_alps.model import SpatialMap
+from bids_alps.model import Array, SpatialMap
 
 _COMPRESSION_LEVEL = 4  # a third of the time of level 9, a few percent larger
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST}
@@ -113,12 +113,31 @@ def image_bytes(image: SpatialMap, *, dtype: Any = np.float32) -> bytes:
     dtype
         Type on disk.
     """
-    data = np.asarray(image.data, dtype=dtype)
-    nifti = nib.Nifti1Image(data, image.affine)
+    return _nifti_bytes(np.asarray(image.data, dtype=dtype), image.affine)
+
+
+def _nifti_bytes(data: Array, affine: Array, *, intent: str = "none") -> bytes:
+    nifti = nib.Nifti1Image(data, affine)
     nifti.header.set_xyzt_units("mm")
-    nifti.set_sform(image.affine, code=1)
-    nifti.set_qform(image.affine, code=1)
+    nifti.header.set_intent(intent)
+    nifti.set_sform(affine, code=1)
+    nifti.set_qform(affine, code=1)
     return gzip.compress(nifti.to_bytes(), compresslevel=_COMPRESSION_LEVEL, mtime=0)
+
+
+def write_displacements(path: Path, field: SpatialMap) -> None:
+    """Write displacements as ITK reads them: a vector image, components along LPS+.
+
+    Parameters
+    ----------
+    path
+        Ends in ``.nii.gz``.
+    field
+        Displacements in RAS+ mm, shape (i, j, k, 3).
+    """
+    lps = np.array([-1, -1, 1], dtype=np.float32)
+    vectors = (np.asarray(field.data, dtype=np.float32) * lps)[..., None, :]
+    write_bytes(path, _nifti_bytes(vectors, field.affine, intent="vector"))
 
 
 def write_map(

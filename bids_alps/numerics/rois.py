@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,13 +25,23 @@ OFF_TRACT_ANGLE = 45.0
 Inside = Callable[[Array], Array]
 
 
-def place_ellipsoids(
-    preset: RoiPreset,
-    transform: SpatialTransform,
-    mask: SpatialMap,
-    *,
-    offsets: Mapping[str, Array] | None = None,
-) -> tuple[Roi, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbourhood:
+    """The voxels about a region, and the template points that they are sampled at.
+
+    Parameters
+    ----------
+    voxels
+        Voxel indices, also beyond the grid, shape (n, 3).
+    points
+        Template points inside each voxel, shape (n, m, 3), mm.
+    """
+
+    voxels: Array
+    points: Array
+
+
+def place_ellipsoids(preset: RoiPreset, transform: SpatialTransform, mask: SpatialMap) -> tuple[Roi, ...]:
     """Carry the ellipsoids of a preset to a subject; no image is resampled.
 
     Parameters
@@ -42,25 +52,39 @@ def place_ellipsoids(
         Subject to template.
     mask
         Brain mask on the subject's grid; voxels outside do not count.
-    offsets
-        Displacement of each region in the template, by its name, shape (3,), mm.
 
     Returns
     -------
     tuple of Roi
         One per region and side, in the preset's order. A region without a voxel in the mask has coverage 0.
     """
+    return tuple(prepare_placement(preset, transform, mask)({}))
+
+
+def prepare_placement(
+    preset: RoiPreset, transform: SpatialTransform, mask: SpatialMap, *, margin_mm: float = 0.0
+) -> Callable[[Mapping[str, Array]], list[Roi]]:
+    """Return what places the ellipsoids of a preset, displaced in the template by offsets of up to `margin_mm`.
+
+    Template points are found once for all placements.
+    """
     semi_axes = np.asarray(preset.semi_axes_mm)
-    rois = []
-    for name, centre in preset.centres.items():
-        middle = np.asarray(centre) + (0 if offsets is None else offsets.get(name, 0))
+    reach = semi_axes + margin_mm
+    about = {
+        name: find_neighbourhood((np.asarray(centre) - reach, np.asarray(centre) + reach), transform, mask)
+        for name, centre in preset.centres.items()
+    }
 
-        def inside(points: Array, middle: Array = middle) -> Array:
-            within: Array = (((points - middle) / semi_axes) ** 2).sum(-1) <= 1
-            return within
+    def placed(offsets: Mapping[str, Array]) -> list[Roi]:
+        """Return the regions displaced by offsets in the template: name -> shape (3,), mm."""
+        rois = []
+        for name, centre in preset.centres.items():
+            middle = np.asarray(centre) + offsets.get(name, 0.0)
+            within = (((about[name].points - middle) / semi_axes) ** 2).sum(-1) <= 1
+            rois.append(_weighted(name, about[name].voxels, within.mean(axis=1), mask))
+        return rois
 
-        rois.append(place_region(name, inside, (middle - semi_axes, middle + semi_axes), transform, mask))
-    return tuple(rois)
+    return placed
 
 
 def place_region(
@@ -81,11 +105,20 @@ def place_region(
     mask
         Brain mask on the subject's grid.
     """
+    about = find_neighbourhood(box, transform, mask)
+    return _weighted(name, about.voxels, np.asarray(inside(about.points), dtype=np.float64).mean(axis=1), mask)
+
+
+def find_neighbourhood(box: tuple[Array, Array], transform: SpatialTransform, mask: SpatialMap) -> Neighbourhood:
+    """Return the voxels that a box of the template, its lowest and highest corner in mm, may touch."""
     voxels = _candidate_voxels(box, transform, mask)
     steps = (np.arange(SUBDIVISIONS) + 0.5) / SUBDIVISIONS - 0.5
     cell = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    points = transform.template_from_subject(mask.world(voxels[:, None, :] + cell))
-    fractions = np.asarray(inside(points), dtype=np.float64).mean(axis=1)
+    return Neighbourhood(voxels=voxels, points=transform.template_from_subject(mask.world(voxels[:, None, :] + cell)))
+
+
+def _weighted(name: str, voxels: Array, fractions: Array, mask: SpatialMap) -> Roi:
+    """Return a region from the fraction of each voxel that lies inside."""
     within = ((voxels >= 0) & (voxels < np.array(mask.shape))).all(axis=1)
     counted = within & (fractions > 0)
     counted[counted] = np.asarray(mask.data, dtype=bool)[tuple(voxels[counted].T)]

@@ -112,7 +112,7 @@ class Precomputed:
 
 
 def read_itk_transform(path: Path) -> PointMap:
-    """Read an ITK transform (.h5, .txt, .mat, .tfm, composite or not) as a map of RAS+ points.
+    """Read an ITK transform (.h5, .txt, .mat, .tfm, composite or not; displacements, .nii.gz) as a map of RAS+ points.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def read_itk_transform(path: Path) -> PointMap:
     if not path.is_file():
         raise NoInputError(str(path), "no such file", "check the path of the transform")
     try:
-        transform = sitk.ReadTransform(str(path))
+        transform = _read_transform(path)
     except RuntimeError as error:  # ITK has one exception for everything
         raise BadDataError(str(path), "ITK cannot read it as a transform", "give an ITK .h5, .txt or .mat") from error
     if transform.GetDimension() != 3:
@@ -136,6 +136,13 @@ def read_itk_transform(path: Path) -> PointMap:
         return mapped
 
     return moved
+
+
+def _read_transform(path: Path) -> sitk.Transform:
+    if path.name.endswith((".nii", ".nii.gz")):
+        return sitk.DisplacementFieldTransform(sitk.ReadImage(str(path), sitk.sitkVectorFloat64))
+    transform: sitk.Transform = sitk.ReadTransform(str(path))
+    return transform
 
 
 def read_fsl_matrix(path: Path, subject: SpatialMap, template: SpatialMap) -> PointMap:

@@ -14,7 +14,7 @@ from bids_alps.io.results import alps_rows, overall_status, quality_rows, roi_ro
 from bids_alps.model import AlpsResult, Array, Check, Interval, Roi, RoiPreset, Status
 from bids_alps.numerics.alps import mean_tensor, measure_alps
 from bids_alps.numerics.quality import check_index
-from bids_alps.numerics.rois import place_ellipsoids, weight_by_tissue
+from bids_alps.numerics.rois import place_ellipsoids, prepare_placement, weight_by_tissue
 from bids_alps.numerics.tensor import (
     rotate_elements,
 )
@@ -23,6 +23,9 @@ from bids_alps.registration.base import Registration
 from bids_alps.settings import Method
 from bids_alps.stages.place import Place
 from bids_alps.stages.tensors import Fitted, check_acquisition, describe_acquisition
+
+LARGEST_OFFSET = 4.5
+"""Standard errors beyond which no placement is drawn in practice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +87,12 @@ def measure_intervals(
     mask = fitted.field.image.like(fitted.field.mask)
     turn = registration.transform.rotation if method.pose_correction else np.eye(3)
 
+    place = prepare_placement(
+        preset, registration.transform, mask, margin_mm=LARGEST_OFFSET * registration.placement_se_mm
+    )
+
     def placed(offsets: Mapping[str, Array]) -> dict[str, Array]:
-        moved = place_ellipsoids(preset, registration.transform, mask, offsets=offsets)
-        return {roi.name: rotate_elements(mean_tensor(fitted.field, roi), turn) for roi in moved}
+        return {roi.name: rotate_elements(mean_tensor(fitted.field, roi), turn) for roi in place(offsets)}
 
     errors = (registration.placement_se_mm, registration.pose.se_degrees if method.pose_correction else 0.0)
     return estimate_intervals(fitted.series, rois, turn, placed, errors, seed=method.random_seed)

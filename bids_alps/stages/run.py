@@ -34,7 +34,7 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measured,
     subject = subject_maps(fitted, run)
     template = read_template(method.template)
     registration = REGISTRARS[method.registrar]().register(subject, template)
-    write_transforms(place, registration)
+    write_transforms(place, registration, subject.mask, template.mask)
     measured = []
     for name in method.rois:
         preset = read_preset(name, template=method.template, radius_mm=method.roi_radius)
