@@ -16,8 +16,8 @@ from bids_alps.model import Array, DwiSeries, Gradients, TensorField
 from bids_alps.numerics.gradients import find_shells
 from bids_alps.numerics.tensor import fit_tensor, fractional_anisotropy, log_of_signal, mean_diffusivity
 
-EXPECTED_SPREAD = 0.01
-"""SD over volumes that grey matter shows on well-kept scanners of three vendors: its own anisotropy, and noise."""
+EXPECTED_SPREAD = 0.0075
+"""SD over volumes that grey matter shows on well-kept scanners: its own anisotropy, and noise (rms of five scans)."""
 
 ISOTROPIC_FA = 0.2
 GREY_MD = (0.6e-3, 1.3e-3)
