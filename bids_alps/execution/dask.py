@@ -7,12 +7,13 @@ outputs allow.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
 from bids_alps.errors import AlpsError, ExecutionError, UsageError
-from bids_alps.execution.engine import Work
+from bids_alps.execution.engine import Piece
 from bids_alps.execution.machine import prepare_machine
 from bids_alps.participant import Outcome
 from bids_alps.settings import Execution, Settings
@@ -22,6 +23,7 @@ _WINDOW = 500
 """Runs that the scheduler knows of at the same time; enough to keep every worker busy."""
 _DEATHS = 2
 """A run is given up when more workers than this died of it."""
+_ANY_PORT = ":0"
 _RETRIES = 1
 """How often a run is done again that could not even begin, such as for want of a shared folder."""
 
@@ -47,9 +49,10 @@ class Cluster:
 
     def __enter__(self) -> Self:
         import dask
-        import distributed
 
-        dask.config.set({"distributed.scheduler.allowed-failures": _DEATHS})
+        dask.config.set({"distributed.scheduler.allowed-failures": _DEATHS, "logging.distributed": "error"})
+        import distributed  # reads how much to log when it is imported
+
         execution = self._settings.execution
         if execution.dask_address is None:
             self._cluster = _start(execution)
@@ -60,7 +63,7 @@ class Cluster:
             raise ExecutionError(
                 "--dask-address", f"no scheduler at {address} ({error})", "start one, or check the address"
             ) from error
-        self._ended = distributed.as_completed()
+        self._ended = distributed.as_completed(loop=self._client.loop)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -68,14 +71,16 @@ class Cluster:
         if self._cluster is not None:
             self._cluster.close(timeout=5)
 
-    def has_room(self, megabytes: int) -> bool:  # noqa: ARG002 -- memory is the workers' own limit
+    def has_room(self, piece: Piece) -> bool:  # noqa: ARG002 -- memory is the workers' own limit
         """Whether the scheduler takes more."""
         return self._under_way < _WINDOW
 
-    def submit(self, ticket: int, work: Work, megabytes: int) -> None:  # noqa: ARG002
+    def submit(self, ticket: int, piece: Piece) -> None:
         """Hand a piece to the scheduler."""
         key = f"bids-alps-{self._settings.execution.run_uuid}-{ticket}"
-        future = self._client.submit(_work, work, self._settings, key=key, retries=_RETRIES, pure=False)
+        future = self._client.submit(
+            _work, piece.work, self._settings, key=key, retries=_RETRIES, priority=int(piece.page), pure=False
+        )
         self._ended.add(future)
         self._under_way += 1
 
@@ -94,7 +99,7 @@ class Cluster:
         return ticket, _explained(future.exception())
 
 
-def _work(work: Work, settings: Settings) -> Outcome:
+def _work(work: Callable[[], Outcome], settings: Settings) -> Outcome:
     """Do a piece on a worker, which may be on another machine."""
     prepare_machine(settings)
     return work()
@@ -118,7 +123,11 @@ def _start(execution: Execution) -> Any:
 
     limit = 0 if execution.mem is None else f"{execution.mem // execution.nprocs}MB"
     return LocalCluster(
-        n_workers=execution.nprocs, threads_per_worker=1, processes=True, memory_limit=limit, dashboard_address=None
+        n_workers=execution.nprocs,
+        threads_per_worker=1,
+        processes=True,
+        memory_limit=limit,
+        dashboard_address=_ANY_PORT,
     )
 
 
@@ -129,7 +138,7 @@ def _start_jobs(path: Path, workers: int) -> Any:
     system, asked = read_jobs(path)
     dask.config.set({f"jobqueue.{system}": {**dask.config.get(f"jobqueue.{system}"), **asked}})
     try:
-        cluster = getattr(dask_jobqueue, f"{system.upper()}Cluster")(scheduler_options={"dashboard_address": None})
+        cluster = getattr(dask_jobqueue, f"{system.upper()}Cluster")(scheduler_options={"dashboard_address": _ANY_PORT})
     except (TypeError, ValueError) as error:
         raise UsageError(str(path), str(error), "see the documentation of dask-jobqueue") from error
     cluster.scale(workers)

@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, Self
 
 from bids_alps.errors import AlpsError
 from bids_alps.participant import Outcome
 
-Work = Callable[[], Outcome]
-"""A piece of work; it can be pickled, and it tells a failure in its outcome."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A piece of work: a run, or the page of a participant.
+
+    Parameters
+    ----------
+    participant
+        Whose it is.
+    name
+        Name of the run or page.
+    work
+        What to do; it can be pickled, and it tells a failure in its outcome.
+    megabytes
+        What it may take.
+    page
+        Whether it is a page, which goes before runs so that participants end one after the other.
+    """
+
+    participant: str
+    name: str
+    work: Callable[[], Outcome]
+    megabytes: int
+    page: bool = False
 
 
 class Engine(Protocol):
@@ -24,11 +47,11 @@ class Engine(Protocol):
     def __exit__(self, *exception: object) -> None:
         """Stop; whatever is under way is lost."""
 
-    def has_room(self, megabytes: int) -> bool:
-        """Whether a piece that may take so much memory can be submitted now; always true when nothing is under way."""
+    def has_room(self, piece: Piece) -> bool:
+        """Whether a piece can be submitted now; always true when nothing is under way."""
         ...
 
-    def submit(self, ticket: int, work: Work, megabytes: int) -> None:
+    def submit(self, ticket: int, piece: Piece) -> None:
         """Take a piece of work under a number."""
 
     def wait(self) -> tuple[int, Outcome | AlpsError]:
@@ -54,13 +77,13 @@ class InProcess:
     def __exit__(self, *exception: object) -> None:
         self._ended.clear()
 
-    def has_room(self, megabytes: int) -> bool:  # noqa: ARG002 -- one piece is let through, whatever it takes
+    def has_room(self, piece: Piece) -> bool:  # noqa: ARG002 -- one piece is let through, whatever it takes
         """Whether nothing is waiting to be told."""
         return not self._ended
 
-    def submit(self, ticket: int, work: Work, megabytes: int) -> None:  # noqa: ARG002
+    def submit(self, ticket: int, piece: Piece) -> None:
         """Do a piece of work."""
-        self._ended.append((ticket, work()))
+        self._ended.append((ticket, piece.work()))
 
     def wait(self) -> tuple[int, Outcome | AlpsError]:
         """Return what was done."""

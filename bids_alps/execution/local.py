@@ -12,8 +12,13 @@ from contextlib import suppress
 from typing import Self
 
 from bids_alps.errors import AlpsError, ExecutionError
-from bids_alps.execution.engine import Work
+from bids_alps.execution.engine import Piece
+from bids_alps.execution.machine import prepare_machine
 from bids_alps.participant import Outcome
+from bids_alps.settings import Settings
+
+_STARTED_SECONDS = 20
+"""Until then a process has been started, or never will be."""
 
 
 class Processes:
@@ -23,16 +28,16 @@ class Processes:
 
     Parameters
     ----------
-    count
-        How many processes.
-    megabytes
-        What all of them may use together, by the estimate of each piece; None for no limit.
+    settings
+        How many processes, and what all of them may use together, by the estimate of each piece.
     """
 
-    def __init__(self, count: int, megabytes: int | None) -> None:
-        self._megabytes = megabytes
-        self._idle: list[_Worker | None] = [None] * count  # a process is started when there is work for it
-        self._busy: dict[Future[Outcome], tuple[int, int, _Worker]] = {}
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._idle: list[_Worker | None] = [
+            None
+        ] * settings.execution.nprocs  # a process is started when there is work for it
+        self._busy: dict[Future[Outcome], tuple[int, Piece, _Worker]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -42,29 +47,30 @@ class Processes:
             if worker is not None:
                 worker.kill()
 
-    def has_room(self, megabytes: int) -> bool:
+    def has_room(self, piece: Piece) -> bool:
         """Whether a process is idle, and its piece would stay within the memory."""
         if not self._busy:
             return True
-        used = sum(taken for _, taken, _ in self._busy.values())
-        return bool(self._idle) and (self._megabytes is None or used + megabytes <= self._megabytes)
+        used = sum(other.megabytes for _, other, _ in self._busy.values())
+        allowed = self._settings.execution.mem
+        return bool(self._idle) and (allowed is None or used + piece.megabytes <= allowed)
 
-    def submit(self, ticket: int, work: Work, megabytes: int) -> None:
+    def submit(self, ticket: int, piece: Piece) -> None:
         """Give a piece to an idle process."""
-        worker = self._idle.pop() or _Worker()
-        self._busy[worker.pool.submit(work)] = (ticket, megabytes, worker)
+        worker = self._idle.pop() or _Worker(self._settings)
+        self._busy[worker.pool.submit(piece.work)] = (ticket, piece, worker)
 
     def wait(self) -> tuple[int, Outcome | AlpsError]:
         """Return a piece that ended, or died with its process."""
         ended, _ = wait(self._busy, return_when=FIRST_COMPLETED)
         future = ended.pop()
-        ticket, megabytes, worker = self._busy.pop(future)
+        ticket, piece, worker = self._busy.pop(future)
         try:
             outcome = future.result()
         except BrokenProcessPool:
             worker.kill()
             self._idle.insert(0, None)
-            remedy = f"give it more memory (some {megabytes} MB expected), or lower --nprocs, and start again"
+            remedy = f"give it more memory (some {piece.megabytes} MB expected), or lower --nprocs, and start again"
             return ticket, ExecutionError("process", "it was killed, out of memory perhaps", remedy)
         self._idle.append(worker)
         return ticket, outcome
@@ -73,20 +79,21 @@ class Processes:
 class _Worker:
     """One spawned process."""
 
-    def __init__(self) -> None:
-        self.pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_start)
+    def __init__(self, settings: Settings) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self.pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_start, initargs=(settings,))
         self._pid = self.pool.submit(os.getpid)
 
     def kill(self) -> None:
-        """End the process, whatever it does."""
-        if self._pid.done() and not self._pid.exception():
-            with suppress(ProcessLookupError):
-                os.kill(self._pid.result(), signal.SIGKILL)
+        """End the process, whatever it does; one that is just being started tells its number first."""
+        with suppress(ProcessLookupError, BrokenProcessPool, TimeoutError):
+            os.kill(self._pid.result(timeout=_STARTED_SECONDS), signal.SIGKILL)
         self.pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _start() -> None:
-    """Leave interrupts to the parent, which ends its processes itself; end with a parent that was killed."""
+def _start(settings: Settings) -> None:
+    """Prepare a process: the parent alone sees interrupts, and ends it; it does not outlive a parent that is killed."""
+    prepare_machine(settings)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()

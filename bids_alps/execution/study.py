@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from bids_alps.errors import AlpsError
-from bids_alps.execution.engine import Engine, InProcess, Work
+from bids_alps.execution.engine import Engine, InProcess, Piece
 from bids_alps.execution.memory import PAGE_MEGABYTES, estimate_megabytes
 from bids_alps.participant import Outcome, fail_run, plan_work, process_run, write_page
 from bids_alps.settings import Settings
@@ -16,16 +15,15 @@ from bids_alps.settings import Settings
 
 def make_engine(settings: Settings) -> Engine:
     """Return the engine that the settings ask for, not yet started."""
-    execution = settings.execution
-    if execution.executor == "dask":
+    if settings.execution.executor == "dask":
         from bids_alps.execution.dask import Cluster
 
         return Cluster(settings)
-    if execution.nprocs == 1:
+    if settings.execution.nprocs == 1:
         return InProcess()
     from bids_alps.execution.local import Processes
 
-    return Processes(execution.nprocs, execution.mem)
+    return Processes(settings)
 
 
 def process_participants(labels: Sequence[str], settings: Settings) -> Generator[tuple[str, list[Outcome]], None, None]:
@@ -35,11 +33,11 @@ def process_participants(labels: Sequence[str], settings: Settings) -> Generator
     """
     ledger = _Ledger(labels, settings)
     with make_engine(settings) as engine:
-        under_way: dict[int, _Piece] = {}
+        under_way: dict[int, Piece] = {}
         ticket = 0
         while True:
-            while (piece := ledger.next_piece()) and engine.has_room(piece.megabytes):
-                engine.submit(ticket, piece.work, piece.megabytes)
+            while (piece := ledger.next_piece()) and engine.has_room(piece):
+                engine.submit(ticket, piece)
                 under_way[ticket] = ledger.take()
                 ticket += 1
             yield from ledger.ended()
@@ -49,35 +47,24 @@ def process_participants(labels: Sequence[str], settings: Settings) -> Generator
             ledger.note(under_way.pop(number), outcome)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Piece:
-    """A run, or a page, that can be worked on: whose it is, its name, the work, the memory it may take."""
-
-    participant: str
-    name: str
-    work: Work
-    megabytes: int
-    page: bool = False
-
-
 class _Ledger:
     """Which participants are under way, from their first run to their page."""
 
     def __init__(self, labels: Sequence[str], settings: Settings) -> None:
         self._labels, self._settings = iter(labels), settings
-        self._waiting: deque[_Piece] = deque()
+        self._waiting: deque[Piece] = deque()
         self._outcomes: dict[str, list[Outcome]] = {}
         self._runs_left: dict[str, int] = {}
         self._ended: list[str] = []
         self._stopped = False
 
-    def next_piece(self) -> _Piece | None:
+    def next_piece(self) -> Piece | None:
         """Return the piece to be worked on next; participants are planned for it when none is waiting."""
         while not self._waiting and not self._stopped and (label := next(self._labels, None)) is not None:
             self._begin(label)
         return self._waiting[0] if self._waiting else None
 
-    def take(self) -> _Piece:
+    def take(self) -> Piece:
         """Take the next piece off the list."""
         return self._waiting.popleft()
 
@@ -87,7 +74,7 @@ class _Ledger:
             label = self._ended.pop(0)
             yield label, self._outcomes.pop(label)
 
-    def note(self, piece: _Piece, outcome: Outcome | AlpsError) -> None:
+    def note(self, piece: Piece, outcome: Outcome | AlpsError) -> None:
         """Enter what became of a piece; the page of a participant is due when its last run ended."""
         told = fail_run(piece.name, outcome, self._settings) if isinstance(outcome, AlpsError) else outcome
         if not piece.page or told.exit_code or self._settings.request.reports_only:
@@ -110,7 +97,7 @@ class _Ledger:
         for run in runs:
             work = partial(process_run, run, self._settings)
             self._waiting.append(
-                _Piece(participant=label, name=run.name, work=work, megabytes=estimate_megabytes(run, self._settings))
+                Piece(participant=label, name=run.name, work=work, megabytes=estimate_megabytes(run, self._settings))
             )
         self._runs_left[label] = len(runs)
         if not planned and not reports_only:
@@ -122,7 +109,7 @@ class _Ledger:
 
     def _runs_ended(self, label: str) -> None:
         work = partial(write_page, label, self._settings)
-        page = _Piece(participant=label, name=f"sub-{label}_page", work=work, megabytes=PAGE_MEGABYTES, page=True)
+        page = Piece(participant=label, name=f"sub-{label}_page", work=work, megabytes=PAGE_MEGABYTES, page=True)
         self._waiting.appendleft(page)
 
     def _stop_after(self, outcome: Outcome) -> None:
