@@ -10,7 +10,7 @@ import bids_alps
 ROOT = Path(bids_alps.__file__).parent
 LAYERS = (
     *("errors", "model", "numerics", "registration", "resources", "statistics", "io", "settings", "receipts"),
-    *("phantom", "progress", "report", "stages", "participant", "group", "execution"),
+    *("phantom", "progress", "report", "stages", "participant", "gathering", "group", "execution"),
     *("arguments", "descriptor", "cli", "demo", "__main__"),
 )
 HOMES = {

@@ -1,14 +1,19 @@
 """From tables of participants to tables of a cohort."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from bids_alps.cli import main
-from bids_alps.io.results import ALPS_COLUMNS, ROI_COLUMNS
+from bids_alps.io.results import ALPS_COLUMNS, QUALITY_COLUMNS, ROI_COLUMNS
 from bids_alps.io.tables import write_table
 
 DIFFERENCE = -0.12
+SCRIPT_COLUMNS = (
+    "id,scanner,x_proj_L,x_assoc_L,y_proj_L,z_assoc_L,x_proj_R,x_assoc_R,y_proj_R,z_assoc_R,alps_L,alps_R,alps"
+)
 
 
 @pytest.fixture
@@ -72,6 +77,71 @@ def test_pooled_datasets_are_told_apart(cohort):
     assert main([str(bids), str(out), "group", "-d", f"again={out}"]) == 0
     table = pd.read_csv(out / "group_alps.tsv", sep="\t")
     assert table.groupby("dataset").size().to_dict() == {"again": 24, "output": 24}
+
+
+def test_one_label_in_two_datasets_is_two_people(cohort, tmp_path):
+    bids, out = cohort
+    other = tmp_path / "other"
+    shutil.copytree(out, other)
+    people = pd.read_csv(bids / "participants.tsv", sep="\t")
+    people.assign(age=people["age"] + 40, handedness="left").to_csv(other / "participants.tsv", sep="\t", index=False)
+    assert main([str(bids), str(out), "group", "-d", f"other={other}"]) == 0
+    table = pd.read_csv(out / "group_alps.tsv", sep="\t", na_values="n/a")
+    ages = table.pivot_table("age", "participant_id", "dataset")
+    assert (ages["other"] - ages["output"] == 40).all()
+    assert table.groupby("dataset")["handedness"].count().to_dict() == {"other": 24, "output": 0}
+
+
+def test_the_same_results_twice_are_told(cohort, caplog):
+    bids, out = cohort
+    assert main([str(bids), str(out), "group", "-d", f"again={out}"]) == 0
+    assert "24 rows have the same results as a row of another dataset" in caplog.text
+
+
+def test_unmatched_and_repeated_participants_are_told_on_the_page(cohort):
+    bids, out = cohort
+    lines = (bids / "participants.tsv").read_text().splitlines()
+    (bids / "participants.tsv").write_text("\n".join([*lines[:2], lines[1], *lines[3:]]) + "\n")
+    assert main([str(bids), str(out), "group"]) == 0
+    page = (out / "group_alps.html").read_text()
+    assert "Not in participants.tsv: sub-02." in page
+    assert "More than once in participants.tsv, the first row counts: sub-01." in page
+    assert len(pd.read_csv(out / "group_alps.tsv", sep="\t")) == 24
+
+
+def test_checks_stand_beside_the_index(cohort):
+    bids, out = cohort
+    checks = [
+        {"name": "pitch", "value": 9.5, "status": "warn"},
+        {"name": "snr_b0", "value": 2.0, "status": "fail"},
+        {"name": "fa", "value": 0.4, "status": "pass"},
+    ]
+    write_table(out / "sub-03" / "dwi" / "sub-03_desc-quality_scalarstats.tsv", checks, QUALITY_COLUMNS)
+    assert main([str(bids), str(out), "group"]) == 0
+    row = pd.read_csv(out / "group_alps.tsv", sep="\t").set_index("participant_id").loc["sub-03"]
+    assert (row["checks_failed"], row["checks_warned"]) == ("snr_b0", "pitch")
+    assert (row["check_pitch"], row["check_fa"]) == (9.5, 0.4)
+
+
+def test_the_table_of_the_script_has_its_thirteen_columns(cohort):
+    bids, out = cohort
+    assert main([str(bids), str(out), "group"]) == 0
+    table = pd.read_csv(out / "group_alps-sh.csv")
+    assert ",".join(table) == SCRIPT_COLUMNS
+
+
+def test_sites_that_differ_are_harmonised_and_shown(cohort):
+    bids, out = cohort
+    people = pd.read_csv(bids / "participants.tsv", sep="\t")
+    people["site"] = ["ab"[n % 2] for n in range(24)]
+    people["sex"] = ["FM"[n // 2 % 2] for n in range(24)]
+    people.to_csv(bids / "participants.tsv", sep="\t", index=False)
+    assert main([str(bids), str(out), "group", "--harmonise", "site"]) == 0
+    page = (out / "group_alps.html").read_text()
+    assert "Harmonised over site by ComBat, protecting group, age, sex." in page
+    assert "before and after ComBat" in page
+    assert "Age against index" in page
+    assert "Correlations" in page
 
 
 def test_nobody_is_told(tmp_path, capsys):

@@ -13,7 +13,7 @@ import numpy as np
 
 from bids_alps.errors import UsageError
 from bids_alps.io.templates import find_transform
-from bids_alps.model import REGIONS, SIDES, RoiPreset
+from bids_alps.model import REGIONS, SIDES, Conventions, RoiPreset
 from bids_alps.registration.precomputed import read_itk_transform
 
 Centres = Mapping[str, tuple[float, float, float]]
@@ -27,6 +27,12 @@ def _entries() -> dict[str, Any]:
 def preset_names() -> tuple[str, ...]:
     """Return the names of the presets."""
     return tuple(_entries())
+
+
+def conventions_of(name: str) -> Conventions:
+    """Return how the index of a preset is measured; ``anatomical`` for names that no preset has."""
+    conventions: Conventions = _entries().get(name, {}).get("conventions", "anatomical")
+    return conventions
 
 
 def read_preset(name: str, *, template: str | None = None, radius_mm: float | None = None) -> RoiPreset:
@@ -60,7 +66,7 @@ def read_preset(name: str, *, template: str | None = None, radius_mm: float | No
         template=template,
         centres=_centres_in(template, name, entry),
         semi_axes_mm=(x_mm, y_mm, z_mm),
-        conventions=entry.get("conventions", "anatomical"),
+        conventions=conventions_of(name),
         **{key: entry[key] for key in ("version", "citation", "doi")},
     )
     return preset if radius_mm is None else replace(preset, semi_axes_mm=(radius_mm,) * 3)

@@ -6,7 +6,7 @@ voxel indices to that frame.
 """
 
 from bids_alps.model.arrays import Array, read_only
-from bids_alps.model.regions import REGIONS, SIDES, Region, Roi, RoiPreset, Side
+from bids_alps.model.regions import REGIONS, SIDES, Conventions, Region, Roi, RoiPreset, Side
 from bids_alps.model.results import AlpsResult, Check, Interval, Pose, RoiDiffusivity, Status
 from bids_alps.model.series import TENSOR_COMPONENTS, Axes, DwiRun, DwiSeries, Gradients, TensorField
 from bids_alps.model.spatial import SpatialMap, SpatialTransform, sample_linear
@@ -19,6 +19,7 @@ __all__ = [
     "Array",
     "Axes",
     "Check",
+    "Conventions",
     "DwiRun",
     "DwiSeries",
     "Gradients",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pandas import DataFrame
 
 from bids_alps import __version__
 from bids_alps.io.tables import read_table
@@ -17,9 +18,11 @@ from bids_alps.model import SIDES, Array, Status
 from bids_alps.report import figures_group
 from bids_alps.report.html import number, render_group, words
 from bids_alps.report.page import (
+    CAVEAT,
     LITERATURE,
     GroupPage,
     GroupRow,
+    MethodsText,
     Picture,
     Reference,
     Table,
@@ -32,8 +35,34 @@ _LABELS = ("participant_id", "session_id", "run", "roi_preset")
 _SHOWN = ("alps_left", "alps_right", "alps_bilateral", "alps_bilateral_ci_low", "alps_bilateral_ci_high", "pitch")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """What was found in a cohort, for its page.
+
+    Parameters
+    ----------
+    group
+        Column that tells the groups, None where there are none.
+    tables
+        Results of tests and models.
+    correlations
+        Table of correlations of the first preset, as `bids_alps.statistics.correlation.correlate` returns it.
+    harmonised
+        Runs before and after harmonisation, and the column of the site; None where nothing was harmonised.
+    methods, notes
+        What was tested; what the reader must know.
+    """
+
+    group: str | None = None
+    tables: tuple[Table, ...] = ()
+    correlations: DataFrame | None = None
+    harmonised: tuple[DataFrame, DataFrame, str] | None = None
+    methods: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 def write_group_page(
-    output_dir: Path, rows: Sequence[Row], *, columns: Sequence[str] = (), tables: Sequence[Table] = ()
+    output_dir: Path, rows: Sequence[Row], *, columns: Sequence[str] = (), results: Results | None = None
 ) -> Path:
     """Write ``group_alps.html`` from the rows of the cohort's table; return its path.
 
@@ -44,18 +73,47 @@ def write_group_page(
     rows
         As in `make_group_page`.
     columns
-        More columns to show; one called ``group`` tells the groups of the distributions.
-    tables
-        Results of models.
+        More columns to show.
+    results
+        What was found.
     """
-    group = "group" if "group" in columns else None
-    page = make_group_page(rows, group=group, columns=columns, checks=count_checks(output_dir))
+    results = results or Results()
+    page = make_group_page(rows, group=results.group, columns=columns, checks=count_checks(output_dir))
     people = sorted(path.name.removeprefix("sub-") for path in (output_dir / "logs").glob("sub-*"))
     failures = [failure for label in people for failure in find_failures(output_dir, label)]
-    notes = tuple(f"No result of {failure.run}: {failure.message}" for failure in failures)
+    page = replace(
+        page,
+        pictures=(*page.pictures, *_result_pictures(rows, results)),
+        notes=(*results.notes, *(f"No result of {failure.run}: {failure.message}" for failure in failures)),
+        tables=results.tables,
+        methods=MethodsText(paragraphs=(*results.methods, CAVEAT) if results.methods else ()),
+    )
     path = output_dir / "group_alps.html"
-    write_text(path, render_group(replace(page, notes=notes, tables=tuple(tables))))
+    write_text(path, render_group(page))
     return path
+
+
+def _result_pictures(rows: Sequence[Row], results: Results) -> tuple[Picture, ...]:
+    drawn = []
+    groups = [_cell(row.get(results.group)) for row in rows] if results.group else []
+    age = _column(rows, "age")
+    if np.isfinite(age).sum() > 2:
+        svg = figures_group.draw_age(age, _column(rows, "alps_bilateral"), groups)
+        drawn.append(("Age against index", "One point a run; the line is the least-squares fit of each group.", svg))
+    if results.correlations is not None:
+        svg = figures_group.draw_correlations(results.correlations)
+        drawn.append(("Correlations", "Pearson's r; a star marks p below .05 after Benjamini-Hochberg.", svg))
+    if results.harmonised is not None:
+        before, after, site = results.harmonised
+        values = {
+            name: (table["alps_bilateral"].to_numpy(dtype=float), table[site].astype(str).tolist())
+            for name, table in (("before", before), ("after", after))
+        }
+        told = f"The bilateral index by {site}, before and after ComBat."
+        drawn.append(("Harmonisation", told, figures_group.draw_harmonisation(values)))
+    return tuple(
+        Picture(title=title, caption=told, alt=f"{title}. {told}", svg=(svg,), chart=True) for title, told, svg in drawn
+    )
 
 
 def count_checks(output_dir: Path) -> dict[str, dict[str, int]]:
@@ -156,7 +214,7 @@ def _pictures(
     drawn = [
         (
             "Distribution of the index",
-            "One point a run; the bar spans the middle half, its tick is the median.",
+            "One point a run under the density; the bar spans the middle half, its tick is the median.",
             figures_group.draw_index_distribution(indices, groups, reference),
         ),
         (

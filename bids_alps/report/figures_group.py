@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from pandas import DataFrame
+from scipy.stats import gaussian_kde
 
 from bids_alps.model import Array
 from bids_alps.report.figures import SIDE_COLOURS, new_figure, styled, svg_bytes
 from bids_alps.report.page import LITERATURE, Reference
 
 STATUS_COLOURS: Mapping[str, str] = {"pass": "#2e7d4f", "warn": "#d98e04", "fail": "#b3261e"}
+GROUP_COLOURS = ("#2f6db5", "#c2552d", "#5a8f3c", "#8457a8", "#595f69")
+GROUP_MARKERS = ("o", "^", "s", "D", "v")
 STATUS_MARKERS: Mapping[str, str] = {"pass": "o", "warn": "^", "fail": "X"}
 
 
@@ -61,6 +65,12 @@ def _draw_row(axes: Axes, values: Array, row: int, colour: str) -> None:
     order = np.argsort(np.argsort(values, kind="stable"), kind="stable")
     jitter = ((order * 7) % 11 - 5) / 5 * 0.16  # spread without chance, so that the bytes stay the same
     axes.scatter(values, row + jitter, s=16, color=colour, edgecolor="white", linewidth=0.4, alpha=0.9, zorder=3)
+    if values.size > 4 and np.ptp(values) > 0:
+        span = np.linspace(values.min(), values.max(), 80)
+        density = gaussian_kde(values)(span)
+        axes.fill_between(
+            span, row - 0.2, row - 0.2 - 0.25 * density / density.max(), color=colour, alpha=0.3, linewidth=0
+        )
     low, middle, high = np.percentile(values, [25, 50, 75])
     axes.plot([low, high], [row, row], color="#1c1f24", linewidth=3, alpha=0.55, zorder=4)
     axes.plot([middle, middle], [row - 0.2, row + 0.2], color="#1c1f24", linewidth=2, zorder=4)
@@ -141,6 +151,84 @@ def draw_checks(counts: Mapping[str, Mapping[str, int]]) -> bytes:
     axes.set_ylim(len(counts) - 0.4, -0.6)
     axes.set_xlabel("Runs")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return svg_bytes(figure)
+
+
+@styled
+def draw_age(age: Array, index: Array, groups: Sequence[str] = ()) -> bytes:
+    """Draw the index against age with the straight line of each group.
+
+    Parameters
+    ----------
+    age, index
+        Years and bilateral index, n values each; NaN is left out.
+    groups
+        Group of each run, n names, or none.
+    """
+    figure = new_figure(8, 3.6)
+    axes = figure.subplots()
+    membership = np.array(groups) if len(groups) else np.array([""] * len(age))
+    for n, name in enumerate(dict.fromkeys(membership.tolist())):
+        chosen = (membership == name) & np.isfinite(age) & np.isfinite(index)
+        colour, marker = GROUP_COLOURS[n % len(GROUP_COLOURS)], GROUP_MARKERS[n % len(GROUP_MARKERS)]
+        axes.scatter(age[chosen], index[chosen], s=26, color=colour, marker=marker, alpha=0.85, label=name or None)
+        if chosen.sum() > 2 and np.ptp(age[chosen]) > 0:
+            ends = np.array([age[chosen].min(), age[chosen].max()])
+            slope, start = np.polyfit(age[chosen], index[chosen], 1)
+            axes.plot(ends, start + slope * ends, color=colour)
+    axes.set_xlabel("Age, years")
+    axes.set_ylabel("ALPS index, bilateral")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False)
+    return svg_bytes(figure)
+
+
+@styled
+def draw_correlations(table: DataFrame) -> bytes:
+    """Draw Pearson's correlations of every outcome with every variable as a matrix.
+
+    Parameters
+    ----------
+    table
+        Rows ``outcome, variable, kind, r, p_fdr``.
+    """
+    pearson = table[table["kind"] == "pearson"]
+    r = pearson.pivot_table("r", "outcome", "variable", sort=False, dropna=False)
+    p = pearson.pivot_table("p_fdr", "outcome", "variable", sort=False, dropna=False).reindex_like(r)
+    figure = new_figure(min(3.2 + 0.9 * r.shape[1], 12), 1.2 + 0.3 * max(len(r), 1))
+    axes = figure.subplots()
+    shown = axes.imshow(r.to_numpy(dtype=float), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+    for (row, column), value in np.ndenumerate(r.to_numpy(dtype=float)):
+        if np.isfinite(value):
+            star = "*" if p.to_numpy(dtype=float)[row, column] < 0.05 else ""
+            dark = "white" if abs(value) > 0.6 else "#1c1f24"
+            axes.text(column, row, f"{value:.2f}{star}", ha="center", va="center", color=dark, fontsize=8)
+    axes.set_yticks(range(len(r)), [str(name).replace("_", " ") for name in r.index])
+    axes.set_xticks(range(r.shape[1]), [str(name).replace("_", " ") for name in r.columns], rotation=30, ha="right")
+    figure.colorbar(shown, ax=axes, label="r", fraction=0.05)
+    return svg_bytes(figure)
+
+
+@styled
+def draw_harmonisation(values: Mapping[str, tuple[Array, Sequence[str]]]) -> bytes:
+    """Draw the index by site before and after harmonisation.
+
+    Parameters
+    ----------
+    values
+        ``{"before": (index, sites), "after": ...}``, n values each.
+    """
+    sites = sorted({site for _, names in values.values() for site in names})
+    figure = new_figure(8, 1.2 + 0.5 * len(sites))
+    grid: Any = figure.subplots(1, len(values), sharex=True, sharey=True, squeeze=False)
+    for axes, (title, (index, names)) in zip(grid[0], values.items(), strict=True):
+        told = np.array(names)
+        for row, site in enumerate(sites):
+            _draw_row(axes, index[(told == site) & np.isfinite(index)], row, GROUP_COLOURS[row % len(GROUP_COLOURS)])
+        axes.set_yticks(range(len(sites)), sites)
+        axes.set_ylim(len(sites) - 0.4, -0.6)
+        axes.set_title(title)
+        axes.set_xlabel("ALPS index, bilateral")
     return svg_bytes(figure)
 
 
