@@ -140,11 +140,10 @@ def write_page(participant: str, settings: Settings) -> Outcome:
     try:
         write_participant_page(settings.request.output_dir, participant, settings=asdict(settings.method))
     except AlpsError as error:
-        message = f"no page: {error.what}. {error.remedy}"
-        return Outcome(name=f"sub-{participant}", message=message, exit_code=error.exit_code)
+        return Outcome(name=f"sub-{participant}_page", message=str(error), exit_code=error.exit_code)
     except Exception as error:  # noqa: BLE001 -- the results are there, and the other participants go on
         return fail_run(f"sub-{participant}_page", error, settings)
-    return Outcome(name=f"sub-{participant}", message="page written")
+    return Outcome(name=f"sub-{participant}_page", message="written")
 
 
 @contextmanager
