@@ -144,6 +144,34 @@ def test_sites_that_differ_are_harmonised_and_shown(cohort):
     assert "Correlations" in page
 
 
+def test_an_age_that_is_no_number_is_missing_and_counted(cohort):
+    bids, out = cohort
+    text = (bids / "participants.tsv").read_text().replace("sub-05\tcontrol\t34", "sub-05\tcontrol\tn/k")
+    (bids / "participants.tsv").write_text(text)
+    assert main([str(bids), str(out), "group", "--model", "alps_bilateral ~ group + age"]) == 0
+    found = pd.read_csv(out / "group_models.tsv", sep="\t").set_index("term")
+    assert "age" in found.index
+    assert set(found["n"]) == {23}
+    assert set(found["left_out"]) == {1}
+
+
+@pytest.mark.parametrize("people", ["one group", "one participant", "no participants.tsv"])
+def test_little_is_still_told(cohort, people):
+    bids, out = cohort
+    if people == "one group":
+        text = (bids / "participants.tsv").read_text()
+        (bids / "participants.tsv").write_text(text.replace("patient", "control"))
+    elif people == "one participant":
+        for n in range(1, 24):
+            shutil.rmtree(out / f"sub-{n + 1:02}")
+    else:
+        (bids / "participants.tsv").unlink()
+    assert main([str(bids), str(out), "group", "--model", "alps_bilateral ~ age"]) == 0
+    assert (out / "group_alps.tsv").exists()
+    assert not (out / "group_comparison.tsv").exists()
+    assert "Groups are not compared" in (out / "group_alps.html").read_text()
+
+
 def test_nobody_is_told(tmp_path, capsys):
     (tmp_path / "bids").mkdir()
     assert main([str(tmp_path / "bids"), str(tmp_path / "out"), "group"]) == 66

@@ -126,9 +126,12 @@ def mean_of_repeats(runs: pd.DataFrame, owners: Sequence[str]) -> pd.DataFrame:
 def fit_models(runs: pd.DataFrame, formulas: Sequence[str], notes: list[str]) -> dict[str, pd.DataFrame]:
     """Fit every formula that can be fitted; the others are told in `notes`."""
     coefficients, checks = [], []
+    runs = with_numbers(runs)
+    owner = [name for name in _OWNER if name in runs]
+    person = runs[owner].astype(str).agg(" ".join, axis=1)
     for formula in formulas:
         try:
-            fitted = fit_model(runs, formula)
+            fitted = fit_model(runs.assign(person=person), formula, participant="person")
         except AlpsError as error:
             notes.append(str(error))
             continue
@@ -138,6 +141,12 @@ def fit_models(runs: pd.DataFrame, formulas: Sequence[str], notes: list[str]) ->
     if not coefficients:
         return {}
     return {"models": pd.concat(coefficients, ignore_index=True), "checks": pd.concat(checks, ignore_index=True)}
+
+
+def with_numbers(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose mostly numeric columns are numbers; what is no number there, an age of n/k, is missing."""
+    texts = [name for name in runs if not pd.api.types.is_numeric_dtype(runs[name]) and is_numeric(runs[name])]
+    return runs.assign(**{str(name): numbers_of(runs[name]) for name in texts})
 
 
 def find_norms(people: pd.DataFrame, owners: Sequence[str]) -> dict[str, pd.DataFrame]:
