@@ -6,6 +6,8 @@ outputs allow.
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import tomllib
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -23,6 +25,11 @@ _WINDOW = 500
 """Runs that the scheduler knows of at the same time; enough to keep every worker busy."""
 _DEATHS = 2
 """A run is given up when more workers than this died of it."""
+_CONFIG = {
+    "distributed.scheduler.allowed-failures": _DEATHS,
+    "distributed.scheduler.worker-saturation": 1.0,  # a run that waits at a worker would share the blame for its death
+    "logging.distributed": "critical",  # what matters is told by the outcomes
+}
 _ANY_PORT = ":0"
 _RETRIES = 1
 """How often a run is done again that could not even begin, such as for want of a shared folder."""
@@ -50,7 +57,7 @@ class Cluster:
     def __enter__(self) -> Self:
         import dask
 
-        dask.config.set({"distributed.scheduler.allowed-failures": _DEATHS, "logging.distributed": "error"})
+        dask.config.set(_CONFIG)
         import distributed  # reads how much to log when it is imported
 
         execution = self._settings.execution
@@ -86,17 +93,20 @@ class Cluster:
 
     def wait(self) -> tuple[int, Outcome | AlpsError]:
         """Return a piece that ended, or that was given up."""
+        from distributed.comm.core import CommClosedError
+
         future = next(self._ended)
         self._under_way -= 1
         ticket = int(future.key.rpartition("-")[2])
-        if future.status == "finished":
+        try:
             outcome: Outcome = future.result()
-            return ticket, outcome
-        if future.status != "error":
+        except (asyncio.CancelledError, concurrent.futures.CancelledError, CommClosedError, TimeoutError) as error:
             raise ExecutionError(
                 "dask", "the scheduler went away", "start again when it is back; runs that ended are kept"
-            )
-        return ticket, _explained(future.exception())
+            ) from error
+        except Exception as error:  # noqa: BLE001 -- whatever a worker raised: the other runs go on
+            return ticket, _explained(error)
+        return ticket, outcome
 
 
 def _work(work: Callable[[], Outcome], settings: Settings) -> Outcome:

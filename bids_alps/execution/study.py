@@ -36,6 +36,7 @@ def process_participants(labels: Sequence[str], settings: Settings) -> Generator
         under_way: dict[int, Piece] = {}
         ticket = 0
         while True:
+            yield from ledger.ended()
             while (piece := ledger.next_piece()) and engine.has_room(piece):
                 engine.submit(ticket, piece)
                 under_way[ticket] = ledger.take()

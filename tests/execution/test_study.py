@@ -1,0 +1,99 @@
+"""The story of a study, with runs that only pretend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bids_alps.arguments import parse, settings_of
+from bids_alps.errors import ExecutionError
+from bids_alps.execution import study
+from bids_alps.execution.engine import InProcess, Piece
+from bids_alps.execution.memory import BASE_MEGABYTES, estimate_megabytes
+from bids_alps.model import DwiRun
+from bids_alps.participant import Outcome
+from bids_alps.settings import Settings
+
+
+def settings(tmp_path: Path, *arguments: str) -> Settings:
+    return settings_of(parse([str(tmp_path / "in"), str(tmp_path / "out"), "participant", *arguments]))
+
+
+def a_run(participant: str, number: int) -> DwiRun:
+    nowhere = Path("nowhere")
+    return DwiRun(entities={"sub": participant, "run": str(number)}, image=nowhere, bval=nowhere, bvec=nowhere)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of what was done, in order; run 2 of participant 02 fails, 03 has no run, 04 an unusable one."""
+    done: list[str] = []
+    unusable = Outcome(name="sub-04_run-1", message="no bvec", exit_code=66)
+    planned: dict[str, list[Any]] = {"03": [], "04": [unusable]}
+
+    def plan(label: str, _: Settings) -> list[DwiRun | Outcome]:
+        return planned.get(label, [a_run(label, 1), a_run(label, 2)])
+
+    def process(run: DwiRun, _: Settings) -> Outcome:
+        done.append(run.name)
+        return Outcome(name=run.name, message="done", exit_code=65 * (run.name == "sub-02_run-2"))
+
+    def page(label: str, _: Settings) -> Outcome:
+        done.append(f"page {label}")
+        return Outcome(name=f"sub-{label}_page", message="written")
+
+    monkeypatch.setattr(study, "plan_work", plan)
+    monkeypatch.setattr(study, "process_run", process)
+    monkeypatch.setattr(study, "write_page", page)
+    return done
+
+
+def test_a_page_follows_the_last_run_of_its_participant(tmp_path: Path, told: list[str]) -> None:
+    ended = dict(study.process_participants(["01", "02", "03", "04"], settings(tmp_path)))
+    assert told == ["sub-01_run-1", "sub-01_run-2", "page 01", "sub-02_run-1", "sub-02_run-2", "page 02", "page 04"]
+    codes = {label: [outcome.exit_code for outcome in outcomes] for label, outcomes in ended.items()}
+    assert codes == {"01": [0, 0], "02": [0, 65], "03": [0], "04": [66]}
+    assert not ended["03"][0].selected
+
+
+def test_work_begins_before_everyone_is_planned(tmp_path: Path, told: list[str]) -> None:
+    ended = study.process_participants(["01", *(f"{n}" for n in range(10, 1000))], settings(tmp_path))
+    assert next(ended)[0] == "01"
+    ended.close()
+    assert told == ["sub-01_run-1", "sub-01_run-2", "page 01"]
+
+
+def test_nothing_more_is_begun_after_a_failure_where_that_is_asked_for(tmp_path: Path, told: list[str]) -> None:
+    ended = list(study.process_participants(["02", "01"], settings(tmp_path, "--stop-on-first-crash")))
+    assert [label for label, _ in ended] == ["02"]
+    assert told == ["sub-02_run-1", "sub-02_run-2", "page 02"]
+
+
+def test_only_pages_are_written_again(tmp_path: Path, told: list[str]) -> None:
+    ended = dict(study.process_participants(["01", "02"], settings(tmp_path, "--reports-only")))
+    assert told == ["page 01", "page 02"]
+    assert [outcome.message for outcome in ended["01"]] == ["written"]
+
+
+def test_a_run_that_is_lost_is_told_and_the_others_go_on(
+    tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Forgetful(InProcess):
+        def submit(self, ticket: int, piece: Piece) -> None:
+            self.lost = piece.name == "sub-01_run-1"
+            super().submit(ticket, piece)
+
+        def wait(self) -> Any:
+            ticket, outcome = super().wait()
+            return ticket, ExecutionError("process", "it was killed", "start again") if self.lost else outcome
+
+    monkeypatch.setattr(study, "make_engine", lambda _: Forgetful())
+    ended = dict(study.process_participants(["01"], settings(tmp_path, "--run-uuid", "x")))
+    assert [(outcome.name, outcome.exit_code) for outcome in ended["01"]] == [("sub-01_run-1", 1), ("sub-01_run-2", 0)]
+    assert "it was killed" in (tmp_path / "out/logs/sub-01/x/crash-sub-01_run-1.txt").read_text()
+
+
+def test_a_run_whose_image_cannot_be_read_asks_for_the_base(tmp_path: Path) -> None:
+    assert estimate_megabytes(a_run("01", 1), settings(tmp_path)) == BASE_MEGABYTES
