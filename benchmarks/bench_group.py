@@ -57,7 +57,9 @@ def print_cost() -> None:
         checks = [{"name": f"check{n}", "value": 1.0, "status": "pass"} for n in range(25)]
         for n in range(RUNS // 2):
             label = f"sub-{n + 1:05}"
-            people.append(f"{label}\t{('control', 'patient')[n % 2]}\t{20 + n % 60}\t{'FM'[n % 2]}\t{'abc'[n % 3]}")
+            people.append(
+                f"{label}\t{('control', 'patient')[n % 2]}\t{20 + n % 60}\t{'FM'[n // 2 % 2]}\t{'abc'[n % 3]}"
+            )
             for session in ("1", "2"):
                 row = {
                     column.name: float(value)

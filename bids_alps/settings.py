@@ -61,6 +61,9 @@ class Method:
     b0_threshold: float = option(50.0, about="b-values up to this count as no weighting, s/mm^2")
     pose_correction: bool = option(True, about="turn tensors into template axes")
     skip_preprocessing: bool = option(False, about="take raw series as they are", spellings=("--skip_preprocessing",))
+    threshold: tuple[str, ...] = option(
+        (), about="other thresholds of a quality check, NAME=WARN,FAIL, such as pitch=15,n/a"
+    )
     gradient_calibration: bool = option(
         True, about="scale the b-value of each volume so that tissue without a direction looks isotropic"
     )

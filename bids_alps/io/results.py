@@ -39,6 +39,7 @@ ALPS_COLUMNS: tuple[Column, ...] = (
     Column(name="alps_se_placement", about="Standard error from where the regions were placed."),
     Column(name="alps_se_pose", about="Standard error from the estimate of the head's pose."),
     Column(name="alps_uncorrected", about="Index with tensors left in scanner axes."),
+    Column(name="alps_water_corrected", about="Index of the tissue alone, free water taken out; needs two shells."),
     *(
         Column(name=f"{element}_{region}", about=f"Mean {element} in the {region} region.", unit=DIFFUSIVITY)
         for region in REGIONS
@@ -48,6 +49,10 @@ ALPS_COLUMNS: tuple[Column, ...] = (
         Column(name=f"{scalar}_{region}", about=f"Mean {scalar.upper()} in the {region} region.", unit=unit)
         for region in REGIONS
         for scalar, unit in (("fa", ""), ("md", DIFFUSIVITY))
+    ),
+    *(
+        Column(name=f"free_water_{region}", about=f"Share of free water in the {region} region; needs two shells.")
+        for region in ("projection", "association")
     ),
     Column(name="pitch", about="Rotation of the head about the left-right axis.", unit="degrees"),
     Column(name="roll", about="Rotation of the head about the posterior-anterior axis.", unit="degrees"),
@@ -74,6 +79,7 @@ ROI_COLUMNS: tuple[Column, ...] = (
     Column(name="md", about="Mean diffusivity.", unit=DIFFUSIVITY),
     Column(name="ad", about="Mean axial diffusivity.", unit=DIFFUSIVITY),
     Column(name="rd", about="Mean radial diffusivity.", unit=DIFFUSIVITY),
+    Column(name="free_water", about="Share of free water; needs two shells."),
     Column(name="mode", about="Mean mode of anisotropy, -1 planar to 1 linear."),
     Column(name="v1_angle", about="Angle between the mean direction of fibres and the expected axis.", unit="degrees"),
     Column(name="v1_dispersion", about="Angular dispersion of the fibres' direction.", unit="degrees"),
@@ -100,6 +106,7 @@ def alps_rows(result: AlpsResult, acquisition: Acquisition, status: Status) -> l
             "hemisphere": hemisphere,
             "alps": result.alps[hemisphere],
             "alps_uncorrected": result.alps_uncorrected[hemisphere],
+            "alps_water_corrected": result.alps_water_corrected.get(hemisphere, float("nan")),
             **_interval(result, hemisphere),
             **_components(result, hemisphere),
             "pitch": result.pose.pitch,
@@ -134,7 +141,7 @@ def _components(result: AlpsResult, hemisphere: str) -> dict[str, float]:
         rois = [result.roi(f"{region}_{side}") for side in sides]
         for element, n in _ELEMENTS.items():
             components[f"{element}_{region}"] = _mean(float(roi.tensor[n]) for roi in rois)
-        for scalar in ("fa", "md"):
+        for scalar in ("fa", "md") if region == "subcortical" else ("fa", "md", "free_water"):
             components[f"{scalar}_{region}"] = _mean(roi.scalars.get(scalar, float("nan")) for roi in rois)
     return components
 

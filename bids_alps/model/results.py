@@ -116,6 +116,8 @@ class AlpsResult:
         Pose of the head.
     interval
         Uncertainty per hemisphere, empty where it was not asked for.
+    alps_water_corrected
+        The index of the tissue alone, free water taken out; empty where a single shell cannot tell.
     """
 
     alps: Mapping[str, float]
@@ -123,11 +125,13 @@ class AlpsResult:
     rois: tuple[RoiDiffusivity, ...]
     pose: Pose
     interval: Mapping[str, Interval] = field(default_factory=dict)
+    alps_water_corrected: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "alps", frozen(self.alps))
         object.__setattr__(self, "alps_uncorrected", frozen(self.alps_uncorrected))
         object.__setattr__(self, "interval", frozen(self.interval))
+        object.__setattr__(self, "alps_water_corrected", frozen(self.alps_water_corrected))
 
     def roi(self, name: str) -> RoiDiffusivity:
         """Return the measurement of one region."""

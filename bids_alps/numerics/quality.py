@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from bids_alps.errors import UsageError
 from bids_alps.model import SIDES, AlpsResult, Check, Status
 
 Bad = Literal["above", "below", "outside"]
@@ -157,6 +159,55 @@ def judge(name: str, value: float, thresholds: Mapping[str, Threshold] = THRESHO
         bad=limit.bad,
         reason=limit.reason,
     )
+
+
+def with_limits(checks: Iterable[Check], limits: Mapping[str, tuple[float, float]]) -> tuple[Check, ...]:
+    """Return checks judged by other thresholds, warn and fail, where there are such for their name.
+
+    For checks that watch both sides of a middle the thresholds are distances from it.
+
+    Raises
+    ------
+    UsageError
+        If no check has one of the names, or a threshold of a failure lies before that of a warning.
+    """
+    given = tuple(checks)
+    unknown = sorted(set(limits) - {check.name for check in given})
+    if unknown:
+        names = ", ".join(sorted(check.name for check in given))
+        raise UsageError("--threshold", f"no check is called {', '.join(unknown)}", f"choose of {names}")
+    return tuple(_limited(check, *limits[check.name]) if check.name in limits else check for check in given)
+
+
+def _limited(check: Check, warn: float, fail: float) -> Check:
+    if (fail < warn) if check.bad != "below" else (fail > warn):
+        raise UsageError(
+            f"--threshold {check.name}={warn:g},{fail:g}", "the failure comes before the warning", "exchange the two"
+        )
+    middle = THRESHOLDS[check.name].middle if check.name in THRESHOLDS else 0.0
+    limit = Threshold(unit=check.unit, warn=warn, fail=fail, bad=check.bad, reason=check.reason, middle=middle)
+    return replace(check, warn=warn, fail=fail, status=_status(check.value, limit))
+
+
+def parse_limits(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
+    """Return thresholds by the name of their check from ``NAME=WARN,FAIL``; ``n/a`` stands for never.
+
+    Examples
+    --------
+    >>> parse_limits(["pitch=15,n/a", "fa=.25,.1"])
+    {'pitch': (15.0, nan), 'fa': (0.25, 0.1)}
+    """
+    limits = {}
+    for text in texts:
+        found = re.fullmatch(r"(\w+)=([^,]+),([^,]+)", text.strip())
+        try:
+            name, warn, fail = found.groups() if found else ("", "", "")
+            limits[name] = (float(warn.replace("n/a", "nan")), float(fail.replace("n/a", "nan")))
+        except ValueError:
+            raise UsageError(
+                "--threshold", f"{text!r} is no threshold", "write NAME=WARN,FAIL, such as pitch=15,n/a"
+            ) from None
+    return limits
 
 
 def _status(value: float, limit: Threshold) -> Status:

@@ -41,7 +41,7 @@ _FACTS = {
     "yaw": "Yaw, degrees",
 }
 _DIFFUSIVITIES = ("dxx", "dyy", "dzz", "md", "ad", "rd")
-_CONFOUNDS = ("n_voxels", "fa", "mode", "lambda2_lambda3", "v1_angle", "off_tract_fraction", "coverage")
+_CONFOUNDS = ("n_voxels", "fa", "mode", "free_water", "lambda2_lambda3", "v1_angle", "off_tract_fraction", "coverage")
 _EXPECTED = ("hemisphere", "alps", "alps_ci_low", "alps_ci_high", "alps_uncorrected", "status")
 
 
@@ -143,6 +143,7 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
         regions = _region_tables(_rows(regional))
     else:
         notes.append(f"The table of regions is missing ({regional.name}).")
+    notes += _correction_notes(table.with_name(f"{name}_desc-preproc_dwi.json"))
     pictures = find_pictures(output_dir / f"sub-{participant}" / "figures", name)
     if not pictures:
         notes.append("The figures of this run are missing; they are drawn when it is computed.")
@@ -159,6 +160,14 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
         facts=tuple((title, _told(rows[0].get(key))) for key, title in _FACTS.items() if rows and key in rows[0]),
         notes=tuple(notes),
     )
+
+
+def _correction_notes(sidecar: Path) -> list[str]:
+    """Return what preprocessing had to say, from the sidecar of the series that it wrote."""
+    if not sidecar.exists():
+        return []
+    told = json.loads(sidecar.read_text(encoding="utf-8")).get("Preprocessing", {}).get("Notes", [])
+    return [f"Preprocessing: {note}" for note in told]
 
 
 def find_failures(output_dir: Path, participant: str) -> list[Failure]:

@@ -13,7 +13,8 @@ from bids_alps.io.derivatives import ROI_LABELS
 from bids_alps.io.results import alps_rows, overall_status, quality_rows, roi_rows, write_results
 from bids_alps.model import AlpsResult, Array, Check, Interval, Roi, RoiPreset, Status
 from bids_alps.numerics.alps import mean_tensor, measure_alps
-from bids_alps.numerics.quality import check_index
+from bids_alps.numerics.freewater import measure_free_water
+from bids_alps.numerics.quality import check_index, parse_limits, with_limits
 from bids_alps.numerics.rois import place_ellipsoids, prepare_placement, weight_by_tissue
 from bids_alps.numerics.tensor import (
     rotate_elements,
@@ -67,10 +68,11 @@ def measure(
     )
     if preset.conventions == "anatomical":
         result = replace(result, interval=measure_intervals(fitted, registration, preset, rois, method))
-    misaligned = any(check.status == "fail" and check.name.startswith("registration_") for check in before)
+        result = without_water(result, fitted, rois, registration.transform.rotation if turned else np.eye(3))
+    checks = with_limits((*check_index(result), *check_acquisition(fitted), *before), parse_limits(method.threshold))
+    misaligned = any(check.status == "fail" and check.name.startswith("registration_") for check in checks)
     if misaligned and not method.keep_failed:
         result = withheld(result)
-    checks = (*check_index(result), *check_acquisition(fitted), *before)
     return Measured(
         preset=preset,
         rois=rois,
@@ -78,6 +80,19 @@ def measure(
         checks=checks,
         status=overall_status(checks),
     )
+
+
+def without_water(result: AlpsResult, fitted: Fitted, rois: tuple[Roi, ...], turn: Array) -> AlpsResult:
+    """Return a result with the index of the tissue alone and the share of free water, where shells can tell."""
+    used = [roi for roi in rois if roi.region in ("projection", "association")]
+    if fitted.water_volumes is None or not all(roi.weights.size for roi in used):
+        return result
+    found = measure_free_water(fitted.whole, fitted.water_volumes, used, turn)
+    measured = tuple(
+        replace(roi, scalars={**roi.scalars, "free_water": found.fractions.get(roi.name, float("nan"))})
+        for roi in result.rois
+    )
+    return replace(result, rois=measured, alps_water_corrected=found.alps)
 
 
 def measure_intervals(
@@ -101,7 +116,7 @@ def measure_intervals(
 def withheld(result: AlpsResult) -> AlpsResult:
     """Return a result without an index: what was measured in the regions stays, for whoever looks into it."""
     nothing = dict.fromkeys(result.alps, float("nan"))
-    return replace(result, alps=nothing, alps_uncorrected=nothing, interval={})
+    return replace(result, alps=nothing, alps_uncorrected=nothing, interval={}, alps_water_corrected={})
 
 
 def write_measures(place: Place, fitted: Fitted, measured: tuple[Measured, ...]) -> None:

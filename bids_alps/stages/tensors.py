@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bids_alps.io.results import Acquisition
-from bids_alps.model import Check, DwiRun, DwiSeries, RoiPreset, SpatialMap, TensorField
+from bids_alps.model import Array, Check, DwiRun, DwiSeries, RoiPreset, SpatialMap, TensorField
 from bids_alps.numerics.calibration import calibrate, estimate_scales
 from bids_alps.numerics.coherence import measure_coherence_gain
+from bids_alps.numerics.freewater import choose_volumes
 from bids_alps.numerics.gradients import choose_shells, count_directions
 from bids_alps.numerics.quality import estimate_snr, judge
 from bids_alps.numerics.tensor import (
@@ -30,7 +31,8 @@ class Fitted:
     """Tensors, the volumes that they were fitted to, and maps made of them.
 
     `snr` is that of the b0 that the fit leaves, `gradient_spread` the SD of the weighting over volumes that tissue
-    without a direction shows, before it was corrected.
+    without a direction shows, before it was corrected. `whole` is the series with all its shells, `water_volumes` which
+    of its volumes tell free water (None: no two shells).
     """
 
     field: TensorField
@@ -40,6 +42,8 @@ class Fitted:
     b0: SpatialMap
     snr: float
     gradient_spread: float
+    whole: DwiSeries
+    water_volumes: Array | None
 
 
 def fit(prepared: Prepared, method: Method) -> Fitted:
@@ -63,6 +67,8 @@ def fit(prepared: Prepared, method: Method) -> Fitted:
         b0=field.image.like(mean_volume(chosen.image.data, unweighted)),
         snr=measure_snr(chosen, field),
         gradient_spread=spread,
+        whole=series,
+        water_volumes=choose_volumes(series, b0_threshold=method.b0_threshold),
     )
 
 

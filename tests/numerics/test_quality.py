@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from bids_alps.errors import UsageError
 from bids_alps.model import SIDES, AlpsResult, Pose, RoiDiffusivity
-from bids_alps.numerics.quality import THRESHOLDS, check_index, estimate_snr, judge
+from bids_alps.numerics.quality import THRESHOLDS, check_index, estimate_snr, judge, parse_limits, with_limits
 
 GOOD = {
     "v1_angle": 8.0,
@@ -69,11 +70,43 @@ def test_each_check_of_the_index_is_tripped_by_what_it_watches(check, change):
         ("directions", 30, 7),
         ("framewise_displacement", 0.2, 2.0),
         ("outlier_slices", 0.0, 0.05),
+        ("gradient_spread", 0.8, 3.5),
+        ("gradient_axes", 1.1, 0.955),
     ],
 )
 def test_each_check_of_the_acquisition_has_two_sides(check, good, bad):
     assert judge(check, good).status == "pass"
     assert judge(check, bad).status == "warn"
+
+
+def test_every_check_has_a_value_that_trips_it_and_one_that_does_not():
+    for name, limit in THRESHOLDS.items():
+        step = abs(limit.warn) * 0.01
+        side = -1 if limit.bad == "below" else 1
+        assert judge(name, limit.middle + limit.warn - side * step).status == "pass"
+        assert judge(name, limit.middle + limit.warn + side * step).status != "pass"
+
+
+def test_thresholds_can_be_chosen():
+    checks = check_index(result(pitch=12.0, fa=0.28))
+    assert statuses(result(pitch=12.0, fa=0.28))["pitch"] == "warn"
+    chosen = {check.name: check for check in with_limits(checks, parse_limits(["pitch=15,n/a", "fa=.4,.3"]))}
+    assert chosen["pitch"].status == "pass"
+    assert (chosen["fa"].status, chosen["fa"].warn) == ("fail", 0.4)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("pitch", "is no threshold"),
+        ("pitch=a,b", "is no threshold"),
+        ("nothing=1,2", "no check"),
+        ("fa=.1,.2", "before"),
+    ],
+)
+def test_thresholds_that_make_no_sense_are_refused(text, told):
+    with pytest.raises(UsageError, match=told):
+        with_limits(check_index(result()), parse_limits([text]))
 
 
 @pytest.mark.parametrize("check", [name for name, limit in THRESHOLDS.items() if not math.isnan(limit.fail)])
