@@ -28,6 +28,7 @@ _DEATHS = 2
 _CONFIG = {
     "distributed.scheduler.allowed-failures": _DEATHS,
     "distributed.scheduler.worker-saturation": 1.0,  # a run that waits at a worker would share the blame for its death
+    "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,  # a thread's own arena would fetch large arrays anew
     "logging.distributed": "critical",  # what matters is told by the outcomes
 }
 _ANY_PORT = ":0"
@@ -146,7 +147,9 @@ def _start_jobs(path: Path, workers: int) -> Any:
     import dask_jobqueue
 
     system, asked = read_jobs(path)
-    dask.config.set({f"jobqueue.{system}": {**dask.config.get(f"jobqueue.{system}"), **asked}})
+    prologue = ["export MALLOC_ARENA_MAX=1", *(asked.get("job-script-prologue") or ())]
+    settings = {**dask.config.get(f"jobqueue.{system}"), **asked, "job-script-prologue": prologue}
+    dask.config.set({f"jobqueue.{system}": settings})
     try:
         cluster = getattr(dask_jobqueue, f"{system.upper()}Cluster")(scheduler_options={"dashboard_address": _ANY_PORT})
     except (TypeError, ValueError) as error:
