@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_alps.io.results import ALPS_COLUMNS, ROI_COLUMNS
+from bids_alps.io.results import ALPS_COLUMNS, QUALITY_COLUMNS, ROI_COLUMNS
 from bids_alps.io.tables import table_text
 from bids_alps.model import REGIONS, SIDES
 
 TEXTS = {"roi_preset": "alps", "status": "pass"}
-SITES = 20
+SITES, CHECKS = 20, 25
 
 
 def index_rows(draw: np.random.Generator) -> list[dict[str, object]]:
@@ -47,9 +47,15 @@ def region_rows(draw: np.random.Generator) -> list[dict[str, object]]:
     ]
 
 
+def quality_rows() -> list[dict[str, object]]:
+    names = [column.name for column in QUALITY_COLUMNS]
+    return [dict.fromkeys(names, "n/a") | {"name": f"check{n}", "value": n, "status": "pass"} for n in range(CHECKS)]
+
+
 def write_outputs(root: Path, first: int, last: int) -> None:
     """Write what the group level reads of runs `first` to `last`."""
     index, regions = [column.name for column in ALPS_COLUMNS], [column.name for column in ROI_COLUMNS]
+    quality = table_text(quality_rows(), [column.name for column in QUALITY_COLUMNS])
     for number in range(first, last):
         draw = np.random.default_rng(number)
         folder = root / f"out/sub-{number:06d}/dwi"
@@ -57,6 +63,7 @@ def write_outputs(root: Path, first: int, last: int) -> None:
         stem = f"sub-{number:06d}"
         (folder / f"{stem}_desc-alps_scalarstats.tsv").write_text(table_text(index_rows(draw), index))
         (folder / f"{stem}_seg-alps_scalarstats.tsv").write_text(table_text(region_rows(draw), regions))
+        (folder / f"{stem}_desc-quality_scalarstats.tsv").write_text(quality)
 
 
 def write_participants(root: Path, runs: int) -> None:

@@ -97,9 +97,7 @@ class _Ledger:
         runs = [] if self._stopped else [run for run in planned if not isinstance(run, Outcome)]
         for run in runs:
             work = partial(process_run, run, self._settings)
-            self._waiting.append(
-                Piece(participant=label, name=run.name, work=work, megabytes=estimate_megabytes(run, self._settings))
-            )
+            self._waiting.append(Piece(participant=label, name=run.name, work=work, megabytes=estimate_megabytes(run)))
         self._runs_left[label] = len(runs)
         if not planned and not reports_only:
             nothing = Outcome(name=f"sub-{label}", message="no diffusion run is selected", selected=False)

@@ -17,6 +17,8 @@ from bids_alps.report.page import LITERATURE, Reference
 STATUS_COLOURS: Mapping[str, str] = {"pass": "#2e7d4f", "warn": "#d98e04", "fail": "#b3261e"}
 GROUP_COLOURS = ("#2f6db5", "#c2552d", "#5a8f3c", "#8457a8", "#595f69")
 GROUP_MARKERS = ("o", "^", "s", "D", "v")
+DENSE = 3000
+"""From so many points on they are drawn as an image, for a page that a browser opens."""
 STATUS_MARKERS: Mapping[str, str] = {"pass": "o", "warn": "^", "fail": "X"}
 
 
@@ -64,7 +66,10 @@ def _draw_row(axes: Axes, values: Array, row: int, colour: str) -> None:
         return
     order = np.argsort(np.argsort(values, kind="stable"), kind="stable")
     jitter = ((order * 7) % 11 - 5) / 5 * 0.16  # spread without chance, so that the bytes stay the same
-    axes.scatter(values, row + jitter, s=16, color=colour, edgecolor="white", linewidth=0.4, alpha=0.9, zorder=3)
+    points = axes.scatter(
+        values, row + jitter, s=16, color=colour, edgecolor="white", linewidth=0.4, alpha=0.9, zorder=3
+    )
+    points.set_rasterized(values.size > DENSE)
     if values.size > 4 and np.ptp(values) > 0:
         span = np.linspace(values.min(), values.max(), 80)
         density = gaussian_kde(values)(span)
@@ -171,15 +176,17 @@ def draw_age(age: Array, index: Array, groups: Sequence[str] = ()) -> bytes:
     for n, name in enumerate(dict.fromkeys(membership.tolist())):
         chosen = (membership == name) & np.isfinite(age) & np.isfinite(index)
         colour, marker = GROUP_COLOURS[n % len(GROUP_COLOURS)], GROUP_MARKERS[n % len(GROUP_MARKERS)]
-        axes.scatter(age[chosen], index[chosen], s=26, color=colour, marker=marker, alpha=0.85, label=name or None)
+        points = axes.scatter(
+            age[chosen], index[chosen], s=26, color=colour, marker=marker, alpha=0.85, label=name or None
+        )
+        points.set_rasterized(len(age) > DENSE)
         if chosen.sum() > 2 and np.ptp(age[chosen]) > 0:
             ends = np.array([age[chosen].min(), age[chosen].max()])
             slope, start = np.polyfit(age[chosen], index[chosen], 1)
             axes.plot(ends, start + slope * ends, color=colour)
     axes.set_xlabel("Age, years")
     axes.set_ylabel("ALPS index, bilateral")
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False)
+    _draw_legend(axes, len(age))
     return svg_bytes(figure)
 
 
@@ -238,6 +245,15 @@ def _scatter(axes: Axes, x: Array, y: Array, statuses: Sequence[str], *, legend:
         chosen = (told == status) & np.isfinite(x) & np.isfinite(y)
         if chosen.any():
             marker = STATUS_MARKERS[status]
-            axes.scatter(x[chosen], y[chosen], s=26, color=colour, marker=marker, alpha=0.85, label=status, zorder=3)
-    if legend and axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False)
+            points = axes.scatter(
+                x[chosen], y[chosen], s=26, color=colour, marker=marker, alpha=0.85, label=status, zorder=3
+            )
+            points.set_rasterized(len(x) > DENSE)
+    if legend:
+        _draw_legend(axes, len(x))
+
+
+def _draw_legend(axes: Axes, points: int) -> None:
+    """Draw a legend where it hides least; among many points that place takes long to find."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, loc="best" if points <= DENSE else "upper right")

@@ -95,5 +95,5 @@ def test_a_run_that_is_lost_is_told_and_the_others_go_on(
     assert "it was killed" in (tmp_path / "out/logs/sub-01/x/crash-sub-01_run-1.txt").read_text()
 
 
-def test_a_run_whose_image_cannot_be_read_asks_for_the_base(tmp_path: Path) -> None:
-    assert estimate_megabytes(a_run("01", 1), settings(tmp_path)) == BASE_MEGABYTES
+def test_a_run_whose_image_cannot_be_read_asks_for_the_base() -> None:
+    assert estimate_megabytes(a_run("01", 1)) == BASE_MEGABYTES
