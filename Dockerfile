@@ -24,7 +24,7 @@ RUN mkdir -p /opt/templateflow \
     done
 
 FROM ${BASE}
-ARG VERSION="0.1.0"
+ARG VERSION="unstable"
 LABEL org.opencontainers.image.title="bids-alps" \
       org.opencontainers.image.description="BIDS App for the DTI-ALPS index" \
       org.opencontainers.image.licenses="Apache-2.0" \

@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO ?= demo
 TEMPLATES ?=
+VERSION ?= unstable
 
 export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
@@ -40,7 +41,7 @@ docs: install  ## the documentation as a site
 	$(BIN)/mkdocs build --strict
 
 image:  ## the container image
-	docker build -t bids/alps --build-arg TEMPLATES="$(TEMPLATES)" .
+	docker build -t bids/alps --build-arg TEMPLATES="$(TEMPLATES)" --build-arg VERSION="$(VERSION)" .
 
 lock: install  ## requirements.lock: what the image is made of, with hashes for x86-64 and aarch64
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
