@@ -30,7 +30,7 @@ WAYS = {
     "default": ("alps", METHOD),
     "without pose correction": ("alps", replace(METHOD, pose_correction=False)),
     "without gradient calibration": ("alps", UNCALIBRATED),
-    "tissue weights": ("alps", replace(METHOD, roi_weighting="tissue")),
+    "no weights by tissue": ("alps", replace(METHOD, roi_weighting="fraction")),
     "spheres of 2.5 mm": ("alps-sphere", METHOD),
     "spheres, uncalibrated": ("alps-sphere", UNCALIBRATED),
     "spheres of 4 mm": ("alps", replace(METHOD, roi_radius=4.0)),

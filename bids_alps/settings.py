@@ -56,7 +56,7 @@ class Method:
     )
     shells: tuple[float, ...] | None = option(None, about="b-values to fit, s/mm^2 (default: the shell nearest 1000)")
     roi_weighting: Literal["fraction", "tissue"] = option(
-        "fraction", about="weight of a voxel in its region: the fraction inside, or that times its share of tissue"
+        "tissue", about="weight of a voxel in its region: the fraction inside, or that times its share of tissue"
     )
     b0_threshold: float = option(50.0, about="b-values up to this count as no weighting, s/mm^2")
     pose_correction: bool = option(True, about="turn tensors into template axes")
@@ -68,6 +68,8 @@ class Method:
         True, about="scale the b-value of each volume so that tissue without a direction looks isotropic"
     )
     keep_failed: bool = option(False, about="give an index even where the alignment fails its checks")
+    denoising: bool = option(False, about="reduce the noise of raw series of 30 volumes or more (MP-PCA)")
+    unringing: bool = option(False, about="take Gibbs ringing out of raw series without partial Fourier")
     motion_correction: bool = option(True, about="correct head motion and eddy currents of raw series")
     distortion_correction: bool = option(
         True, about="correct susceptibility distortion of raw series that have a reverse-phase image"

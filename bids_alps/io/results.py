@@ -38,6 +38,9 @@ ALPS_COLUMNS: tuple[Column, ...] = (
     Column(name="alps_se_noise", about="Standard error from noise: residual bootstrap of the tensor fit."),
     Column(name="alps_se_placement", about="Standard error from where the regions were placed."),
     Column(name="alps_se_pose", about="Standard error from the estimate of the head's pose."),
+    Column(
+        name="alps_se_resolution", about="Standard error from the size of a voxel: what one voxel more of blur changes."
+    ),
     Column(name="alps_uncorrected", about="Index with tensors left in scanner axes."),
     Column(name="alps_water_corrected", about="Index of the tissue alone, free water taken out; needs two shells."),
     *(
@@ -131,6 +134,7 @@ def _interval(result: AlpsResult, hemisphere: str) -> dict[str, float]:
         "alps_se_noise": interval.se_noise,
         "alps_se_placement": interval.se_placement,
         "alps_se_pose": interval.se_pose,
+        "alps_se_resolution": interval.se_resolution,
     }
 
 

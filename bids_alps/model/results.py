@@ -100,6 +100,7 @@ class Interval:
     se_noise: float
     se_placement: float
     se_pose: float
+    se_resolution: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

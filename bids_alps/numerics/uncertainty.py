@@ -1,14 +1,15 @@
-"""How sure an index is: noise of the fit, placement of the regions, pose of the head; apart and together."""
+"""How sure an index is: noise, placement of the regions, pose of the head, size of a voxel; apart and together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.ndimage import convolve1d
 from scipy.spatial.transform import Rotation
 
-from bids_alps.model import SIDES, Array, DwiSeries, Interval, Roi
+from bids_alps.model import SIDES, Array, DwiSeries, Interval, Roi, TensorField
 from bids_alps.numerics.alps import index_of
 from bids_alps.numerics.tensor import (
     design_matrix,
@@ -29,6 +30,7 @@ SHARED_PLACEMENT = 0.5
 
 _NO_RESIDUAL = 0.98  # a volume of higher leverage is fitted exactly: its residual says nothing
 _NORMAL_95 = 1.959964
+_ONE_VOXEL = np.array([1, 22, 1], dtype=np.float32) / 24  # its variance is that of a voxel
 
 Means = Mapping[str, Array]
 """Mean tensors in template axes by region, each of shape (..., 6)."""
@@ -87,6 +89,47 @@ def estimate_intervals(
     )
     values = _indices(means)
     return {side: _interval(float(values[side]), side, spread) for side in values}
+
+
+def add_resolution(intervals: Mapping[str, Interval], sharp: Means, blurred: Means) -> dict[str, Interval]:
+    """Return intervals widened by what one voxel more of blur changes of the index.
+
+    Parameters
+    ----------
+    intervals
+        By hemisphere.
+    sharp, blurred
+        Mean tensors of the regions, template axes, each of shape (6,), in the data and in data blurred by one voxel.
+    """
+    values, rough = _indices(sharp), _indices(blurred)
+    return {side: _widened(found, float(values[side]), float(rough[side])) for side, found in intervals.items()}
+
+
+def _widened(found: Interval, alps: float, rough: float) -> Interval:
+    change = abs(float(np.log(rough / alps)))
+    total = float(np.hypot(found.se / alps, change))
+    return replace(
+        found,
+        low=float(alps * np.exp(-_NORMAL_95 * total)),
+        high=float(alps * np.exp(_NORMAL_95 * total)),
+        se=alps * total,
+        se_resolution=alps * change,
+    )
+
+
+def blur_by_a_voxel(field: TensorField) -> TensorField:
+    """Return tensors blurred as much again as their own voxels blur them: a variance of 1/12 voxel^2 along each axis.
+
+    Means are taken inside the mask. What a finite voxel mixes into a region changes the index by about what this
+    second blur changes it.
+    """
+    share = np.asarray(field.mask, dtype=np.float32)
+    elements = field.image.data * share[..., None]
+    for axis in range(3):
+        elements = convolve1d(elements, _ONE_VOXEL, axis=axis, mode="constant")
+        share = convolve1d(share, _ONE_VOXEL, axis=axis, mode="constant")
+    elements = np.where(field.mask[..., None], elements / np.maximum(share, 1e-3)[..., None], 0)
+    return replace(field, image=field.image.like(elements.astype(np.float32)))
 
 
 def draw_noise(
@@ -173,7 +216,7 @@ def _log_departure(drawn: Means, centre: Means) -> dict[str, Array]:
 
 
 def _interval(alps: float, side: str, spread: Spread) -> Interval:
-    """Return the interval of one hemisphere: normal on the logarithm, variances of the three sources added."""
+    """Return the interval of one hemisphere: normal on the logarithm, variances of the sources added."""
     parts = [_standard_deviation(draws[side]) for draws in (spread.noise, spread.placement, spread.pose)]
     total = float(np.sqrt(sum(part**2 for part in parts)))
     noise, placement, pose = (alps * part for part in parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from bids_alps.numerics.gradients import fsl_from_world
 from bids_alps.numerics.motion import SeriesMotion
 from bids_alps.numerics.preprocessing import CorrectedSeries, correct_series, read_out
 from bids_alps.numerics.quality import judge
-from bids_alps.report.drawing import Comparison, Motion
+from bids_alps.report.drawing import Comparison, Motion, compare_steps
 from bids_alps.settings import Method
+from bids_alps.stages.cleaning import clean
 
 _TITLES = {"motion": "Head motion and eddy currents", "distortion": "Susceptibility distortion"}
 _MOTION_COLUMNS = (
@@ -45,9 +47,11 @@ class Correction:
 
 def correct(run: DwiRun, series: DwiSeries, mask: Array, method: Method, output_dir: Path) -> Correction:
     """Correct a raw series as far as the method asks, and write it; a preprocessed one stays as it is."""
-    if run.preprocessed or method.skip_preprocessing or not (method.motion_correction or method.distortion_correction):
+    asked = method.denoising, method.unringing, method.motion_correction, method.distortion_correction
+    if run.preprocessed or method.skip_preprocessing or not any(asked):
         return Correction(series=series)
-    notes: list[str] = []
+    cleaned = clean(run, series, mask, method)
+    series, notes = cleaned.series, list(cleaned.notes)
     other = _reverse_image(run, method, notes) if method.distortion_correction else None
     found = correct_series(
         series,
@@ -58,10 +62,10 @@ def correct(run: DwiRun, series: DwiSeries, mask: Array, method: Method, output_
         b0_threshold=method.b0_threshold,
     )
     notes += found.notes
-    _write(run, found, notes, output_dir)
+    _write(run, found, notes, cleaned.figures, output_dir)
     return Correction(
         series=found.series,
-        comparisons=_comparisons(found, method),
+        comparisons=compare_steps(found.series.image, cleaned.before_after) + _comparisons(found, method),
         motion=_drawn(found.motion) if method.motion_correction else None,
         checks=_checks(found, method),
         notes=tuple(notes),
@@ -94,9 +98,12 @@ def _root_of(path: Path) -> Path:
     return next((folder for folder in path.parents if (folder / "dataset_description.json").exists()), path.parent)
 
 
-def _write(run: DwiRun, found: CorrectedSeries, notes: list[str], output_dir: Path) -> None:
+def _write(
+    run: DwiRun, found: CorrectedSeries, notes: list[str], figures: Mapping[str, float], output_dir: Path
+) -> None:
     gradients, image = found.series.gradients, found.series.image
     steps = {
+        "Noise": dict(figures),
         "Motion": {key: value for key, value in found.figures.items() if np.isfinite(value)},
         "Notes": notes,
         "DistortionCorrected": bool(found.distortion is not None and found.distortion.proven),

@@ -19,7 +19,7 @@ from bids_alps.numerics.rois import place_ellipsoids, prepare_placement, weight_
 from bids_alps.numerics.tensor import (
     rotate_elements,
 )
-from bids_alps.numerics.uncertainty import estimate_intervals
+from bids_alps.numerics.uncertainty import add_resolution, blur_by_a_voxel, estimate_intervals
 from bids_alps.registration.base import Registration
 from bids_alps.settings import Method
 from bids_alps.stages.place import Place
@@ -110,7 +110,10 @@ def measure_intervals(
         return {roi.name: rotate_elements(mean_tensor(fitted.field, roi), turn) for roi in place(offsets)}
 
     errors = (registration.placement_se_mm, registration.pose.se_degrees if method.pose_correction else 0.0)
-    return estimate_intervals(fitted.series, rois, turn, placed, errors, seed=method.random_seed)
+    rough = blur_by_a_voxel(fitted.field)
+    blurred = {roi.name: rotate_elements(mean_tensor(rough, roi), turn) for roi in place({})}
+    intervals = estimate_intervals(fitted.series, rois, turn, placed, errors, seed=method.random_seed)
+    return add_resolution(intervals, placed({}), blurred)
 
 
 def withheld(result: AlpsResult) -> AlpsResult:

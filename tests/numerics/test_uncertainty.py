@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bids_alps.model import SIDES, DwiSeries, Gradients, Roi, SpatialMap
+from bids_alps.model import SIDES, DwiSeries, Gradients, Roi, SpatialMap, TensorField
 from bids_alps.numerics.alps import index_of
 from bids_alps.numerics.tensor import design_matrix, fit_coefficients
-from bids_alps.numerics.uncertainty import estimate_intervals
+from bids_alps.numerics.uncertainty import add_resolution, blur_by_a_voxel, estimate_intervals
 
 DIAGONALS = {"projection": (0.63e-3, 0.42e-3, 1.11e-3), "association": (0.64e-3, 1.11e-3, 0.38e-3)}
 TRUTH = (0.63 + 0.64) / (0.42 + 0.38)
@@ -103,3 +103,35 @@ def test_a_region_without_voxels_has_no_interval():
 def test_index_of_the_truth():
     projection, association = (np.array([x, 0, 0, y, 0, z]) for x, y, z in DIAGONALS.values())
     assert index_of(projection, association) == pytest.approx(TRUTH)
+
+
+def test_blur_leaves_an_even_field_and_has_the_variance_of_a_voxel():
+    elements = np.zeros((9, 9, 9, 6), dtype=np.float32)
+    elements[..., 0] = 1e-3
+    mask = np.ones((9, 9, 9), dtype=bool)
+    mask[:2] = False
+
+    def field(data):
+        return TensorField(
+            image=SpatialMap(data=data * mask[..., None], affine=np.eye(4)), mask=mask, s0=np.ones(mask.shape)
+        )
+
+    assert blur_by_a_voxel(field(elements)).image.data[mask][:, 0] == pytest.approx(1e-3)
+    point = np.zeros_like(elements)
+    point[5, 4, 4, 0] = 1
+    spread = blur_by_a_voxel(field(point)).image.data[..., 0]
+    assert spread.sum() == pytest.approx(1, rel=1e-5)
+    assert (spread.sum((1, 2)) * (np.arange(9) - 5) ** 2).sum() == pytest.approx(1 / 12, rel=1e-5)
+
+
+def test_what_blur_changes_widens_the_interval():
+    series, rois = make(30, 3, 20, 8, np.random.default_rng(1))
+    sharp, found = means_of(series, rois), intervals(series, rois)
+    same = add_resolution(found, sharp, sharp)
+    assert same["left"].se == pytest.approx(found["left"].se)
+    mixed = {
+        name: 0.95 * mean + 0.05 * mean[[0, 3, 5]].mean() * np.array([1, 0, 0, 1, 0, 1]) for name, mean in sharp.items()
+    }
+    wider = add_resolution(found, sharp, mixed)["left"]
+    assert wider.se == pytest.approx(np.hypot(found["left"].se, wider.se_resolution), rel=1e-6)
+    assert wider.low < found["left"].low < found["left"].high < wider.high
