@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -25,6 +26,7 @@ from bids_alps.settings import Method
 _LIBRARIES = ("numpy", "scipy", "dipy", "nibabel", "SimpleITK", "picsl_greedy", "nilearn")
 _OURS = {"model", "param", "seg", "from", "to", "mode", "label", "desc"}
 _CHUNK = 1 << 20
+_ABANDONED_SECONDS = 600
 
 
 def receipt_path(output_dir: Path, run: DwiRun) -> Path:
@@ -88,6 +90,13 @@ def find_outputs(output_dir: Path, run: DwiRun) -> list[Path]:
     )
 
 
+def _find_abandoned(output_dir: Path, run: DwiRun) -> list[Path]:
+    """Return half-written files that a killed process left; one that is new may still be written by another job."""
+    folder = participant_folder(output_dir, run) / "dwi"
+    begun = time.time() - _ABANDONED_SECONDS
+    return [path for path in folder.glob(f".{run.name}_*.tmp") if path.stat().st_mtime < begun]
+
+
 def write_receipt(output_dir: Path, run: DwiRun, making: Mapping[str, Any], message: str) -> None:
     """Write the receipt of a finished run."""
     outputs = {path.relative_to(output_dir).as_posix(): _hash(path) for path in find_outputs(output_dir, run)}
@@ -107,6 +116,6 @@ def find_finished(output_dir: Path, run: DwiRun, making: Mapping[str, Any]) -> s
 
 def clear_run(output_dir: Path, run: DwiRun) -> None:
     """Remove what an earlier attempt left of a run, the receipt first, so that no stale file stays beside new ones."""
-    for path in (receipt_path(output_dir, run), *find_outputs(output_dir, run)):
+    for path in (receipt_path(output_dir, run), *find_outputs(output_dir, run), *_find_abandoned(output_dir, run)):
         with suppress(FileNotFoundError):
             path.unlink()

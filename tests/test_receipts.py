@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,3 +61,14 @@ def test_outputs_of_a_run_are_its_own(out: Path, run: DwiRun) -> None:
     assert not find_outputs(out, run)
     assert not receipt_path(out, run).exists()
     assert find_outputs(out, other)
+
+
+def test_what_a_killed_process_left_is_removed_unless_it_may_still_be_written(out: Path, run: DwiRun) -> None:
+    folder = derivative_path(out, run, "fa").parent
+    old, new = folder / ".sub-01_a.nii.gz.x.tmp", folder / ".sub-01_b.nii.gz.y.tmp"
+    for path, age in ((old, 3600), (new, 0)):
+        path.write_text("half")
+        os.utime(path, (time.time() - age, time.time() - age))
+    clear_run(out, run)
+    assert not old.exists()
+    assert new.exists()

@@ -17,6 +17,7 @@ from typing import Any, Self
 from bids_alps.errors import AlpsError, ExecutionError, UsageError
 from bids_alps.execution.engine import Piece
 from bids_alps.execution.machine import prepare_machine
+from bids_alps.execution.memory import BASE_MEGABYTES
 from bids_alps.participant import Outcome
 from bids_alps.settings import Execution, Settings
 
@@ -132,13 +133,12 @@ def _start(execution: Execution) -> Any:
         return _start_jobs(execution.dask_config, execution.nprocs)
     from distributed import LocalCluster
 
-    limit = 0 if execution.mem is None else f"{execution.mem // execution.nprocs}MB"
+    workers, limit = execution.nprocs, "0"
+    if execution.mem is not None:
+        workers = max(1, min(workers, execution.mem // BASE_MEGABYTES))
+        limit = f"{execution.mem // workers}MB"
     return LocalCluster(
-        n_workers=execution.nprocs,
-        threads_per_worker=1,
-        processes=True,
-        memory_limit=limit,
-        dashboard_address=_ANY_PORT,
+        n_workers=workers, threads_per_worker=1, processes=True, memory_limit=limit, dashboard_address=_ANY_PORT
     )
 
 
