@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import gzip
+import io
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -32,18 +33,22 @@ def write_bytes(path: Path, content: bytes) -> None:
     StorageError
         If the disk is full or fails.
     """
+    _write(path, lambda stream: stream.write(content))
+
+
+def _write(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, content)
+        _replace(path, fill)
     except OSError as error:
         raise _explained(path, error) from error
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _replace(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:60]}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+            fill(stream)
             stream.flush()
             os.fsync(stream.fileno())
         Path(name).chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner reads
@@ -113,16 +118,28 @@ def image_bytes(image: SpatialMap, *, dtype: Any = np.float32) -> bytes:
     dtype
         Type on disk.
     """
-    return _nifti_bytes(np.asarray(image.data, dtype=dtype), image.affine)
+    stream = io.BytesIO()
+    _write_nifti(stream, image.data, image.affine, dtype=dtype)
+    return stream.getvalue()
 
 
-def _nifti_bytes(data: Array, affine: Array, *, intent: str = "none") -> bytes:
-    nifti = nib.Nifti1Image(data, affine)
-    nifti.header.set_xyzt_units("mm")
-    nifti.header.set_intent(intent)
-    nifti.set_sform(affine, code=1)
-    nifti.set_qform(affine, code=1)
-    return gzip.compress(nifti.to_bytes(), compresslevel=_COMPRESSION_LEVEL, mtime=0)
+def _write_nifti(stream: BinaryIO, data: Array, affine: Array, *, dtype: Any, intent: str = "none") -> None:
+    """Write a gzipped NIfTI-1 file volume by volume, so that a series is never held twice."""
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.dtype(dtype))
+    header.set_data_shape(data.shape)
+    header.set_zooms((*np.linalg.norm(affine[:3, :3], axis=0), *(1.0,) * (data.ndim - 3)))
+    header.set_xyzt_units("mm")
+    header.set_intent(intent)
+    header.set_sform(affine, code=1)
+    header.set_qform(affine, code=1)
+    header.set_slope_inter(1.0, 0.0)
+    header["vox_offset"] = 352
+    header["magic"] = b"n+1"
+    with gzip.GzipFile("", "wb", _COMPRESSION_LEVEL, stream, mtime=0) as packed:
+        packed.write(header.binaryblock + b"\0" * 4)
+        for index in np.ndindex(*data.shape[3:][::-1]):
+            packed.write(np.asarray(data[(..., *index[::-1])], dtype=dtype).tobytes(order="F"))
 
 
 def write_displacements(path: Path, field: SpatialMap) -> None:
@@ -137,7 +154,7 @@ def write_displacements(path: Path, field: SpatialMap) -> None:
     """
     lps = np.array([-1, -1, 1], dtype=np.float32)
     vectors = (np.asarray(field.data, dtype=np.float32) * lps)[..., None, :]
-    write_bytes(path, _nifti_bytes(vectors, field.affine, intent="vector"))
+    _write(path, lambda stream: _write_nifti(stream, vectors, field.affine, dtype=np.float32, intent="vector"))
 
 
 def write_map(
@@ -158,4 +175,4 @@ def write_map(
     """
     if sidecar is not None:
         write_json(path.with_name(path.name.removesuffix(".nii.gz") + ".json"), sidecar)
-    write_bytes(path, image_bytes(image, dtype=dtype))
+    _write(path, lambda stream: _write_nifti(stream, image.data, image.affine, dtype=dtype))
