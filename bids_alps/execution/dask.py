@@ -10,6 +10,7 @@ import asyncio
 import concurrent.futures
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -33,6 +34,7 @@ _CONFIG = {
     "logging.distributed": "critical",  # what matters is told by the outcomes
 }
 _ANY_PORT = ":0"
+_CLOSING_SECONDS = 20
 _RETRIES = 1
 """How often a run is done again that could not even begin, such as for want of a shared folder."""
 
@@ -76,9 +78,10 @@ class Cluster:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._client.close(timeout=2)
-        if self._cluster is not None:
-            self._cluster.close(timeout=5)
+        for part in (self._client, self._cluster):
+            if part is not None:
+                with suppress(TimeoutError):  # on a busy machine; what is left ends with this process
+                    part.close(timeout=_CLOSING_SECONDS)
 
     def has_room(self, piece: Piece) -> bool:  # noqa: ARG002 -- memory is the workers' own limit
         """Whether the scheduler takes more."""

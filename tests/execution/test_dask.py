@@ -47,10 +47,9 @@ def test_a_run_that_kills_workers_is_given_up_and_the_others_are_done(tmp_path: 
     }
 
 
-def test_no_scheduler_at_the_address_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_scheduler_at_the_address_is_told(tmp_path: Path) -> None:
     import dask
 
-    monkeypatch.setattr(Cluster, "__exit__", lambda *_: None)
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "500ms"}),
         pytest.raises(ExecutionError, match="no scheduler at tcp"),
