@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import time
 import tomllib
 from collections.abc import Callable
 from contextlib import suppress
@@ -31,7 +32,7 @@ _CONFIG = {
     "distributed.scheduler.allowed-failures": _DEATHS,
     "distributed.scheduler.worker-saturation": 1.0,  # a run that waits at a worker would share the blame for its death
     "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,  # a thread's own arena would fetch large arrays anew
-    "logging.distributed": "critical",  # what matters is told by the outcomes
+    "logging": {"distributed": "critical", "tornado": "critical"},  # what matters is told by the outcomes
 }
 _ANY_PORT = ":0"
 _CLOSING_SECONDS = 20
@@ -158,7 +159,26 @@ def _start_jobs(path: Path, workers: int) -> Any:
     except (TypeError, ValueError) as error:
         raise UsageError(str(path), str(error), "see the documentation of dask-jobqueue") from error
     cluster.scale(workers)
+    _wait_for_submission(cluster, workers, str(path))
     return cluster
+
+
+def _wait_for_submission(cluster: Any, jobs: int, path: str) -> None:
+    """Wait until jobs are submitted, not until they run; Dask tells a refusal to its log alone, and waits for ever."""
+    from distributed.core import Status
+
+    while len(cluster.workers) < jobs:
+        time.sleep(0.1)
+    refused = [job for job in cluster.workers.values() if job.status == Status.created]
+    if not refused:
+        return
+    for job in refused:
+        job.status = Status.failed  # or it could not be closed
+    command = refused[0].submit_command
+    cluster.close(timeout=_CLOSING_SECONDS)
+    raise ExecutionError(
+        path, f"{len(refused)} of {jobs} jobs could not be submitted by {command}", "try what a job asks for by hand"
+    )
 
 
 def read_jobs(path: Path) -> tuple[str, dict[str, Any]]:
