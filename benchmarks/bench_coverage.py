@@ -23,7 +23,8 @@ from bids_alps.settings import Method
 from bids_alps.stages.alignment import subject_maps
 from bids_alps.stages.correction import Correction
 from bids_alps.stages.index import measure, measure_intervals
-from bids_alps.stages.prepare import Prepared, find_mask
+from bids_alps.stages.masking import find_mask
+from bids_alps.stages.prepare import Prepared
 from bids_alps.stages.tensors import fit
 
 HEMISPHERES = ("left", "right", "bilateral")

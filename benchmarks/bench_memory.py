@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 from bids_alps.model import DwiRun, DwiSeries, Gradients, SpatialMap
 from bids_alps.settings import Method
 from bids_alps.stages.correction import correct
-from bids_alps.stages.prepare import find_mask
+from bids_alps.stages.masking import find_mask
 from bids_alps.stages.tensors import fit
 
 

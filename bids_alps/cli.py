@@ -186,6 +186,8 @@ def _plan_lines(run: DwiRun) -> Iterator[str]:
     yield f"mask      {run.mask or 'to be estimated'}"
     yield f"T1w       {run.t1w or 'none'}"
     yield f"reverse   {', '.join(map(str, run.reverse_phase)) or 'none'}"
+    if run.partner is not None:
+        yield f"merged    {run.partner.image}"
 
 
 def _say(line: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bids_alps.errors import AlpsError, NoInputError
 from bids_alps.io.layout import Problem, find_runs
+from bids_alps.io.pairs import pair_opposite
 from bids_alps.io.queries import Selection, read_filters
 from bids_alps.io.writing import write_text
 from bids_alps.model import DwiRun
@@ -58,13 +59,15 @@ def plan_participant(participant: str, settings: Settings) -> list[DwiRun | Prob
         runs = find_runs(dataset, participant, selection, preprocessed=True)
         if runs:
             return runs
-    return find_runs(
+    runs = find_runs(
         request.bids_dir,
         participant,
         selection,
         preprocessed=is_derivative(request.bids_dir),
         database=request.bids_database_dir,
     )
+    merges = settings.method.combine_runs and not settings.method.skip_preprocessing
+    return pair_opposite(runs) if merges else runs
 
 
 def datasets_of(request: Request) -> dict[str, Path]:

@@ -58,6 +58,8 @@ def _inputs(run: DwiRun, method: Method) -> Iterator[Path]:
     yield from (run.image, run.bval, run.bvec, *run.reverse_phase)
     yield from (path for path in (run.mask, run.t1w, run.transform) if path is not None)
     yield from (Path(name) for name in method.rois if Path(name).is_file())
+    if run.partner is not None:
+        yield from _inputs(run.partner, method)
 
 
 def _version(name: str) -> str:

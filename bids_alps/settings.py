@@ -68,6 +68,9 @@ class Method:
         True, about="scale the b-value of each volume so that tissue without a direction looks isotropic"
     )
     keep_failed: bool = option(False, about="give an index even where the alignment fails its checks")
+    combine_runs: bool = option(
+        False, about="merge two raw runs of opposite phase encoding of one session into one fit"
+    )
     denoising: bool = option(False, about="reduce the noise of raw series of 30 volumes or more (MP-PCA)")
     unringing: bool = option(False, about="take Gibbs ringing out of raw series without partial Fourier")
     motion_correction: bool = option(True, about="correct head motion and eddy currents of raw series")

@@ -37,6 +37,8 @@ class DwiRun:
         A brain mask on the image's grid, an anatomical image, a transform between T1w or DWI and a template.
     reverse_phase
         Images with another phase encoding from which the susceptibility field can be estimated.
+    partner
+        A run of opposite phase encoding that is merged with this one into one fit.
     """
 
     entities: Mapping[str, str]
@@ -49,6 +51,7 @@ class DwiRun:
     t1w: Path | None = None
     transform: Path | None = None
     reverse_phase: tuple[Path, ...] = ()
+    partner: DwiRun | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "entities", dict(self.entities))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from bids_alps.errors import AlpsError
 from bids_alps.io.derivatives import derivative_path, sidecar_of
-from bids_alps.io.images import read_bvals, read_volumes
+from bids_alps.io.images import read_bvals, read_series, read_volumes
 from bids_alps.io.inheritance import find_inherited, read_sidecar
 from bids_alps.io.tables import Column, write_table
 from bids_alps.io.writing import write_map, write_text
@@ -18,11 +17,12 @@ from bids_alps.model import Array, Check, DwiRun, DwiSeries
 from bids_alps.numerics.distortion import EncodedImage
 from bids_alps.numerics.gradients import fsl_from_world
 from bids_alps.numerics.motion import SeriesMotion
-from bids_alps.numerics.preprocessing import CorrectedSeries, correct_series, read_out
+from bids_alps.numerics.preprocessing import CorrectedSeries, combine_runs, correct_series, read_out
 from bids_alps.numerics.quality import judge
 from bids_alps.report.drawing import Comparison, Motion, compare_steps
 from bids_alps.settings import Method
-from bids_alps.stages.cleaning import clean
+from bids_alps.stages.cleaning import Cleaned, clean
+from bids_alps.stages.masking import find_mask
 
 _TITLES = {"motion": "Head motion and eddy currents", "distortion": "Susceptibility distortion"}
 _MOTION_COLUMNS = (
@@ -45,31 +45,58 @@ class Correction:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _One:
+    """What became of one run: cleaned, corrected, and what is to be said."""
+
+    cleaned: Cleaned
+    found: CorrectedSeries
+    notes: list[str]
+
+
 def correct(run: DwiRun, series: DwiSeries, mask: Array, method: Method, output_dir: Path) -> Correction:
-    """Correct a raw series as far as the method asks, and write it; a preprocessed one stays as it is."""
-    asked = method.denoising, method.unringing, method.motion_correction, method.distortion_correction
-    if run.preprocessed or method.skip_preprocessing or not any(asked):
+    """Correct a raw series as far as the method asks, and write it; a preprocessed one stays as it is.
+
+    A run with a partner of opposite phase encoding becomes one series of both, on its own grid.
+    """
+    if run.preprocessed or method.skip_preprocessing or not corrects(method):
         return Correction(series=series)
+    one = _correct_one(run, series, mask, method)
+    parts, whole, notes = [one], one.found.series, list(one.notes)
+    if run.partner is not None:
+        second = read_series(run.partner)
+        parts.append(_correct_one(run.partner, second, find_mask(second, b0_threshold=method.b0_threshold), method))
+        whole = combine_runs(one.found, parts[1].found, mask, b0_threshold=method.b0_threshold)
+        notes += [f"{run.partner.name}: {note}" for note in parts[1].notes]
+        notes.append(f"{run.partner.name} merged into this run: {len(whole.gradients)} volumes together")
+    _write(run, whole, parts, notes, output_dir)
+    return Correction(
+        series=whole,
+        comparisons=compare_steps(whole.image, one.cleaned.before_after) + _comparisons(one.found, method),
+        motion=_drawn(one.found.motion) if method.motion_correction else None,
+        checks=_checks(parts, method),
+        notes=tuple(notes),
+    )
+
+
+def corrects(method: Method) -> bool:
+    """Whether a method changes raw series at all."""
+    return method.denoising or method.unringing or method.motion_correction or method.distortion_correction
+
+
+def _correct_one(run: DwiRun, series: DwiSeries, mask: Array, method: Method) -> _One:
     cleaned = clean(run, series, mask, method)
-    series, notes = cleaned.series, list(cleaned.notes)
+    notes = list(cleaned.notes)
     other = _reverse_image(run, method, notes) if method.distortion_correction else None
     found = correct_series(
-        series,
+        cleaned.series,
         mask,
         read_out(run.metadata),
         other=other,
         motion=method.motion_correction,
         b0_threshold=method.b0_threshold,
     )
-    notes += found.notes
-    _write(run, found, notes, cleaned.figures, output_dir)
-    return Correction(
-        series=found.series,
-        comparisons=compare_steps(found.series.image, cleaned.before_after) + _comparisons(found, method),
-        motion=_drawn(found.motion) if method.motion_correction else None,
-        checks=_checks(found, method),
-        notes=tuple(notes),
-    )
+    return _One(cleaned=cleaned, found=found, notes=notes + list(found.notes))
 
 
 def _reverse_image(run: DwiRun, method: Method, notes: list[str]) -> EncodedImage | None:
@@ -98,15 +125,13 @@ def _root_of(path: Path) -> Path:
     return next((folder for folder in path.parents if (folder / "dataset_description.json").exists()), path.parent)
 
 
-def _write(
-    run: DwiRun, found: CorrectedSeries, notes: list[str], figures: Mapping[str, float], output_dir: Path
-) -> None:
-    gradients, image = found.series.gradients, found.series.image
+def _write(run: DwiRun, whole: DwiSeries, parts: list[_One], notes: list[str], output_dir: Path) -> None:
+    gradients, image, first = whole.gradients, whole.image, parts[0]
     steps = {
-        "Noise": dict(figures),
-        "Motion": {key: value for key, value in found.figures.items() if np.isfinite(value)},
+        "Noise": dict(first.cleaned.figures),
+        "Motion": {key: value for key, value in first.found.figures.items() if np.isfinite(value)},
         "Notes": notes,
-        "DistortionCorrected": bool(found.distortion is not None and found.distortion.proven),
+        "DistortionCorrected": all(p.found.distortion is not None and p.found.distortion.proven for p in parts),
     }
     write_map(
         derivative_path(output_dir, run, "preproc"), image, sidecar=sidecar_of(run, "preproc", Preprocessing=steps)
@@ -115,8 +140,11 @@ def _write(
     rows = fsl_from_world(gradients.bvecs, image.affine).T
     text = "".join(" ".join(f"{value:.6f}" for value in row) + "\n" for row in rows)
     write_text(derivative_path(output_dir, run, "preproc_bvec"), text)
-    columns = found.motion.confounds
-    table = [{name: values[n] for name, values in columns.items()} for n in range(len(found.motion.usable))]
+    table = [
+        {name: values[n] for name, values in part.found.motion.confounds.items()}
+        for part in parts
+        for n in range(len(part.found.motion.usable))
+    ]
     write_table(derivative_path(output_dir, run, "confounds"), table, _MOTION_COLUMNS)
 
 
@@ -144,10 +172,11 @@ def _drawn(motion: SeriesMotion) -> Motion:
     )
 
 
-def _checks(found: CorrectedSeries, method: Method) -> tuple[Check, ...]:
+def _checks(parts: list[_One], method: Method) -> tuple[Check, ...]:
+    """Return the checks of motion; of two runs the worse counts."""
     if not method.motion_correction:
         return ()
     return (
-        judge("framewise_displacement", found.figures["fd_mean"]),
-        judge("outlier_slices", found.figures["outlier_slices"]),
+        judge("framewise_displacement", max(part.found.figures["fd_mean"] for part in parts)),
+        judge("outlier_slices", max(part.found.figures["outlier_slices"] for part in parts)),
     )

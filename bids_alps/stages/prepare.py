@@ -10,9 +10,9 @@ import numpy as np
 from bids_alps.errors import ImageError
 from bids_alps.io.images import read_map, read_series
 from bids_alps.model import Array, DwiRun, DwiSeries
-from bids_alps.numerics.mask import estimate_brain_mask
 from bids_alps.settings import Method
 from bids_alps.stages.correction import Correction, correct
+from bids_alps.stages.masking import find_mask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,22 +52,3 @@ def read_mask(run: DwiRun, series: DwiSeries) -> Array:
         )
     inside: Array = mask.data > 0.5
     return inside
-
-
-def find_mask(series: DwiSeries, *, b0_threshold: float) -> Array:
-    """Return the brain mask of a series, shape (i, j, k)."""
-    unweighted = series.gradients.bvals <= b0_threshold
-    data = series.image.data
-    b0 = mean_volume(data, unweighted if unweighted.any() else ~unweighted)
-    weighted = mean_volume(data, ~unweighted) if (~unweighted).any() else None
-    return estimate_brain_mask(b0, series.image.voxel_size, weighted)
-
-
-def mean_volume(data: Array, volumes: Array) -> Array:
-    """Return the mean of some volumes of a 4-D array, shape (i, j, k), float32, without a copy of the series."""
-    total = np.zeros(data.shape[:3], dtype=np.float64)
-    chosen = np.flatnonzero(volumes)
-    for n in chosen:
-        total += data[..., n]
-    mean: Array = (total / chosen.size).astype(np.float32)
-    return mean

@@ -22,8 +22,9 @@ from bids_alps.numerics.tensor import (
     mean_diffusivity,
 )
 from bids_alps.settings import Method
+from bids_alps.stages.masking import mean_volume
 from bids_alps.stages.place import Place
-from bids_alps.stages.prepare import Prepared, mean_volume
+from bids_alps.stages.prepare import Prepared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
