@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from moving_head import MovingSeries, Protocol, make_directions, make_head, make_series, world_grid
 from scipy import ndimage
 
-from bids_alps.numerics.motion import estimate_motion
+from bids_alps.numerics.realignment import estimate_motion
 
 PEER_VOLUMES = 3
 

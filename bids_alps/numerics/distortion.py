@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
-from scipy.sparse.linalg import LinearOperator, cg
 
 from bids_alps.errors import ImageError
 from bids_alps.model import Array
 from bids_alps.numerics.alignment import fit_motion, place_reference, still
+from bids_alps.numerics.displacement import Problem, Side, see
 
 LEAST_IMPROVEMENT = 0.5
 MOST_DIFFERENCE = 0.035
@@ -30,11 +30,6 @@ LEAST_DISPLACEMENT = 0.2
 most, and one voxel in twenty of the brain is displaced by this number of voxels. Pairs of real scans with true
 phase encoding end at .016-.022 after a fall of 80-87 %; with a wrong one, or of a head turned between, at .04 or
 more."""
-SMOOTHNESS = 0.01
-WALL = 0.1
-"""Weights of the field's roughness and of what keeps it from folding, beside squared intensities relative to tissue."""
-MOST_SLOPE = 0.95
-"""Steepest field; at 1 an image would fold."""
 _LEVELS = ((8, 10), (4, 10), (2, 8), (1, 3))
 """Strides of the grid from coarse to fine, with the Gauss-Newton steps of each."""
 
@@ -181,162 +176,6 @@ def _cosine(image: EncodedImage, other: EncodedImage) -> float:
     return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
 
 
-@dataclass(slots=True, kw_only=True)
-class _Side:
-    """One image of the pair, seen from the grid of the first."""
-
-    data: Array
-    voxels: Array
-    own_axis: int
-    axis: int
-    shift: float
-    slope: float
-
-    def smoothed(self, sigma: float) -> tuple[Array, Array]:
-        """Return the image and its derivative along phase encoding as spline coefficients."""
-        smooth = ndimage.gaussian_filter(self.data, sigma)
-        coefficients = ndimage.spline_filter(smooth, order=3, output=np.float32)
-        return coefficients, np.gradient(smooth, axis=self.own_axis)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
-    """A side under a field: the corrected image, and its derivatives by the field and by the field's slope."""
-
-    corrected: Array
-    by_field: Array
-    by_slope: Array
-
-
-def _see(side: _Side, images: tuple[Array, Array], field: Array, stride: int) -> _Seen:
-    """Correct one side on a coarser grid."""
-    grid = np.indices(field.shape).reshape(3, -1) * stride
-    places = side.voxels[:3, :3] @ grid + side.voxels[:3, 3:]
-    places[side.own_axis] += side.shift * field.ravel()
-    value = ndimage.map_coordinates(images[0], places, order=3, prefilter=False, mode="constant")
-    slope = ndimage.map_coordinates(images[1], places, order=1, mode="constant")
-    stretch = 1 + side.slope * _difference(field, side.axis, stride)
-    value, slope = value.reshape(field.shape), slope.reshape(field.shape)
-    return _Seen(corrected=value * stretch, by_field=side.shift * slope * stretch, by_slope=side.slope * value)
-
-
-def _difference(field: Array, axis: int, stride: int) -> Array:
-    """Return central differences per voxel of the full grid, zero at both ends."""
-    moved = np.moveaxis(field, axis, 0)
-    out = np.zeros_like(moved)
-    out[1:-1] = (moved[2:] - moved[:-2]) / (2 * stride)
-    return np.moveaxis(out, 0, axis)
-
-
-def _difference_adjoint(values: Array, axis: int, stride: int) -> Array:
-    moved = np.moveaxis(values, axis, 0)
-    out = np.zeros_like(moved)
-    out[2:] += moved[1:-1]
-    out[:-2] -= moved[1:-1]
-    return np.moveaxis(out / (2 * stride), 0, axis)
-
-
-def _roughness(field: Array, size: Array, stride: int) -> Array:
-    """Return the (negative) Laplacian of the field, in units of the smallest voxel edge."""
-    out = np.zeros_like(field)
-    for axis in range(3):
-        step = np.diff(field, axis=axis) * (size.min() / size[axis] / stride) ** 2
-        before, after = [slice(None)] * 3, [slice(None)] * 3
-        before[axis], after[axis] = slice(None, -1), slice(1, None)
-        out[tuple(before)] -= step
-        out[tuple(after)] += step
-    return out
-
-
-@dataclass(slots=True, kw_only=True)
-class _Problem:
-    """The pair on one level."""
-
-    sides: tuple[_Side, _Side]
-    images: tuple[tuple[Array, Array], tuple[Array, Array]]
-    size: Array
-    stride: int
-    weight: float = SMOOTHNESS
-
-    def residual(self, field: Array) -> tuple[_Seen, _Seen, Array]:
-        first, second = (_see(s, i, field, self.stride) for s, i in zip(self.sides, self.images, strict=True))
-        return first, second, first.corrected - second.corrected
-
-    def cost(self, field: Array, residual: Array) -> float:
-        """Return the value to minimise; infinite where the field folds."""
-        slopes = [side.slope * _difference(field, side.axis, self.stride) for side in self.sides]
-        if max(float(np.abs(slope).max()) for slope in slopes) > MOST_SLOPE:
-            return float("inf")
-        rough = np.vdot(field, _roughness(field, self.size, self.stride))
-        wall = sum(float(np.sum(slope**4 / (1 - slope**2))) for slope in slopes)
-        return float(np.vdot(residual, residual) + self.weight * rough + WALL * wall)
-
-    def wall(self, field: Array) -> tuple[list[Array], list[Array]]:
-        """Return derivatives, by the field's slope along each side, of what keeps the field from folding."""
-        firsts, seconds = [], []
-        for side in self.sides:
-            slope = side.slope * _difference(field, side.axis, self.stride)
-            firsts.append(WALL * side.slope * (4 * slope**3 - 2 * slope**5) / (1 - slope**2) ** 2)
-            bend = (12 * slope**2 - 6 * slope**4 + 2 * slope**6) / (1 - slope**2) ** 3
-            seconds.append(WALL * side.slope**2 * bend)
-        return firsts, seconds
-
-    def step(self, field: Array, first: _Seen, second: _Seen, residual: Array) -> Array:
-        """Return the Gauss-Newton step."""
-        axes = [side.axis for side in self.sides]
-        plain = first.by_field - second.by_field
-        pull, stiffness = self.wall(field)
-
-        def forward(change: Array) -> Array:
-            slopes = [_difference(change, axis, self.stride) for axis in axes]
-            out: Array = plain * change + first.by_slope * slopes[0] - second.by_slope * slopes[1]
-            return out
-
-        def adjoint(values: Array) -> Array:
-            out: Array = plain * values + _difference_adjoint(first.by_slope * values, axes[0], self.stride)
-            out -= _difference_adjoint(second.by_slope * values, axes[1], self.stride)
-            return out
-
-        def normal(flat: Array) -> Array:
-            change = flat.reshape(field.shape)
-            full: Array = adjoint(forward(change)) + self.weight * _roughness(change, self.size, self.stride)
-            for axis, stiff in zip(axes, stiffness, strict=True):
-                full += _difference_adjoint(stiff * _difference(change, axis, self.stride), axis, self.stride)
-            return full.ravel()
-
-        slope = first.by_slope**2 + second.by_slope**2 + stiffness[0] + stiffness[1]
-        diagonal = plain**2 + slope / (2 * self.stride**2) + 6 * self.weight / self.stride**2
-        operator = LinearOperator((field.size, field.size), matvec=normal, dtype=field.dtype)
-        precondition = LinearOperator(
-            (field.size, field.size), matvec=lambda flat: flat / diagonal.ravel(), dtype=field.dtype
-        )
-        gradient = adjoint(residual) + self.weight * _roughness(field, self.size, self.stride)
-        for axis, force in zip(axes, pull, strict=True):
-            gradient += _difference_adjoint(force, axis, self.stride)
-        change, _ = cg(operator, -gradient.ravel(), rtol=0.03, maxiter=40, M=precondition)
-        return np.asarray(change, dtype=field.dtype).reshape(field.shape)
-
-    def minimise(self, field: Array, steps: int) -> Array:
-        """Return the field after damped Gauss-Newton steps."""
-        first, second, residual = self.residual(field)
-        cost = self.cost(field, residual)
-        for _ in range(steps):
-            change, length = self.step(field, first, second, residual), 1.0
-            while length > 0.1:
-                tried = field + length * change
-                seen = self.residual(tried)
-                if self.cost(tried, seen[2]) < cost:
-                    break
-                length /= 2
-            else:
-                return field
-            field, (first, second, residual) = tried, seen
-            before, cost = cost, self.cost(field, residual)
-            if before - cost < 1e-3 * before:
-                return field
-        return field
-
-
 def _solve(image: EncodedImage, other: EncodedImage, mask: Array, ratio: float) -> Distortion:
     scale = float(np.percentile(image.data[mask], 90))
     first = _side(image, image, np.eye(4), 1.0, 1 / scale)
@@ -350,7 +189,7 @@ def _solve(image: EncodedImage, other: EncodedImage, mask: Array, ratio: float) 
         second = _side(other, image, motion, ratio, 1 / scale)
         second.data *= _gain(first, second, field, stride, mask)
         sigma = stride / 2
-        problem = _Problem(
+        problem = Problem(
             sides=(first, second),
             images=(first.smoothed(sigma), second.smoothed(sigma)),
             size=size,
@@ -363,10 +202,10 @@ def _solve(image: EncodedImage, other: EncodedImage, mask: Array, ratio: float) 
     return _judged(first, second, field, image.phase_axis, mask)
 
 
-def _side(image: EncodedImage, grid: EncodedImage, motion: Array, shift: float, scale: float) -> _Side:
+def _side(image: EncodedImage, grid: EncodedImage, motion: Array, shift: float, scale: float) -> Side:
     voxels = np.linalg.inv(image.affine) @ motion @ grid.affine
     axis = int(np.argmax(np.abs(voxels[image.phase_axis, :3])))
-    return _Side(
+    return Side(
         data=np.asarray(image.data, dtype=np.float32) * np.float32(scale),
         voxels=voxels,
         own_axis=image.phase_axis,
@@ -382,13 +221,13 @@ def _refined(field: Array, factor: float, shape: tuple[int, ...]) -> Array:
     return np.asarray(ndimage.map_coordinates(smooth, np.indices(shape) / factor, order=3, mode="nearest"))
 
 
-def _gain(first: _Side, second: _Side, field: Array, stride: int, mask: Array) -> float:
+def _gain(first: Side, second: Side, field: Array, stride: int, mask: Array) -> float:
     inside = mask[::stride, ::stride, ::stride]
-    one, two = (_see(side, side.smoothed(stride / 2), field, stride).corrected[inside] for side in (first, second))
+    one, two = (see(side, side.smoothed(stride / 2), field, stride).corrected[inside] for side in (first, second))
     return float(np.sqrt(np.vdot(one, one) / max(float(np.vdot(two, two)), 1e-12)))
 
 
-def _aligned(problem: _Problem, field: Array, image: EncodedImage, motion: Array, mask: Array) -> Array:
+def _aligned(problem: Problem, field: Array, image: EncodedImage, motion: Array, mask: Array) -> Array:
     """Return the motion between the images improved; a shift along phase encoding is left to the field."""
     first, second, _ = problem.residual(field)
     stride = problem.stride
@@ -405,12 +244,11 @@ def _aligned(problem: _Problem, field: Array, image: EncodedImage, motion: Array
     return np.asarray(motion @ change)
 
 
-def _judged(first: _Side, second: _Side, field: Array, phase_axis: int, mask: Array) -> Distortion:
+def _judged(first: Side, second: Side, field: Array, phase_axis: int, mask: Array) -> Distortion:
     images = first.smoothed(0.5), second.smoothed(0.5)
-    seen = [_see(side, image, field, 1).corrected for side, image in zip((first, second), images, strict=True)]
+    seen = [see(side, image, field, 1).corrected for side, image in zip((first, second), images, strict=True)]
     still_seen = [
-        _see(side, image, np.zeros_like(field), 1).corrected
-        for side, image in zip((first, second), images, strict=True)
+        see(side, image, np.zeros_like(field), 1).corrected for side, image in zip((first, second), images, strict=True)
     ]
     before, after = _unlikeness(still_seen[0], still_seen[1], mask), _unlikeness(seen[0], seen[1], mask)
     proven, reason = _verdict(before, after, float(np.percentile(np.abs(field[mask]), 95)))

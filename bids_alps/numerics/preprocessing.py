@@ -11,7 +11,8 @@ from bids_alps.errors import ImageError
 from bids_alps.model import Array, DwiSeries, Gradients
 from bids_alps.numerics.alignment import still
 from bids_alps.numerics.distortion import Distortion, EncodedImage, estimate_distortion
-from bids_alps.numerics.motion import SeriesMotion, estimate_motion
+from bids_alps.numerics.motion import SeriesMotion
+from bids_alps.numerics.realignment import estimate_motion
 from bids_alps.numerics.resample import Grid, align_bases, mean_base, replace_outliers, resample_series
 
 _AXES = {"i": 0, "j": 1, "k": 2}

@@ -8,9 +8,9 @@ from scipy.spatial.transform import Rotation
 
 from bids_alps.errors import ImageError
 from bids_alps.numerics.alignment import QUADRATIC_TERMS, VolumeMotion, still
-from bids_alps.numerics.motion import estimate_motion
 from bids_alps.numerics.outliers import find_outlier_slices
 from bids_alps.numerics.prediction import fit_covariance, leave_one_out_weights
+from bids_alps.numerics.realignment import estimate_motion
 
 DIRECTION = np.array([0.0, 1.0, 0.0])
 
