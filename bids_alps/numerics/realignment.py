@@ -97,6 +97,7 @@ def estimate_motion(
     for _ in range(3):
         _align_to_predictions(work)
     shift = _settle_eddy(work)
+    _centre(work, shift)
     _align_shells(work, shift)
     _anchor(work, int(base[0]))
     return SeriesMotion(
@@ -239,6 +240,20 @@ def _align_to_predictions(work: _Work) -> None:
 def _note_outliers(work: _Work, members: list[int], stack: Array, predicted: Array) -> None:
     slices = np.array([acquired_slices(work.motion[v], work.affine, work.slice_axis, work.points) for v in members])
     work.outliers[members] = find_outlier_slices(stack, predicted, slices, work.outliers.shape[1])
+
+
+def _centre(work: _Work, shift: Array) -> None:
+    """Take out what all volumes of one contrast moved: aligned with each other alone, they drift together."""
+    for group in (work.weighted, ~work.weighted):
+        members = _members(work, group)
+        if not members:
+            continue
+        origin = still(work.motion[0].centre, work.motion[0].direction)
+        rotation = np.mean([work.motion[v].rotation for v in members], axis=0)
+        moved = [work.motion[v].translation - shift[v] * origin.direction for v in members]
+        back = np.linalg.inv(origin.step(np.r_[rotation, np.mean(moved, axis=0)]).matrix)
+        for volume in members:
+            work.motion[volume] = work.motion[volume].after(back)
 
 
 def _align_shells(work: _Work, shift: Array) -> None:
