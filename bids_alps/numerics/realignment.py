@@ -303,7 +303,7 @@ def _image(work: _Work, values: Array) -> Array:
 
 
 def _settle_eddy(work: _Work) -> Array:
-    """Take from the eddy terms what all volumes share: they go with the gradient, so none is left without one.
+    """Keep of the eddy terms what is linear in the gradient, as eddy currents are: the rest follows contrast.
 
     Returns
     -------
@@ -317,11 +317,11 @@ def _settle_eddy(work: _Work) -> Array:
     if len(members) < 10 or np.linalg.cond(design) > 10:
         return shift
     eddy = np.array([work.motion[volume].eddy for volume in members])
-    common = np.linalg.lstsq(design, eddy, rcond=None)[0][0]
+    linear = weighting @ np.linalg.lstsq(design, eddy, rcond=None)[0][1:]
     along = np.array([work.motion[volume].translation @ work.motion[volume].direction for volume in members])
     shift[members] = weighting @ np.linalg.lstsq(design, along, rcond=None)[0][1:]
-    for volume in members:
-        work.motion[volume] = work.motion[volume].step(np.r_[np.zeros(6), -common])
+    for volume, change in zip(members, linear - eddy, strict=True):
+        work.motion[volume] = work.motion[volume].step(np.r_[np.zeros(6), change])
     return shift
 
 
