@@ -10,7 +10,7 @@ from bids_alps.model import DwiRun
 
 
 def pair_opposite(runs: Sequence[DwiRun | Problem]) -> list[DwiRun | Problem]:
-    """Return runs of which two that differ in ``dir`` alone, each the other's reverse-phase image, stand as one.
+    """Return runs of which two that differ in ``dir`` alone, encoded along one axis in opposite senses, stand as one.
 
     The first of the two is the run, named without ``dir``; the other is its partner. Where three or more share a
     name without ``dir`` it is not told which belong together, and all stay as they are.
@@ -35,4 +35,7 @@ def _without_dir(run: DwiRun) -> tuple[tuple[str, str], ...]:
 
 
 def _opposite(one: DwiRun, other: DwiRun) -> bool:
+    told = [str(run.metadata.get("PhaseEncodingDirection", "")) for run in (one, other)]
+    if all(told):
+        return told[0][:1] == told[1][:1] and told[0] != told[1]
     return other.image in one.reverse_phase and one.image in other.reverse_phase

@@ -19,6 +19,14 @@ def test_two_opposite_runs_become_one_without_a_direction_in_its_name():
     assert (pair.image, pair.partner) == (first.image, second)
 
 
+def test_the_sense_of_the_encoding_counts_before_what_serves_as_reverse_image():
+    first, second = (
+        replace(run(name), metadata={"PhaseEncodingDirection": sense}) for name, sense in (("AP", "j-"), ("PA", "j"))
+    )
+    assert len(pair_opposite([first, second])) == 1
+    assert len(pair_opposite([first, replace(second, metadata={"PhaseEncodingDirection": "j-"})])) == 2
+
+
 def test_runs_that_are_not_each_others_reverse_stay_apart():
     runs = [run("AP", against=["PA"]), run("PA")]
     assert pair_opposite(runs) == runs
