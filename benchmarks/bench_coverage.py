@@ -6,6 +6,7 @@ Sixty-four hemispheres: SNR 15 to 30, 12 to 64 directions, voxels of 2 to 3 mm, 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
@@ -37,7 +38,14 @@ def choose_settings() -> list[PhantomSettings]:
     combinations = list(product((15.0, 20.0, 25.0, 30.0), (12, 20, 32, 64), (2.0, 2.5, 3.0)))
     order = np.random.default_rng(5).permutation(len(combinations))[:SCANS]
     return [
-        PhantomSettings(seed=77, snr=snr, directions=n, b0=max(1, n // 12), voxel_size=voxel, group_effect=True)
+        PhantomSettings(
+            seed=int(sys.argv[1]) if len(sys.argv) > 1 else 77,
+            snr=snr,
+            directions=n,
+            b0=max(1, n // 12),
+            voxel_size=voxel,
+            group_effect=True,
+        )
         for snr, n, voxel in (combinations[k] for k in order)
     ]
 

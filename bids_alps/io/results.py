@@ -39,7 +39,8 @@ ALPS_COLUMNS: tuple[Column, ...] = (
     Column(name="alps_se_placement", about="Standard error from where the regions were placed."),
     Column(name="alps_se_pose", about="Standard error from the estimate of the head's pose."),
     Column(
-        name="alps_se_resolution", about="Standard error from the size of a voxel: what one voxel more of blur changes."
+        name="alps_se_resolution",
+        about="Standard error from the size of a voxel (what one voxel more of blur changes) and other tissue inside.",
     ),
     Column(name="alps_uncorrected", about="Index with tensors left in scanner axes."),
     Column(name="alps_water_corrected", about="Index of the tissue alone, free water taken out; needs two shells."),

@@ -128,7 +128,9 @@ def test_what_blur_changes_widens_the_interval():
     series, rois = make(30, 3, 20, 8, np.random.default_rng(1))
     sharp, found = means_of(series, rois), intervals(series, rois)
     same = add_resolution(found, sharp, sharp)
-    assert same["left"].se == pytest.approx(found["left"].se)
+    value = index_of(sharp["projection_left"], sharp["association_left"])
+    assert same["left"].se_resolution == pytest.approx(0.02 * (value - 1), rel=1e-6)
+    assert same["left"].se == pytest.approx(np.hypot(found["left"].se, same["left"].se_resolution))
     mixed = {
         name: 0.95 * mean + 0.05 * mean[[0, 3, 5]].mean() * np.array([1, 0, 0, 1, 0, 1]) for name, mean in sharp.items()
     }
