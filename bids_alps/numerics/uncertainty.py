@@ -29,8 +29,10 @@ SHARED_PLACEMENT = 0.5
 """Share of a placement's variance that both regions of a side have in common: errors of alignment are smooth."""
 
 OTHER_TISSUE = 0.02
-"""Standard error from other tissue inside the regions, as a share of the index's distance from 1: set on 64 hemispheres of
-made heads, whose index comes out lower by .035 of that distance on average."""
+"""Standard error from other tissue inside the regions, as a share of the index's distance from 1.
+
+Set on 64 hemispheres of made heads, whose index comes out lower by .035 of that distance on average.
+"""
 
 _NO_RESIDUAL = 0.98  # a volume of higher leverage is fitted exactly: its residual says nothing
 _NORMAL_95 = 1.959964
