@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ import pandas as pd
 from bids_alps.errors import AlpsError
 from bids_alps.gathering import (
     about_id,
+    about_region,
     columns_of,
     find_repeated,
     find_roots,
     find_unmatched,
     gather,
+    gather_atlases,
     gather_regions,
+    join_atlases,
     join_participants,
     join_sessions,
 )
@@ -58,7 +62,11 @@ def run_group(settings: Settings) -> Path:
     regions, columns = gather_regions(datasets)
     write_table(output_dir / "group_rois.tsv", regions, columns)
     write_script_table(output_dir / "group_alps-sh.csv", table)
-    results = _analyse(_exclude(output_dir, table, request.exclude_status), added, request, notes)
+    atlases = gather_atlases(datasets)
+    _write_atlases(output_dir, atlases)
+    table, outcomes = join_atlases(table, atlases)
+    kept = _exclude(output_dir, table, request.exclude_status)
+    results = _analyse(kept, _plan(table, added, outcomes, request), request, notes)
     for note in notes:
         LOG.warning(note)
     write_group_page(output_dir, written, columns=[column.name for column in added], results=results)
@@ -74,12 +82,19 @@ def _datasets(request: Request) -> dict[str, Path]:
     return found
 
 
-def _analyse(kept: pd.DataFrame, added: list[Column], request: Request, notes: list[str]) -> Results:
+def _write_atlases(output_dir: Path, atlases: Mapping[str, list[dict[str, Any]]]) -> None:
+    for atlas, rows in atlases.items():
+        names = dict.fromkeys(name for row in rows for name in row)
+        columns = [Column(name=name, about=about_region(name)) for name in names]
+        write_table(output_dir / f"group_seg-{atlas}.tsv", rows, columns)
+
+
+def _analyse(kept: pd.DataFrame, asked: Plan, request: Request, notes: list[str]) -> Results:
     """Test every preset's runs, write what was found, and return it for the page."""
     found, harmonised = [], None
     for preset, runs in kept.groupby("roi_preset", sort=False):
         part = runs.reset_index(drop=True)
-        plan = _plan(part, added, request)
+        plan = replace(asked, variables=tuple(name for name in asked.variables if part[name].notna().any()))
         adjusted = _harmonised(part, plan, request.harmonise, notes)
         if harmonised is None and adjusted is not part:
             harmonised = part, adjusted, str(request.harmonise)
@@ -145,20 +160,23 @@ def _harmonised(table: pd.DataFrame, plan: Plan, site: str | None, notes: list[s
     if site is None:
         return table
     protected = [name for name in (plan.group, "age", "sex") if name and name in table and name != site]
+    gaps = [name for name in plan.outcomes if table[name].isna().any()]
+    outcomes = [*INDICES, *DIFFUSIVITIES, *(name for name in plan.outcomes if name not in gaps)]
     try:
-        found = harmonise_table(table, [*INDICES, *DIFFUSIVITIES], site, protected)
+        found = harmonise_table(table, outcomes, site, protected)
     except AlpsError as error:
         notes.append(f"Not harmonised. {error}")
         return table
     left_out = f"; {len(table) - len(found)} incomplete runs left out" if len(found) < len(table) else ""
     notes.append(f"Harmonised over {site} by ComBat, protecting {', '.join(protected) or 'nothing'}{left_out}.")
+    notes += [f"Not harmonised, since runs lack them: {', '.join(gaps)}."] * bool(gaps)
     return found
 
 
-def _plan(table: pd.DataFrame, added: list[Column], request: Request) -> Plan:
-    named = tuple(column.name for column in added if table[column.name].notna().any())
+def _plan(table: pd.DataFrame, added: list[Column], outcomes: tuple[str, ...], request: Request) -> Plan:
+    named = tuple(column.name for column in added)
     group = request.group_column if request.group_column in table else None
-    return Plan(group=group, variables=named, formulas=request.model)
+    return Plan(group=group, variables=named, outcomes=outcomes, formulas=request.model)
 
 
 def _write_findings(output_dir: Path, found: list[tuple[str, Findings]]) -> list[Table]:

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from bids_alps.cli import main
+from bids_alps.gathering import join_atlases
 from bids_alps.io.results import ALPS_COLUMNS, QUALITY_COLUMNS, ROI_COLUMNS
-from bids_alps.io.tables import write_table
+from bids_alps.io.tables import Column, write_table
 
 DIFFERENCE = -0.12
 SCRIPT_COLUMNS = (
@@ -183,3 +184,76 @@ def test_one_site_is_not_harmonised_and_all_else_is_done(cohort, caplog):
     assert main([str(bids), str(out), "group", "--harmonise", "site"]) == 0
     assert "Not harmonised. ComBat: 1 site" in caplog.text
     assert (out / "group_comparison.tsv").exists()
+
+
+PUTAMEN = {"age": -0.002, "score": 0.01}
+
+
+@pytest.fixture
+def atlas(cohort):
+    """Add an atlas in which the FA of the left putamen depends on age and a score, and that of the right on nothing."""
+    bids, out = cohort
+    rng = np.random.default_rng(8)
+    people = pd.read_csv(bids / "participants.tsv", sep="\t")
+    people = people.assign(age=rng.uniform(30, 70, 24).round(1), score=rng.normal(5, 2, 24).round(2))
+    people.to_csv(bids / "participants.tsv", sep="\t", index=False)
+    known = 0.5 + PUTAMEN["age"] * people["age"] + PUTAMEN["score"] * people["score"] + rng.normal(0, 0.01, 24)
+    names = ("index", "name", "n_voxels", "fa_mean", "fa_sd", "md_mean")
+    for label, fa in zip(people["participant_id"], known, strict=True):
+        rows = [
+            {"index": 1, "name": "Putamen, left", "n_voxels": 90, "fa_mean": fa, "fa_sd": 0.1, "md_mean": 7e-4},
+            {"index": 2, "name": "Putamen, right", "n_voxels": 80, "fa_mean": rng.normal(0.4, 0.01), "md_mean": 7e-4},
+        ]
+        columns = [Column(name=name, about=name) for name in names]
+        write_table(out / label / "dwi" / f"{label}_seg-basal_scalarstats.tsv", rows, columns)
+    return bids, out
+
+
+def test_regions_of_an_atlas_are_gathered_compared_and_correlated(atlas):
+    bids, out = atlas
+    assert main([str(bids), str(out), "group"]) == 0
+    table = pd.read_csv(out / "group_seg-basal.tsv", sep="\t")
+    assert list(table["region"])[:2] == ["putamen_left", "putamen_right"]
+    assert len(table) == 48
+    compared = pd.read_csv(out / "group_comparison.tsv", sep="\t", na_values="n/a")
+    regions = ["putamen_left_fa", "putamen_right_fa", "putamen_left_md", "putamen_right_md"]
+    assert list(compared.loc[compared["family"] == "atlas", "outcome"]) == regions
+    correlated = pd.read_csv(out / "group_correlations.tsv", sep="\t", na_values="n/a")
+    assert set(regions) < set(correlated["outcome"])
+
+
+def test_multiple_regression_returns_what_the_putamen_depends_on(atlas):
+    bids, out = atlas
+    assert main([str(bids), str(out), "group", "--model", "putamen_left_fa ~ age + score"]) == 0
+    found = pd.read_csv(out / "group_models.tsv", sep="\t").set_index("term")
+    for term, slope in PUTAMEN.items():
+        assert found.loc[term, "ci_low"] < slope < found.loc[term, "ci_high"]
+        low, high = found.loc[term, ["standardised_ci_low", "standardised_ci_high"]]
+        assert low < found.loc[term, "standardised"] < high
+        assert found.loc[term, "p"] < 0.001
+
+
+def test_one_name_of_two_atlases_is_told_apart():
+    table = pd.DataFrame({"participant_id": ["sub-1"], "run": [None], "alps_left": [1.5]})
+    row = {"participant_id": "sub-1", "region": "putamen", "name": "putamen", "index": 1.0}
+    joined, names = join_atlases(table, {"one": [row | {"fa_mean": 0.4}], "Two": [row | {"fa_mean": 0.5}]})
+    assert names == ("putamen_fa", "two_putamen_fa")
+    assert joined.loc[0, list(names)].tolist() == [0.4, 0.5]
+
+
+def test_regions_are_those_of_their_run():
+    table = pd.DataFrame({"participant_id": ["sub-1"] * 3, "run": [np.nan, "2", "3"], "alps_left": [1.5, 1.6, 1.7]})
+    rows = [
+        {"participant_id": "sub-1", "region": "a", "fa_mean": 0.1},
+        {"participant_id": "sub-1", "run": "2", "region": "a", "fa_mean": 0.2},
+    ]
+    joined, _ = join_atlases(table, {"atlas": rows})
+    np.testing.assert_equal(joined["a_fa"].to_numpy(), [0.1, 0.2, np.nan])
+
+
+def test_a_table_that_is_none_of_an_atlas_is_told_and_left_out(cohort, caplog):
+    bids, out = cohort
+    (out / "sub-01" / "dwi" / "sub-01_seg-odd_scalarstats.tsv").write_text("what\tmean\na\t1\n")
+    assert main([str(bids), str(out), "group"]) == 0
+    assert "sub-01_seg-odd_scalarstats.tsv: no columns index, name and fa_mean" in caplog.text
+    assert not (out / "group_seg-odd.tsv").exists()
