@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from statsmodels.stats.diagnostic import het_breuschpagan
 from bids_alps.errors import BadDataError, UsageError
 from bids_alps.model import Array
 
+_EXACT = 1e-8
 _SPARE = 2  # degrees of freedom that a model must leave
 
 
@@ -49,6 +51,9 @@ class FittedModel:
 def fit_model(table: pd.DataFrame, formula: str, *, participant: str = "participant_id") -> FittedModel:
     """Fit a formula: a mixed model where participants repeat, else least squares with HC3 errors.
 
+    Where a row determines a coefficient alone, as the only one in its group does, HC3 errors do not exist and those of
+    equal variances are given, with a row in the checks.
+
     Parameters
     ----------
     table
@@ -73,6 +78,9 @@ def fit_model(table: pd.DataFrame, formula: str, *, participant: str = "particip
         warnings.simplefilter("always")
         if repeats and owners is not None and owners.nunique() > X.shape[1]:
             fitted, kind = sm.MixedLM(y / unit, X, groups=owners.to_numpy()).fit(reml=True), "mixed, random intercept"
+        elif alone := _count_alone(X):
+            fitted, kind = sm.OLS(y / unit, X).fit(), "least squares, equal variances"
+            warnings.warn(f"Of all runs, {alone} determine a coefficient alone: HC3 errors do not exist", stacklevel=1)
         else:
             fitted, kind = sm.OLS(y / unit, X).fit(cov_type="HC3", use_t=True), "least squares, HC3 errors"
     return FittedModel(
@@ -85,9 +93,15 @@ def fit_model(table: pd.DataFrame, formula: str, *, participant: str = "particip
     )
 
 
+def _count_alone(X: pd.DataFrame) -> int:
+    """Count the rows that the fit must pass through, such as the only one in its group; their error is unknown."""
+    leverage = (np.linalg.qr(X.to_numpy())[0] ** 2).sum(axis=1)
+    return int((leverage > 1 - _EXACT).sum())
+
+
 def _design(table: pd.DataFrame, formula: str) -> tuple[Array, pd.DataFrame, pd.Index[Any]]:
     try:
-        asked = sorted(str(name) for name in Formula(formula).required_variables)
+        asked = sorted({str(name) for name in Formula(formula).required_variables} | _named(formula, table))
         missing = [name for name in asked if name not in table]
         if missing:
             raise UsageError(
@@ -105,6 +119,11 @@ def _design(table: pd.DataFrame, formula: str) -> tuple[Array, pd.DataFrame, pd.
     y = outcome.to_numpy(dtype=float)[:, 0]
     _refuse(formula, y, X)
     return y, X, X.index
+
+
+def _named(formula: str, table: pd.DataFrame) -> set[str]:
+    """Columns that stand in a formula as words: formulaic does not tell those inside bs(), cs(), poly() and scale()."""
+    return set(re.findall(r"[^\W\d]\w*", formula)) & {str(name) for name in table}
 
 
 def _refuse(formula: str, y: Array, X: pd.DataFrame) -> None:

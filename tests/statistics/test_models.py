@@ -61,3 +61,30 @@ def test_what_cannot_be_fitted_is_told(table, formula, error, told):
     table = table.assign(double=2 * table.age, constant=1.0)
     with pytest.raises(error, match=told):
         fit_model(table, formula)
+
+
+@pytest.mark.parametrize(
+    "term", ["bs(age, df=4)", "cs(age, df=3, constraints='center')", "poly(age, 2)", "age + I(age**2)"]
+)
+def test_age_can_bend(table, term):
+    gappy = table.assign(age=table.age.mask(table.index < 5))
+    found = fit_model(gappy, f"y ~ group + {term}")
+    assert found.left_out == 5
+    linear = smf.ols("y ~ group + age", gappy).fit()
+    group = found.coefficients.set_index("term").loc["group[T.b]"]
+    assert group["estimate"] == pytest.approx(linear.params["group[T.b]"], abs=2 * linear.bse["group[T.b]"])
+
+
+def test_squared_age_is_that_of_statsmodels(table):
+    found = fit_model(table, "y ~ group + age + I(age**2)")
+    direct = smf.ols("y ~ group + age + I(age**2)", table).fit(cov_type="HC3", use_t=True)
+    np.testing.assert_allclose(found.coefficients["estimate"], direct.params, rtol=1e-8)
+    np.testing.assert_allclose(found.coefficients["p"], direct.pvalues, rtol=1e-6)
+
+
+def test_somebody_alone_in_a_group_is_told(table):
+    single = table.assign(group=np.where(table.index == 3, "c", table.group))
+    found = fit_model(single, "y ~ group + age")
+    direct = smf.ols("y ~ group + age", single).fit()
+    np.testing.assert_allclose(found.coefficients["se"], direct.bse, rtol=1e-10)
+    assert found.checks["about"].str.contains("1 determine a coefficient alone").any()
