@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_alps import __version__
+from bids_alps.io.atlases import find_atlas
 from bids_alps.io.derivatives import checked_label, participant_folder
 from bids_alps.io.inheritance import entities_of
 from bids_alps.io.writing import write_json
@@ -58,6 +59,8 @@ def _inputs(run: DwiRun, method: Method) -> Iterator[Path]:
     yield from (run.image, run.bval, run.bvec, *run.reverse_phase)
     yield from (path for path in (run.mask, run.t1w, run.transform) if path is not None)
     yield from (Path(name) for name in method.rois if Path(name).is_file())
+    for name in method.atlas:
+        yield from find_atlas(name, template=method.template)
     if run.partner is not None:
         yield from _inputs(run.partner, method)
 

@@ -58,6 +58,12 @@ class Method:
     roi_weighting: Literal["fraction", "tissue"] = option(
         "tissue", about="weight of a voxel in its region: the fraction inside, or that times its share of tissue"
     )
+    atlas: tuple[str, ...] = option(
+        (), about="atlases to measure too: label or probability images with a table, or names of TemplateFlow's"
+    )
+    atlas_threshold: float = option(
+        0.5, about="fraction of a voxel in a region, or its probability, from which it counts in an atlas"
+    )
     b0_threshold: float = option(50.0, about="b-values up to this count as no weighting, s/mm^2")
     pose_correction: bool = option(True, about="turn tensors into template axes")
     skip_preprocessing: bool = option(False, about="take raw series as they are", spellings=("--skip_preprocessing",))

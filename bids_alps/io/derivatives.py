@@ -161,6 +161,13 @@ DERIVATIVES: Mapping[str, Derivative] = {
     "xfm_inverse_affine": _linear("{template}", "dwi", "affine", "Inverse of the affine part, ITK text."),
     "roi_stats": _table("What was measured in each region of interest; one row a region.", seg="alps"),
     "alps": _table("DTI-ALPS index; rows left, right, bilateral.", desc="alps"),
+    "regions": Derivative(
+        suffix="dseg",
+        extension=".nii.gz",
+        entities={"seg": "{atlas}"},
+        about="Regions of an atlas on the diffusion grid; names in the table beside it.",
+    ),
+    "region_stats": _table("Measures in each region of an atlas; one row a region.", seg="{atlas}"),
     "quality": _table("Quality checks; one row a check.", desc="quality"),
 }
 """Every kind of file of a run, by the name that the program calls it."""

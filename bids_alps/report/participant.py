@@ -143,6 +143,8 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
         regions = _region_tables(_rows(regional))
     else:
         notes.append(f"The table of regions is missing ({regional.name}).")
+    others = sorted(path for path in table.parent.glob(f"{name}_seg-*_scalarstats.tsv") if path != regional)
+    regions += tuple(_atlas_table(path.name.removeprefix(f"{name}_seg-"), _rows(path)) for path in others)
     notes += _correction_notes(table.with_name(f"{name}_desc-preproc_dwi.json"))
     pictures = find_pictures(output_dir / f"sub-{participant}" / "figures", name)
     if not pictures:
@@ -266,6 +268,26 @@ def _region_tables(rows: Sequence[Row]) -> tuple[Table, ...]:
             "V1 angle in degrees to the axis that the fibres should follow; voxels counted by their weight.",
         ),
         table("Centres in the diffusion image, mm", ("x", "y", "z"), 1.0),
+    )
+
+
+def _atlas_table(ending: str, rows: Sequence[Row]) -> Table:
+    """Return the table of an atlas from its rows and the end of its file's name."""
+    shown = ("fa_mean", "fa_sd", "md_mean", "ad_mean", "rd_mean")
+    cells = tuple(
+        (
+            _text(row, "name"),
+            _text(row, "n_voxels"),
+            *(number(_value(row, key) * (1 if key.startswith("fa") else 1e3)) for key in shown),
+            _text(row, "reason"),
+        )
+        for row in rows
+    )
+    return Table(
+        title=f"Atlas {ending.removesuffix('_scalarstats.tsv')}",
+        columns=("Region", "Voxels", "FA", "SD of FA", "MD", "AD", "RD", "Remark"),
+        rows=cells,
+        note="Means weighted by how much of each voxel lies in the region; diffusivities in 10⁻³ mm²/s.",
     )
 
 

@@ -21,9 +21,9 @@ class Place:
     run: DwiRun
     template: str
 
-    def path(self, key: str) -> Path:
-        """Return the path of a derivative."""
-        return derivative_path(self.output_dir, self.run, key, template=self.template)
+    def path(self, key: str, **fill: str) -> Path:
+        """Return the path of a derivative; `fill` are labels that its name leaves open."""
+        return derivative_path(self.output_dir, self.run, key, template=self.template, **fill)
 
     def write(self, key: str, image: SpatialMap, *, dtype: Any = np.float32, **fields: Any) -> None:
         """Write an image with its sidecar."""

@@ -1,6 +1,6 @@
 """The story of one run.
 
-prepare -> tensors -> alignment -> index -> figures
+prepare -> tensors -> alignment -> index -> regions of atlases -> figures
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from bids_alps.stages.figures import draw
 from bids_alps.stages.index import Measured, measure, write_measures
 from bids_alps.stages.place import Place
 from bids_alps.stages.prepare import prepare
+from bids_alps.stages.regions import measure_atlas, read_atlases
 from bids_alps.stages.tensors import fit, write_maps
 
 
 def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measured, ...]:
     """Take one run from its files to the index; return what was measured, one entry a preset."""
+    atlases = read_atlases(method)
     place = Place(output_dir=output_dir, run=run, template=method.template)
     prepared = prepare(run, method, output_dir)
     place.write("mask", prepared.series.image.like(prepared.mask), dtype=np.uint8)
@@ -44,5 +46,7 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measured,
             ways = follow_alps_sh(prepared, fitted, registration)
         measured.append(measure(*ways, preset, method, (*checks, *prepared.correction.checks)))
     write_measures(place, fitted, tuple(measured))
+    for atlas in atlases:
+        measure_atlas(place, fitted, registration.transform, atlas, method.atlas_threshold)
     draw(place, fitted, registration, measured[0], (method, prepared.correction))
     return tuple(measured)

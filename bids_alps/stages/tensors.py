@@ -76,20 +76,29 @@ def fit(prepared: Prepared, method: Method) -> Fitted:
 def write_maps(place: Place, fitted: Fitted) -> None:
     """Write the tensor and the maps that follow from it."""
     elements = fitted.field.image.data
-    values = np.zeros((*fitted.field.mask.shape, 3), dtype=np.float32)
-    values[fitted.field.mask] = eigen_system(elements[fitted.field.mask])[0]
     maps = {
-        "fa": fitted.fa.data,
-        "md": fitted.md.data,
-        "ad": values[..., 0],
-        "rd": values[..., 1:].mean(-1),
         "txx": elements[..., 0],
         "tyy": elements[..., 3],
         "tzz": elements[..., 5],
         "tensor": elements,
     }
+    for key, image in measures_of(fitted).items():
+        place.write(key, image)
     for key, data in maps.items():
         place.write(key, fitted.field.image.like(data))
+
+
+def measures_of(fitted: Fitted) -> dict[str, SpatialMap]:
+    """Return the maps of FA and of MD, AD and RD (mm^2/s)."""
+    mask, image = fitted.field.mask, fitted.field.image
+    values = np.zeros((*mask.shape, 3), dtype=np.float32)
+    values[mask] = eigen_system(image.data[mask])[0]
+    return {
+        "fa": fitted.fa,
+        "md": fitted.md,
+        "ad": image.like(values[..., 0]),
+        "rd": image.like(values[..., 1:].mean(-1)),
+    }
 
 
 def measure_snr(series: DwiSeries, field: TensorField, *, voxels: int = 5000) -> float:

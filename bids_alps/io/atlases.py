@@ -1,0 +1,164 @@
+"""Atlases: a label image or an image of probabilities, with the table that names its regions."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bids_alps.errors import AmbiguityError, ImageError, MetadataError, NoInputError, TemplateMissingError
+from bids_alps.io.images import read_volumes
+from bids_alps.io.tables import read_table
+from bids_alps.model import SpatialMap
+
+_IMAGES = (".nii.gz", ".nii")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Atlas:
+    """Regions in template space.
+
+    Parameters
+    ----------
+    label
+        What its files are called by, letters and digits.
+    image
+        Labels, shape (i, j, k), 0 for none; or probabilities 0 to 1, shape (i, j, k, n), of the regions 1 to n.
+    names
+        Name of each region by its index.
+    """
+
+    label: str
+    image: SpatialMap
+    names: Mapping[int, str]
+
+    @property
+    def is_probabilistic(self) -> bool:
+        """Whether it has a volume of probabilities for each region."""
+        return self.image.data.ndim == 4
+
+
+def atlas_label(name: str) -> str:
+    """Return what files of an atlas are called by: its ``atlas`` or ``seg`` entity, else its letters and digits.
+
+    Examples
+    --------
+    >>> [atlas_label(name) for name in ("HOSPA:th25", "my/basal_ganglia.nii.gz", "tpl-X_atlas-HOSPA_dseg.nii.gz")]
+    ['HOSPAth25', 'basalganglia', 'HOSPA']
+    """
+    stem = _stem(Path(name))
+    told = re.search(r"(?:^|_)(?:atlas|seg)-([a-zA-Z0-9]+)", stem)
+    desc = re.search(r"_desc-([a-zA-Z0-9]+)", stem)
+    return told[1] + (desc[1] if desc else "") if told else re.sub(r"[^a-zA-Z0-9]", "", stem)
+
+
+def find_atlas(name: str, *, template: str) -> tuple[Path, Path]:
+    """Return the image and the table of an atlas.
+
+    Parameters
+    ----------
+    name
+        A file with its table beside it (same name, ``.tsv``), or TemplateFlow's name of an atlas, with its ``desc``
+        after a colon where there are several, such as ``HOSPA:th25``.
+    template
+        Space that a TemplateFlow atlas is wanted in.
+
+    Raises
+    ------
+    NoInputError
+        If there is no such file, or no table beside it.
+    TemplateMissingError
+        If TemplateFlow's cache does not have it.
+    AmbiguityError
+        If the cache has several of that name.
+    """
+    path = Path(name)
+    if not name.endswith(_IMAGES):
+        return _find_cached(name, template)
+    if not path.is_file():
+        raise NoInputError(f"--atlas {name}", "no such file", "give an image, or the name of an atlas of TemplateFlow")
+    table = path.with_name(f"{_stem(path)}.tsv")
+    if not table.is_file():
+        raise NoInputError(
+            f"--atlas {name}", f"no table {table.name} beside it", "write one with the columns index and name"
+        )
+    return path, table
+
+
+def _find_cached(name: str, template: str) -> tuple[Path, Path]:
+    """Find an atlas by TemplateFlow's naming in its cache: nothing is fetched, so no run waits for a network."""
+    wanted, _, desc = name.partition(":")
+    home = Path(os.environ.get("TEMPLATEFLOW_HOME") or Path.home() / ".cache" / "templateflow")
+    folder = home / f"tpl-{template}"
+    named = re.compile(rf"_(?:atlas|seg)-{re.escape(wanted)}_")
+    files = [path for path in sorted(folder.glob("*_dseg.*")) if named.search(path.name) and path.stat().st_size]
+    images = [path for path in files if path.name.endswith(".nii.gz") and (not desc or f"_desc-{desc}_" in path.name)]
+    finest = [path for path in images if "_res-01_" in path.name or "_res-1_" in path.name] or images
+    tables = [path for path in files if path.suffix == ".tsv"]
+    tables = [path for path in tables if desc and f"_desc-{desc}_" in path.name] or tables
+    for kind, found in (("image", finest), ("table", tables)):
+        if not found:
+            raise TemplateMissingError(
+                f"--atlas {name}",
+                f"no {kind} of it for {template} in {home}",
+                "choose the --template that it is made for, or fetch it where there is a network: "
+                f'python -c \'from templateflow.api import get; get("{template}", atlas="{wanted}")\'',
+            )
+        if len(found) > 1:
+            raise AmbiguityError(
+                f"--atlas {name}", f"{len(found)} {kind}s: {', '.join(path.name for path in found)}", "give NAME:DESC"
+            )
+    return finest[0], tables[0]
+
+
+def read_atlas(name: str, *, template: str) -> Atlas:
+    """Read an atlas; the errors of `find_atlas`, and these.
+
+    Raises
+    ------
+    ImageError
+        If labels are no whole numbers, or probabilities not between 0 and 1.
+    MetadataError
+        If the table lacks a column or a label, or names one twice.
+    """
+    path, table = find_atlas(name, template=template)
+    image, names = read_volumes(path), _read_names(table)
+    data = image.data
+    if data.shape[3] > 1:
+        if not (np.isfinite(data).all() and data.min() >= 0 and data.max() <= 1):
+            raise ImageError(str(path), "values outside 0 to 1", "give one volume of probabilities a region")
+        lacking = set(range(1, data.shape[3] + 1)) ^ set(names)
+    else:
+        if not (np.isfinite(data).all() and data.min() >= 0 and (data == np.rint(data)).all()):
+            raise ImageError(str(path), "labels that are no whole numbers from 0", "give a label image")
+        image = image.like(data[..., 0].astype(np.int32))
+        lacking = {int(label) for label in np.unique(image.data)} - {0} - set(names)
+    if lacking:
+        raise MetadataError(
+            str(table),
+            f"does not fit the image in {len(lacking)} regions (first: {min(lacking)})",
+            "name each label, or each volume by its number from 1",
+        )
+    return Atlas(label=atlas_label(name), image=image, names=names)
+
+
+def _read_names(table: Path) -> dict[int, str]:
+    content = read_table(table)
+    if not {"index", "name"} <= set(content.columns):
+        raise MetadataError(str(table), f"columns {', '.join(content.columns)}", "give the columns index and name")
+    try:
+        pairs = [(int(index), str(label)) for index, label in zip(content["index"], content["name"], strict=True)]
+    except ValueError as error:
+        raise MetadataError(str(table), f"an index that is no whole number ({error})", "number the regions") from error
+    names = {index: label for index, label in pairs if index != 0}
+    if len(dict(pairs)) < len(pairs):
+        raise MetadataError(str(table), "an index stands twice", "name each region once")
+    return names
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".nii")

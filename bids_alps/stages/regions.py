@@ -1,0 +1,88 @@
+"""The stage that measures the regions of atlases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bids_alps.errors import UsageError
+from bids_alps.io.atlases import Atlas, atlas_label, read_atlas
+from bids_alps.io.derivatives import sidecar_of
+from bids_alps.io.tables import Column, table_text, write_table
+from bids_alps.io.writing import write_map, write_text
+from bids_alps.model import Array, SpatialTransform
+from bids_alps.numerics.regions import Memberships, measure_regions, place_labels, place_probabilities
+from bids_alps.settings import Method
+from bids_alps.stages.place import Place
+from bids_alps.stages.tensors import Fitted, measures_of
+
+_MEASURES = {
+    "fa": ("fractional anisotropy", ""),
+    "md": ("mean diffusivity", "mm^2/s"),
+    "ad": ("axial diffusivity", "mm^2/s"),
+    "rd": ("radial diffusivity", "mm^2/s"),
+}
+_KINDS = {"mean": "Weighted mean", "sd": "Weighted standard deviation over voxels", "median": "Weighted median"}
+REGION_COLUMNS = (
+    Column(name="index", about="Label of the region in the atlas."),
+    Column(name="name", about="Name of the region, as the atlas has it."),
+    Column(name="n_voxels", about="Voxels that count."),
+    *(
+        Column(name=f"{measure}_{kind}", about=f"{said} of the {about}.", unit=unit)
+        for measure, (about, unit) in _MEASURES.items()
+        for kind, said in _KINDS.items()
+    ),
+    Column(name="reason", about="Why nothing was measured."),
+)
+
+
+def read_atlases(method: Method) -> tuple[Atlas, ...]:
+    """Read the atlases that the method names, before anything else takes time.
+
+    Raises
+    ------
+    UsageError
+        If the files of two of them would be called alike.
+    """
+    labels = [atlas_label(name) for name in method.atlas]
+    for name, label in zip(method.atlas, labels, strict=True):
+        if not label or label == "alps" or labels.count(label) > 1:
+            raise UsageError(f"--atlas {name}", f"its files would be called seg-{label}", "rename the atlas")
+    return tuple(read_atlas(name, template=method.template) for name in method.atlas)
+
+
+def measure_atlas(place: Place, fitted: Fitted, transform: SpatialTransform, atlas: Atlas, threshold: float) -> None:
+    """Measure every region of an atlas and write its table, and its regions as an image."""
+    mask = fitted.field.image.like(fitted.field.mask)
+    carry = place_probabilities if atlas.is_probabilistic else place_labels
+    touched = carry(atlas.image, transform, mask)
+    counted = touched.above(threshold)
+    measured = measure_regions(counted, atlas.names, measures_of(fitted))
+    rows: list[dict[str, Any]] = []
+    for index, name in atlas.names.items():
+        row: dict[str, Any] = {"index": index, "name": name, "n_voxels": 0, **measured.get(index, {})}
+        if index not in measured:
+            row["reason"] = _reason(atlas, index, touched, threshold)
+        rows.append(row)
+    write_table(place.path("region_stats", atlas=atlas.label), rows, REGION_COLUMNS)
+    path = place.path("regions", atlas=atlas.label)
+    sidecar = sidecar_of(place.run, "regions", Threshold=threshold)
+    write_map(path, mask.like(label_image(counted, mask.shape)), sidecar=sidecar, dtype=np.int32)
+    write_text(path.with_name(path.name.removesuffix(".nii.gz") + ".tsv"), table_text(rows, ("index", "name")))
+
+
+def _reason(atlas: Atlas, index: int, touched: Memberships, threshold: float) -> str:
+    if (touched.labels == index).any():
+        return f"no voxel reaches {threshold:g}"
+    if not atlas.is_probabilistic and not (atlas.image.data == index).any():
+        return "the atlas has no such label"
+    return "outside the brain mask or the field of view"
+
+
+def label_image(placed: Memberships, shape: tuple[int, int, int]) -> Array:
+    """Return the label that has most of each voxel, 0 where none has."""
+    labels: Array = np.zeros(shape, dtype=np.int32)
+    order = np.argsort(placed.weights, kind="stable")  # the largest is written last
+    labels[tuple(placed.voxels[order].T)] = placed.labels[order]
+    return labels
