@@ -104,6 +104,8 @@ def plan_work(participant: str, settings: Settings) -> list[DwiRun | Outcome]:
         planned = plan_participant(participant, settings)
     except Exception as error:  # noqa: BLE001 -- told as this participant's outcome
         return [_fail_logged(f"sub-{participant}", error, settings)]
+    if planned and f"sub-{participant}" not in {run.name for run in planned}:
+        overcome(settings, f"sub-{participant}")
     return [_fail_logged(run.name, run.error, settings) if isinstance(run, Problem) else run for run in planned]
 
 
@@ -180,6 +182,7 @@ def _process(run: DwiRun, settings: Settings) -> Outcome:
     except Exception as error:  # noqa: BLE001 -- whatever happens in one run, the others go on
         return fail_run(run.name, error, settings)
     LOG.info("%s: %s", run.name, message)
+    overcome(settings, run.name)
     if settings.execution.resource_monitor:
         used = resource.getrusage(resource.RUSAGE_SELF)
         seconds, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 1000
@@ -224,3 +227,14 @@ def fail_run(name: str, error: Exception, settings: Settings) -> Outcome:
 def crash_path(settings: Settings, name: str) -> Path:
     """Return where the crash file of a run goes."""
     return log_folder(settings, participant_of(name)) / f"crash-{name}.txt"
+
+
+def overcome(settings: Settings, name: str) -> None:
+    """Rename the crash files of earlier executions of a run that has a result now, so that no page tells them.
+
+    The name says it, not the time of a file, which copies do not keep.
+    """
+    folder = settings.request.output_dir / "logs" / f"sub-{participant_of(name)}"
+    for path in sorted(folder.glob(f"*/crash-{name}.txt")):
+        with suppress(OSError):  # of another owner: the page tells an error too many, not one too few
+            path.rename(path.with_name(f"overcome-{name}.txt"))

@@ -61,3 +61,24 @@ def test_whatever_lies_in_one_folder_the_others_go_on(tmp_path: Path, monkeypatc
     assert "Traceback" in crash
     assert (tmp_path / "out/logs/sub-01/x/bids-alps.toml").read_text().startswith("[request]")
     assert "unforeseen" in (tmp_path / "out/logs/sub-01/x/bids-alps.log").read_text()
+
+
+def test_an_error_is_overcome_by_a_result_and_by_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_run(tmp_path / "in", "run-1_dwi")
+    settings = settings_for(tmp_path, "--run-uuid", "x")
+
+    def crashes() -> list[str]:
+        return sorted(path.name for path in (tmp_path / "out/logs/sub-01").glob("*/*crash-*.txt"))
+
+    for name in ("sub-01", "sub-01_run-1"):
+        participant.fail_run(name, ValueError("once"), settings)
+    (run,) = plan_work("01", settings)
+    assert crashes() == ["crash-sub-01_run-1.txt"]
+    assert isinstance(run, DwiRun)
+    monkeypatch.setattr(participant, "_measure", lambda *_: 1 / 0)
+    participant.process_run(run, settings)
+    assert crashes() == ["crash-sub-01_run-1.txt"]
+    monkeypatch.setattr(participant, "_measure", lambda *_: "left 1.5")
+    participant.process_run(run, settings)
+    assert crashes() == []
+    assert (tmp_path / "out/logs/sub-01/x/overcome-sub-01_run-1.txt").is_file()

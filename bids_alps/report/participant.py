@@ -173,22 +173,17 @@ def _correction_notes(sidecar: Path) -> list[str]:
 
 
 def find_failures(output_dir: Path, participant: str) -> list[Failure]:
-    """Return the last error of each run that has no newer result, from the crash files in the logs."""
+    """Return the last error of each run that it has not overcome since, from the crash files in the logs."""
     last: dict[str, Path] = {}
-    for path in sorted((output_dir / "logs" / f"sub-{participant}").glob("**/crash-*.txt"), key=_written):
+    for path in sorted((output_dir / "logs" / f"sub-{participant}").glob("**/crash-*.txt")):
         name = path.stem.removeprefix("crash-")
         if not name.endswith("_page"):  # of an earlier attempt at this very page
             last[name] = path
-    results = {
-        path.name.removesuffix(INDEX_END): _written(path)
-        for path in (output_dir / f"sub-{participant}").glob(f"**/dwi/*{INDEX_END}")
-    }
     found = []
     for run, path in sorted(last.items()):
-        if results.get(run, -math.inf) < _written(path):
-            text = path.read_text(encoding="utf-8", errors="replace").strip()
-            said = [line for line in text.splitlines() if line.strip()] or ["no message"]
-            found.append(Failure(run=run, message=said[0], details="\n".join(said[1:])))
+        text = path.read_text(encoding="utf-8", errors="replace").strip()
+        said = [line for line in text.splitlines() if line.strip()] or ["no message"]
+        found.append(Failure(run=run, message=said[0], details="\n".join(said[1:])))
     return found
 
 
@@ -254,9 +249,7 @@ def _region_tables(rows: Sequence[Row]) -> tuple[Table, ...]:
 
     def table(title: str, keys: Sequence[str], scale: float, note: str = "") -> Table:
         present = [key for key in keys if any(key in row for row in rows)]
-        cells = tuple(
-            (words(_text(row, "roi")), *(number(_value(row, key) * scale) for key in present)) for row in rows
-        )
+        cells = tuple((name(row), *(number(_value(row, key) * scale) for key in present)) for row in rows)
         return Table(title=title, columns=("Region", *map(words, present)), rows=cells, note=note)
 
     return (

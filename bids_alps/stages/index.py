@@ -60,8 +60,7 @@ def measure(
             "none of them lies inside the brain mask and the field of view",
             "check the registration figure: the scan may not cover the level of the lateral ventricles",
         )
-    if method.roi_weighting == "tissue":
-        rois = weight_by_tissue(rois, fitted.field)
+    rois = weighed(rois, fitted, method)
     turned = method.pose_correction or preset.conventions != "anatomical"
     result = measure_alps(
         fitted.field, rois, registration.transform.rotation, registration.pose, pose_correction=turned
@@ -80,6 +79,11 @@ def measure(
         checks=checks,
         status=overall_status(checks),
     )
+
+
+def weighed(rois: tuple[Roi, ...], fitted: Fitted, method: Method) -> tuple[Roi, ...]:
+    """Return regions with the weights that the method asks for."""
+    return weight_by_tissue(rois, fitted.field) if method.roi_weighting == "tissue" else rois
 
 
 def without_water(result: AlpsResult, fitted: Fitted, rois: tuple[Roi, ...], turn: Array) -> AlpsResult:
@@ -107,11 +111,12 @@ def measure_intervals(
     )
 
     def placed(offsets: Mapping[str, Array]) -> dict[str, Array]:
-        return {roi.name: rotate_elements(mean_tensor(fitted.field, roi), turn) for roi in place(offsets)}
+        moved = weighed(tuple(place(offsets)), fitted, method)
+        return {roi.name: rotate_elements(mean_tensor(fitted.field, roi), turn) for roi in moved}
 
     errors = (registration.placement_se_mm, registration.pose.se_degrees if method.pose_correction else 0.0)
     rough = blur_by_a_voxel(fitted.field)
-    blurred = {roi.name: rotate_elements(mean_tensor(rough, roi), turn) for roi in place({})}
+    blurred = {roi.name: rotate_elements(mean_tensor(rough, roi), turn) for roi in rois}
     intervals = estimate_intervals(fitted.series, rois, turn, placed, errors, seed=method.random_seed)
     return add_resolution(intervals, placed({}), blurred)
 
