@@ -15,7 +15,7 @@ from bids_alps.cli import main as bids_alps
 from bids_alps.phantom import PhantomSettings, write_phantom
 
 COHORT = PhantomSettings(
-    participants=24, seed=24, voxel_size=2.5, directions=20, b0=2, snr=25, rotation=12, group_effect=True
+    participants=24, seed=24, voxel_size=3.0, directions=15, b0=2, snr=25, rotation=12, group_effect=True
 )
 
 
