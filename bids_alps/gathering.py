@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlparse
 
 import pandas as pd
 
-from bids_alps.errors import NoInputError
+from bids_alps.errors import MetadataError, NoInputError
 from bids_alps.io.inheritance import entities_of
 from bids_alps.io.results import ALPS_COLUMNS, ROI_COLUMNS
 from bids_alps.io.root import read_description
@@ -184,8 +184,18 @@ def join_participants(table: pd.DataFrame, roots: Mapping[str, Path]) -> tuple[p
     One label in two datasets is two people: where the table has a ``dataset`` column it is matched too.
     """
     paths = {name: root / PEOPLE for name, root in roots.items() if (root / PEOPLE).exists()}
-    found = [read_table(path).drop_duplicates("participant_id").assign(dataset=name) for name, path in paths.items()]
+    found = [
+        _read_labelled(path, "participant_id").drop_duplicates("participant_id").assign(dataset=name)
+        for name, path in paths.items()
+    ]
     return _join(table, found, ["participant_id"], _dictionaries(paths.values()), "participants")
+
+
+def _read_labelled(path: Path, label: str) -> pd.DataFrame:
+    table = read_table(path)
+    if label not in table:
+        raise MetadataError(str(path), f"no column {label}", f"name its first column {label}")
+    return table
 
 
 def _dictionaries(paths: Iterable[Path]) -> dict[str, Any]:
@@ -203,7 +213,7 @@ def join_sessions(table: pd.DataFrame, roots: Mapping[str, Path]) -> tuple[pd.Da
     paths = {(name, label): root / label / f"{label}_sessions.tsv" for name, root in roots.items() for label in people}
     paths = {key: path for key, path in paths.items() if path.exists()}
     found = [
-        read_table(path).drop_duplicates("session_id").assign(dataset=name, participant_id=label)
+        _read_labelled(path, "session_id").drop_duplicates("session_id").assign(dataset=name, participant_id=label)
         for (name, label), path in paths.items()
     ]
     return _join(table, found, ["participant_id", "session_id"], _dictionaries(paths.values()), "sessions")

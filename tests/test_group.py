@@ -257,3 +257,33 @@ def test_a_table_that_is_none_of_an_atlas_is_told_and_left_out(cohort, caplog):
     assert main([str(bids), str(out), "group"]) == 0
     assert "sub-01_seg-odd_scalarstats.tsv: no columns index, name and fa_mean" in caplog.text
     assert not (out / "group_seg-odd.tsv").exists()
+
+
+def test_participants_without_their_column_are_told(cohort, capsys):
+    bids, out = cohort
+    (bids / "participants.tsv").write_text("label\tage\nsub-01\t30\n")
+    assert main([str(bids), str(out), "group"]) == 65
+    assert (
+        "participants.tsv: no column participant_id. Name its first column participant_id." in capsys.readouterr().err
+    )
+
+
+def test_variables_that_nobody_has_or_that_do_not_vary_take_nothing_along(cohort):
+    bids, out = cohort
+    people = pd.read_csv(bids / "participants.tsv", sep="\t").assign(age=np.nan, sex="F", weight=70)
+    people.to_csv(bids / "participants.tsv", sep="\t", index=False, na_rep="n/a")
+    assert main([str(bids), str(out), "group"]) == 0
+    compared = pd.read_csv(out / "group_comparison.tsv", sep="\t", na_values="n/a")
+    assert compared["p"].notna().all()
+
+
+def test_a_number_in_words_or_nobody_in_a_group_is_missing(cohort):
+    bids, out = cohort
+    people = pd.read_csv(bids / "participants.tsv", sep="\t", dtype=str)
+    people.loc[0, "age"], people.loc[1, "group"], people.loc[2, "group"] = "89+", "n/a", ""
+    people.to_csv(bids / "participants.tsv", sep="\t", index=False)
+    assert main([str(bids), str(out), "group"]) == 0
+    described = pd.read_csv(out / "group_description.tsv", sep="\t", na_values="n/a").set_index(["variable", "group"])
+    assert described.loc[("age", "all"), "n"] == 23
+    compared = pd.read_csv(out / "group_comparison.tsv", sep="\t")
+    assert (len(compared), compared["n_a"].max()) == (12, 10)

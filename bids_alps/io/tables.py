@@ -85,7 +85,7 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a TSV file; ``n/a`` becomes missing, numbers become numbers, labels stay as they are written.
+    """Read a TSV file; ``n/a`` or an empty cell becomes missing, numbers become numbers, labels stay as they are written.
 
     Columns that end in ``_id``, and ``run`` or ``session`` columns, keep their leading zeros.
 
@@ -102,7 +102,7 @@ def read_table(path: Path) -> pd.DataFrame:
         header = pd.read_csv(path, sep="\t", nrows=0, encoding="utf-8-sig").columns
         labels = {name: str for name in header if name.endswith("_id") or name in ("run", "session", "participant")}
         table: pd.DataFrame = pd.read_csv(
-            path, sep="\t", na_values=[MISSING], keep_default_na=False, dtype=labels, encoding="utf-8-sig"
+            path, sep="\t", na_values=[MISSING, ""], keep_default_na=False, dtype=labels, encoding="utf-8-sig"
         )
     except FileNotFoundError as error:
         raise NoInputError(str(path), "no such file", "check the path, or run `datalad get` on it") from error

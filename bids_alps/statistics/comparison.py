@@ -108,7 +108,8 @@ def compare_groups(
                 }
                 for outcome in outcomes
             ]
-            blocks.append(with_corrected(pd.DataFrame(rows)))
+            if rows:
+                blocks.append(with_corrected(pd.DataFrame(rows)))
     return pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame()
 
 
