@@ -85,7 +85,7 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a TSV file; ``n/a`` or an empty cell becomes missing, numbers become numbers, labels stay as they are written.
+    """Read a TSV file; ``n/a`` or an empty cell becomes missing, numbers numbers, labels stay as written.
 
     Columns that end in ``_id``, and ``run`` or ``session`` columns, keep their leading zeros.
 
