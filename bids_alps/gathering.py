@@ -149,6 +149,7 @@ def about_region(name: str) -> str:
         "index": "Label of the region in the atlas.",
         "name": "Name of the region in the atlas.",
         "n_voxels": "Voxels of the region.",
+        "reason": "Why nothing was measured.",
     }
     metric, _, statistic = name.rpartition("_")
     words = {"mean": "Weighted mean", "sd": "Standard deviation", "median": "Median"}

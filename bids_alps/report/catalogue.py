@@ -43,6 +43,11 @@ CATALOGUE: Mapping[str, Entry] = {
         alt="Nine planes of the brain with the outline of the template's white matter",
         labels=("subject", "template"),
     ),
+    "atlases": Entry(
+        title="Regions of atlases",
+        caption="A row an atlas. Outlines should follow the structures that the table names.",
+        alt="Fractional anisotropy in axial, coronal and sagittal planes with outlines of the regions of each atlas",
+    ),
     "headmotion": Entry(
         title="Head motion",
         caption="Position of the head in each volume, and how far it moved since the volume before.",

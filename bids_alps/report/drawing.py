@@ -102,6 +102,8 @@ class RunDrawing:
         Whether to show the head as the template stands (pose correction) or as it lay in the scanner.
     comparisons, motion
         Of preprocessing, where there was any.
+    atlases
+        Label images of the regions of atlases, on the same grid.
     """
 
     fa: SpatialMap
@@ -113,6 +115,7 @@ class RunDrawing:
     turned: bool = True
     comparisons: tuple[Comparison, ...] = ()
     motion: Motion | None = field(default=None)
+    atlases: tuple[SpatialMap, ...] = ()
 
 
 def draw_run_figures(drawing: RunDrawing) -> dict[str, bytes]:
@@ -123,7 +126,7 @@ def draw_run_figures(drawing: RunDrawing) -> dict[str, bytes]:
     dict[str, bytes]
         SVG by the label of the file's ``desc`` entity: ``rois``, ``sticks``, ``registrationBefore`` ...
     """
-    from bids_alps.report import figures_preprocessing, figures_registration, figures_rois
+    from bids_alps.report import figures_atlas, figures_preprocessing, figures_registration, figures_rois
     from bids_alps.report.slices import find_display
 
     rois = [roi for roi in drawing.rois if roi.weights.size]
@@ -135,6 +138,8 @@ def draw_run_figures(drawing: RunDrawing) -> dict[str, bytes]:
     drawn["registrationBefore"], drawn["registrationAfter"] = figures_registration.draw_registration(
         drawing.fa, drawing.template, drawing.transform, rois, display
     )
+    if drawing.atlases:
+        drawn["atlases"] = figures_atlas.draw_atlases(drawing.fa, drawing.atlases, display)
     for step in drawing.comparisons:
         pair = figures_preprocessing.draw_pair(step.before, step.after, step.title, display)
         drawn[f"{step.name}Before"], drawn[f"{step.name}After"] = pair

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bids_alps.io.templates import read_template
+from bids_alps.model import SpatialMap
 from bids_alps.numerics.tensor import (
     eigen_system,
 )
@@ -19,10 +20,14 @@ from bids_alps.stages.tensors import Fitted
 
 
 def draw(
-    place: Place, fitted: Fitted, registration: Registration, measured: Measured, ran: tuple[Method, Correction]
+    place: Place,
+    fitted: Fitted,
+    registration: Registration,
+    measured: Measured,
+    ran: tuple[Method, Correction, tuple[SpatialMap, ...]],
 ) -> None:
-    """Draw the figures of the run's report; `ran` is the method and the correction that came of it."""
-    method, correction = ran
+    """Draw the figures of the run's report; `ran`: the method, the correction and the regions of atlases."""
+    method, correction, atlases = ran
     _, vectors = eigen_system(fitted.field.image.data)
     drawing = RunDrawing(
         fa=fitted.fa,
@@ -34,5 +39,6 @@ def draw(
         turned=method.pose_correction,
         comparisons=correction.comparisons,
         motion=correction.motion,
+        atlases=atlases,
     )
     write_figures(place.output_dir, place.run.name, draw_run_figures(drawing))

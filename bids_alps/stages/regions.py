@@ -11,7 +11,7 @@ from bids_alps.io.atlases import Atlas, atlas_label, read_atlas
 from bids_alps.io.derivatives import sidecar_of
 from bids_alps.io.tables import Column, table_text, write_table
 from bids_alps.io.writing import write_map, write_text
-from bids_alps.model import Array, SpatialTransform
+from bids_alps.model import Array, SpatialMap, SpatialTransform
 from bids_alps.numerics.regions import Memberships, measure_regions, place_labels, place_probabilities
 from bids_alps.settings import Method
 from bids_alps.stages.place import Place
@@ -52,8 +52,10 @@ def read_atlases(method: Method) -> tuple[Atlas, ...]:
     return tuple(read_atlas(name, template=method.template) for name in method.atlas)
 
 
-def measure_atlas(place: Place, fitted: Fitted, transform: SpatialTransform, atlas: Atlas, threshold: float) -> None:
-    """Measure every region of an atlas and write its table, and its regions as an image."""
+def measure_atlas(
+    place: Place, fitted: Fitted, transform: SpatialTransform, atlas: Atlas, threshold: float
+) -> SpatialMap:
+    """Measure every region of an atlas, write its table and its regions; return them as a label image."""
     mask = fitted.field.image.like(fitted.field.mask)
     carry = place_probabilities if atlas.is_probabilistic else place_labels
     touched = carry(atlas.image, transform, mask)
@@ -68,8 +70,10 @@ def measure_atlas(place: Place, fitted: Fitted, transform: SpatialTransform, atl
     write_table(place.path("region_stats", atlas=atlas.label), rows, REGION_COLUMNS)
     path = place.path("regions", atlas=atlas.label)
     sidecar = sidecar_of(place.run, "regions", Threshold=threshold)
-    write_map(path, mask.like(label_image(counted, mask.shape)), sidecar=sidecar, dtype=np.int32)
+    labels = mask.like(label_image(counted, mask.shape))
+    write_map(path, labels, sidecar=sidecar, dtype=np.int32)
     write_text(path.with_name(path.name.removesuffix(".nii.gz") + ".tsv"), table_text(rows, ("index", "name")))
+    return labels
 
 
 def _reason(atlas: Atlas, index: int, touched: Memberships, threshold: float) -> str:

@@ -46,7 +46,8 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measured,
             ways = follow_alps_sh(prepared, fitted, registration)
         measured.append(measure(*ways, preset, method, (*checks, *prepared.correction.checks)))
     write_measures(place, fitted, tuple(measured))
-    for atlas in atlases:
-        measure_atlas(place, fitted, registration.transform, atlas, method.atlas_threshold)
-    draw(place, fitted, registration, measured[0], (method, prepared.correction))
+    outlined = tuple(
+        measure_atlas(place, fitted, registration.transform, atlas, method.atlas_threshold) for atlas in atlases
+    )
+    draw(place, fitted, registration, measured[0], (method, prepared.correction, outlined))
     return tuple(measured)
