@@ -110,3 +110,13 @@ def test_charts_of_cohorts_of_any_size(n):
 def test_correlation_with_pose_is_told():
     pitch = np.array([0.0, 1.0, 2.0, 3.0])
     assert "r = -1.00" in texts(draw_pose({"pitch": pitch}, 1.5 - pitch / 10, ["pass"] * 4))
+
+
+def test_regions_of_atlases_have_a_figure_of_their_own(drawing):
+    labels = np.zeros(drawing.fa.shape, dtype=int)
+    labels[15:22, 15:25, 15:25], labels[38:45, 15:25, 15:25] = 1, 2
+    drawn = draw_run_figures(replace(drawing, atlases=(drawing.fa.like(labels),)))
+    empty = draw_run_figures(replace(drawing, atlases=(drawing.fa.like(labels * 0),)))
+    assert b"#ffd23f" not in empty["atlases"]
+    assert len(drawn["atlases"]) > len(empty["atlases"])
+    assert b"#56b4e9" in drawn["atlases"]
