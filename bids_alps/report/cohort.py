@@ -34,6 +34,7 @@ _SIDES = (*SIDES, "bilateral")
 _LABELS = ("participant_id", "session_id", "run", "roi_preset")
 _SHOWN_RUNS = 2000
 """Rows on the page; a browser takes long over more, and the table beside it has them all."""
+_DRAWN_OUTCOMES = 40
 _SHOWN = ("alps_left", "alps_right", "alps_bilateral", "alps_bilateral_ci_low", "alps_bilateral_ci_high", "pitch")
 
 
@@ -107,8 +108,12 @@ def _result_pictures(rows: Sequence[Row], results: Results) -> tuple[Picture, ..
         svg = figures_group.draw_age(age, _column(rows, "alps_bilateral"), groups)
         drawn.append(("Age against index", "One point a run; the line is the least-squares fit of each group.", svg))
     if results.correlations is not None:
-        svg = figures_group.draw_correlations(results.correlations)
-        drawn.append(("Correlations", "Pearson's r; a star marks p below .05 after Benjamini-Hochberg.", svg))
+        outcomes = results.correlations["outcome"].unique()
+        shown = results.correlations[results.correlations["outcome"].isin(outcomes[:_DRAWN_OUTCOMES])]
+        told = "Pearson's r; a star marks p below .05 after Benjamini-Hochberg."
+        if len(outcomes) > _DRAWN_OUTCOMES:
+            told += f" The first {_DRAWN_OUTCOMES} of {len(outcomes)} outcomes; group_correlations.tsv has all."
+        drawn.append(("Correlations", told, figures_group.draw_correlations(shown)))
     if results.harmonised is not None:
         before, after, site = results.harmonised
         values = {
