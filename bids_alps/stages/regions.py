@@ -43,8 +43,10 @@ def read_atlases(method: Method) -> tuple[Atlas, ...]:
     Raises
     ------
     UsageError
-        If the files of two of them would be called alike.
+        If the files of two of them would be called alike, or the threshold is no fraction.
     """
+    if not 0 < method.atlas_threshold <= 1:
+        raise UsageError("--atlas-threshold", f"{method.atlas_threshold:g}", "give a fraction above 0, up to 1")
     labels = [atlas_label(name) for name in method.atlas]
     for name, label in zip(method.atlas, labels, strict=True):
         if not label or label == "alps" or labels.count(label) > 1:

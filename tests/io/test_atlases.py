@@ -90,3 +90,9 @@ def test_two_atlases_whose_files_would_be_called_alike(tmp_path):
     one, other = (write_atlas(tmp_path / folder / "a.nii.gz") for folder in ("x", "y"))
     with pytest.raises(UsageError, match="seg-a"):
         read_atlases(Method(atlas=(one, other)))
+
+
+@pytest.mark.parametrize("threshold", [0.0, -1.0, 1.5, float("nan")])
+def test_a_threshold_that_is_no_fraction(threshold):
+    with pytest.raises(UsageError, match="atlas-threshold"):
+        read_atlases(Method(atlas_threshold=threshold))
