@@ -10,6 +10,8 @@ from bids_alps.cli import main
 from bids_alps.gathering import join_atlases
 from bids_alps.io.results import ALPS_COLUMNS, QUALITY_COLUMNS, ROI_COLUMNS
 from bids_alps.io.tables import Column, write_table
+from bids_alps.report.cohort import Results, write_group_page
+from bids_alps.statistics.correlation import correlate
 
 DIFFERENCE = -0.12
 SCRIPT_COLUMNS = (
@@ -287,3 +289,11 @@ def test_a_number_in_words_or_nobody_in_a_group_is_missing(cohort):
     assert described.loc[("age", "all"), "n"] == 23
     compared = pd.read_csv(out / "group_comparison.tsv", sep="\t")
     assert (len(compared), compared["n_a"].max()) == (12, 10)
+
+
+def test_correlations_of_many_regions_are_drawn_in_part(tmp_path):
+    names = [f"region{n}_fa" for n in range(41)]
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 42)), columns=[*names, "score"])
+    row = {"participant_id": "sub-1", "alps_left": 1.5, "alps_right": 1.6, "alps_bilateral": 1.55, "status": "pass"}
+    page = write_group_page(tmp_path, [row], results=Results(correlations=correlate(table, names, ["score"])))
+    assert "The first 40 of 41 outcomes" in page.read_text()
