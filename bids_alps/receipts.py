@@ -20,6 +20,7 @@ from bids_alps import __version__
 from bids_alps.io.atlases import find_atlas
 from bids_alps.io.derivatives import checked_label, participant_folder
 from bids_alps.io.inheritance import entities_of
+from bids_alps.io.presets import definition_files
 from bids_alps.io.writing import write_json
 from bids_alps.model import DwiRun
 from bids_alps.settings import Method
@@ -58,7 +59,7 @@ def describe_making(run: DwiRun, method: Method) -> dict[str, Any]:
 def _inputs(run: DwiRun, method: Method) -> Iterator[Path]:
     yield from (run.image, run.bval, run.bvec, *run.reverse_phase)
     yield from (path for path in (run.mask, run.t1w, run.transform) if path is not None)
-    yield from (Path(name) for name in method.rois if Path(name).is_file())
+    yield from (path for name in method.rois for path in definition_files(name) if path.is_file())
     for name in method.atlas:
         yield from find_atlas(name, template=method.template)
     if run.partner is not None:

@@ -50,7 +50,9 @@ class Method:
 
     template: str = option("MNI152NLin2009aSym", about="template space in which the regions lie")
     registrar: str = option("staged", about="registration engine")
-    rois: tuple[str, ...] = option(("alps",), about="ROI presets or definition files")
+    rois: tuple[str, ...] = option(
+        ("alps",), about="ROI presets, or label images in the template with a table beside each"
+    )
     roi_radius: float | None = option(
         None, about="measure in spheres of this radius, mm (default: the preset's own shape)"
     )

@@ -1,4 +1,4 @@
-"""ROI presets that come with the package."""
+"""ROI presets: those that come with the package, and label images."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bids_alps.errors import UsageError
+from bids_alps.errors import ImageError, MetadataError, UsageError
+from bids_alps.io.images import read_map
+from bids_alps.io.inheritance import entities_of
+from bids_alps.io.tables import read_table
 from bids_alps.io.templates import find_transform
 from bids_alps.model import REGIONS, SIDES, Conventions, RoiPreset
 from bids_alps.registration.precomputed import read_itk_transform
 
 Centres = Mapping[str, tuple[float, float, float]]
+_IMAGES = (".nii.gz", ".nii")
+_ROIS = tuple(f"{region}_{side}" for region in REGIONS for side in SIDES)
 
 
 @cache
@@ -36,12 +42,12 @@ def conventions_of(name: str) -> Conventions:
 
 
 def read_preset(name: str, *, template: str | None = None, radius_mm: float | None = None) -> RoiPreset:
-    """Return a preset, as spheres of another radius where one is asked for.
+    """Return a preset or a label image, as spheres of another radius where one is asked for.
 
     Parameters
     ----------
     name
-        Its name.
+        Its name, or the path of a label image in the template, with a table (`definition_files`).
     template
         Template that it is wanted in (its own where None): centres that the preset lists for it, else its own carried
         there by TemplateFlow's transform.
@@ -53,11 +59,19 @@ def read_preset(name: str, *, template: str | None = None, radius_mm: float | No
     UsageError
         If there is no preset of that name, none of its centres can be carried to the template, or the radius is not
         between 0 and 20 mm.
+    NoInputError
+        If the label image or its table is not there.
+    BadDataError
+        If they cannot be used.
     """
-    if name not in _entries():
-        raise UsageError("--rois", f"no preset named {name!r}", f"choose one of {', '.join(_entries())}")
     if radius_mm is not None and not 0 < radius_mm <= 20:
         raise UsageError("--roi-radius", f"{radius_mm:g} mm", "give a radius above 0 and up to 20 mm")
+    if name.endswith(_IMAGES):
+        drawn = _read_drawn(Path(name), template)
+        return drawn if radius_mm is None else replace(drawn, drawn=None, semi_axes_mm=(radius_mm,) * 3)
+    if name not in _entries():
+        hint = f"choose one of {', '.join(_entries())}, or give a label image (.nii.gz)"
+        raise UsageError("--rois", f"no preset named {name!r}", hint)
     entry = _entries()[name]
     template = template or entry["template"]
     x_mm, y_mm, z_mm = entry["semi_axes_mm"]
@@ -70,6 +84,69 @@ def read_preset(name: str, *, template: str | None = None, radius_mm: float | No
         **{key: entry[key] for key in ("version", "citation", "doi")},
     )
     return preset if radius_mm is None else replace(preset, semi_axes_mm=(radius_mm,) * 3)
+
+
+def definition_files(name: str) -> tuple[Path, ...]:
+    """Return the files that define a ROI set: a label image and its table; none for a preset of the package.
+
+    Examples
+    --------
+    >>> [path.name for path in definition_files("mine_dseg.nii.gz")]
+    ['mine_dseg.nii.gz', 'mine_dseg.tsv']
+    """
+    suffix = next((suffix for suffix in _IMAGES if name.endswith(suffix)), None)
+    return () if suffix is None else (Path(name), Path(name.removesuffix(suffix) + ".tsv"))
+
+
+def _read_drawn(path: Path, template: str | None) -> RoiPreset:
+    """Return the regions of a label image and its table."""
+    named = entities_of(path.name)
+    space = named.get("space", named.get("tpl", template))
+    if template is not None and space != template:
+        raise UsageError(f"--rois {path}", f"in {space} by its name", f"choose --template {space}")
+    image, indices = read_map(path), _read_indices(definition_files(str(path))[1])
+    values = np.zeros(image.shape, dtype=np.uint8)
+    centres, reach = {}, np.zeros(3)
+    for value, roi in enumerate(_ROIS, start=1):
+        voxels = np.argwhere(image.data == indices[roi])
+        if not len(voxels):
+            raise ImageError(str(path), f"no voxel of {roi} ({indices[roi]})", "compare the image with its table")
+        values[tuple(voxels.T)] = value
+        points = image.world(voxels)
+        x, y, z = points.mean(axis=0)
+        if (x < 0) != roi.endswith("_left"):
+            raise ImageError(str(path), f"{roi} lies at x = {x:.1f} mm", "left is x < 0 in the template")
+        centres[roi] = (float(x), float(y), float(z))
+        reach = np.maximum(reach, np.abs(points - points.mean(axis=0)).max(axis=0))
+    x, y, z = (float(length) for length in reach + np.abs(image.affine[:3, :3]).sum(axis=1) / 2)  # to voxels' edges
+    return RoiPreset(
+        name=path.name,
+        version="",
+        citation="",
+        doi="",
+        template=template or space or "",
+        centres=centres,
+        semi_axes_mm=(x, y, z),
+        drawn=image.like(values),
+    )
+
+
+def _read_indices(path: Path) -> dict[str, int]:
+    """Return the labels of the regions by a table with the columns ``index`` and ``name``."""
+    table = read_table(path)
+    if not {"index", "name"} <= set(table.columns):
+        raise MetadataError(str(path), "no columns index and name", "write them as in a BIDS _dseg.tsv")
+    labels = dict(zip(table["name"].astype(str), table["index"].tolist(), strict=True))
+    missing = [roi for roi in _ROIS if roi not in labels]
+    if missing:
+        raise MetadataError(str(path), f"no region named {', '.join(missing)}", "name all six regions")
+    indices = {roi: labels[roi] for roi in _ROIS}
+    whole = all(isinstance(index, int) and index > 0 for index in indices.values())
+    if not whole or len(set(indices.values())) < len(_ROIS):
+        raise MetadataError(
+            str(path), f"indices {list(indices.values())}", "give each region a whole number of its own"
+        )
+    return indices
 
 
 def _centres_in(template: str, name: str, entry: Mapping[str, Any]) -> Centres:

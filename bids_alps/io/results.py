@@ -63,7 +63,7 @@ ALPS_COLUMNS: tuple[Column, ...] = (
     Column(name="yaw", about="Rotation of the head about the inferior-superior axis.", unit="degrees"),
     Column(name="pose_se", about="Standard error of the rotation.", unit="degrees"),
     Column(name="roi_radius", about="Radius of the regions where they are spheres.", unit="mm"),
-    Column(name="roi_semi_axes", about="Half the length of the regions along x, y and z of the template.", unit="mm"),
+    Column(name="roi_semi_axes", about="Half the length of ellipsoids along x, y and z of the template.", unit="mm"),
     Column(name="b_value", about="Mean b-value of the volumes that were fitted.", unit="s/mm^2"),
     Column(name="n_directions", about="Diffusion-weighted volumes that were fitted."),
     Column(name="n_b0", about="Volumes without diffusion weighting that were fitted."),

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from bids_alps.model.arrays import Array, frozen, read_only
+from bids_alps.model.spatial import SpatialMap
 
 Side = Literal["left", "right"]
 Conventions = Literal["anatomical", "alps.sh"]
@@ -20,7 +21,7 @@ REGIONS: tuple[Region, ...] = ("projection", "association", "subcortical")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoiPreset:
-    """A published or chosen definition of the regions of interest: ellipsoids about centres in a template.
+    """A published or chosen definition of the regions of interest: ellipsoids or drawn regions in a template.
 
     Parameters
     ----------
@@ -29,11 +30,15 @@ class RoiPreset:
     template
         TemplateFlow identifier of the space of the centres.
     semi_axes_mm
-        Half the length of every region along x, y and z of the template, mm; three equal ones make spheres.
+        Half the length of every ellipsoid along x, y and z of the template, mm; three equal ones make spheres. Of
+        drawn regions, how far from its centre any of them reaches.
     centres
         ``{"projection_left": (x, y, z), ...}`` in RAS+ mm of the template, for each region and side.
     conventions
         How the index is measured there: ``anatomical``, as the method settings say, or as the script ``alps.sh`` does.
+    drawn
+        Image in the template, None for ellipsoids: a voxel holds 1 for the first of `centres`, 2 for the second and
+        so on, 0 outside the regions.
     """
 
     name: str
@@ -44,6 +49,7 @@ class RoiPreset:
     semi_axes_mm: tuple[float, float, float]
     centres: Mapping[str, tuple[float, float, float]]
     conventions: Conventions = "anatomical"
+    drawn: SpatialMap | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "centres", frozen(self.centres))
@@ -52,7 +58,7 @@ class RoiPreset:
     def radius_mm(self) -> float:
         """Radius of every sphere, mm; NaN where the regions are no spheres."""
         x, y, z = self.semi_axes_mm
-        return x if x == y == z else float("nan")
+        return x if x == y == z and self.drawn is None else float("nan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

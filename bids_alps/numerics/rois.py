@@ -41,8 +41,8 @@ class Neighbourhood:
     points: Array
 
 
-def place_ellipsoids(preset: RoiPreset, transform: SpatialTransform, mask: SpatialMap) -> tuple[Roi, ...]:
-    """Carry the ellipsoids of a preset to a subject; no image is resampled.
+def place_preset(preset: RoiPreset, transform: SpatialTransform, mask: SpatialMap) -> tuple[Roi, ...]:
+    """Carry the regions of a preset to a subject; no image of the subject is resampled.
 
     Parameters
     ----------
@@ -64,12 +64,11 @@ def place_ellipsoids(preset: RoiPreset, transform: SpatialTransform, mask: Spati
 def prepare_placement(
     preset: RoiPreset, transform: SpatialTransform, mask: SpatialMap, *, margin_mm: float = 0.0
 ) -> Callable[[Mapping[str, Array]], list[Roi]]:
-    """Return what places the ellipsoids of a preset, displaced in the template by offsets of up to `margin_mm`.
+    """Return what places the regions of a preset, displaced in the template by offsets of up to `margin_mm`.
 
     Template points are found once for all placements.
     """
-    semi_axes = np.asarray(preset.semi_axes_mm)
-    reach = semi_axes + margin_mm
+    reach = np.asarray(preset.semi_axes_mm) + margin_mm
     about = {
         name: find_neighbourhood((np.asarray(centre) - reach, np.asarray(centre) + reach), transform, mask)
         for name, centre in preset.centres.items()
@@ -78,13 +77,25 @@ def prepare_placement(
     def placed(offsets: Mapping[str, Array]) -> list[Roi]:
         """Return the regions displaced by offsets in the template: name -> shape (3,), mm."""
         rois = []
-        for name, centre in preset.centres.items():
-            middle = np.asarray(centre) + offsets.get(name, 0.0)
-            within = (((about[name].points - middle) / semi_axes) ** 2).sum(-1) <= 1
+        for name in preset.centres:
+            within = _is_inside(preset, name, about[name].points, offsets.get(name, np.zeros(3)))
             rois.append(_weighted(name, about[name].voxels, within.mean(axis=1), mask))
         return rois
 
     return placed
+
+
+def _is_inside(preset: RoiPreset, name: str, points: Array, offset: Array) -> Array:
+    """Say whether template points, shape (..., 3), lie in a region displaced by an offset, mm."""
+    if preset.drawn is None:
+        middle = np.asarray(preset.centres[name]) + offset
+        ellipsoid: Array = (((points - middle) / np.asarray(preset.semi_axes_mm)) ** 2).sum(-1) <= 1
+        return ellipsoid
+    voxels = np.rint(preset.drawn.voxels(points - offset)).astype(int)
+    inside: Array = np.all((voxels >= 0) & (voxels < np.array(preset.drawn.shape)), axis=-1)
+    value = 1 + list(preset.centres).index(name)
+    inside[inside] = np.asarray(preset.drawn.data)[tuple(voxels[inside].T)] == value
+    return inside
 
 
 def place_region(

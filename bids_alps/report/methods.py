@@ -111,7 +111,7 @@ def _placement(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     size = facts.get("roi_semi_axes")
     shape = (
         f"Regions of interest (ellipsoids of {_by(size)} mm half-length along x, y and z)"
-        if size
+        if isinstance(size, str) and size not in ("", "n/a")
         else "Regions of interest"
     )
     tissue = settings.get("roi_weighting") == "tissue"

@@ -15,7 +15,7 @@ from bids_alps.model import AlpsResult, Array, Check, Interval, Roi, RoiPreset, 
 from bids_alps.numerics.alps import mean_tensor, measure_alps
 from bids_alps.numerics.freewater import measure_free_water
 from bids_alps.numerics.quality import check_index, parse_limits, with_limits
-from bids_alps.numerics.rois import place_ellipsoids, prepare_placement, weight_by_tissue
+from bids_alps.numerics.rois import place_preset, prepare_placement, weight_by_tissue
 from bids_alps.numerics.tensor import (
     rotate_elements,
 )
@@ -53,7 +53,7 @@ def measure(
         If every region lies outside the brain mask or the field of view.
     """
     mask = fitted.field.image.like(fitted.field.mask)
-    rois = place_ellipsoids(preset, registration.transform, mask)
+    rois = place_preset(preset, registration.transform, mask)
     if not any(roi.weights.size for roi in rois):
         raise CoverageError(
             "regions of interest",

@@ -28,6 +28,7 @@ from bids_alps.stages.tensors import fit, write_maps
 def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measured, ...]:
     """Take one run from its files to the index; return what was measured, one entry a preset."""
     atlases = read_atlases(method)
+    presets = [read_preset(name, template=method.template, radius_mm=method.roi_radius) for name in method.rois]
     place = Place(output_dir=output_dir, run=run, template=method.template)
     prepared = prepare(run, method, output_dir)
     place.write("mask", prepared.series.image.like(prepared.mask), dtype=np.uint8)
@@ -38,8 +39,7 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measured,
     registration = REGISTRARS[method.registrar]().register(subject, template)
     write_transforms(place, registration, subject.mask, template.mask)
     measured = []
-    for name in method.rois:
-        preset = read_preset(name, template=method.template, radius_mm=method.roi_radius)
+    for preset in presets:
         checks = check_registration(registration, subject, template, preset.centres)
         ways = (fitted, registration)
         if preset.conventions == "alps.sh":

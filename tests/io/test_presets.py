@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from bids_alps.errors import UsageError
+from bids_alps.errors import ImageError, MetadataError, NoInputError, UsageError
 from bids_alps.io import presets
-from bids_alps.io.presets import preset_names, read_preset
+from bids_alps.io.presets import definition_files, preset_names, read_preset
+from bids_alps.io.writing import write_map
+from bids_alps.model import SpatialMap
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -40,3 +42,57 @@ def test_a_radius_makes_spheres():
     assert preset.semi_axes_mm == (4, 4, 4)
     assert preset.radius_mm == 4
     assert np.isnan(read_preset("alps").radius_mm)
+
+
+def write_labels(folder, *, name="mine_dseg.nii.gz", flip=False, rows=None, leave_out=None):
+    """Write boxes about the centres of the preset on a grid of 1 mm as labels 10, 20, ... with their table."""
+    affine = np.diag([1.0, 1.0, 1.0, 1.0])
+    affine[:3, 3] = -80
+    image = SpatialMap(data=np.zeros((161, 161, 161), np.uint8), affine=affine)
+    data, centres = np.zeros(image.shape, np.uint8), read_preset("alps").centres
+    for n, (roi, centre) in enumerate(centres.items(), start=1):
+        i, j, k = np.rint(image.voxels(np.array(centre))).astype(int)
+        if roi != leave_out:
+            data[i - 1 : i + 2, j - 2 : j + 3, k - 3 : k + 4] = 10 * n
+    write_map(folder / name, image.like(data[::-1] if flip else data), sidecar={}, dtype=np.uint8)
+    lines = rows or [f"{10 * n}\t{roi}" for n, roi in enumerate(centres, start=1)]
+    (folder / name.replace(".nii.gz", ".tsv")).write_text("\n".join(["index\tname", *lines, ""]))
+    return str(folder / name)
+
+
+def test_a_label_image_is_a_preset_of_its_own(tmp_path):
+    preset = read_preset(write_labels(tmp_path), template="MNI152NLin2009aSym")
+    assert preset.name == "mine_dseg.nii.gz"
+    assert preset.semi_axes_mm == (1.5, 2.5, 3.5)
+    for roi, centre in read_preset("alps").centres.items():
+        np.testing.assert_allclose(preset.centres[roi], np.rint(centre))
+    assert np.unique(preset.drawn.data, return_counts=True)[1][1:].tolist() == [105] * 6
+
+
+def test_spheres_may_stand_at_the_centres_of_a_label_image(tmp_path):
+    preset = read_preset(write_labels(tmp_path), radius_mm=3)
+    assert preset.drawn is None
+    assert preset.radius_mm == 3
+
+
+@pytest.mark.parametrize(
+    ("made", "error", "told"),
+    [
+        ({"flip": True}, ImageError, "lies at x"),
+        ({"leave_out": "association_left"}, ImageError, "no voxel of association_left"),
+        ({"rows": ["10\tprojection_left"]}, MetadataError, "no region named projection_right"),
+        ({"rows": [f"1\t{name}" for name in read_preset("alps").centres]}, MetadataError, "whole number of its own"),
+        ({"rows": [f"x\t{name}" for name in read_preset("alps").centres]}, MetadataError, "whole number of its own"),
+        ({"name": "tpl-Other_dseg.nii.gz"}, UsageError, "in Other by its name"),
+    ],
+)
+def test_what_is_wrong_with_a_label_image_is_told(tmp_path, made, error, told):
+    with pytest.raises(error, match=told):
+        read_preset(write_labels(tmp_path, **made), template="MNI152NLin2009aSym")
+
+
+def test_a_label_image_needs_its_table(tmp_path):
+    path = write_labels(tmp_path)
+    definition_files(path)[1].unlink()
+    with pytest.raises(NoInputError, match=r"mine_dseg\.tsv"):
+        read_preset(path)

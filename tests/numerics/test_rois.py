@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from bids_alps.io.presets import preset_names, read_preset
 from bids_alps.model import SIDES, Pose, Roi, SpatialMap, SpatialTransform, TensorField
 from bids_alps.numerics.alps import index_of, indices_of, measure_alps
-from bids_alps.numerics.rois import angles_to_expected_axis, place_ellipsoids, weight_by_tissue
+from bids_alps.numerics.rois import angles_to_expected_axis, place_preset, prepare_placement, weight_by_tissue
 from bids_alps.numerics.tensor import rotate_elements
 
 angles = st.floats(-40, 40)
@@ -59,7 +61,7 @@ def test_storage_order_leaves_the_index(axes):
     transform = rigid()
     mask = grid(axes)
     field = brain(mask, transform)
-    found = measure_alps(field, place_ellipsoids(read_preset("alps"), transform, mask), transform.rotation, POSE)
+    found = measure_alps(field, place_preset(read_preset("alps"), transform, mask), transform.rotation, POSE)
     assert found.alps["left"] == pytest.approx(TRUTH, rel=1e-6)
     assert found.alps["right"] == pytest.approx(TRUTH, rel=1e-6)
 
@@ -69,8 +71,8 @@ def test_turning_the_head_leaves_the_index_but_not_the_uncorrected_one(euler):
     transform = rigid(euler)
     mask = grid(size=4.0)
     field = brain(mask, transform)
-    found = measure_alps(field, place_ellipsoids(read_preset("alps"), transform, mask), transform.rotation, POSE)
-    straight = measure_alps(brain(mask, rigid()), place_ellipsoids(read_preset("alps"), rigid(), mask), np.eye(3), POSE)
+    found = measure_alps(field, place_preset(read_preset("alps"), transform, mask), transform.rotation, POSE)
+    straight = measure_alps(brain(mask, rigid()), place_preset(read_preset("alps"), rigid(), mask), np.eye(3), POSE)
     assert found.alps["bilateral"] == pytest.approx(straight.alps["bilateral"], rel=0.12)  # other partial volumes
     if abs(euler[0]) > 15:
         assert abs(found.alps_uncorrected["bilateral"] / found.alps["bilateral"] - 1) > 0.01
@@ -96,7 +98,7 @@ def test_swapping_hemispheres_swaps_the_index():
 @pytest.mark.parametrize("name", preset_names())
 def test_left_is_where_world_x_is_negative(name):
     mask = grid()
-    for roi in place_ellipsoids(read_preset(name), rigid(), mask):
+    for roi in place_preset(read_preset(name), rigid(), mask):
         x = mask.world(roi.voxels)[:, 0]
         assert (x < 0).all() == (roi.side == "left")
 
@@ -105,7 +107,7 @@ def test_left_is_where_world_x_is_negative(name):
 @pytest.mark.parametrize("name", ["alps", "alps-sphere"])
 def test_weights_add_up_to_the_volume_of_the_region(name, size):
     preset = read_preset(name)
-    for roi in place_ellipsoids(preset, rigid(), grid(size=size)):
+    for roi in place_preset(preset, rigid(), grid(size=size)):
         volume = roi.weights.sum() * size**3
         assert volume == pytest.approx(4 / 3 * np.pi * np.prod(preset.semi_axes_mm), rel=0.06)
         assert roi.coverage == pytest.approx(1.0)
@@ -114,7 +116,7 @@ def test_weights_add_up_to_the_volume_of_the_region(name, size):
 def test_weighted_centre_is_the_centre_of_the_sphere():
     mask, shift = grid(size=2.0), rigid((5, 10, -8), (3, 1, -2))
     preset = read_preset("alps")
-    for roi in place_ellipsoids(preset, shift, mask):
+    for roi in place_preset(preset, shift, mask):
         centre = mask.world(roi.weights @ roi.voxels / roi.weights.sum())
         np.testing.assert_allclose(shift.template_from_subject(centre), preset.centres[roi.name], atol=0.25)
 
@@ -122,7 +124,7 @@ def test_weighted_centre_is_the_centre_of_the_sphere():
 def test_a_region_outside_the_field_of_view_is_covered_by_nothing():
     preset = read_preset("alps")
     mask = grid(extent=60.0)
-    rois = {roi.name: roi for roi in place_ellipsoids(preset, rigid(), mask)}
+    rois = {roi.name: roi for roi in place_preset(preset, rigid(), mask)}
     assert rois["subcortical_left"].coverage == 0
     assert rois["projection_left"].coverage == pytest.approx(1)
     found = measure_alps(brain(mask, rigid()), rois.values(), np.eye(3), POSE)
@@ -132,8 +134,8 @@ def test_a_region_outside_the_field_of_view_is_covered_by_nothing():
 def test_what_one_half_of_the_head_does_not_cover_the_other_does():
     mask = grid(size=1.0)
     above = mask.world(np.stack(np.indices(mask.shape), axis=-1))[..., 2] > 27.6
-    upper = place_ellipsoids(read_preset("alps"), rigid(), mask.like(mask.data & above))
-    lower = place_ellipsoids(read_preset("alps"), rigid(), mask.like(mask.data & ~above))
+    upper = place_preset(read_preset("alps"), rigid(), mask.like(mask.data & above))
+    lower = place_preset(read_preset("alps"), rigid(), mask.like(mask.data & ~above))
     for one, other in zip(upper, lower, strict=True):
         assert one.coverage + other.coverage == pytest.approx(1)
         assert 0.2 < one.coverage < 0.8
@@ -159,3 +161,25 @@ def test_isotropic_tensors_have_index_one():
         f"{region}_{side}": np.array([1.0, 0, 0, 1, 0, 1]) for region in ("projection", "association") for side in SIDES
     }
     assert set(indices_of(isotropic).values()) == {1.0}
+
+
+@pytest.mark.parametrize("axes", STORAGES)
+def test_drawn_regions_are_placed_as_the_ellipsoids_that_they_draw(axes):
+    preset = read_preset("alps")
+    image = SpatialMap(data=np.zeros((240, 120, 60), np.uint8), affine=np.diag([0.5, 0.5, 0.5, 1.0]))
+    image = SpatialMap(data=image.data, affine=image.affine + np.outer([-60, -46, 12, 0], [0, 0, 0, 1]))
+    points = image.world(np.stack(np.indices(image.shape), axis=-1))
+    values = np.zeros(image.shape, np.uint8)
+    for n, centre in enumerate(preset.centres.values(), start=1):
+        values[(((points - centre) / preset.semi_axes_mm) ** 2).sum(-1) <= 1] = n
+    drawn = replace(preset, drawn=image.like(values))
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("xyz", [8, -5, 10], degrees=True).as_matrix()
+    transform, mask = SpatialTransform(affine=turn, rigid=turn), grid(axes)
+    shift = {name: np.array([1.0, -2.0, 0.5]) for name in preset.centres}
+    for offsets in ({}, shift):
+        placed = [prepare_placement(one, transform, mask, margin_mm=3)(offsets) for one in (preset, drawn)]
+        for smooth, jagged in zip(*placed, strict=True):
+            assert jagged.weights.sum() == pytest.approx(smooth.weights.sum(), rel=0.03)
+            centres = [np.average(mask.world(roi.voxels), axis=0, weights=roi.weights) for roi in (smooth, jagged)]
+            np.testing.assert_allclose(*centres, atol=0.1)
