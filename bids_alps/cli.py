@@ -75,6 +75,10 @@ def _check(settings: Settings) -> None:
             raise UsageError(f"--{name.replace('_', '-')}", f"{getattr(settings.execution, name)}", "give 1 or more")
     if not settings.execution.run_uuid.replace("-", "").replace("_", "").isalnum():
         raise UsageError("--run-uuid", f"{settings.execution.run_uuid!r}", "use letters, digits, - and _")
+    if settings.method.threshold:
+        from bids_alps.numerics.quality import parse_limits
+
+        parse_limits(settings.method.threshold)
 
 
 def run_participants(settings: Settings, *, validate: bool) -> int:

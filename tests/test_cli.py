@@ -113,6 +113,7 @@ def test_amounts_of_memory_agree() -> None:
         (["nowhere", "out", "participant"], 66),
         (["in", "out", "participant", "--config-file", "nowhere.toml"], 64),
         (["in", "out", "participant", "--run-uuid", "../up"], 64),
+        (["in", "out", "participant", "--threshold", "motion=1,2"], 64),
     ],
 )
 def test_exit_code_and_last_line_agree(

@@ -234,17 +234,21 @@ def _mean(data: Array, volumes: Array) -> Array:
 def _figures(
     motion: SeriesMotion, distortion: Distortion | None, replaced: float, size: Array, mask: Array
 ) -> Mapping[str, float]:
-    displacement = motion.framewise_displacement[motion.usable]
-    figures = {
-        "fd_mean": float(displacement[1:].mean()) if displacement.size > 1 else 0.0,
-        "fd_max": float(displacement.max()),
-        "outlier_slices": float(motion.outlier_slices.mean()),
-        "replaced": replaced,
-        "unusable_volumes": float((~motion.usable).sum()),
-    }
+    figures = {**measure_motion(motion), "replaced": replaced}
     if distortion is not None:
         voxels = float(np.percentile(np.abs(distortion.displacement[mask]), 95))
         figures["displacement"] = voxels * float(size[distortion.phase_axis])
         figures["difference_before"] = distortion.difference_before
         figures["difference_after"] = distortion.difference_after
     return figures
+
+
+def measure_motion(motion: SeriesMotion) -> dict[str, float]:
+    """Return mean and largest displacement between volumes, mm, the share of outlier slices, and volumes left out."""
+    displacement = motion.framewise_displacement[motion.usable]
+    return {
+        "fd_mean": float(displacement[1:].mean()) if displacement.size > 1 else 0.0,
+        "fd_max": float(displacement.max()),
+        "outlier_slices": float(motion.outlier_slices.mean()),
+        "unusable_volumes": float((~motion.usable).sum()),
+    }

@@ -5,143 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 
 from bids_alps.errors import UsageError
 from bids_alps.model import SIDES, AlpsResult, Check, Status
-
-Bad = Literal["above", "below", "outside"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Threshold:
-    """Where a check warns and fails (NaN for never), and on which side trouble lies.
-
-    For ``outside`` the thresholds are distances from `middle`.
-    """
-
-    unit: str
-    warn: float
-    fail: float
-    bad: Bad
-    reason: str
-    middle: float = 0.0
-
-
-NEVER = math.nan
-THRESHOLDS: Mapping[str, Threshold] = {
-    "angle_projection": Threshold(
-        unit="degrees",
-        warn=25,
-        fail=45,
-        bad="above",
-        reason="Fibres of the projection regions should run along z, else Dxx and Dyy are not across them.",
-    ),
-    "angle_association": Threshold(
-        unit="degrees",
-        warn=25,
-        fail=45,
-        bad="above",
-        reason="Fibres of the association regions should run along y, else Dxx and Dzz are not across them.",
-    ),
-    "dispersion": Threshold(
-        unit="degrees",
-        warn=25,
-        fail=NEVER,
-        bad="above",
-        reason="Directions that scatter inside a region mix tracts.",
-    ),
-    "fa": Threshold(
-        unit="",
-        warn=0.3,
-        fail=0.15,
-        bad="below",
-        reason="A region of low anisotropy lies outside white matter or in a crossing.",
-    ),
-    "lambda2_lambda3": Threshold(
-        unit="",
-        warn=1.8,
-        fail=NEVER,
-        bad="above",
-        reason="A flat tensor hints at crossing fibres, which change the index whatever happens along vessels.",
-    ),
-    "off_tract_fraction": Threshold(
-        unit="",
-        warn=0.3,
-        fail=0.7,
-        bad="above",
-        reason="Voxels of other tissue or tracts do not belong here.",
-    ),
-    "effective_voxels": Threshold(
-        unit="voxels", warn=4, fail=1.5, bad="below", reason="A region of few voxels averages little noise away."
-    ),
-    "coverage": Threshold(
-        unit="",
-        warn=0.95,
-        fail=0.5,
-        bad="below",
-        reason="A region at the edge of the brain mask or the field of view is measured in part.",
-    ),
-    "pitch": Threshold(
-        unit="degrees",
-        warn=8,
-        fail=NEVER,
-        bad="outside",
-        reason="Pitch changes the index where tensors are not turned, and strains the alignment.",
-    ),
-    "alps": Threshold(
-        unit="",
-        warn=0.55,
-        fail=NEVER,
-        bad="outside",
-        middle=1.45,
-        reason="An index outside .9 to 2.0 is rare in the literature: look at the figures.",
-    ),
-    "snr_b0": Threshold(
-        unit="",
-        warn=10,
-        fail=3,
-        bad="below",
-        reason="At low signal the noise floor bends diffusivities, along the fibres most of all.",
-    ),
-    "b_value": Threshold(
-        unit="s/mm^2",
-        warn=500,
-        fail=NEVER,
-        bad="outside",
-        middle=1000,
-        reason="Far from b = 1000 the tensor model measures something else: compare within a protocol only.",
-    ),
-    "directions": Threshold(unit="", warn=12, fail=6, bad="below", reason="Few directions leave the tensor to chance."),
-    "gradient_spread": Threshold(
-        unit="%",
-        warn=2,
-        fail=15,
-        bad="above",
-        reason="Weighting that differs between volumes from what the table says makes isotropic tissue anisotropic.",
-    ),
-    "gradient_axes": Threshold(
-        unit="",
-        warn=0.96,
-        fail=0.95,
-        bad="below",
-        reason="Fibres that continue better with flipped or exchanged axes point to a wrong gradient table.",
-    ),
-    "framewise_displacement": Threshold(
-        unit="mm", warn=1.0, fail=3.0, bad="above", reason="Head motion blurs tracts and loses signal."
-    ),
-    "outlier_slices": Threshold(
-        unit="", warn=0.02, fail=0.1, bad="above", reason="Slices whose signal was lost to motion bias the tensor."
-    ),
-}
-"""Every check; sources and derivations are in the documentation."""
+from bids_alps.numerics.thresholds import THRESHOLDS, Threshold
 
 
 def judge(name: str, value: float, thresholds: Mapping[str, Threshold] = THRESHOLDS) -> Check:
-    """Return what comes of a value; one that could not be measured is a warning.
+    """Return what comes of a value; one that could not be measured is a warning, or whatever its threshold says.
 
     Examples
     --------
@@ -168,29 +42,23 @@ def with_limits(checks: Iterable[Check], limits: Mapping[str, tuple[float, float
 
     Raises
     ------
-    UsageError
-        If no check has one of the names, or a threshold of a failure lies before that of a warning.
+    KeyError
+        If a check is not one of `THRESHOLDS`.
     """
-    given = tuple(checks)
-    unknown = sorted(set(limits) - {check.name for check in given})
-    if unknown:
-        names = ", ".join(sorted(check.name for check in given))
-        raise UsageError("--threshold", f"no check is called {', '.join(unknown)}", f"choose of {names}")
-    return tuple(_limited(check, *limits[check.name]) if check.name in limits else check for check in given)
-
-
-def _limited(check: Check, warn: float, fail: float) -> Check:
-    if (fail < warn) if check.bad != "below" else (fail > warn):
-        raise UsageError(
-            f"--threshold {check.name}={warn:g},{fail:g}", "the failure comes before the warning", "exchange the two"
-        )
-    middle = THRESHOLDS[check.name].middle if check.name in THRESHOLDS else 0.0
-    limit = Threshold(unit=check.unit, warn=warn, fail=fail, bad=check.bad, reason=check.reason, middle=middle)
-    return replace(check, warn=warn, fail=fail, status=_status(check.value, limit))
+    chosen = {
+        name: replace(THRESHOLDS[name], warn=warn, fail=fail, source="settings")
+        for name, (warn, fail) in limits.items()
+    }
+    return tuple(judge(check.name, check.value, chosen) if check.name in chosen else check for check in checks)
 
 
 def parse_limits(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
     """Return thresholds by the name of their check from ``NAME=WARN,FAIL``; ``n/a`` stands for never.
+
+    Raises
+    ------
+    UsageError
+        If a text is none, no check has the name, or a failure comes before its warning.
 
     Examples
     --------
@@ -202,7 +70,7 @@ def parse_limits(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
         found = re.fullmatch(r"(\w+)=([^,]+),([^,]+)", text.strip())
         try:
             name, warn, fail = found.groups() if found else ("", "", "")
-            limits[name] = (float(warn.replace("n/a", "nan")), float(fail.replace("n/a", "nan")))
+            limits[name] = _sound(name, float(warn.replace("n/a", "nan")), float(fail.replace("n/a", "nan")))
         except ValueError:
             raise UsageError(
                 "--threshold", f"{text!r} is no threshold", "write NAME=WARN,FAIL, such as pitch=15,n/a"
@@ -210,9 +78,19 @@ def parse_limits(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
     return limits
 
 
+def _sound(name: str, warn: float, fail: float) -> tuple[float, float]:
+    if name not in THRESHOLDS:
+        raise UsageError("--threshold", f"no check is called {name}", f"choose of {', '.join(sorted(THRESHOLDS))}")
+    if (fail < warn) if THRESHOLDS[name].bad != "below" else (fail > warn):
+        raise UsageError(
+            f"--threshold {name}={warn:g},{fail:g}", "the failure comes before the warning", "exchange the two"
+        )
+    return warn, fail
+
+
 def _status(value: float, limit: Threshold) -> Status:
     if math.isnan(value):
-        return "warn"
+        return limit.unknown
     if limit.bad == "outside":
         value = abs(value - limit.middle)
     beyond = value.__lt__ if limit.bad == "below" else value.__gt__

@@ -1,56 +1,20 @@
-"""What can fail a registration: figures that a wrong one cannot reach, and their thresholds."""
+"""What can fail a registration: figures that a wrong one cannot reach."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 
 from bids_alps.errors import CoverageError
-from bids_alps.model import Array, Check, SpatialMap, SpatialTransform, Status, sample_linear
+from bids_alps.model import Array, Check, SpatialMap, SpatialTransform, sample_linear
+from bids_alps.numerics.quality import judge
+from bids_alps.numerics.thresholds import THRESHOLDS
 from bids_alps.registration.base import Registration, SubjectMaps, Template
 from bids_alps.registration.contrast import csf_fraction, white_matter
 
 Centres = Mapping[str, tuple[float, float, float]]
-Bad = Literal["above", "below"]
-
-_CHECKS: tuple[tuple[str, str, float, float, Bad, str], ...] = (
-    ("overlap", "", 0.85, 0.75, "below", "Dice of the scan's mask and the template's brain where the scan covers it."),
-    ("similarity", "", 0.60, 0.45, "below", "Correlation of the scan's contrast with the template's."),
-    ("similarity_margin", "", 0.12, 0.06, "below", "What the pose gains over the best of a hundred random poses."),
-    ("orientation_margin", "", 0.08, 0.0, "below", "What the pose gains over heads turned by quarter and half turns."),
-    ("scale_min", "", 0.75, 0.65, "below", "Smallest stretch from template to subject: heads differ less than this."),
-    ("scale_max", "", 1.20, 1.35, "above", "Largest stretch from template to subject."),
-    ("jacobian_low", "", 0.35, 0.0, "below", "Smallest change of volume (1st percentile): space folds below 0."),
-    ("jacobian_high", "", 2.5, 4.0, "above", "Largest change of volume (99th percentile)."),
-    ("pose_se", "degrees", 2.0, 5.0, "above", "How well starts, channels and halves of the data agree on the pose."),
-    (
-        "roi_white_matter",
-        "",
-        0.45,
-        0.25,
-        "below",
-        "White matter by anisotropy at the least of the ROI centres, 0 to 1.",
-    ),
-    (
-        "ventricle_contrast",
-        "",
-        0.10,
-        0.02,
-        "below",
-        "CSF where ventricles should be, between the ROIs, less that at ROIs.",
-    ),
-    (
-        "hemisphere_distance",
-        "mm",
-        30.0,
-        20.0,
-        "below",
-        "Distance of left and right ROIs along x, left being at smaller x.",
-    ),
-)
 
 
 def measure_registration(
@@ -105,20 +69,8 @@ def check_registration(
         metrics["orientation_margin"] = metrics["similarity_coarse"] - metrics["similarity_turned"]
         metrics["pose_se"] = registration.pose.se_degrees
     metrics |= measure_registration(registration.transform, subject, template, centres)
-    return tuple(
-        Check(
-            name=f"registration_{name}",
-            value=metrics[name],
-            unit=unit,
-            warn=warn,
-            fail=fail,
-            status=_status(metrics[name], warn, fail, bad),
-            bad=bad,
-            reason=reason,
-        )
-        for name, unit, warn, fail, bad, reason in _CHECKS
-        if name in metrics
-    )
+    named = {name: name.removeprefix("registration_") for name in THRESHOLDS if name.startswith("registration_")}
+    return tuple(judge(name, metrics[figure]) for name, figure in named.items() if figure in metrics)
 
 
 def refuse_uncovered(transform: SpatialTransform, mask: SpatialMap, centres: Centres) -> None:
@@ -147,15 +99,6 @@ def overlap(transform: SpatialTransform, mask: SpatialMap, template: Template, *
     ours = sample_linear(mask.like(mask.data.astype(np.float32)), points[seen]) > 0.5
     total = int(theirs.sum() + ours.sum())
     return 2 * float((theirs & ours).sum()) / total if total else 0.0
-
-
-def _status(value: float, warn: float, fail: float, bad: Bad) -> Status:
-    if not np.isfinite(value):
-        return "fail"
-    sign = 1.0 if bad == "above" else -1.0
-    if sign * value > sign * fail:
-        return "fail"
-    return "warn" if sign * value > sign * warn else "pass"
 
 
 def _hemisphere_distance(transform: SpatialTransform, named: Mapping[str, Array]) -> float:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from bids_alps import __version__
 from bids_alps.model import Check
-from bids_alps.numerics.quality import THRESHOLDS
+from bids_alps.numerics.thresholds import THRESHOLDS
 from bids_alps.report.page import CAVEAT, GroupPage, IndexValue, MethodsText, ParticipantPage, Reference
 
 STATUS_WORDS = {"pass": "Passed", "warn": "Look closer", "fail": "Do not trust"}

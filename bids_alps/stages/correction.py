@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def correct(run: DwiRun, series: DwiSeries, mask: Array, method: Method, output_
         series=whole,
         comparisons=compare_steps(whole.image, one.cleaned.before_after) + _comparisons(one.found, method),
         motion=_drawn(one.found.motion) if method.motion_correction else None,
-        checks=_checks(parts, method),
+        checks=check_correction([part.found.figures for part in parts]) if method.motion_correction else (),
         notes=tuple(notes),
     )
 
@@ -172,11 +173,9 @@ def _drawn(motion: SeriesMotion) -> Motion:
     )
 
 
-def _checks(parts: list[_One], method: Method) -> tuple[Check, ...]:
-    """Return the checks of motion; of two runs the worse counts."""
-    if not method.motion_correction:
-        return ()
+def check_correction(figures: Sequence[Mapping[str, float]]) -> tuple[Check, ...]:
+    """Return the checks of motion from the figures of each run; of two runs the worse counts."""
     return (
-        judge("framewise_displacement", max(part.found.figures["fd_mean"] for part in parts)),
-        judge("outlier_slices", max(part.found.figures["outlier_slices"] for part in parts)),
+        judge("framewise_displacement", max(one["fd_mean"] for one in figures)),
+        judge("outlier_slices", max(one["outlier_slices"] for one in figures)),
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,6 +103,7 @@ def test_thresholds_can_be_chosen():
         ("pitch=a,b", "is no threshold"),
         ("nothing=1,2", "no check"),
         ("fa=.1,.2", "before"),
+        ("registration_pose_se=5,1", "before"),
     ],
 )
 def test_thresholds_that_make_no_sense_are_refused(text, told):
@@ -112,8 +114,9 @@ def test_thresholds_that_make_no_sense_are_refused(text, told):
 @pytest.mark.parametrize("check", [name for name, limit in THRESHOLDS.items() if not math.isnan(limit.fail)])
 def test_failing_is_worse_than_warning(check):
     limit = THRESHOLDS[check]
-    beyond = limit.fail * (0.5 if limit.bad == "below" else 2)
-    assert judge(check, beyond).status == "fail"
+    step = 0.01 * abs(limit.warn - limit.fail) * (-1 if limit.bad == "below" else 1)
+    assert judge(check, limit.fail - step).status == "warn"
+    assert judge(check, limit.fail + step).status == "fail"
 
 
 def test_what_could_not_be_measured_is_a_warning():
@@ -126,3 +129,16 @@ def test_snr_is_that_of_the_simulation(snr):
     prediction = np.repeat(np.linspace(1000, 300, 40)[None], 400, axis=0)
     noisy = prediction + rng.normal(scale=1000 / snr, size=prediction.shape)
     assert estimate_snr(noisy, prediction, 0) == pytest.approx(snr, rel=0.03)
+
+
+@pytest.mark.parametrize("name", THRESHOLDS)
+def test_every_check_is_documented_with_its_thresholds_and_their_source(name):
+    limit = THRESHOLDS[name]
+    told = (f"`{name}`", limit.unit, limited(limit, limit.warn), limited(limit, limit.fail), limit.reason, limit.source)
+    assert f"| {' | '.join(told)} |" in (Path(__file__).parents[2] / "docs" / "quality.md").read_text()
+
+
+def limited(limit, value):
+    if math.isnan(value):
+        return "never"
+    return f"{limit.middle - value:g} to {limit.middle + value:g}" if limit.bad == "outside" else f"{value:g}"

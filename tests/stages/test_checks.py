@@ -1,0 +1,244 @@
+"""For every check, data that trip it and data that do not, through the code that measures."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from bids_alps.io.templates import read_template
+from bids_alps.model import DwiSeries, Gradients, Pose, Roi, SpatialMap, SpatialTransform, TensorField
+from bids_alps.numerics.alignment import VolumeMotion
+from bids_alps.numerics.alps import measure_alps
+from bids_alps.numerics.motion import SeriesMotion
+from bids_alps.numerics.outliers import find_outlier_slices
+from bids_alps.numerics.preprocessing import measure_motion
+from bids_alps.numerics.quality import check_index
+from bids_alps.numerics.rois import place_region
+from bids_alps.numerics.tensor import elements_from_matrix
+from bids_alps.numerics.thresholds import THRESHOLDS
+from bids_alps.registration import Registration, SubjectMaps, Template
+from bids_alps.registration.checks import check_registration
+from bids_alps.registration.staged import jacobian_range, pose_of
+from bids_alps.settings import Method
+from bids_alps.stages.correction import Correction, check_correction
+from bids_alps.stages.prepare import Prepared
+from bids_alps.stages.tensors import check_acquisition, fit
+
+TENSORS = {"projection": np.diag([0.6, 0.4, 1.1]) * 1e-3, "association": np.diag([0.65, 1.1, 0.4]) * 1e-3}
+NAMES = [f"{region}_{side}" for side in ("left", "right") for region in TENSORS]
+N = 10
+
+
+def turned(tensor, *angles):
+    turn = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+    return turn @ tensor @ turn.T
+
+
+def check_regions(*, voxels=N, coverage=1.0, pitch=0.0, **regions):
+    """Checks of regions of ten voxels each; `regions` are the tensors of another, shape (3, 3) or (10, 3, 3)."""
+    tensors = np.zeros((len(NAMES), N, 1, 3, 3))
+    for row, name in enumerate(NAMES):
+        region = name.partition("_")[0]
+        tensors[row, :, 0] = regions.get(region, TENSORS[region])
+    shape = tensors.shape[:3]
+    image = SpatialMap(data=elements_from_matrix(tensors), affine=np.diag([2.0, 2, 2, 1]))
+    field = TensorField(image=image, mask=np.ones(shape, dtype=bool), s0=np.ones(shape))
+    rois = [
+        Roi(
+            name=name,
+            voxels=np.array([[row, n, 0] for n in range(voxels)]),
+            weights=np.ones(voxels),
+            coverage=coverage,
+        )
+        for row, name in enumerate(NAMES)
+    ]
+    pose = pose_of(Rotation.from_euler("x", pitch, degrees=True).as_matrix())
+    return check_index(measure_alps(field, rois, np.eye(3), pose))
+
+
+def coverage_by_a_mask(edge):
+    """The part of a sphere that lies in a mask which ends at `edge`, mm."""
+    mask = SpatialMap(
+        data=np.moveaxis(np.indices((20, 20, 20)), 0, -1)[..., 0] < edge / 2, affine=np.diag([2.0, 2, 2, 1])
+    )
+    middle, nowhere = np.full(3, 20.0), SpatialTransform(affine=np.eye(4), rigid=np.eye(4))
+    inside = lambda points: np.linalg.norm(points - middle, axis=-1) < 5  # noqa: E731
+    return place_region("projection_left", inside, (middle - 5, middle + 5), nowhere, mask).coverage
+
+
+SCATTERED = np.array([turned(TENSORS["projection"], 40 * (n % 2) - 20, 40 * (n // 2 % 2) - 20, 0) for n in range(N)])
+HALF_GREY = np.array([TENSORS["projection"] if n % 2 else 0.8e-3 * np.eye(3) for n in range(N)])
+REGIONS = {
+    "angle_projection": {"projection": turned(TENSORS["projection"], 30, 0, 0)},
+    "angle_association": {"association": turned(TENSORS["association"], 0, 0, 30)},
+    "dispersion": {"projection": SCATTERED},
+    "fa": {"association": np.diag([0.65, 0.9, 0.55]) * 1e-3},
+    "lambda2_lambda3": {"projection": np.diag([0.8, 0.4, 1.1]) * 1e-3},
+    "off_tract_fraction": {"projection": HALF_GREY},
+    "effective_voxels": {"voxels": 2},
+    "coverage": {"coverage": coverage_by_a_mask(20)},
+    "pitch": {"pitch": -12.0},
+    "alps": {"projection": np.diag([1.0, 0.35, 1.3]) * 1e-3, "association": np.diag([0.9, 1.2, 0.4]) * 1e-3},
+}
+
+
+def check_scan(*, b=1000.0, directions=20, sd=20.0, strays=0.0, reading=(0, 1, 2)):
+    """Checks of the acquisition of two families of thin straight bundles in tissue without a direction."""
+    k = np.arange(directions) + 0.5
+    z, turn = 1 - k / directions, np.pi * (1 + 5**0.5) * k
+    vectors = np.stack([np.sqrt(1 - z**2) * np.cos(turn), np.sqrt(1 - z**2) * np.sin(turn), z], axis=1)
+    weighting = np.r_[0, 0, b * (1 + strays * (vectors[:, 2] ** 2 - vectors[:, 1] ** 2))]
+    truth = np.r_[np.zeros((2, 3)), vectors]
+    exponents = weighting * np.einsum("ni,...ij,nj->...n", truth, bundles(), truth)
+    data = 1000 * np.exp(-exponents) + np.random.default_rng(1).normal(scale=sd, size=exponents.shape)
+    told = Gradients(bvals=np.r_[0, 0, np.full(directions, b)], bvecs=truth[:, list(reading)])
+    series = DwiSeries(image=SpatialMap(data=data.astype(np.float32), affine=np.diag([3.0, 3, 3, 1])), gradients=told)
+    prepared = Prepared(series=series, mask=np.ones(data.shape[:3], dtype=bool), correction=Correction(series=series))
+    return check_acquisition(fit(prepared, Method()))
+
+
+def bundles():
+    shape = (24, 24, 20)
+    places = np.moveaxis(np.indices(shape), 0, -1)
+    halves = []
+    for along in np.array([[0.75, 0.62, 0.23], [0.23, 0.62, 0.75]]):
+        within = (np.cos(places @ np.linalg.svd(along[None])[2][1:].T) > 0).all(axis=-1)
+        unit = along / np.linalg.norm(along)
+        halves.append(np.eye(3) + within[..., None, None] * (np.outer(unit, unit) - np.eye(3) / 3))
+    return 0.8e-3 * np.where((places[..., 0] < shape[0] // 2)[..., None, None], *halves)
+
+
+SCANS = {
+    "snr_b0": {"sd": 150.0},
+    "b_value": {"b": 2600.0},
+    "directions": {"directions": 8},
+    "gradient_spread": {"strays": 0.08},
+    "gradient_axes": {"reading": (1, 0, 2)},
+}
+
+
+def check_motion(*, step=0.1, lost=0):
+    """Checks of a head that moves by `step` mm from volume to volume; `lost` slices have half of their signal."""
+    volumes, slices = 12, 10
+    moved = tuple(
+        VolumeMotion(
+            rotation=np.zeros(3),
+            translation=np.array([0, step * n, 0]),
+            eddy=np.zeros(0),
+            centre=np.zeros(3),
+            direction=np.eye(3)[1],
+        )
+        for n in range(volumes)
+    )
+    places = np.tile(np.repeat(np.arange(slices), 20), (volumes, 1))
+    signal = np.random.default_rng(2).normal(100, 2, places.shape)
+    for volume in range(lost):
+        signal[volume, places[volume] == 2 + volume % 6] *= 0.5
+    motion = SeriesMotion(
+        volumes=moved,
+        bvecs=np.zeros((volumes, 3)),
+        outlier_slices=find_outlier_slices(signal, np.full(places.shape, 100.0), places.astype(float), slices),
+        usable=np.ones(volumes, dtype=bool),
+        correlation=np.ones(volumes),
+        slice_axis=2,
+        eddy_shift=np.zeros(volumes),
+    )
+    return check_correction([measure_motion(motion)])
+
+
+MOTION = {"framewise_displacement": {"step": 1.5}, "outlier_slices": {"lost": 5}}
+CENTRES = {"projection_left": (-26.1, -16.1, 27.6), "projection_right": (26.1, -16.1, 27.6)}
+FIGURES = {"similarity": 0.8, "similarity_coarse": 0.7, "similarity_random": 0.4, "similarity_turned": 0.5}
+SCALES = {"scale_min": 0.9, "scale_max": 1.0}
+
+
+@pytest.fixture(scope="module")
+def template():
+    whole = read_template()
+    every = {
+        name: SpatialMap(
+            data=getattr(whole, name).data[::3, ::3, ::3], affine=getattr(whole, name).affine @ np.diag([3.0, 3, 3, 1])
+        )
+        for name in ("t1w", "gm", "wm", "csf", "mask")
+    }
+    return Template(name="coarse", **every)
+
+
+def check_alignment(template, *, matrix=None, bend=0.0, pose_se=0.5, fa=0.5, fluid=3.0e-3, **figures):
+    """Checks of the template aligned with itself by a matrix that may be wrong."""
+    matrix = np.eye(4) if matrix is None else matrix
+    md = 0.8e-3 * (template.wm.data + template.gm.data) + fluid * template.csf.data
+    subject = SubjectMaps(
+        fa=template.wm.like(fa * template.wm.data),
+        md=template.wm.like(md),
+        b0=template.wm.like(md * 1e6),
+        mask=template.mask,
+    )
+    place = np.moveaxis(np.indices(template.mask.shape), 0, -1)
+    displacement = template.wm.like(np.sin(place / 2) * bend)
+    registration = Registration(
+        transform=SpatialTransform(affine=matrix, rigid=np.diag([*np.sign(np.diag(matrix)[:3]), 1.0])),
+        pose=Pose(pitch=0.0, roll=0.0, yaw=0.0, se_degrees=pose_se),
+        placement_se_mm=0.5,
+        metrics={**FIGURES, **SCALES, **jacobian_range(displacement, template.mask), **figures},
+    )
+    return check_registration(registration, subject, template, CENTRES)
+
+
+def shift(x):
+    matrix = np.eye(4)
+    matrix[0, 3] = x
+    return matrix
+
+
+ALIGNMENTS = {
+    "overlap": {"matrix": shift(40.0)},
+    "similarity": {"similarity": 0.5},
+    "similarity_margin": {"similarity_random": 0.65},
+    "orientation_margin": {"similarity_turned": 0.65},
+    "scale_min": {"scale_min": 0.7},
+    "scale_max": {"scale_max": 1.3},
+    "jacobian_low": {"bend": 6.0},
+    "jacobian_high": {"bend": 8.0},
+    "pose_se": {"pose_se": 3.0},
+    "roi_white_matter": {"fa": 0.15},
+    "ventricle_contrast": {"fluid": 0.9e-3},
+    "hemisphere_distance": {"matrix": np.diag([2.0, 1, 1, 1])},
+}
+TRIPS = {
+    **{name: (check_regions, change) for name, change in REGIONS.items()},
+    **{name: (check_scan, change) for name, change in SCANS.items()},
+    **{name: (check_motion, change) for name, change in MOTION.items()},
+}
+
+
+def status_of(checks, name):
+    (found,) = (check.status for check in checks if check.name == name)
+    return found
+
+
+def test_every_check_is_tried_here():
+    assert {*TRIPS, *(f"registration_{name}" for name in ALIGNMENTS)} == set(THRESHOLDS)
+
+
+@pytest.mark.parametrize("name", TRIPS)
+def test_what_is_wrong_trips_its_check(name):
+    measure, change = TRIPS[name]
+    assert status_of(measure(**change), name) in ("warn", "fail")
+
+
+@pytest.mark.parametrize("measure", [check_regions, check_scan, check_motion])
+def test_what_is_right_trips_none(measure):
+    assert {check.name: check.value for check in measure() if check.status != "pass"} == {}
+
+
+@pytest.mark.parametrize("name", ALIGNMENTS)
+def test_a_wrong_alignment_trips_its_check(template, name):
+    assert status_of(check_alignment(template, **ALIGNMENTS[name]), f"registration_{name}") in ("warn", "fail")
+
+
+def test_a_right_alignment_trips_none(template):
+    assert {check.name: check.value for check in check_alignment(template) if check.status != "pass"} == {}
+
+
+def test_an_alignment_that_cannot_be_measured_fails(template):
+    assert status_of(check_alignment(template, similarity=float("nan")), "registration_similarity") == "fail"
