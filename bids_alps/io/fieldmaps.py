@@ -45,6 +45,32 @@ def find_reverse_phase(
     return tuple(sorted(path for path in runs if _is_opposite(image, metadata, path, read[path])))
 
 
+def tell_dangling(root: Path, candidates: Iterable[Path]) -> tuple[str, ...]:
+    """Return a sentence for each fieldmap whose ``IntendedFor`` names an image that is not there: it may serve none.
+
+    Parameters
+    ----------
+    root
+        Root of the dataset.
+    candidates
+        Images of the participant.
+    """
+    told = []
+    for path in candidates:
+        if path.parent.name == "fmap" and suffix_of(path.name) == "epi":
+            missing = [one for one in _listed(_sidecar(path, root), "IntendedFor") if not _is_there(one, path, root)]
+            told += [f"{path.name}: IntendedFor names {one}, which is not there" for one in missing]
+    return tuple(told)
+
+
+def _is_there(target: str, fieldmap: Path, root: Path) -> bool:
+    if target.startswith("bids:") and not target.startswith("bids::"):
+        return True  # of another dataset, which is not looked into
+    start = root if target.startswith("bids::") else root / fieldmap.relative_to(root).parts[0]
+    image = start / target.removeprefix("bids::")
+    return image.exists() or image.is_symlink()
+
+
 def _sidecar(path: Path, root: Path) -> dict[str, Any]:
     try:
         return read_sidecar(path, root)

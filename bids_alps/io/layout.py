@@ -10,7 +10,7 @@ from pathlib import Path
 from bids_alps.errors import AlpsError, AmbiguityError, InvalidBidsError, NoInputError, NothingSelectedError
 from bids_alps.io.contents import check_series, check_there
 from bids_alps.io.derivatives import checked_label
-from bids_alps.io.fieldmaps import find_reverse_phase
+from bids_alps.io.fieldmaps import find_reverse_phase, tell_dangling
 from bids_alps.io.inheritance import entities_of, find_inherited, read_json, read_sidecar, suffix_of
 from bids_alps.io.queries import Selection
 from bids_alps.model import DwiRun
@@ -174,6 +174,7 @@ def _find_run(image: Path, search: _Search) -> DwiRun | Problem:
             mask=_mask_of(image),
             t1w=_t1w_of(entities, search),
             reverse_phase=() if preprocessed else find_reverse_phase(image, metadata, search.root, _usable(maps)),
+            notes=() if preprocessed else tell_dangling(search.root, maps),
         )
     except AlpsError as error:
         return Problem(name=name, error=error)

@@ -39,6 +39,8 @@ class DwiRun:
         Images with another phase encoding from which the susceptibility field can be estimated.
     partner
         A run of opposite phase encoding that is merged with this one into one fit.
+    notes
+        What is doubtful about the files that go with the run, one sentence each.
     """
 
     entities: Mapping[str, str]
@@ -52,6 +54,7 @@ class DwiRun:
     transform: Path | None = None
     reverse_phase: tuple[Path, ...] = ()
     partner: DwiRun | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "entities", dict(self.entities))

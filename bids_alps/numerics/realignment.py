@@ -34,6 +34,8 @@ UNUSABLE_CORRELATION = 0.3
 """A volume that correlates less than this with what the others predict is not used."""
 CONTRAST_ERROR_MM = 0.5
 """Standard error of an alignment of weighted with unweighted images."""
+FEWEST_FOR_TERMS, FEWEST_FOR_SHIFT = 6, 10
+"""Directions that tell which eddy currents are linear in the gradient, and which shift is no motion of the head."""
 _FIT_POINTS = 25_000
 _RIM = 2
 
@@ -314,14 +316,15 @@ def _settle_eddy(work: _Work) -> Array:
     members = _members(work, work.weighted)
     weighting = work.bvecs[members] * (work.bvals[members, None] / 1000)
     design = np.c_[np.ones(len(members)), weighting]
-    if len(members) < 10 or np.linalg.cond(design) > 10:
+    if len(members) < FEWEST_FOR_TERMS or np.linalg.cond(design) > 10:
         return shift
     eddy = np.array([work.motion[volume].eddy for volume in members])
     linear = weighting @ np.linalg.lstsq(design, eddy, rcond=None)[0][1:]
-    along = np.array([work.motion[volume].translation @ work.motion[volume].direction for volume in members])
-    shift[members] = weighting @ np.linalg.lstsq(design, along, rcond=None)[0][1:]
     for volume, change in zip(members, linear - eddy, strict=True):
         work.motion[volume] = work.motion[volume].step(np.r_[np.zeros(6), change])
+    if len(members) >= FEWEST_FOR_SHIFT:
+        along = np.array([work.motion[volume].translation @ work.motion[volume].direction for volume in members])
+        shift[members] = weighting @ np.linalg.lstsq(design, along, rcond=None)[0][1:]
     return shift
 
 

@@ -87,7 +87,7 @@ def corrects(method: Method) -> bool:
 
 def _correct_one(run: DwiRun, series: DwiSeries, mask: Array, method: Method) -> _One:
     cleaned = clean(run, series, mask, method)
-    notes = list(cleaned.notes)
+    notes = [*cleaned.notes, *(run.notes if method.distortion_correction else ())]
     other = _reverse_image(run, method, notes) if method.distortion_correction else None
     found = correct_series(
         cleaned.series,

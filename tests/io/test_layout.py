@@ -157,6 +157,15 @@ def test_fieldmap_is_found_by_what_it_is_intended_for(dataset: Path, target: obj
     assert [path.name for path in runs_of(dataset)["sub-01"].reverse_phase] == ["sub-01_dir-PA_epi.nii.gz"]
 
 
+def test_fieldmap_for_an_image_that_is_not_there_is_noted(dataset: Path) -> None:
+    put_run(dataset, "sub-01/dwi/sub-01_dwi")
+    put(dataset, "sub-01/fmap/sub-01_dir-PA_epi.nii.gz")
+    put(dataset, "sub-01/fmap/sub-01_dir-PA_epi.json", content='{"IntendedFor": "dwi/sub-01_run-1_dwi.nii.gz"}')
+    run = runs_of(dataset)["sub-01"]
+    assert run.reverse_phase == ()
+    assert run.notes == ("sub-01_dir-PA_epi.nii.gz: IntendedFor names dwi/sub-01_run-1_dwi.nii.gz, which is not there",)
+
+
 def test_fieldmap_is_found_by_its_b0_field(dataset: Path) -> None:
     put_run(dataset, "sub-01/dwi/sub-01_dwi", B0FieldSource="pepolar0")
     put(dataset, "sub-01/fmap/sub-01_dir-PA_epi.nii.gz")

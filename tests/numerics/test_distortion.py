@@ -121,3 +121,26 @@ def test_an_empty_image_is_refused():
     images, wide, _ = pair()
     with pytest.raises(ImageError, match="reverse-phase image is empty"):
         estimate_distortion(encoded(images[0], 1), encoded(images[1] * 0, -1), wide)
+
+
+def test_an_axis_that_contradicts_the_images_proves_no_field():
+    images, wide, _ = pair()
+    assert not estimate_distortion(encoded(images[0], 1, axis=0), encoded(images[1], -1, axis=0), wide).proven
+
+
+def test_a_reverse_image_on_another_grid_gives_the_same_field():
+    images, wide, mask = pair(noise=4.0)
+    step, offset = np.array([1.25, 1, 1.25]), np.array([1.5, 0, 1.0])
+    shape = tuple((np.array(SHAPE) / step).astype(int))
+    coarse = ndimage.affine_transform(images[1], step, offset, output_shape=shape, order=3)
+    affine = np.diag([-2.0, 2, 2, 1]) @ np.block([[np.diag(step), offset[:, None]], [np.zeros(3), 1]])
+    found = estimate_distortion(encoded(images[0], 1), encoded(coarse, -1, affine=affine), wide)
+    assert found.proven
+    assert np.median(np.abs(found.displacement - field())[mask]) < 0.15
+
+
+def test_a_reverse_image_of_another_place_proves_no_field():
+    images, wide, _ = pair()
+    far = np.diag([-2.0, 2, 2, 1])
+    far[2, 3] = 500.0
+    assert not estimate_distortion(encoded(images[0], 1), encoded(images[1], -1, affine=far), wide).proven
