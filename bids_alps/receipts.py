@@ -58,7 +58,9 @@ def describe_making(run: DwiRun, method: Method) -> dict[str, Any]:
 
 def _inputs(run: DwiRun, method: Method) -> Iterator[Path]:
     yield from (run.image, run.bval, run.bvec, *run.reverse_phase)
-    yield from (path for path in (run.mask, run.t1w, run.transform) if path is not None)
+    yield from (path for path in (run.mask, run.t1w) if path is not None)
+    if method.registrar == "precomputed" and method.template in run.transforms:
+        yield run.transforms[method.template]
     yield from (path for name in method.rois for path in definition_files(name) if path.is_file())
     for name in method.atlas:
         yield from find_atlas(name, template=method.template)

@@ -49,7 +49,9 @@ class Method:
     """What changes a number. Each field is written into every receipt, log and methods text."""
 
     template: str = option("MNI152NLin2009aSym", about="template space in which the regions lie")
-    registrar: str = option("staged", about="registration engine")
+    registrar: Literal["staged", "dipy", "identity", "precomputed"] = option(
+        "staged", about="registration engine; precomputed takes the transform that lies with a preprocessed series"
+    )
     rois: tuple[str, ...] = option(
         ("alps",), about="ROI presets, or label images in the template with a table beside each"
     )

@@ -71,13 +71,14 @@ def read_series(run: DwiRun) -> DwiSeries:
 
 
 def read_gradients(run: DwiRun, affine: Array, *, volumes: int) -> Gradients:
-    """Read b-values and FSL b-vectors of a run as world directions; see `read_series` for errors."""
+    """Read b-values and b-vectors of a run as world directions; see `read_series` for errors."""
     bvals = read_bvals(run.bval)
     if bvals.size != volumes:
         raise GradientError(
             str(run.bval), f"{bvals.size} b-values for {volumes} volumes", "give one b-value per volume"
         )
-    bvecs = read_bvecs(run.bvec, volumes=volumes)
+    in_world = run.bvec.suffix == ".b"
+    bvecs = read_world_bvecs(run.bvec, bvals) if in_world else read_bvecs(run.bvec, volumes=volumes)
     lengths = np.linalg.norm(bvecs, axis=1)
     weighted = bvals > 50
     if (weighted & (lengths < 0.5)).any():
@@ -98,7 +99,7 @@ def read_gradients(run: DwiRun, affine: Array, *, volumes: int) -> Gradients:
         )
     unit = np.divide(bvecs, lengths[:, None], out=np.zeros_like(bvecs), where=lengths[:, None] >= 0.5)
     try:
-        return Gradients(bvals=bvals, bvecs=world_from_fsl(unit, affine))
+        return Gradients(bvals=bvals, bvecs=unit if in_world else world_from_fsl(unit, affine))
     except GradientError as error:
         raise error.at(str(run.bval)) from error
 
@@ -123,6 +124,35 @@ def read_bvecs(path: Path, *, volumes: int) -> Array:
     raise GradientError(
         str(path), f"a table of shape {table.shape} for {volumes} volumes", f"write 3 lines of {volumes} numbers"
     )
+
+
+def read_world_bvecs(path: Path, bvals: Array) -> Array:
+    """Read directions in RAS+ world axes, shape (n, 3), from MRtrix3's table of x, y, z and b, one line a volume.
+
+    Parameters
+    ----------
+    path
+        The table, as QSIPrep writes it beside its series.
+    bvals
+        b-values of the series, shape (n,), s/mm^2, which the table must repeat.
+
+    Raises
+    ------
+    GradientError
+        If the table has another shape, or other b-values.
+    """
+    table = _numbers(path)
+    if table.shape != (bvals.size, 4):
+        raise GradientError(str(path), f"a table of shape {table.shape}", f"write {bvals.size} lines of x, y, z and b")
+    strayed = np.abs(table[:, 3] - bvals) > 1 + 0.01 * bvals
+    if strayed.any():
+        first = int(np.argmax(strayed))
+        raise GradientError(
+            str(path),
+            f"b = {table[first, 3]:g} in volume {first}, {bvals[first]:g} in the .bval file",
+            "give both files of one series",
+        )
+    return table[:, :3]
 
 
 def _numbers(path: Path) -> Array:

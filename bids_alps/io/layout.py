@@ -7,12 +7,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bids_alps.errors import AlpsError, AmbiguityError, InvalidBidsError, NoInputError, NothingSelectedError
+from bids_alps.errors import (
+    AlpsError,
+    AmbiguityError,
+    GradientError,
+    InvalidBidsError,
+    NoInputError,
+    NothingSelectedError,
+)
 from bids_alps.io.contents import check_series, check_there
 from bids_alps.io.derivatives import checked_label
 from bids_alps.io.fieldmaps import find_reverse_phase, tell_dangling
 from bids_alps.io.inheritance import entities_of, find_inherited, read_json, read_sidecar, suffix_of
 from bids_alps.io.queries import Selection
+from bids_alps.io.root import made_by
+from bids_alps.io.transforms import find_transforms
 from bids_alps.model import DwiRun
 
 _DATATYPES = ("anat", "dwi", "fmap")
@@ -158,12 +167,12 @@ def _find_run(image: Path, search: _Search) -> DwiRun | Problem:
         for key, label in entities.items():
             checked_label(key, label)
         check_series(image)
-        bval, bvec = (find_inherited(image, extension, search.root) for extension in (".bval", ".bvec"))
+        preprocessed = "desc" in entities_of(image.name)
+        bval, bvec = find_inherited(image, ".bval", search.root), _bvec_of(image, search.root)
         check_there(bval)
         check_there(bvec)
         metadata = read_sidecar(image, search.root)
         maps = [path for path in search.files if suffix_of(path.name) == "dwi" or search.selection.passes(path, "fmap")]
-        preprocessed = "desc" in entities_of(image.name)
         return DwiRun(
             entities=entities,
             image=image,
@@ -173,11 +182,31 @@ def _find_run(image: Path, search: _Search) -> DwiRun | Problem:
             preprocessed=preprocessed,
             mask=_mask_of(image),
             t1w=_t1w_of(entities, search),
+            transforms=find_transforms(search.root, entities) if preprocessed else {},
             reverse_phase=() if preprocessed else find_reverse_phase(image, metadata, search.root, _usable(maps)),
             notes=() if preprocessed else tell_dangling(search.root, maps),
         )
     except AlpsError as error:
         return Problem(name=name, error=error)
+
+
+def _bvec_of(image: Path, root: Path) -> Path:
+    """Return the file with the b-vectors of an image: a table in world axes beside it goes before FSL's.
+
+    Raises
+    ------
+    GradientError
+        If QSIPrep made the image and the table is gone: its ``.bvec`` is along the axes of the image, without the sign
+        that FSL gives the first one.
+    """
+    in_world = image.with_name(image.name.split(".", 1)[0] + ".b")
+    if in_world.is_symlink() or in_world.exists():
+        return in_world
+    if "desc" in entities_of(image.name) and "qsiprep" in made_by(root):
+        raise GradientError(
+            str(image), f"made by QSIPrep, whose .bvec is not FSL's, and no {in_world.name}", "put that file beside it"
+        )
+    return find_inherited(image, ".bvec", root)
 
 
 def _usable(images: list[Path]) -> list[Path]:

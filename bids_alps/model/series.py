@@ -28,13 +28,15 @@ class DwiRun:
     entities
         BIDS entities in file name order, such as ``{"sub": "01", "ses": "1", "run": "2"}``; `part` left out.
     image, bval, bvec
-        The 4-D image and its gradient table in FSL convention.
+        The 4-D image and its gradient table: b-vectors in FSL convention, or in world axes in a file ``.b``.
     metadata
         Sidecar fields, merged by the inheritance principle.
     preprocessed
         Whether the image is corrected already (a derivative), so that no preprocessing is due.
-    mask, t1w, transform
-        A brain mask on the image's grid, an anatomical image, a transform between T1w or DWI and a template.
+    mask, t1w
+        A brain mask on the image's grid, an anatomical image.
+    transforms
+        Files that resample images of the run's space onto a template, by the template.
     reverse_phase
         Images with another phase encoding from which the susceptibility field can be estimated.
     partner
@@ -51,7 +53,7 @@ class DwiRun:
     preprocessed: bool = False
     mask: Path | None = None
     t1w: Path | None = None
-    transform: Path | None = None
+    transforms: Mapping[str, Path] = field(default_factory=dict)
     reverse_phase: tuple[Path, ...] = ()
     partner: DwiRun | None = None
     notes: tuple[str, ...] = ()
@@ -59,6 +61,7 @@ class DwiRun:
     def __post_init__(self) -> None:
         object.__setattr__(self, "entities", dict(self.entities))
         object.__setattr__(self, "metadata", dict(self.metadata))
+        object.__setattr__(self, "transforms", dict(self.transforms))
 
     @property
     def participant(self) -> str:

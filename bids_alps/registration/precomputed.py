@@ -19,7 +19,7 @@ PointMap = Callable[[Array], Array]
 _FLIP = np.array([-1.0, -1.0, 1.0])  # RAS+ to LPS+ and back
 _GRID_MM = 4.0
 _INVERSIONS = 25
-_LARGEST_GAP_MM = 0.5
+_CLOSED_MM, _LARGEST_GAP_MM = 1e-3, 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +89,13 @@ class Precomputed:
         points = np.moveaxis(np.indices(shape), 0, -1).reshape(-1, 3) * _GRID_MM + low
         found = points @ affine[:3, :3].T + affine[:3, 3]
         gap = np.zeros_like(points)
+        left = np.arange(len(points))
         for _ in range(_INVERSIONS):
-            gap = points - self.subject_from_template(found)
-            found = found + gap @ affine[:3, :3].T
+            gap[left] = points[left] - self.subject_from_template(found[left])
+            left = left[np.abs(gap[left]).max(axis=1) > _CLOSED_MM]
+            if not left.size:
+                break
+            found[left] += gap[left] @ affine[:3, :3].T
         self._refuse_gaps(points, gap, inside)
         back = np.linalg.inv(affine)
         moved = found @ back[:3, :3].T + back[:3, 3] - points

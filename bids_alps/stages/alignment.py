@@ -6,11 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from bids_alps.errors import NoInputError
 from bids_alps.io.images import read_map
 from bids_alps.io.writing import write_displacements, write_text
 from bids_alps.model import Array, DwiRun, SpatialMap
-from bids_alps.registration.base import Registration, SubjectMaps
+from bids_alps.registration import REGISTRARS, Registrar, Registration, SubjectMaps
 from bids_alps.registration.itk import itk_text
+from bids_alps.registration.precomputed import Precomputed, read_itk_transform
+from bids_alps.settings import Method
 from bids_alps.stages.place import Place
 from bids_alps.stages.tensors import Fitted
 
@@ -24,6 +27,26 @@ def subject_maps(fitted: Fitted, run: DwiRun) -> SubjectMaps:
         mask=fitted.field.image.like(fitted.field.mask),
         t1w=None if run.t1w is None else read_map(run.t1w),
     )
+
+
+def make_registrar(run: DwiRun, method: Method) -> Registrar:
+    """Return the engine that the method asks for; ``precomputed`` takes the transform that lies with the run.
+
+    Raises
+    ------
+    NoInputError
+        If none lies there that leads to the template.
+    """
+    if method.registrar != "precomputed":
+        return REGISTRARS[method.registrar]()
+    path = run.transforms.get(method.template)
+    if path is None:
+        raise NoInputError(
+            str(run.image),
+            f"no transform to {method.template} with it, but to {', '.join(run.transforms) or 'no template'}",
+            "choose another --template, or --registrar staged",
+        )
+    return Precomputed(subject_from_template=read_itk_transform(path), name=f"precomputed: {path.name}")
 
 
 FIELD_STEP_MM = 4.0

@@ -12,10 +12,9 @@ import numpy as np
 from bids_alps.io.presets import read_preset
 from bids_alps.io.templates import read_template
 from bids_alps.model import DwiRun
-from bids_alps.registration import REGISTRARS
 from bids_alps.registration.checks import check_registration
 from bids_alps.settings import Method
-from bids_alps.stages.alignment import subject_maps, write_transforms
+from bids_alps.stages.alignment import make_registrar, subject_maps, write_transforms
 from bids_alps.stages.conventions import follow_alps_sh
 from bids_alps.stages.figures import draw
 from bids_alps.stages.index import Measured, measure, write_measures
@@ -36,7 +35,7 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measured,
     write_maps(place, fitted)
     subject = subject_maps(fitted, run)
     template = read_template(method.template)
-    registration = REGISTRARS[method.registrar]().register(subject, template)
+    registration = make_registrar(run, method).register(subject, template)
     write_transforms(place, registration, subject.mask, template.mask)
     measured = []
     for preset in presets:

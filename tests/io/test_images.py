@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -75,6 +76,30 @@ def test_a_bad_gradient_table_is_named_with_numbers(run, kind, change, words):
         read_series(run)
     assert caught.value.exit_code == 65
     assert f"sub-01_dwi.{kind}" in str(caught.value)
+
+
+def write_world_table(run, **changed):
+    """Write the gradient table as MRtrix3 has it; return the run that has it."""
+    gradients = read_series(run).gradients
+    bvals = changed.get("bvals", gradients.bvals)
+    path = run.bvec.with_suffix(".b")
+    np.savetxt(path, np.column_stack([gradients.bvecs, bvals]), fmt="%.8f")
+    return replace(run, bvec=path)
+
+
+def test_a_table_in_world_axes_says_the_same_as_that_of_fsl(run):
+    expected = read_series(run).gradients.bvecs
+    found = read_series(write_world_table(run)).gradients.bvecs
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+
+
+def test_a_table_in_world_axes_of_another_series_is_refused(run):
+    other = write_world_table(run, bvals=np.full(N, 700.0))
+    with pytest.raises(GradientError, match=r"\.b: b = 700 in volume 0, 0 in the \.bval file"):
+        read_series(other)
+    other.bvec.write_text("1 0 0 1000\n")
+    with pytest.raises(GradientError, match="write 8 lines of x, y, z and b"):
+        read_series(other)
 
 
 def test_a_3d_image_is_refused(run):

@@ -195,6 +195,44 @@ def test_names_of_qsiprep_are_known(dataset: Path, space: str) -> None:
     assert run.t1w is not None
 
 
+def test_the_table_in_world_axes_goes_before_fsls(dataset: Path) -> None:
+    stem = "sub-01/dwi/sub-01_space-ACPC_desc-preproc_dwi"
+    put_run(dataset, stem)
+    put(dataset, f"{stem}.b", content="0 0 0 0\n")
+    (run,) = runs_of(dataset, preprocessed=True).values()
+    assert run.bvec == dataset / f"{stem}.b"
+
+
+def test_a_series_of_qsiprep_without_its_table_in_world_axes_is_refused(dataset: Path) -> None:
+    made = {"Name": "q", "BIDSVersion": "1.8.0", "GeneratedBy": [{"Name": "QSIPrep"}]}
+    put(dataset, "dataset_description.json", content=json.dumps(made))
+    put_run(dataset, "sub-01/dwi/sub-01_space-ACPC_desc-preproc_dwi")
+    (problem,) = find_runs(dataset, "01", preprocessed=True)
+    assert isinstance(problem, Problem)
+    assert "QSIPrep, whose .bvec is not FSL's" in str(problem.error)
+
+
+def test_transforms_are_those_of_the_runs_space_and_the_nearest_counts(dataset: Path) -> None:
+    put_run(dataset, "sub-01/ses-1/dwi/sub-01_ses-1_space-ACPC_desc-preproc_dwi")
+    name = "from-{}_to-{}_mode-image_xfm"
+    put(
+        dataset,
+        f"sub-01/anat/sub-01_{name.format('ACPC', 'A')}.h5",
+        f"sub-01/anat/sub-01_{name.format('ACPC', 'B')}.h5",
+    )
+    put(dataset, f"sub-01/ses-1/anat/sub-01_ses-1_{name.format('ACPC', 'B')}.h5")
+    put(dataset, f"sub-01/ses-2/anat/sub-01_ses-2_{name.format('ACPC', 'C')}.h5")
+    put(
+        dataset, f"sub-01/anat/sub-01_{name.format('T1w', 'D')}.h5", f"sub-01/anat/sub-01_{name.format('A', 'ACPC')}.h5"
+    )
+    put(dataset, *(f"sub-01/anat/sub-01_{name.format('ACPC', 'E')}.{kind}" for kind in ("h5", "txt")))
+    (run,) = runs_of(dataset, preprocessed=True).values()
+    assert {template: path.name[:12] for template, path in run.transforms.items()} == {
+        "A": "sub-01_from-",
+        "B": "sub-01_ses-1",
+    }
+
+
 def test_repeats_of_a_t1w_give_the_first_and_two_protocols_none(dataset: Path) -> None:
     put_run(dataset, "sub-01/dwi/sub-01_dwi")
     put(dataset, "sub-01/anat/sub-01_run-1_T1w.nii.gz", "sub-01/anat/sub-01_run-2_T1w.nii.gz")
