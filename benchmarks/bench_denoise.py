@@ -1,17 +1,13 @@
-"""Noise reduction beside MRtrix3's dwidenoise: error to the truth, parity, CPU time and peak memory; and on real scans."""
+"""Noise reduction beside MRtrix3's dwidenoise and dipy's mppca: error to the truth, parity, CPU time, peak memory."""
 
 from __future__ import annotations
 
 import os
-import resource
-import shutil
-import subprocess
-import tempfile
-import time
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from alone import alone, is_installed, run_mrtrix
 
 from bids_alps.numerics.denoise import denoise
 from bids_alps.phantom import PhantomSettings
@@ -21,33 +17,23 @@ SETTINGS = PhantomSettings(seed=4, voxel_size=2.0, directions=64, b0=6, snr=0.0)
 SIGMA = 1000 * 0.70 / 20  # SNR 20 of white matter
 
 
-def dwidenoise(data: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, float] | None:
-    """Return what MRtrix3 makes of a series, its noise map and CPU seconds; None where it is absent."""
-    if shutil.which("dwidenoise") is None:
-        return None
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        nib.save(nib.Nifti1Image(data, np.eye(4)), folder / "in.nii")
-        nib.save(nib.Nifti1Image(mask.astype(np.uint8), np.eye(4)), folder / "mask.nii")
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        command = [
-            "dwidenoise",
-            "-quiet",
-            "-nthreads",
-            "0",
-            "-mask",
-            folder / "mask.nii",
-            folder / "in.nii",
-            folder / "out.nii",
-            "-noise",
-            folder / "noise.nii",
-        ]
-        subprocess.run([str(word) for word in command], check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        return *(
-            np.asarray(nib.load(folder / name).dataobj, dtype=np.float32) for name in ("out.nii", "noise.nii")
-        ), seconds
+def ours(data: np.ndarray, mask: np.ndarray, average: bool = True) -> tuple[np.ndarray, float]:
+    clean = denoise(data, mask, average=average)
+    return clean.data, float(np.median(clean.sigma[inner(mask)]))
+
+
+def dwidenoise(data: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, float]:
+    options = ("-mask", "mask.nii", "in.nii", "out.nii", "-noise", "noise.nii")
+    inputs = {"in.nii": data, "mask.nii": mask.astype(np.uint8)}
+    clean, noise = run_mrtrix("dwidenoise", inputs, options, ("out.nii", "noise.nii"))
+    return clean, float(np.median(noise[inner(mask)]))
+
+
+def dipy_mppca(data: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, float]:
+    from dipy.denoise.localpca import mppca
+
+    clean, noise = mppca(data, mask=mask, patch_radius=2, return_sigma=True)
+    return clean, float(np.median(noise[inner(mask)]))
 
 
 def inner(mask: np.ndarray) -> np.ndarray:
@@ -61,32 +47,26 @@ def compare(title: str, data: np.ndarray, mask: np.ndarray, truth: np.ndarray | 
     print(f"\n{title}: {data.shape}, {mask.sum()} voxels")
     print(f"{'':30s}{'RMSE to truth':>14s}{'residual SD':>12s}{'sigma':>8s}{'CPU s':>8s}{'peak MiB':>10s}")
     seen = inner(mask)
-
-    def tell(name: str, found: np.ndarray, sigma: float, seconds: float) -> None:
+    programs = {"ours": (ours,)}
+    if data.shape[3] <= 40:
+        programs["ours, centre of a patch alone"] = (ours, False)  # one patch a voxel takes minutes in longer series
+    if is_installed("dwidenoise"):
+        programs["dwidenoise"] = (dwidenoise,)
+    programs["dipy mppca"] = (dipy_mppca,)
+    cleaned = {}
+    for name, (work, *rest) in programs.items():
+        measured = alone(work, data, mask, *rest)
+        found, sigma = measured.result
         error = np.nan if truth is None else float(np.sqrt(((found[seen] - truth[seen]) ** 2).mean()))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(
-            f"{name:30s}{error:14.2f}{(data[seen] - found[seen]).std():12.2f}{sigma:8.2f}{seconds:8.1f}{peak:10.0f}",
+            f"{name:30s}{error:14.2f}{(data[seen] - found[seen]).std():12.2f}{sigma:8.2f}"
+            f"{measured.seconds:8.1f}{measured.peak:10.0f}",
             flush=True,
         )
-
-    tell("as it is", data, np.nan, 0.0)
-    clean = None
-    for name, average in (("ours", True), ("ours, centre of a patch alone", False)):
-        if not average and data.shape[3] > 40:
-            continue  # one patch a voxel takes minutes here
-        began = time.process_time()
-        clean = denoise(data.copy(), mask, average=average)
-        tell(name, clean.data, float(np.median(clean.sigma[seen])), time.process_time() - began)
-    peer = dwidenoise(data, mask)
-    if peer is None:
-        print("dwidenoise: skipped, MRtrix3 is not installed")
-        return
-    tell("dwidenoise", peer[0], float(np.median(peer[1][seen])), peer[2])
-    if data.shape[3] <= 40:
-        print(
-            f"median difference of the centre alone from dwidenoise: {np.median(np.abs(clean.data - peer[0])[seen]):.6f}"
-        )
+        cleaned[name] = found
+    if {"dwidenoise", "ours, centre of a patch alone"} <= set(cleaned):
+        apart = np.abs(cleaned["ours, centre of a patch alone"] - cleaned["dwidenoise"])[seen]
+        print(f"median difference of the centre alone from dwidenoise: {np.median(apart):.6f}")
 
 
 def main() -> None:

@@ -1,10 +1,9 @@
-"""Susceptibility distortion: error of the field in several storage orders, and CPU time."""
+"""Susceptibility distortion: error of the field in several storage orders, CPU time and peak memory."""
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
+from alone import alone
 from moving_head import Head, Protocol, make_head, make_pose, make_volume, world_grid
 from scipy import ndimage
 
@@ -46,7 +45,9 @@ def main() -> None:
         ("PSR", (72, 56, 56), 3.0, "y", -1.0, False),
         ("LAS", (72, 72, 48), 3.0, "x", -1.0, False),
     ]
-    print("storage  mm  direction  ratio  moved | error mm: median   95 %  | difference before, after | CPU s")
+    print(
+        "storage  mm  direction  ratio  moved | error mm: median   95 %  | difference before, after | CPU s  peak MiB"
+    )
     for axes, shape, voxel, phase, ratio, moved in cases:
         protocol = Protocol(
             shape=shape, voxel_mm=voxel, axes=axes, bvals=np.zeros(1), bvecs=np.zeros((1, 3)), phase_axis=phase
@@ -62,9 +63,8 @@ def main() -> None:
         ]
         rest = ndimage.binary_opening(make_volume(head, protocol, 0, np.eye(4)) > 250, iterations=2)
         mask = ndimage.binary_dilation(rest, iterations=2)
-        begin = time.process_time()
-        found = estimate_distortion(images[0], images[1], mask)
-        spent = time.process_time() - begin
+        measured = alone(estimate_distortion, images[0], images[1], mask)
+        found = measured.result
         true = field_mm(world_grid(protocol)).reshape(shape) / step
         error = (found.displacement - true)[rest] * voxel
         error = np.abs(error - np.median(error))  # a shift of all of the head cannot be told from a move
@@ -72,7 +72,7 @@ def main() -> None:
         print(
             f"{axes:7} {voxel:4.1f} {direction:>9} {ratio:7.1f} {moved!s:>6} | {np.median(error):17.3f} "
             f"{np.percentile(error, 95):7.3f} | {found.difference_before:10.4f} {found.difference_after:12.4f} | "
-            f"{spent:5.1f} {'applied' if found.proven else 'not applied'}"
+            f"{measured.seconds:5.1f} {measured.peak:9.0f} {'applied' if found.proven else 'not applied'}"
         )
 
 

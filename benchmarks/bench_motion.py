@@ -1,12 +1,12 @@
-"""Head motion and eddy currents: error and CPU time beside SimpleITK and antspyx."""
+"""Head motion and eddy currents: error, CPU time and peak memory beside SimpleITK, antspyx and dipy."""
 
 from __future__ import annotations
 
-import time
 from importlib.util import find_spec
 
 import numpy as np
 import SimpleITK as sitk
+from alone import Measured, alone
 from moving_head import MovingSeries, Protocol, make_directions, make_head, make_series, world_grid
 from scipy import ndimage
 
@@ -70,38 +70,66 @@ def antspyx_affine(fixed: np.ndarray, moving: np.ndarray, affine: np.ndarray):
     return lambda points: np.array([transform.apply_to_point(point.tolist()) for point in points])
 
 
-def main() -> None:
-    directions = make_directions(30)
-    bvals = np.r_[0, np.full(30, 1000.0)]
-    protocol = Protocol(bvals=bvals, bvecs=np.r_[np.zeros((1, 3)), directions])
-    series = make_series(make_head(), protocol)
-    points = world_grid(protocol)[:, series.mask.ravel()].T[::97]
-    begin = time.process_time()
-    motion = estimate_motion(series.data, protocol.affine, (bvals, protocol.bvecs), series.mask)
-    seconds = (time.process_time() - begin) / len(bvals)
+def dipy_affine(fixed: np.ndarray, moving: np.ndarray, affine: np.ndarray):
+    from dipy.align import affine_registration
+
+    steps = {"pipeline": ["rigid", "affine"], "level_iters": [1000, 100], "sigmas": [1.0, 0.0], "factors": [2, 1]}
+    _, found = affine_registration(
+        moving, fixed, moving_affine=affine, static_affine=affine, static_mask=None, moving_mask=None, **steps
+    )
+    return lambda points: points @ found[:3, :3].T + found[:3, 3]
+
+
+PEERS = {"SimpleITK": simpleitk_affine, "antspyx": antspyx_affine, "dipy": dipy_affine}
+
+
+def ours(series: MovingSeries, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return errors of places, mm, shape (n, points, 3), and of b-vectors, degrees, of the weighted volumes."""
+    protocol = series.protocol
+    motion = estimate_motion(series.data, protocol.affine, (protocol.bvals, protocol.bvecs), series.mask)
     errors = np.array([v.acquired(points) - true_places(series, n, points) for n, v in enumerate(motion.volumes)])
     true = np.array([vector @ pose[:3, :3] for vector, pose in zip(protocol.bvecs, series.poses, strict=True)])
-    angles = np.rad2deg(np.arccos(np.clip((true * motion.bvecs).sum(1)[1:], -1, 1)))
-    common = errors[1:].mean(0)
+    return errors[1:], np.rad2deg(np.arccos(np.clip((true * motion.bvecs).sum(1)[1:], -1, 1)))
+
+
+def peer(name: str, series: MovingSeries, points: np.ndarray) -> np.ndarray:
+    """Return errors of places of the first weighted volumes, aligned with their mean."""
+    mean, affine = series.data[..., 1:].mean(-1), series.protocol.affine
+    places = [PEERS[name](mean, series.data[..., n], affine)(points) for n in range(1, 1 + PEER_VOLUMES)]
+    return np.array([place - true_places(series, n + 1, points) for n, place in enumerate(places)])
+
+
+def tell(name: str, errors: np.ndarray, measured: Measured, own: float | None = None) -> float:
+    """Print a line without the shift that all volumes share; return CPU seconds a volume."""
+    off = [rms(error - errors.mean(0)) for error in errors]
+    each = measured.seconds / len(errors)
+    ratio = "" if own is None else f"{each / own:15.1f}"
     print(
-        f"{'program':12} {'rms mm, median':>15} {'worst':>7} {'CPU s a volume':>15}   (a shift common to all taken out)"
+        f"{name:12} {np.median(off):15.3f} {max(off):7.3f} {each:15.2f} {measured.peak:9.0f} {ratio}",
+        flush=True,
     )
-    ours = [rms(error - common) for error in errors[1:]]
-    print(f"{'bids-alps':12} {np.median(ours):15.3f} {max(ours):7.3f} {seconds:15.2f}")
-    peers = {"SimpleITK": simpleitk_affine}
-    if find_spec("ants"):
-        peers["antspyx"] = antspyx_affine
-    else:
-        print("antspyx      not installed: skipped")
-    mean = series.data[..., 1:].mean(-1)
-    for name, align in peers.items():
-        begin = time.process_time()
-        places = [align(mean, series.data[..., n], protocol.affine)(points) for n in range(1, 1 + PEER_VOLUMES)]
-        spent = (time.process_time() - begin) / PEER_VOLUMES
-        off = np.array([place - true_places(series, n + 1, points) for n, place in enumerate(places)])
-        peer = [rms(error - off.mean(0)) for error in off]
-        print(f"{name:12} {np.median(peer):15.3f} {max(peer):7.3f} {spent:15.2f}   ratio of CPU {spent / seconds:.1f}")
-    absolute = [rms(error) for error in errors[1:]]
+    return each
+
+
+def main() -> None:
+    directions = make_directions(30)
+    protocol = Protocol(bvals=np.r_[0, np.full(30, 1000.0)], bvecs=np.r_[np.zeros((1, 3)), directions])
+    series = make_series(make_head(), protocol)
+    points = world_grid(protocol)[:, series.mask.ravel()].T[::97]
+    print("30 directions, .8 mm and .8 degrees of motion, eddy currents; a shift common to all volumes taken out")
+    print(
+        f"{'program':12} {'rms mm, median':>15} {'worst':>7} {'CPU s a volume':>15} {'peak MiB':>9} {'ratio of CPU':>15}"
+    )
+    measured = alone(ours, series, points)
+    errors, angles = measured.result
+    own = tell("bids-alps", errors, measured)
+    for name, module in {"SimpleITK": "SimpleITK", "antspyx": "ants", "dipy": "dipy"}.items():
+        if find_spec(module) is None:
+            print(f"{name:12} not installed: skipped")
+            continue
+        found = alone(peer, name, series, points)
+        tell(name, found.result, found, own)
+    absolute = [rms(error) for error in errors]
     print(f"to the first b0: rms median {np.median(absolute):.3f} mm, worst {max(absolute):.3f} mm")
     print(f"b-vectors: median {np.median(angles):.3f}, worst {angles.max():.3f} degrees")
 

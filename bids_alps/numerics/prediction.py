@@ -15,6 +15,7 @@ from bids_alps.model import Array
 
 NOISE_FLOOR = 0.01
 """Least noise variance, as a fraction of the variance of the shell's mean."""
+_MOST_CONDITION = 20.0
 
 
 def fit_covariance(moments: Array, bvecs: Array, shells: Array) -> Array:
@@ -58,8 +59,13 @@ def fit_covariance(moments: Array, bvecs: Array, shells: Array) -> Array:
 
 
 def _fit_terms(basis: Array, moments: Array) -> Array:
-    """Least squares with as many Legendre terms as there are pairs to settle them, three pairs a term."""
+    """Least squares with as many Legendre terms as the pairs settle: three pairs a term, and angles that differ.
+
+    The pairs of six well spread directions all have one angle, which tells a constant alone.
+    """
     terms = int(np.clip(moments.size // 6, 1, len(basis)))
+    while terms > 1 and np.linalg.cond(basis[:terms].T) > _MOST_CONDITION:
+        terms -= 1
     fitted = np.zeros(len(basis))
     fitted[:terms] = np.linalg.lstsq(basis[:terms].T, moments, rcond=1e-6)[0]
     return fitted

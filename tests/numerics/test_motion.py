@@ -70,6 +70,18 @@ def test_predictions_recover_the_signal_of_tensors():
     assert np.sqrt(np.mean((weights @ noisy - signal) ** 2)) < 2.0  # the spread over directions is 12
 
 
+@given(seed=st.integers(0, 99))
+def test_six_directions_of_one_angle_predict_each_other_with_the_right_sign(seed):
+    golden, random = (1 + 5**0.5) / 2, np.random.default_rng(seed)
+    vectors = np.array(
+        [[0, 1, golden], [0, 1, -golden], [1, golden, 0], [1, -golden, 0], [golden, 0, 1], [golden, 0, -1]]
+    )
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True) + random.normal(scale=1e-3, size=(6, 3))
+    signal = random.uniform(50, 150, size=1000) + random.normal(scale=5, size=(6, 1000))
+    weights = leave_one_out_weights(fit_covariance(signal @ signal.T / 1000, vectors, np.zeros(6, dtype=int)))
+    assert weights.sum(1) == pytest.approx(1, abs=0.05)
+
+
 @pytest.mark.parametrize("number", [1, 2, 7])
 def test_covariance_is_positive_definite_with_few_volumes(number):
     values = np.random.default_rng(number).normal(5, 1, size=(number, 100))

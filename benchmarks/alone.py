@@ -1,0 +1,82 @@
+"""One piece of work in a fresh process, so that its CPU time and peak memory are its own."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import psutil
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What came of a piece of work, CPU seconds of user and system, and the largest resident size, MiB."""
+
+    result: Any
+    seconds: float
+    peak: float
+
+
+def alone(work: Callable[..., Any], *arguments: Any) -> Measured:
+    """Return what `work`, a function of a module, gives in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_measure, work, arguments).result()
+
+
+def _measure(work: Callable[..., Any], arguments: Sequence[Any]) -> Measured:
+    done, peaks = threading.Event(), [0]
+    watch = threading.Thread(target=_watch_children, args=(done, peaks))
+    watch.start()
+    before = _cpu_seconds()
+    result = work(*arguments)
+    seconds = _cpu_seconds() - before
+    done.set()
+    watch.join()
+    status = Path("/proc/self/status").read_text()  # ru_maxrss would hold that of the parent
+    own = int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    return Measured(result=result, seconds=seconds, peak=max(own, peaks[0]) / 2**20)
+
+
+def _watch_children(done: threading.Event, peaks: list[int]) -> None:
+    """Note the largest resident size of programs that are started, twenty times a second."""
+    while not done.wait(0.05):
+        for child in psutil.Process().children(recursive=True):
+            try:
+                peaks[0] = max(peaks[0], child.memory_info().rss)
+            except psutil.NoSuchProcess:
+                continue
+
+
+def _cpu_seconds() -> float:
+    used = [resource.getrusage(one) for one in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def run_mrtrix(program: str, inputs: Mapping[str, np.ndarray], options: Sequence[str], outputs: Sequence[str]) -> list:
+    """Return images that an MRtrix3 program writes, on one thread; words of `options` that are file names are files."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for name, data in inputs.items():
+            nib.save(nib.Nifti1Image(data, np.eye(4)), folder / name)
+        words = [str(folder / word) if word.endswith(".nii") else word for word in options]
+        subprocess.run([program, "-quiet", "-nthreads", "0", *words], check=True)
+        return [np.asarray(nib.load(folder / name).dataobj, dtype=np.float32) for name in outputs]
+
+
+def is_installed(program: str) -> bool:
+    """Whether a program is there; says so where it is not."""
+    if shutil.which(program) is None:
+        print(f"{program}: skipped, it is not installed")
+        return False
+    return True
