@@ -98,7 +98,7 @@ def test_a_table_in_world_axes_of_another_series_is_refused(run):
     with pytest.raises(GradientError, match=r"\.b: b = 700 in volume 0, 0 in the \.bval file"):
         read_series(other)
     other.bvec.write_text("1 0 0 1000\n")
-    with pytest.raises(GradientError, match="write 8 lines of x, y, z and b"):
+    with pytest.raises(GradientError, match="Write 8 lines of x, y, z and b"):
         read_series(other)
 
 
