@@ -85,9 +85,10 @@ def run_participants(settings: Settings, *, validate: bool) -> int:
     """Process the participants, telling each run as it ends; return the exit code."""
     from bids_alps.io.layout import find_participants
     from bids_alps.io.root import write_root
-    from bids_alps.participant import datasets_of
+    from bids_alps.participant import datasets_of, lesions_of
 
     request = settings.request
+    lesions_of(settings)
     labels = find_participants(request.bids_dir, request.participant_label)
     if request.dry_run:
         return _tell_plan(labels, settings)
@@ -190,6 +191,8 @@ def _plan_lines(run: DwiRun) -> Iterator[str]:
     yield f"mask      {run.mask or 'to be estimated'}"
     yield f"T1w       {run.t1w or 'none'}"
     yield f"reverse   {', '.join(map(str, run.reverse_phase)) or 'none'}"
+    if run.lesions is not None:
+        yield f"lesions   {run.lesions.path or 'none'}"
     if run.partner is not None:
         yield f"merged    {run.partner.image}"
 

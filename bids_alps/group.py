@@ -25,6 +25,7 @@ from bids_alps.gathering import (
     join_participants,
     join_sessions,
 )
+from bids_alps.io.lesions import LESIONS
 from bids_alps.io.presets import conventions_of
 from bids_alps.io.tables import Column, write_table
 from bids_alps.io.writing import write_text
@@ -79,6 +80,7 @@ def _datasets(request: Request) -> dict[str, Path]:
     for text in request.derivatives:
         name, equals, path = text.partition("=")
         found[name if equals else Path(text).name] = Path(path if equals else text)
+    found.pop(LESIONS, None)  # masks, no results
     return found
 
 

@@ -7,17 +7,18 @@ import resource
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from bids_alps.errors import AlpsError, NoInputError
+from bids_alps.errors import AlpsError, NoInputError, UsageError
 from bids_alps.io.layout import Problem, find_runs
+from bids_alps.io.lesions import LESIONS, find_lesions
 from bids_alps.io.pairs import pair_opposite
 from bids_alps.io.queries import Selection, read_filters
 from bids_alps.io.writing import write_text
 from bids_alps.model import DwiRun
 from bids_alps.receipts import clear_run, describe_making, find_finished, write_receipt
-from bids_alps.settings import Request, Settings, as_toml
+from bids_alps.settings import Method, Request, Settings, as_toml
 
 LOG = logging.getLogger(__name__)
 
@@ -47,16 +48,23 @@ class Outcome:
 def plan_participant(participant: str, settings: Settings) -> list[DwiRun | Problem]:
     """Return the runs of a participant that the settings select, and those that cannot be used.
 
-    Where a preprocessed dataset holds runs of the participant, they stand for the raw ones.
+    Where a preprocessed dataset holds runs of the participant, they stand for the raw ones. Runs know their lesion
+    masks, where a dataset of lesions was given.
     """
+    lesions = lesions_of(settings)
+    runs = _select_runs(participant, settings)
+    return runs if lesions is None else [_with_lesions(run, lesions, settings.method) for run in runs]
+
+
+def _select_runs(participant: str, settings: Settings) -> list[DwiRun | Problem]:
     request = settings.request
     selection = Selection(
         sessions=tuple(label.removeprefix("ses-") for label in request.session_label),
         runs=request.run_label,
         filters={} if request.bids_filter_file is None else read_filters(request.bids_filter_file),
     )
-    for dataset in datasets_of(request).values():
-        runs = find_runs(dataset, participant, selection, preprocessed=True)
+    for name, dataset in datasets_of(request).items():
+        runs = [] if name == LESIONS else find_runs(dataset, participant, selection, preprocessed=True)
         if runs:
             return runs
     runs = find_runs(
@@ -68,6 +76,29 @@ def plan_participant(participant: str, settings: Settings) -> list[DwiRun | Prob
     )
     merges = settings.method.combine_runs and not settings.method.skip_preprocessing
     return pair_opposite(runs) if merges else runs
+
+
+def lesions_of(settings: Settings) -> Path | None:
+    """Return the dataset of lesion masks, if one was given.
+
+    Raises
+    ------
+    UsageError
+        If lesions are to be excluded and there is none.
+    """
+    dataset = datasets_of(settings.request).get(LESIONS)
+    if dataset is None and settings.method.exclude_lesions:
+        raise UsageError("--exclude-lesions", "no dataset of lesion masks", f"give one: -d {LESIONS}=PATH")
+    return dataset
+
+
+def _with_lesions(run: DwiRun | Problem, dataset: Path, method: Method) -> DwiRun | Problem:
+    if isinstance(run, Problem):
+        return run
+    try:
+        return replace(run, lesions=find_lesions(dataset, run, t1w_aligned=method.t1w_aligned))
+    except AlpsError as error:
+        return Problem(name=run.name, error=error)
 
 
 def datasets_of(request: Request) -> dict[str, Path]:

@@ -50,6 +50,7 @@ def describe_making(run: DwiRun, method: Method) -> dict[str, Any]:
         "method": asdict(method),
         "versions": {"bids-alps": __version__, **{name: _version(name) for name in _LIBRARIES}},
         "inputs": {path.name: _fingerprint(path) for path in _inputs(run, method)},
+        "lesions": "not given" if run.lesions is None else run.lesions.space or "none",
         "metadata": hashlib.sha256(metadata.encode()).hexdigest(),
     }
     plain: dict[str, Any] = json.loads(json.dumps(making, default=str))  # as a receipt on disk says it
@@ -62,6 +63,8 @@ def _inputs(run: DwiRun, method: Method) -> Iterator[Path]:
     if method.registrar == "precomputed" and method.template in run.transforms:
         yield run.transforms[method.template]
     yield from (path for name in method.rois for path in definition_files(name) if path.is_file())
+    if run.lesions is not None and run.lesions.path is not None:
+        yield run.lesions.path
     for name in method.atlas:
         yield from find_atlas(name, template=method.template)
     if run.partner is not None:

@@ -68,6 +68,10 @@ class Method:
     atlas_threshold: float = option(
         0.5, about="fraction of a voxel in a region, or its probability, from which it counts in an atlas"
     )
+    exclude_lesions: bool = option(False, about="leave voxels that a lesion touches out of the regions of the index")
+    t1w_aligned: bool = option(
+        False, about="take lesion masks drawn on the T1w as they lie: its world coordinates are the diffusion image's"
+    )
     b0_threshold: float = option(50.0, about="b-values up to this count as no weighting, s/mm^2")
     pose_correction: bool = option(True, about="turn tensors into template axes")
     skip_preprocessing: bool = option(False, about="take raw series as they are", spellings=("--skip_preprocessing",))
@@ -114,7 +118,8 @@ class Request:
     )
     derivatives: tuple[str, ...] = option(
         (),
-        about="preprocessed datasets, PATH or NAME=PATH; their runs stand for the raw ones of a participant",
+        about="preprocessed datasets, PATH or NAME=PATH; their runs stand for the raw ones of a participant; "
+        "lesions=PATH holds lesion masks instead",
         spellings=("-d", "--datasets"),
     )
     bids_database_dir: Path | None = option(

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from bids_alps import cli
+from bids_alps.io.presets import read_preset
 from bids_alps.io.tables import read_table
+from bids_alps.io.templates import read_template
+from bids_alps.io.writing import write_map
 from bids_alps.phantom import PhantomSettings, write_phantom
 
 SETTINGS = PhantomSettings(
@@ -18,12 +21,24 @@ SETTINGS = PhantomSettings(
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """Data, output, exit codes and the truth of one study of both levels."""
+    """Data, output, exit codes and the truth of one study of both levels; one of its two heads has a lesion mask."""
     root = tmp_path_factory.mktemp("study")
     data, out = root / "data", root / "out"
     truth = write_phantom(data, SETTINGS)
-    codes = [cli.main([str(data), str(out), level]) for level in ("participant", "group")]
+    write_lesion(root / "lesions")
+    lesions = f"lesions={root / 'lesions'}"
+    codes = [cli.main([str(data), str(out), level, "-d", lesions]) for level in ("participant", "group")]
     return data, out, codes, truth
+
+
+def write_lesion(root):
+    """Write a mask of sub-01 in the template that takes the lower half of the left projection region."""
+    mask = read_template().mask
+    points = mask.world(np.stack(np.indices(mask.shape), axis=-1))
+    x, y, z = read_preset("alps").centres["projection_left"]
+    box = (np.abs(points - [x, y, z - 10]) < [6, 20, 10]).all(axis=-1)
+    path = root / "sub-01" / "anat" / "sub-01_space-MNI152NLin2009aSym_label-lesion_mask.nii.gz"
+    write_map(path, mask.like(box), sidecar={}, dtype=np.uint8)
 
 
 def test_both_levels_succeed(study):
@@ -68,13 +83,30 @@ def test_pages_are_written_and_ask_for_nothing_else(study):
         assert len(page) < 6e6
 
 
+def test_lesions_are_told_from_the_mask_to_the_group(study):
+    table = read_table(study[1] / "group_alps.tsv").set_index("participant_id")
+    assert table.loc["sub-01", "lesion_overlap_projection"] == pytest.approx(0.25, abs=0.06)  # a half of one of two
+    assert table.loc["sub-01", "check_lesion_overlap"] == pytest.approx(0.5, abs=0.12)
+    assert table.loc["sub-01", "lesion_space"] == "MNI152NLin2009aSym"
+    assert table.loc["sub-01", "alps_with_lesions"] == table.loc["sub-01", "alps_bilateral"]
+    assert table.loc["sub-02", ["lesion_overlap_projection", "alps_without_lesions", "lesion_volume"]].isna().all()
+    assert "lesion_overlap" in table.loc["sub-02", "checks_warned"]
+    regions = read_table(study[1] / "group_rois.tsv").set_index(["participant_id", "roi"])["lesion_overlap"]
+    assert regions["sub-01", "projection_left"] == pytest.approx(2 * table.loc["sub-01", "lesion_overlap_projection"])
+    assert regions["sub-01", "projection_right"] == 0
+    pages = [(study[1] / f"sub-{label}.html").read_text() for label in ("01", "02")]
+    assert "Lesions in the regions" in pages[0]
+    assert "No lesion mask of this run was found" in pages[1]
+
+
 def test_nothing_half_written_stays(study):
     assert not list(study[1].rglob("*.tmp"))
 
 
 def test_running_again_gives_the_same_bytes(study, tmp_path):
     data, out, _, _ = study
-    assert cli.main([str(data), str(tmp_path), "participant", "--participant-label", "sub-02"]) == 0
+    lesions = f"lesions={data.parent / 'lesions'}"
+    assert cli.main([str(data), str(tmp_path), "participant", "--participant-label", "sub-02", "-d", lesions]) == 0
     first = sorted(path.relative_to(out) for path in (out / "sub-02").rglob("*") if path.is_file())
     again = sorted(path.relative_to(tmp_path) for path in (tmp_path / "sub-02").rglob("*") if path.is_file())
     assert first == again

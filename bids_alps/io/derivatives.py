@@ -136,6 +136,12 @@ DERIVATIVES: Mapping[str, Derivative] = {
         about="Weight of each voxel in each region of interest; one volume a region.",
         fields={"LabelMap": list(ROI_LABELS)},
     ),
+    "lesions": Derivative(
+        suffix="probseg",
+        extension=".nii.gz",
+        entities={"label": "lesion"},
+        about="Fraction of each voxel of the brain in lesions, from the mask that was given.",
+    ),
     "fa": _tensor_map("fa", "Fractional anisotropy.", unit=""),
     "md": _tensor_map("md", "Mean diffusivity."),
     "ad": _tensor_map("ad", "Axial diffusivity."),

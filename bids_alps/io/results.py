@@ -44,6 +44,8 @@ ALPS_COLUMNS: tuple[Column, ...] = (
     ),
     Column(name="alps_uncorrected", about="Index with tensors left in scanner axes."),
     Column(name="alps_water_corrected", about="Index of the tissue alone, free water taken out; needs two shells."),
+    Column(name="alps_with_lesions", about="Index with every voxel, in lesions or not; needs a lesion mask."),
+    Column(name="alps_without_lesions", about="Index without the voxels that a lesion touches; needs a lesion mask."),
     *(
         Column(name=f"{element}_{region}", about=f"Mean {element} in the {region} region.", unit=DIFFUSIVITY)
         for region in REGIONS
@@ -58,6 +60,12 @@ ALPS_COLUMNS: tuple[Column, ...] = (
         Column(name=f"free_water_{region}", about=f"Share of free water in the {region} region; needs two shells.")
         for region in ("projection", "association")
     ),
+    *(
+        Column(name=f"lesion_overlap_{region}", about=f"Fraction of the {region} region in lesions, counted or not.")
+        for region in REGIONS
+    ),
+    Column(name="lesion_volume", about="Volume of lesions inside the brain mask.", unit="mL"),
+    Column(name="lesion_space", about="Whose world coordinates the lesion mask has: dwi, T1w, or a template."),
     Column(name="pitch", about="Rotation of the head about the left-right axis.", unit="degrees"),
     Column(name="roll", about="Rotation of the head about the posterior-anterior axis.", unit="degrees"),
     Column(name="yaw", about="Rotation of the head about the inferior-superior axis.", unit="degrees"),
@@ -84,6 +92,7 @@ ROI_COLUMNS: tuple[Column, ...] = (
     Column(name="ad", about="Mean axial diffusivity.", unit=DIFFUSIVITY),
     Column(name="rd", about="Mean radial diffusivity.", unit=DIFFUSIVITY),
     Column(name="free_water", about="Share of free water; needs two shells."),
+    Column(name="lesion_overlap", about="Fraction of the region in lesions, counted or not; needs a lesion mask."),
     Column(name="mode", about="Mean mode of anisotropy, -1 planar to 1 linear."),
     Column(name="v1_angle", about="Angle between the mean direction of fibres and the expected axis.", unit="degrees"),
     Column(name="v1_dispersion", about="Angular dispersion of the fibres' direction.", unit="degrees"),
@@ -113,6 +122,7 @@ def alps_rows(result: AlpsResult, acquisition: Acquisition, status: Status) -> l
             "alps_water_corrected": result.alps_water_corrected.get(hemisphere, float("nan")),
             **_interval(result, hemisphere),
             **_components(result, hemisphere),
+            **_lesions(result, hemisphere),
             "pitch": result.pose.pitch,
             "roll": result.pose.roll,
             "yaw": result.pose.yaw,
@@ -146,9 +156,21 @@ def _components(result: AlpsResult, hemisphere: str) -> dict[str, float]:
         rois = [result.roi(f"{region}_{side}") for side in sides]
         for element, n in _ELEMENTS.items():
             components[f"{element}_{region}"] = _mean(float(roi.tensor[n]) for roi in rois)
-        for scalar in ("fa", "md") if region == "subcortical" else ("fa", "md", "free_water"):
+        for scalar in ("fa", "md", "lesion_overlap", *(("free_water",) if region != "subcortical" else ())):
             components[f"{scalar}_{region}"] = _mean(roi.scalars.get(scalar, float("nan")) for roi in rois)
     return components
+
+
+def _lesions(result: AlpsResult, hemisphere: str) -> dict[str, Any]:
+    effect = result.lesions
+    if effect is None:
+        return {}
+    return {
+        "alps_with_lesions": effect.alps_with[hemisphere],
+        "alps_without_lesions": effect.alps_without[hemisphere],
+        "lesion_volume": effect.volume_ml,
+        "lesion_space": effect.space,
+    }
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -7,8 +7,8 @@ voxel indices to that frame.
 
 from bids_alps.model.arrays import Array, read_only
 from bids_alps.model.regions import REGIONS, SIDES, Conventions, Region, Roi, RoiPreset, Side
-from bids_alps.model.results import AlpsResult, Check, Interval, Pose, RoiDiffusivity, Status
-from bids_alps.model.series import TENSOR_COMPONENTS, Axes, DwiRun, DwiSeries, Gradients, TensorField
+from bids_alps.model.results import AlpsResult, Check, Interval, LesionEffect, Pose, RoiDiffusivity, Status
+from bids_alps.model.series import TENSOR_COMPONENTS, Axes, DwiRun, DwiSeries, Gradients, LesionMask, TensorField
 from bids_alps.model.spatial import SpatialMap, SpatialTransform, sample_linear
 
 __all__ = [
@@ -24,6 +24,8 @@ __all__ = [
     "DwiSeries",
     "Gradients",
     "Interval",
+    "LesionEffect",
+    "LesionMask",
     "Pose",
     "Region",
     "Roi",

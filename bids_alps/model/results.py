@@ -104,6 +104,30 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LesionEffect:
+    """What lesions do to the index.
+
+    Parameters
+    ----------
+    space
+        Whose world coordinates the mask has: ``dwi``, ``T1w``, or a template's name.
+    volume_ml
+        Their volume inside the brain mask, mL.
+    alps_with, alps_without
+        The index by hemisphere with every voxel, and without those that a lesion touches.
+    """
+
+    space: str
+    volume_ml: float
+    alps_with: Mapping[str, float]
+    alps_without: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alps_with", frozen(self.alps_with))
+        object.__setattr__(self, "alps_without", frozen(self.alps_without))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AlpsResult:
     """The index of one run.
 
@@ -119,6 +143,8 @@ class AlpsResult:
         Uncertainty per hemisphere, empty where it was not asked for.
     alps_water_corrected
         The index of the tissue alone, free water taken out; empty where a single shell cannot tell.
+    lesions
+        What lesions do to the index, where there is a mask of them.
     """
 
     alps: Mapping[str, float]
@@ -127,6 +153,7 @@ class AlpsResult:
     pose: Pose
     interval: Mapping[str, Interval] = field(default_factory=dict)
     alps_water_corrected: Mapping[str, float] = field(default_factory=dict)
+    lesions: LesionEffect | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "alps", frozen(self.alps))

@@ -20,6 +20,22 @@ TENSOR_COMPONENTS = ("xx", "xy", "xz", "yy", "yz", "zz")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LesionMask:
+    """Where the lesions of a run are told.
+
+    Parameters
+    ----------
+    path
+        The mask; None where the dataset of lesions has none for the run.
+    space
+        Whose world coordinates it has: ``dwi``, ``T1w``, or a template's name.
+    """
+
+    path: Path | None = None
+    space: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DwiRun:
     """The files of one diffusion run, as discovered; nothing has been read but sidecars.
 
@@ -43,6 +59,8 @@ class DwiRun:
         A run of opposite phase encoding that is merged with this one into one fit.
     notes
         What is doubtful about the files that go with the run, one sentence each.
+    lesions
+        Its lesions, where a dataset of lesions was given.
     """
 
     entities: Mapping[str, str]
@@ -57,6 +75,7 @@ class DwiRun:
     reverse_phase: tuple[Path, ...] = ()
     partner: DwiRun | None = None
     notes: tuple[str, ...] = ()
+    lesions: LesionMask | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "entities", dict(self.entities))

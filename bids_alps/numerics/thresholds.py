@@ -103,6 +103,14 @@ THRESHOLDS: Mapping[str, Threshold] = {
         reason="A region at the edge of the brain mask or the field of view is measured in part.",
         source="real scans 1",
     ),
+    "lesion_overlap": Threshold(
+        unit="",
+        warn=0.05,
+        fail=0.5,
+        bad="above",
+        reason="A lesion changes diffusion whatever happens along vessels; left out, it leaves less to measure.",
+        source="1.5e-3 mm^2/s all around in a twentieth of a region: a side's index falls by 3 %; half: coverage",
+    ),
     "pitch": Threshold(
         unit="degrees",
         warn=8,

@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from bids_alps.errors import BadDataError, NoInputError, RegistrationError
 from bids_alps.model import Array, SpatialMap, SpatialTransform
 from bids_alps.registration.base import Registration, SubjectMaps, Template
+from bids_alps.registration.itk import itk_image, spatial_map
 from bids_alps.registration.staged import check_subject, jacobian_range, pose_of
 
 PointMap = Callable[[Array], Array]
@@ -140,6 +141,22 @@ def read_itk_transform(path: Path) -> PointMap:
         return mapped
 
     return moved
+
+
+def resample_labels(labels: SpatialMap, path: Path, onto: SpatialMap) -> SpatialMap:
+    """Return labels on the grid of another space, by the nearest voxel, through an ITK transform file.
+
+    Parameters
+    ----------
+    labels
+        Whole numbers, shape (i, j, k).
+    path
+        File that resamples images of their space onto that of `onto`, ``from-<theirs>_..._mode-image_xfm``.
+    onto
+        Image whose grid is wanted; 0 is returned where `labels` does not reach.
+    """
+    nearest = sitk.Resample(itk_image(labels), itk_image(onto), _read_transform(path), sitk.sitkNearestNeighbor)
+    return onto.like(spatial_map(nearest).data.astype(labels.data.dtype))
 
 
 def _read_transform(path: Path) -> sitk.Transform:

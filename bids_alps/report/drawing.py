@@ -104,6 +104,8 @@ class RunDrawing:
         Of preprocessing, where there was any.
     atlases
         Label images of the regions of atlases, on the same grid.
+    lesions
+        Fraction of each voxel in lesions, where there is a mask of them.
     """
 
     fa: SpatialMap
@@ -116,6 +118,7 @@ class RunDrawing:
     comparisons: tuple[Comparison, ...] = ()
     motion: Motion | None = field(default=None)
     atlases: tuple[SpatialMap, ...] = ()
+    lesions: SpatialMap | None = None
 
 
 def draw_run_figures(drawing: RunDrawing) -> dict[str, bytes]:
@@ -132,7 +135,7 @@ def draw_run_figures(drawing: RunDrawing) -> dict[str, bytes]:
     rois = [roi for roi in drawing.rois if roi.weights.size]
     display = find_display(drawing.mask, drawing.transform.rigid if drawing.turned else np.eye(4))
     drawn = {
-        "rois": figures_rois.draw_rois(drawing.fa, drawing.v1, rois, display),
+        "rois": figures_rois.draw_rois(drawing.fa, drawing.v1, rois, display, drawing.lesions),
         "sticks": figures_rois.draw_sticks(drawing.fa, drawing.v1, rois, display),
     }
     drawn["registrationBefore"], drawn["registrationAfter"] = figures_registration.draw_registration(

@@ -13,11 +13,15 @@ from bids_alps.model import Array, Roi, SpatialMap
 from bids_alps.report.figures import NIGHT, REGION_COLOURS, new_figure, show_plane, styled, svg_bytes, title_of
 from bids_alps.report.slices import IN_PLANE, Display, Plane, colour_fa, roi_centre, roi_map, sample_plane
 
+LESION_COLOUR = "#00e5ff"
+_HALF = 0.5
 _AXES_OF_INDEX = ("projection", "association")
 
 
 @styled
-def draw_rois(fa: SpatialMap, v1: SpatialMap, rois: Sequence[Roi], display: Display) -> bytes:
+def draw_rois(
+    fa: SpatialMap, v1: SpatialMap, rois: Sequence[Roi], display: Display, lesions: SpatialMap | None = None
+) -> bytes:
     """Draw regions of interest on the colour FA in axial, coronal and sagittal planes through their centres.
 
     Parameters
@@ -30,6 +34,8 @@ def draw_rois(fa: SpatialMap, v1: SpatialMap, rois: Sequence[Roi], display: Disp
         Regions of both sides on the same grid.
     display
         Axes and limits of the picture.
+    lesions
+        Fraction of each voxel in lesions, on the same grid.
 
     Returns
     -------
@@ -43,14 +49,17 @@ def draw_rois(fa: SpatialMap, v1: SpatialMap, rois: Sequence[Roi], display: Disp
     figure = new_figure(8, 7.2, ground=NIGHT)
     parts: Any = figure.subfigures(2, 1, height_ratios=[2.4, 1], facecolor=NIGHT)
     above, below = parts
-    for axes, axis in zip(above.subplots(1, 2), (2, 1), strict=True):
-        _draw_plane(axes, display.plane(axis, middle[axis]), colours, rois, display)
+    panels = list(zip(above.subplots(1, 2), [display.plane(axis, middle[axis]) for axis in (2, 1)], strict=True))
     sagittal = [name for name in _sagittal_order() if name in centres]
     for n, name in enumerate(sagittal):
         axes = below.add_subplot(1, len(sagittal), n + 1)
-        _draw_plane(axes, display.plane(0, centres[name][0]), colours, rois, display)
+        panels.append((axes, display.plane(0, centres[name][0])))
+    for axes, plane in panels:
+        _draw_plane(axes, plane, colours, rois, display)
+        _outline_lesions(axes, plane, lesions)
+    for name, (axes, _) in zip(sagittal, panels[2:], strict=True):
         axes.set_title(f"{name.replace('_', ', ')}\nx = {round(centres[name][0])} mm", color="white", fontsize=9)
-    _explain(above)
+    _explain(above, lesions is not None)
     return svg_bytes(figure)
 
 
@@ -58,9 +67,17 @@ def _sagittal_order() -> tuple[str, ...]:
     return "association_left", "projection_left", "projection_right", "association_right"
 
 
-def _explain(figure: Any) -> None:
+def _outline_lesions(axes: Axes, plane: Plane, lesions: SpatialMap | None) -> None:
+    """Outline where lesions take half of a voxel or more."""
+    cut = np.zeros(1) if lesions is None else sample_plane(lesions, plane)
+    if cut.max() > _HALF:
+        axes.contour(cut, [_HALF], extent=plane.extent, origin="lower", colors=[LESION_COLOUR], linewidths=1.2)
+
+
+def _explain(figure: Any, lesions: bool) -> None:
     words = "Left of the picture = left of the head.  Direction: red left-right, green front-back, blue up-down.\n"
-    words += "Outlines: white projection, yellow association, pink subcortical."
+    words += "Outlines: white projection, yellow association, pink subcortical"
+    words += ", cyan lesions." if lesions else "."
     figure.suptitle(words, color="white", fontsize=9)
 
 

@@ -116,10 +116,11 @@ def _placement(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     )
     tissue = settings.get("roi_weighting") == "tissue"
     weight = "the fraction of their volume inside the region" + (", times their share of its tissue" if tissue else "")
+    healthy = " Voxels that a lesion mask touched were left out." if settings.get("exclude_lesions") else ""
     return (
         f"Each subject was {how} {template}{source}. {shape} in the projection and "
         "association fibres of both hemispheres were carried into the space of the diffusion images, where voxels "
-        f"count by {weight}; tensors were not resampled."
+        f"count by {weight}; tensors were not resampled.{healthy}"
     )
 
 

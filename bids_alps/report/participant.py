@@ -15,6 +15,7 @@ from bids_alps.io.writing import write_text
 from bids_alps.model import Check, Status
 from bids_alps.report.catalogue import find_pictures, find_steps
 from bids_alps.report.html import number, render_participant, words
+from bids_alps.report.lesions import lesion_notes, lesion_tables
 from bids_alps.report.methods import write_methods
 from bids_alps.report.page import (
     LITERATURE,
@@ -140,11 +141,12 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
     if not quality.exists():
         notes.append(f"The table of checks is missing ({quality.name}): nothing is known of the quality.")
     if regional.exists():
-        regions = _region_tables(_rows(regional))
+        regions = (*_region_tables(_rows(regional)), *lesion_tables(rows, _rows(regional)))
     else:
         notes.append(f"The table of regions is missing ({regional.name}).")
     others = sorted(path for path in table.parent.glob(f"{name}_seg-*_scalarstats.tsv") if path != regional)
     regions += tuple(_atlas_table(path.name.removeprefix(f"{name}_seg-"), _rows(path)) for path in others)
+    notes += lesion_notes(rows, checks)
     notes += _correction_notes(table.with_name(f"{name}_desc-preproc_dwi.json"))
     pictures = find_pictures(output_dir / f"sub-{participant}" / "figures", name)
     if not pictures:

@@ -15,6 +15,7 @@ from bids_alps.report.drawing import RunDrawing, draw_run_figures
 from bids_alps.settings import Method
 from bids_alps.stages.correction import Correction
 from bids_alps.stages.index import Measured
+from bids_alps.stages.lesions import Lesions
 from bids_alps.stages.place import Place
 from bids_alps.stages.tensors import Fitted
 
@@ -24,10 +25,10 @@ def draw(
     fitted: Fitted,
     registration: Registration,
     measured: Measured,
-    ran: tuple[Method, Correction, tuple[SpatialMap, ...]],
+    ran: tuple[Method, Correction, tuple[SpatialMap, ...], Lesions | None],
 ) -> None:
-    """Draw the figures of the run's report; `ran`: the method, the correction and the regions of atlases."""
-    method, correction, atlases = ran
+    """Draw the figures of the run's report; `ran`: the method, the correction, the regions of atlases, lesions."""
+    method, correction, atlases, lesions = ran
     _, vectors = eigen_system(fitted.field.image.data)
     drawing = RunDrawing(
         fa=fitted.fa,
@@ -40,5 +41,6 @@ def draw(
         comparisons=correction.comparisons,
         motion=correction.motion,
         atlases=atlases,
+        lesions=lesions.share if lesions else None,
     )
     write_figures(place.output_dir, place.run.name, draw_run_figures(drawing))

@@ -11,9 +11,10 @@ import numpy as np
 from bids_alps.errors import CoverageError
 from bids_alps.io.derivatives import ROI_LABELS
 from bids_alps.io.results import alps_rows, overall_status, quality_rows, roi_rows, write_results
-from bids_alps.model import AlpsResult, Array, Check, Interval, Roi, RoiPreset, Status
+from bids_alps.model import AlpsResult, Array, Check, Interval, Roi, RoiPreset, SpatialMap, Status
 from bids_alps.numerics.alps import mean_tensor, measure_alps
 from bids_alps.numerics.freewater import measure_free_water
+from bids_alps.numerics.lesions import leave_out
 from bids_alps.numerics.quality import check_index, parse_limits, with_limits
 from bids_alps.numerics.rois import place_preset, prepare_placement, weight_by_tissue
 from bids_alps.numerics.tensor import (
@@ -22,6 +23,7 @@ from bids_alps.numerics.tensor import (
 from bids_alps.numerics.uncertainty import add_resolution, blur_by_a_voxel, estimate_intervals
 from bids_alps.registration.base import Registration
 from bids_alps.settings import Method
+from bids_alps.stages.lesions import Lesions, check_lesions, tell_effect
 from bids_alps.stages.place import Place
 from bids_alps.stages.tensors import Fitted, check_acquisition, describe_acquisition
 
@@ -41,7 +43,12 @@ class Measured:
 
 
 def measure(
-    fitted: Fitted, registration: Registration, preset: RoiPreset, method: Method, before: tuple[Check, ...]
+    fitted: Fitted,
+    registration: Registration,
+    preset: RoiPreset,
+    method: Method,
+    before: tuple[Check, ...],
+    lesions: Lesions | None = None,
 ) -> Measured:
     """Place the regions of one preset and measure the index; `before` are the checks of the stages before.
 
@@ -53,22 +60,32 @@ def measure(
         If every region lies outside the brain mask or the field of view.
     """
     mask = fitted.field.image.like(fitted.field.mask)
-    rois = place_preset(preset, registration.transform, mask)
-    if not any(roi.weights.size for roi in rois):
+    whole = place_preset(preset, registration.transform, mask)
+    if not any(roi.weights.size for roi in whole):
         raise CoverageError(
             "regions of interest",
             "none of them lies inside the brain mask and the field of view",
             "check the registration figure: the scan may not cover the level of the lateral ventricles",
         )
-    rois = weighed(rois, fitted, method)
     turned = method.pose_correction or preset.conventions != "anatomical"
-    result = measure_alps(
-        fitted.field, rois, registration.transform.rotation, registration.pose, pose_correction=turned
-    )
+
+    def indexed(rois: tuple[Roi, ...]) -> AlpsResult:
+        rotation, pose = registration.transform.rotation, registration.pose
+        return measure_alps(fitted.field, rois, rotation, pose, pose_correction=turned)
+
+    touched = lesions.share if lesions else None
+    excluded = touched if method.exclude_lesions else None
+    rois = weighed(whole, fitted, method, excluded)
+    result = indexed(rois)
+    if lesions is not None and touched is not None:
+        every, healthy = (indexed(weighed(whole, fitted, method, left_out)) for left_out in (None, touched))
+        result = tell_effect(result, whole, lesions, (every.alps, healthy.alps))
     if preset.conventions == "anatomical":
-        result = replace(result, interval=measure_intervals(fitted, registration, preset, rois, method))
+        intervals = measure_intervals(fitted, registration, preset, rois, method, excluded)
+        result = replace(result, interval=intervals)
         result = without_water(result, fitted, rois, registration.transform.rotation if turned else np.eye(3))
-    checks = with_limits((*check_index(result), *check_acquisition(fitted), *before), parse_limits(method.threshold))
+    found = (*check_index(result), *check_lesions(result, lesions), *check_acquisition(fitted), *before)
+    checks = with_limits(found, parse_limits(method.threshold))
     misaligned = any(check.status == "fail" and check.name.startswith("registration_") for check in checks)
     if misaligned and not method.keep_failed:
         result = withheld(result)
@@ -81,8 +98,11 @@ def measure(
     )
 
 
-def weighed(rois: tuple[Roi, ...], fitted: Fitted, method: Method) -> tuple[Roi, ...]:
-    """Return regions with the weights that the method asks for."""
+def weighed(
+    rois: tuple[Roi, ...], fitted: Fitted, method: Method, excluded: SpatialMap | None = None
+) -> tuple[Roi, ...]:
+    """Return regions with the weights that the method asks for, without voxels that touch what is `excluded`."""
+    rois = rois if excluded is None else leave_out(rois, excluded)
     return weight_by_tissue(rois, fitted.field) if method.roi_weighting == "tissue" else rois
 
 
@@ -100,9 +120,14 @@ def without_water(result: AlpsResult, fitted: Fitted, rois: tuple[Roi, ...], tur
 
 
 def measure_intervals(
-    fitted: Fitted, registration: Registration, preset: RoiPreset, rois: tuple[Roi, ...], method: Method
+    fitted: Fitted,
+    registration: Registration,
+    preset: RoiPreset,
+    rois: tuple[Roi, ...],
+    method: Method,
+    excluded: SpatialMap | None = None,
 ) -> Mapping[str, Interval]:
-    """Return how sure the index is, by hemisphere: noise, placement and pose."""
+    """Return how sure the index is, by hemisphere: noise, placement and pose; no region touches what is `excluded`."""
     mask = fitted.field.image.like(fitted.field.mask)
     turn = registration.transform.rotation if method.pose_correction else np.eye(3)
 
@@ -111,7 +136,7 @@ def measure_intervals(
     )
 
     def placed(offsets: Mapping[str, Array]) -> dict[str, Array]:
-        moved = weighed(tuple(place(offsets)), fitted, method)
+        moved = weighed(tuple(place(offsets)), fitted, method, excluded)
         return {roi.name: rotate_elements(mean_tensor(fitted.field, roi), turn) for roi in moved}
 
     errors = (registration.placement_se_mm, registration.pose.se_degrees if method.pose_correction else 0.0)
@@ -124,7 +149,9 @@ def measure_intervals(
 def withheld(result: AlpsResult) -> AlpsResult:
     """Return a result without an index: what was measured in the regions stays, for whoever looks into it."""
     nothing = dict.fromkeys(result.alps, float("nan"))
-    return replace(result, alps=nothing, alps_uncorrected=nothing, interval={}, alps_water_corrected={})
+    lesions = result.lesions and replace(result.lesions, alps_with=nothing, alps_without=nothing)
+    bare = replace(result, alps=nothing, alps_uncorrected=nothing, interval={}, alps_water_corrected={})
+    return replace(bare, lesions=lesions)
 
 
 def write_measures(place: Place, fitted: Fitted, measured: tuple[Measured, ...]) -> None:

@@ -1,6 +1,6 @@
 """The story of one run.
 
-prepare -> tensors -> alignment -> index -> regions of atlases -> figures
+prepare -> tensors -> alignment -> lesions -> index -> regions of atlases -> figures
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from bids_alps.stages.alignment import make_registrar, subject_maps, write_trans
 from bids_alps.stages.conventions import follow_alps_sh
 from bids_alps.stages.figures import draw
 from bids_alps.stages.index import Measured, measure, write_measures
+from bids_alps.stages.lesions import place_lesions
 from bids_alps.stages.place import Place
 from bids_alps.stages.prepare import prepare
 from bids_alps.stages.regions import measure_atlas, read_atlases
@@ -37,16 +38,17 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measured,
     template = read_template(method.template)
     registration = make_registrar(run, method).register(subject, template)
     write_transforms(place, registration, subject.mask, template.mask)
+    lesions = place_lesions(place, registration.transform, subject.mask)
     measured = []
     for preset in presets:
         checks = check_registration(registration, subject, template, preset.centres)
         ways = (fitted, registration)
         if preset.conventions == "alps.sh":
             ways = follow_alps_sh(prepared, fitted, registration)
-        measured.append(measure(*ways, preset, method, (*checks, *prepared.correction.checks)))
+        measured.append(measure(*ways, preset, method, (*checks, *prepared.correction.checks), lesions))
     write_measures(place, fitted, tuple(measured))
     outlined = tuple(
         measure_atlas(place, fitted, registration.transform, atlas, method.atlas_threshold) for atlas in atlases
     )
-    draw(place, fitted, registration, measured[0], (method, prepared.correction, outlined))
+    draw(place, fitted, registration, measured[0], (method, prepared.correction, outlined, lesions))
     return tuple(measured)

@@ -5,7 +5,17 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from bids_alps.io.templates import read_template
-from bids_alps.model import DwiSeries, Gradients, Pose, Roi, SpatialMap, SpatialTransform, TensorField
+from bids_alps.model import (
+    AlpsResult,
+    DwiSeries,
+    Gradients,
+    Pose,
+    Roi,
+    RoiDiffusivity,
+    SpatialMap,
+    SpatialTransform,
+    TensorField,
+)
 from bids_alps.numerics.alignment import VolumeMotion
 from bids_alps.numerics.alps import measure_alps
 from bids_alps.numerics.motion import SeriesMotion
@@ -20,6 +30,7 @@ from bids_alps.registration.checks import check_registration
 from bids_alps.registration.staged import jacobian_range, pose_of
 from bids_alps.settings import Method
 from bids_alps.stages.correction import Correction, check_correction
+from bids_alps.stages.lesions import Lesions, check_lesions, tell_effect
 from bids_alps.stages.prepare import Prepared
 from bids_alps.stages.tensors import check_acquisition, fit
 
@@ -145,6 +156,23 @@ def check_motion(*, step=0.1, lost=0):
     return check_correction([measure_motion(motion)])
 
 
+def check_overlap(*, reach=0):
+    """Checks of regions of ten voxels each, of one of which lesions take `reach`."""
+    share = np.zeros((len(NAMES), N, 1))
+    share[1, :reach] = 1
+    lesions = Lesions(share=SpatialMap(data=share, affine=np.diag([2.0, 2, 2, 1])), space="dwi")
+    rois = [
+        Roi(name=name, voxels=np.array([[row, n, 0] for n in range(N)]), weights=np.ones(N))
+        for row, name in enumerate(NAMES)
+    ]
+    nothing = np.zeros(6)
+    measured = tuple(
+        RoiDiffusivity(name=name, tensor=nothing, tensor_uncorrected=nothing, scalars={}) for name in NAMES
+    )
+    result = AlpsResult(alps={}, alps_uncorrected={}, rois=measured, pose=Pose(pitch=0.0, roll=0.0, yaw=0.0))
+    return check_lesions(tell_effect(result, rois, lesions, ({}, {})), lesions)
+
+
 MOTION = {"framewise_displacement": {"step": 1.5}, "outlier_slices": {"lost": 5}}
 CENTRES = {"projection_left": (-26.1, -16.1, 27.6), "projection_right": (26.1, -16.1, 27.6)}
 FIGURES = {"similarity": 0.8, "similarity_coarse": 0.7, "similarity_random": 0.4, "similarity_turned": 0.5}
@@ -208,6 +236,7 @@ TRIPS = {
     **{name: (check_regions, change) for name, change in REGIONS.items()},
     **{name: (check_scan, change) for name, change in SCANS.items()},
     **{name: (check_motion, change) for name, change in MOTION.items()},
+    "lesion_overlap": (check_overlap, {"reach": 2}),
 }
 
 
@@ -226,7 +255,7 @@ def test_what_is_wrong_trips_its_check(name):
     assert status_of(measure(**change), name) in ("warn", "fail")
 
 
-@pytest.mark.parametrize("measure", [check_regions, check_scan, check_motion])
+@pytest.mark.parametrize("measure", [check_regions, check_scan, check_motion, check_overlap])
 def test_what_is_right_trips_none(measure):
     assert {check.name: check.value for check in measure() if check.status != "pass"} == {}
 

@@ -1,0 +1,173 @@
+"""A lesion in one projection region of a head whose index is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bids_alps.errors import CoverageError, ImageError
+from bids_alps.io.images import read_map
+from bids_alps.io.presets import read_preset
+from bids_alps.io.writing import write_map
+from bids_alps.model import DwiRun, DwiSeries, LesionMask, SpatialMap, SpatialTransform
+from bids_alps.numerics.lesions import share_in_lesions
+from bids_alps.phantom import PhantomSettings
+from bids_alps.phantom.subject import make_subject
+from bids_alps.registration import Registration
+from bids_alps.settings import Method
+from bids_alps.stages.correction import Correction
+from bids_alps.stages.index import measure
+from bids_alps.stages.lesions import Lesions, check_lesions, place_lesions
+from bids_alps.stages.place import Place
+from bids_alps.stages.prepare import Prepared
+from bids_alps.stages.tensors import fit
+
+PRESET = read_preset("alps-sphere", radius_mm=5)
+RADIUS_MM, LESION_MD, LESION_S0 = 5.0, 1.5e-3, 900.0
+BESIDE_MM = np.array([0.0, 3.0, 3.0])  # from the region's centre: healthy voxels are left
+HERE = SpatialTransform(affine=np.eye(4), rigid=np.eye(4))
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    settings = PhantomSettings(voxel_size=2.5, directions=12, b0=1, snr=0.0, rotation=8.0, slab=36.0, scalp=False)
+    return make_subject(settings, 3)
+
+
+@pytest.fixture(scope="module")
+def blob(phantom):
+    """The lesion in world mm of the scan, on a grid of its own: 1 in a sphere."""
+    centre = phantom.truth.transform.subject_from_template(np.add(PRESET.centres["projection_left"], BESIDE_MM))
+    shape = np.array([150, 180, 130])
+    affine = np.diag([1.2, 1.2, 1.2, 1])
+    affine[:3, 3] = phantom.image.world(np.array(phantom.image.shape) / 2) - 1.2 * shape / 2
+    grid = SpatialMap(data=np.zeros(shape), affine=affine)
+    distance = np.linalg.norm(grid.world(np.stack(np.indices(shape), axis=-1)) - centre, axis=-1)
+    return grid.like((distance <= RADIUS_MM).astype(np.uint8)), centre
+
+
+def measure_head(phantom, share=None, *, painted=True, lesions=None, **method):
+    """What is measured in the head, with a lesion in its signal or without, and what is known of lesions."""
+    data = phantom.image.data
+    if painted:
+        part = share.data[..., None]
+        data = (1 - part) * data + part * LESION_S0 * np.exp(-phantom.gradients.bvals * LESION_MD)
+    series = DwiSeries(image=phantom.image.like(data.astype(np.float32)), gradients=phantom.gradients)
+    inside = phantom.image.data[..., 0] > 100
+    prepared = Prepared(series=series, mask=inside, correction=Correction(series=series))
+    chosen = Method(gradient_calibration=False, **method)
+    truth = phantom.truth
+    found = Registration(transform=truth.transform, pose=truth.pose, placement_se_mm=0.5)
+    return measure(fit(prepared, chosen), found, PRESET, chosen, (), lesions)
+
+
+@pytest.fixture(scope="module")
+def share(phantom, blob):
+    return share_in_lesions(blob[0], HERE, phantom.image.like(phantom.image.data[..., 0] > 100))
+
+
+@pytest.fixture(scope="module")
+def healthy(phantom):
+    return measure_head(phantom, painted=False)
+
+
+@pytest.fixture(scope="module")
+def kept(phantom, share):
+    return measure_head(phantom, share, lesions=Lesions(share=share, space="dwi"))
+
+
+@pytest.fixture(scope="module")
+def excluded(phantom, share):
+    return measure_head(phantom, share, lesions=Lesions(share=share, space="dwi"), exclude_lesions=True)
+
+
+def test_the_index_without_the_lesion_is_that_of_the_healthy_head(kept, healthy):
+    lesions, truth = kept.result.lesions, healthy.result.alps["left"]
+    assert lesions.alps_with["left"] < truth - 0.06
+    assert lesions.alps_without["left"] == pytest.approx(truth, abs=0.015)
+    assert lesions.alps_with["right"] == lesions.alps_without["right"] == healthy.result.alps["right"]
+
+
+def test_overlap_is_that_of_two_spheres(phantom, blob, kept):
+    """By points in the region's sphere, carried to the head."""
+    points = np.random.default_rng(1).uniform(-5, 5, (20000, 3))
+    points = points[np.linalg.norm(points, axis=1) <= 5] + PRESET.centres["projection_left"]
+    carried = phantom.truth.transform.subject_from_template(points)
+    known = (np.linalg.norm(carried - blob[1], axis=1) <= RADIUS_MM).mean()
+    overlaps = {roi.name: roi.scalars["lesion_overlap"] for roi in kept.result.rois}
+    assert overlaps.pop("projection_left") == pytest.approx(known, abs=0.04)
+    assert overlaps.pop("association_left") < 0.02
+    assert set(overlaps.values()) == {0.0}
+    assert kept.result.lesions.volume_ml == pytest.approx(4 / 3 * np.pi * RADIUS_MM**3 / 1000, rel=0.03)
+
+
+def test_what_is_excluded_counts_nowhere(kept, excluded, share):
+    assert kept.result.alps == kept.result.lesions.alps_with == excluded.result.lesions.alps_with
+    assert excluded.result.alps == excluded.result.lesions.alps_without == kept.result.lesions.alps_without
+    interval = excluded.result.interval["left"]
+    assert interval.low < excluded.result.alps["left"] < interval.high
+    regions = [next(roi for roi in one.rois if roi.name == "projection_left") for one in (kept, excluded)]
+    assert share.data[tuple(regions[1].voxels.T)].max() == 0
+    assert 0 < regions[1].effective_voxels < regions[0].effective_voxels
+    assert {check.status for check in excluded.checks if check.name == "lesion_overlap"} == {"warn"}
+
+
+def test_a_region_that_is_all_lesion_has_no_index_once_it_is_excluded(phantom, share):
+    whole = Lesions(share=share.like(np.ones(share.shape)), space="dwi")
+    result = measure_head(phantom, painted=False, lesions=whole, exclude_lesions=True).result
+    assert np.isnan(result.alps["left"])
+    assert np.isfinite(result.lesions.alps_with["left"])
+    assert result.interval == {}
+
+
+def test_without_a_dataset_nothing_is_said_and_without_a_mask_that_nothing_is_known(healthy):
+    assert "lesion_overlap" not in {check.name for check in healthy.checks}
+    (check,) = check_lesions(healthy.result, Lesions(share=None, space=""))
+    assert np.isnan(check.value)
+    assert check.status == "warn"
+
+
+@pytest.fixture
+def placed(tmp_path, phantom, blob):
+    """A function that places a mask given as data on the grid of the blob, or as a map, in a space."""
+    brain = phantom.image.like(phantom.image.data[..., 0] > 100)
+
+    def place(mask, space="dwi"):
+        path = tmp_path / "sub-01_label-lesion_mask.nii.gz"
+        write_map(path, mask, sidecar={}, dtype=np.float32)
+        told = LesionMask(path=path, space=space)
+        run = DwiRun(entities={"sub": "01"}, image=Path("a"), bval=Path("b"), bvec=Path("c"), lesions=told)
+        where = Place(output_dir=tmp_path / "out", run=run, template=PRESET.template)
+        return place_lesions(where, phantom.truth.transform, brain)
+
+    return place
+
+
+def test_a_mask_in_the_template_is_carried_to_the_head(tmp_path, phantom, placed, share):
+    centre = np.add(PRESET.centres["projection_left"], BESIDE_MM)
+    affine = np.diag([1.0, 1, 1, 1])
+    affine[:3, 3] = (-90, -126, -72)
+    grid = SpatialMap(data=np.zeros((181, 217, 181)), affine=affine)
+    x, y, z = (grid.affine[n, 3] + np.arange(grid.shape[n]) - centre[n] for n in range(3))
+    ball = x[:, None, None] ** 2 + y[:, None] ** 2 + z**2 <= RADIUS_MM**2
+    found = placed(grid.like(ball), PRESET.template)
+    both = np.minimum(found.share.data, share.data).sum() / np.maximum(found.share.data, share.data).sum()
+    assert both > 0.75  # the head is scaled and warped
+    written = read_map(tmp_path / "out/sub-01/dwi/sub-01_label-lesion_probseg.nii.gz")
+    np.testing.assert_array_equal(written.data, found.share.data)
+
+
+def test_an_empty_mask_is_no_overlap(phantom, blob, placed):
+    lesions = placed(blob[0].like(np.zeros(blob[0].shape)))
+    result = measure_head(phantom, painted=False, lesions=lesions).result
+    assert result.lesions.volume_ml == 0
+    assert {roi.scalars["lesion_overlap"] for roi in result.rois} == {0.0}
+    assert result.lesions.alps_with == result.lesions.alps_without
+
+
+def test_what_cannot_be_a_mask_of_this_brain_is_refused_by_its_name(blob, placed):
+    with pytest.raises(ImageError, match=r"label-lesion_mask.nii.gz: values other than 0 and 1"):
+        placed(blob[0].like(blob[0].data * 3))
+    part = SpatialMap(data=blob[0].data[:70], affine=blob[0].affine)
+    with pytest.raises(CoverageError, match=r"label-lesion_mask.nii.gz: its field of view holds \d+% of the brain"):
+        placed(part)
