@@ -54,7 +54,7 @@ def print_cost() -> None:
         bids.mkdir()
         rng = np.random.default_rng(2)
         people = ["participant_id\tgroup\tage\tsex\tsite"]
-        checks = [{"name": f"check{n}", "value": 1.0, "status": "pass"} for n in range(25)]
+        checks = [{"roi_preset": "alps", "name": f"check{n}", "value": 1.0, "status": "pass"} for n in range(25)]
         for n in range(RUNS // 2):
             label = f"sub-{n + 1:05}"
             people.append(

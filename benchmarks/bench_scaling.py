@@ -49,7 +49,10 @@ def region_rows(draw: np.random.Generator) -> list[dict[str, object]]:
 
 def quality_rows() -> list[dict[str, object]]:
     names = [column.name for column in QUALITY_COLUMNS]
-    return [dict.fromkeys(names, "n/a") | {"name": f"check{n}", "value": n, "status": "pass"} for n in range(CHECKS)]
+    return [
+        dict.fromkeys(names, "n/a") | {"roi_preset": "alps", "name": f"check{n}", "value": n, "status": "pass"}
+        for n in range(CHECKS)
+    ]
 
 
 def write_outputs(root: Path, first: int, last: int) -> None:

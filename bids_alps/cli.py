@@ -17,7 +17,7 @@ from bids_alps.arguments import parse, settings_of
 from bids_alps.errors import AlpsError, AnalysisLevelError, NothingSelectedError, OutputError, UsageError
 from bids_alps.execution.machine import prepare_machine
 from bids_alps.progress import Progress
-from bids_alps.settings import Settings
+from bids_alps.settings import Method, Settings
 
 if TYPE_CHECKING:
     from bids_alps.model import DwiRun
@@ -79,10 +79,26 @@ def _check(settings: Settings) -> None:
         from bids_alps.numerics.quality import parse_limits
 
         parse_limits(settings.method.threshold)
+    _check_regions(settings.method)
+
+
+def _check_regions(method: Method) -> None:
+    """Refuse regions that cannot be measured before any run begins; the defaults need no look."""
+    default = Method()
+    if (method.rois, method.roi_radius, method.template) != (default.rois, default.roi_radius, default.template):
+        from bids_alps.io.presets import read_presets
+
+        read_presets(method.rois, template=method.template, radius_mm=method.roi_radius)
+    if method.atlas or method.atlas_threshold != default.atlas_threshold:
+        from bids_alps.io.atlases import atlas_label, find_atlases
+
+        taken = tuple(map(atlas_label, method.rois))
+        find_atlases(method.atlas, template=method.template, threshold=method.atlas_threshold, taken=taken)
 
 
 def run_participants(settings: Settings, *, validate: bool) -> int:
     """Process the participants, telling each run as it ends; return the exit code."""
+    from bids_alps.io.atlases import atlas_label
     from bids_alps.io.layout import find_participants
     from bids_alps.io.root import write_root
     from bids_alps.participant import datasets_of, lesions_of
@@ -96,7 +112,8 @@ def run_participants(settings: Settings, *, validate: bool) -> int:
         from bids_alps.io.validation import validate_dataset
 
         validate_dataset(request.bids_dir)
-    write_root(request.output_dir, request.bids_dir, datasets_of(request))
+    presets = [atlas_label(name) for name in settings.method.rois]
+    write_root(request.output_dir, request.bids_dir, datasets_of(request), presets=presets)
     _write_citation(settings)
     if request.boilerplate_only:
         return 0

@@ -79,11 +79,12 @@ def _entities(path: Path) -> dict[str, str]:
 
 
 def _wide_rows(path: Path) -> Iterator[dict[str, Any]]:
-    checks = _checks(path.with_name(path.name.replace("_desc-alps_", "_desc-quality_")))
+    quality = path.with_name(path.name.replace("_desc-alps_", "_desc-quality_"))
+    checked = _read_rows(quality) if quality.exists() else []
     presets: dict[str, dict[str, dict[str, Any]]] = {}
     for row in _read_rows(path):
         presets.setdefault(row["roi_preset"], {})[row["hemisphere"]] = row
-    for by_side in presets.values():
+    for preset, by_side in presets.items():
         if not {*SIDES, "bilateral"} <= by_side.keys():
             LOG.warning("%s: not all of left, right, bilateral. Redo the run.", path)
             continue
@@ -95,14 +96,13 @@ def _wide_rows(path: Path) -> Iterator[dict[str, Any]]:
         wide |= {f"{name}_{side}": by_side[side].get(name, float("nan")) for side in SIDES for name in _TERMS}
         skipped = (*_SIDED, "hemisphere")
         rest = {c.name: by_side["bilateral"].get(c.name) for c in ALPS_COLUMNS if c.name not in skipped}
-        yield _entities(path) | wide | rest | checks
+        yield _entities(path) | wide | rest | _checks([row for row in checked if row.get("roi_preset") == preset])
 
 
-def _checks(path: Path) -> dict[str, Any]:
-    """Return the value of every quality check of a run, and which of them complain."""
-    if not path.exists():
+def _checks(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the value of every quality check of a run and preset, and which of them complain."""
+    if not rows:
         return {"checks_failed": "n/a", "checks_warned": "n/a"}
-    rows = _read_rows(path)
     complaints = {
         f"checks_{past}": "; ".join(row["name"] for row in rows if row["status"] == status) or "none"
         for status, past in (("fail", "failed"), ("warn", "warned"))

@@ -114,6 +114,15 @@ def test_amounts_of_memory_agree() -> None:
         (["in", "out", "participant", "--config-file", "nowhere.toml"], 64),
         (["in", "out", "participant", "--run-uuid", "../up"], 64),
         (["in", "out", "participant", "--threshold", "motion=1,2"], 64),
+        (["in", "out", "participant", "--rois", "nosuch"], 64),
+        (["in", "out", "participant", "--rois", "alps", "alps"], 64),
+        (["in", "out", "participant", "--rois", "nowhere.nii.gz"], 66),
+        (["in", "out", "participant", "--roi-radius", "50"], 64),
+        (["in", "out", "participant", "--atlas", "nowhere.nii.gz"], 66),
+        (["in", "out", "participant", "--atlas", "alps"], 64),
+        (["in", "out", "participant", "--rois", "alps.sh", "--atlas", "seg-alpssh_dseg.nii.gz"], 64),
+        (["in", "out", "participant", "--atlas-threshold", "2"], 64),
+        (["in", "out", "participant", "--registrar", "nosuch"], 64),
     ],
 )
 def test_exit_code_and_last_line_agree(

@@ -115,9 +115,10 @@ def test_unmatched_and_repeated_participants_are_told_on_the_page(cohort):
 def test_checks_stand_beside_the_index(cohort):
     bids, out = cohort
     checks = [
-        {"name": "pitch", "value": 9.5, "status": "warn"},
-        {"name": "snr_b0", "value": 2.0, "status": "fail"},
-        {"name": "fa", "value": 0.4, "status": "pass"},
+        {"roi_preset": "alps", "name": "pitch", "value": 9.5, "status": "warn"},
+        {"roi_preset": "alps", "name": "snr_b0", "value": 2.0, "status": "fail"},
+        {"roi_preset": "alps", "name": "fa", "value": 0.4, "status": "pass"},
+        {"roi_preset": "other", "name": "fa", "value": 0.1, "status": "fail"},
     ]
     write_table(out / "sub-03" / "dwi" / "sub-03_desc-quality_scalarstats.tsv", checks, QUALITY_COLUMNS)
     assert main([str(bids), str(out), "group"]) == 0

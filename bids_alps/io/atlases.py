@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_alps.errors import AmbiguityError, ImageError, MetadataError, NoInputError, TemplateMissingError
+from bids_alps.errors import AmbiguityError, ImageError, MetadataError, NoInputError, TemplateMissingError, UsageError
 from bids_alps.io.images import read_volumes
 from bids_alps.io.tables import read_table
 from bids_alps.model import SpatialMap
@@ -54,6 +54,34 @@ def atlas_label(name: str) -> str:
     told = re.search(r"(?:^|_)(?:atlas|seg)-([a-zA-Z0-9]+)", stem)
     desc = re.search(r"_desc-([a-zA-Z0-9]+)", stem)
     return told[1] + (desc[1] if desc else "") if told else re.sub(r"[^a-zA-Z0-9]", "", stem)
+
+
+def find_atlases(
+    names: tuple[str, ...], *, template: str, threshold: float, taken: tuple[str, ...] = ()
+) -> list[tuple[Path, Path]]:
+    """Return the image and the table of each atlas, as `find_atlas` does, whose files can be told apart.
+
+    Parameters
+    ----------
+    names, template
+        See `find_atlas`.
+    threshold
+        Fraction of a voxel, or probability, from which it counts.
+    taken
+        Labels that other files have.
+
+    Raises
+    ------
+    UsageError
+        If the files of two of them would be called alike, or the threshold is no fraction.
+    """
+    if not 0 < threshold <= 1:
+        raise UsageError("--atlas-threshold", f"{threshold:g}", "give a fraction above 0, up to 1")
+    labels = [atlas_label(name) for name in names]
+    for name, label in zip(names, labels, strict=True):
+        if not label or label in ("alps", *taken) or labels.count(label) > 1:
+            raise UsageError(f"--atlas {name}", f"its files would be called seg-{label}", "rename the atlas")
+    return [find_atlas(name, template=template) for name in names]
 
 
 def find_atlas(name: str, *, template: str) -> tuple[Path, Path]:

@@ -126,13 +126,13 @@ DERIVATIVES: Mapping[str, Derivative] = {
     "dseg": Derivative(
         suffix="dseg",
         extension=".nii.gz",
-        entities={"seg": "alps"},
+        entities={"seg": "{preset}"},
         about="Regions of interest: each voxel has the label of the region that fills most of it, if any.",
     ),
     "probseg": Derivative(
         suffix="probseg",
         extension=".nii.gz",
-        entities={"seg": "alps"},
+        entities={"seg": "{preset}"},
         about="Weight of each voxel in each region of interest; one volume a region.",
         fields={"LabelMap": list(ROI_LABELS)},
     ),
@@ -165,8 +165,8 @@ DERIVATIVES: Mapping[str, Derivative] = {
     ),
     "xfm_affine": _linear("dwi", "{template}", "affine", "Affine part of the alignment, ITK text; scan to template."),
     "xfm_inverse_affine": _linear("{template}", "dwi", "affine", "Inverse of the affine part, ITK text."),
-    "roi_stats": _table("What was measured in each region of interest; one row a region.", seg="alps"),
-    "alps": _table("DTI-ALPS index; rows left, right, bilateral.", desc="alps"),
+    "roi_stats": _table("What was measured in each region of interest; one row a preset and region.", seg="alps"),
+    "alps": _table("DTI-ALPS index; rows left, right, bilateral of each preset.", desc="alps"),
     "regions": Derivative(
         suffix="dseg",
         extension=".nii.gz",
@@ -174,7 +174,7 @@ DERIVATIVES: Mapping[str, Derivative] = {
         about="Regions of an atlas on the diffusion grid; names in the table beside it.",
     ),
     "region_stats": _table("Measures in each region of an atlas; one row a region.", seg="{atlas}"),
-    "quality": _table("Quality checks; one row a check.", desc="quality"),
+    "quality": _table("Quality checks; one row a preset and check.", desc="quality"),
 }
 """Every kind of file of a run, by the name that the program calls it."""
 

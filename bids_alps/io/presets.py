@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bids_alps.errors import ImageError, MetadataError, UsageError
+from bids_alps.io.atlases import atlas_label
 from bids_alps.io.images import read_map
 from bids_alps.io.inheritance import entities_of
 from bids_alps.io.tables import read_table
@@ -39,6 +40,36 @@ def conventions_of(name: str) -> Conventions:
     """Return how the index of a preset is measured; ``anatomical`` for names that no preset has."""
     conventions: Conventions = _entries().get(name, {}).get("conventions", "anatomical")
     return conventions
+
+
+def read_presets(
+    names: tuple[str, ...], *, template: str | None = None, radius_mm: float | None = None
+) -> tuple[RoiPreset, ...]:
+    """Return several presets as `read_preset` does, whose files can be told apart by their labels.
+
+    Raises
+    ------
+    UsageError
+        If files of two of them would be called alike.
+    """
+    labels = preset_labels(names)
+    for name, label in zip(names, labels, strict=True):
+        if not label or labels.count(label) > 1:
+            raise UsageError(
+                f"--rois {name}", f"its files would be called seg-{label}", "give each once, by another name"
+            )
+    return tuple(read_preset(name, template=template, radius_mm=radius_mm) for name in names)
+
+
+def preset_labels(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what files of presets are called by.
+
+    Examples
+    --------
+    >>> preset_labels(("alps", "alps.sh", "mine/tpl-X_seg-drawn_dseg.nii.gz"))
+    ('alps', 'alpssh', 'drawn')
+    """
+    return tuple(map(atlas_label, names))
 
 
 def read_preset(name: str, *, template: str | None = None, radius_mm: float | None = None) -> RoiPreset:

@@ -101,6 +101,7 @@ ROI_COLUMNS: tuple[Column, ...] = (
 )
 
 QUALITY_COLUMNS: tuple[Column, ...] = (
+    Column(name="roi_preset", about="ROI definition of the index that is checked."),
     Column(name="name", about="Check."),
     Column(name="value", about="What was measured."),
     Column(name="unit", about="Its unit."),
@@ -192,9 +193,9 @@ def roi_rows(rois: Iterable[RoiDiffusivity], preset: str) -> list[dict[str, Any]
     ]
 
 
-def quality_rows(checks: Iterable[Check]) -> list[dict[str, Any]]:
+def quality_rows(checks: Iterable[Check], preset: str) -> list[dict[str, Any]]:
     """Return one row per check."""
-    return [{name: getattr(check, name) for name in Check.__slots__} for check in checks]
+    return [{"roi_preset": preset, **{name: getattr(check, name) for name in Check.__slots__}} for check in checks]
 
 
 def overall_status(checks: Iterable[Check]) -> Status:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,13 @@ The index is an asymmetry of diffusion. It is not a measure of glymphatic cleara
 """
 
 
-def write_root(output_dir: Path, bids_dir: Path, inputs: Mapping[str, Path] | None = None) -> None:
+def write_root(
+    output_dir: Path,
+    bids_dir: Path,
+    inputs: Mapping[str, Path] | None = None,
+    *,
+    presets: Sequence[str] = ("alps",),
+) -> None:
     """Write the files at the root of the output, each only where its content differs.
 
     A shared file that another user owns is left with a warning, since jobs of one study share the folder.
@@ -59,6 +65,8 @@ def write_root(output_dir: Path, bids_dir: Path, inputs: Mapping[str, Path] | No
         What they were made from.
     inputs
         Other datasets that were read, by name.
+    presets
+        Labels of the ROI presets, each of which gets a table of its regions.
 
     Raises
     ------
@@ -74,9 +82,10 @@ def write_root(output_dir: Path, bids_dir: Path, inputs: Mapping[str, Path] | No
             ({"desc_id": f"desc-{label}", "description": about} for label, about in _DESCRIPTIONS.items()),
             ("desc_id", "description"),
         ),
-        "seg-alps_dseg.tsv": table_text(_labels(), ("index", "name", "color")),
-        "seg-alps_dseg.json": _json(_LABEL_DICTIONARY),
     }
+    for label in presets:
+        files[f"seg-{label}_dseg.tsv"] = table_text(_labels(), ("index", "name", "color"))
+        files[f"seg-{label}_dseg.json"] = _json(_LABEL_DICTIONARY)
     for name, text in files.items():
         _write_shared(output_dir / name, text)
 

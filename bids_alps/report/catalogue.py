@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bids_alps.errors import MetadataError
+from bids_alps.io.inheritance import entities_of
 from bids_alps.io.writing import write_bytes
 from bids_alps.report.page import Picture
 
@@ -82,7 +83,7 @@ CATALOGUE: Mapping[str, Entry] = {
 STEPS = ("denoise", "gibbs", "motion", "distortion")
 
 
-def figure_path(output_dir: Path, run_name: str, desc: str) -> Path:
+def figure_path(output_dir: Path, run_name: str, desc: str, *, preset: str = "") -> Path:
     """Return where a figure of a run goes.
 
     Parameters
@@ -93,6 +94,8 @@ def figure_path(output_dir: Path, run_name: str, desc: str) -> Path:
         Common beginning of the run's files, such as ``sub-01_run-2``.
     desc
         Label of the figure, as `draw_run_figures` names it.
+    preset
+        Label of the ROI preset that it shows, where it is not the first of the run.
 
     Examples
     --------
@@ -101,13 +104,14 @@ def figure_path(output_dir: Path, run_name: str, desc: str) -> Path:
     """
     if "/" in run_name or not run_name.startswith("sub-"):
         raise MetadataError(run_name, "no name of a run", "begin with sub-")
-    return output_dir / run_name.partition("_")[0] / "figures" / f"{run_name}_desc-{desc}_dwi.svg"
+    shown = f"{run_name}_seg-{preset}" if preset else run_name
+    return output_dir / run_name.partition("_")[0] / "figures" / f"{shown}_desc-{desc}_dwi.svg"
 
 
-def write_figures(output_dir: Path, run_name: str, figures: Mapping[str, bytes]) -> None:
-    """Write the figures of a run, as `draw_run_figures` names them."""
+def write_figures(output_dir: Path, run_name: str, figures: Mapping[str, bytes], *, preset: str = "") -> None:
+    """Write the figures of a run, as `draw_run_figures` names them; see `figure_path`."""
     for desc, svg in figures.items():
-        write_bytes(figure_path(output_dir, run_name, desc), svg)
+        write_bytes(figure_path(output_dir, run_name, desc, preset=preset), svg)
 
 
 def find_pictures(folder: Path, run_name: str) -> tuple[Picture, ...]:
@@ -117,17 +121,21 @@ def find_pictures(folder: Path, run_name: str) -> tuple[Picture, ...]:
         names = [f"{desc}Before", f"{desc}After"] if entry.labels else [desc]
         paths = [folder / f"{run_name}_desc-{name}_dwi.svg" for name in names]
         if all(path.is_file() for path in paths):
-            found.append(
-                Picture(
-                    title=entry.title,
-                    caption=entry.caption,
-                    alt=entry.alt,
-                    svg=tuple(path.read_bytes() for path in paths),
-                    labels=entry.labels,
-                    chart=entry.chart,
-                )
-            )
+            found.append(_picture(entry, paths))
+        others = sorted(folder.glob(f"{run_name}_seg-*_desc-{desc}_dwi.svg"))
+        found += [_picture(entry, [path], preset=entities_of(path.name)["seg"]) for path in others]
     return tuple(found)
+
+
+def _picture(entry: Entry, paths: Sequence[Path], *, preset: str = "") -> Picture:
+    return Picture(
+        title=f"{entry.title}: {preset}" if preset else entry.title,
+        caption=entry.caption,
+        alt=entry.alt,
+        svg=tuple(path.read_bytes() for path in paths),
+        labels=entry.labels,
+        chart=entry.chart,
+    )
 
 
 def find_steps(folder: Path, run_name: str) -> tuple[str, ...]:

@@ -121,6 +121,19 @@ class RunDrawing:
     lesions: SpatialMap | None = None
 
 
+def draw_regions(drawing: RunDrawing) -> dict[str, bytes]:
+    """Draw the figures of the regions of interest, as `draw_run_figures` does."""
+    from bids_alps.report import figures_rois
+    from bids_alps.report.slices import find_display
+
+    rois = [roi for roi in drawing.rois if roi.weights.size]
+    display = find_display(drawing.mask, drawing.transform.rigid if drawing.turned else np.eye(4))
+    return {
+        "rois": figures_rois.draw_rois(drawing.fa, drawing.v1, rois, display, drawing.lesions),
+        "sticks": figures_rois.draw_sticks(drawing.fa, drawing.v1, rois, display),
+    }
+
+
 def draw_run_figures(drawing: RunDrawing) -> dict[str, bytes]:
     """Draw every figure of a run.
 
@@ -129,15 +142,12 @@ def draw_run_figures(drawing: RunDrawing) -> dict[str, bytes]:
     dict[str, bytes]
         SVG by the label of the file's ``desc`` entity: ``rois``, ``sticks``, ``registrationBefore`` ...
     """
-    from bids_alps.report import figures_atlas, figures_preprocessing, figures_registration, figures_rois
+    from bids_alps.report import figures_atlas, figures_preprocessing, figures_registration
     from bids_alps.report.slices import find_display
 
     rois = [roi for roi in drawing.rois if roi.weights.size]
     display = find_display(drawing.mask, drawing.transform.rigid if drawing.turned else np.eye(4))
-    drawn = {
-        "rois": figures_rois.draw_rois(drawing.fa, drawing.v1, rois, display, drawing.lesions),
-        "sticks": figures_rois.draw_sticks(drawing.fa, drawing.v1, rois, display),
-    }
+    drawn = draw_regions(drawing)
     drawn["registrationBefore"], drawn["registrationAfter"] = figures_registration.draw_registration(
         drawing.fa, drawing.template, drawing.transform, rois, display
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
         )
     quality, regional = (table.with_name(f"{name}_{kind}_scalarstats.tsv") for kind in ("desc-quality", "seg-alps"))
     if quality.exists():
-        checks = tuple(_check(row) for row in _rows(quality))
+        checks = _checks(_rows(quality))
     if not quality.exists():
         notes.append(f"The table of checks is missing ({quality.name}): nothing is known of the quality.")
     if regional.exists():
@@ -223,6 +224,19 @@ def _index_value(row: Row, *, several: bool) -> IndexValue:
         se=_value(row, "alps_se"),
         uncorrected=_value(row, "alps_uncorrected"),
     )
+
+
+def _checks(rows: Sequence[Row]) -> tuple[Check, ...]:
+    """Return the checks; of several presets, those that differ between them begin their reason with the preset."""
+    alike: dict[str, list[Row]] = {}
+    for row in rows:
+        alike.setdefault(str([value for key, value in row.items() if key != "roi_preset"]), []).append(row)
+    several = len({_text(row, "roi_preset") for row in rows})
+    checks = []
+    for same in alike.values():
+        check, presets = _check(same[0]), ", ".join(_text(row, "roi_preset") for row in same)
+        checks.append(check if len(same) == several else replace(check, reason=f"{presets}: {check.reason}"))
+    return tuple(checks)
 
 
 def _check(row: Row) -> Check:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from bids_alps.io.presets import preset_labels
 from bids_alps.io.templates import read_template
 from bids_alps.model import SpatialMap
 from bids_alps.numerics.tensor import (
@@ -11,7 +14,7 @@ from bids_alps.numerics.tensor import (
 )
 from bids_alps.registration.base import Registration
 from bids_alps.report.catalogue import write_figures
-from bids_alps.report.drawing import RunDrawing, draw_run_figures
+from bids_alps.report.drawing import RunDrawing, draw_regions, draw_run_figures
 from bids_alps.settings import Method
 from bids_alps.stages.correction import Correction
 from bids_alps.stages.index import Measured
@@ -24,17 +27,20 @@ def draw(
     place: Place,
     fitted: Fitted,
     registration: Registration,
-    measured: Measured,
+    measured: tuple[Measured, ...],
     ran: tuple[Method, Correction, tuple[SpatialMap, ...], Lesions | None],
 ) -> None:
-    """Draw the figures of the run's report; `ran`: the method, the correction, the regions of atlases, lesions."""
+    """Draw the figures of the run's report: those of regions for each preset, all others with the regions of the first.
+
+    `ran`: the method, the correction, the regions of atlases, lesions.
+    """
     method, correction, atlases, lesions = ran
     _, vectors = eigen_system(fitted.field.image.data)
     drawing = RunDrawing(
         fa=fitted.fa,
         mask=fitted.field.image.like(fitted.field.mask),
         v1=fitted.field.image.like(vectors[..., 0].astype(np.float32)),
-        rois=measured.rois,
+        rois=measured[0].rois,
         transform=registration.transform,
         template=read_template(method.template),
         turned=method.pose_correction,
@@ -44,3 +50,6 @@ def draw(
         lesions=lesions.share if lesions else None,
     )
     write_figures(place.output_dir, place.run.name, draw_run_figures(drawing))
+    for one in measured[1:]:
+        (label,) = preset_labels((one.preset.name,))
+        write_figures(place.output_dir, place.run.name, draw_regions(replace(drawing, rois=one.rois)), preset=label)

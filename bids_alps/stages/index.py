@@ -10,6 +10,7 @@ import numpy as np
 
 from bids_alps.errors import CoverageError
 from bids_alps.io.derivatives import ROI_LABELS
+from bids_alps.io.presets import preset_labels
 from bids_alps.io.results import alps_rows, overall_status, quality_rows, roi_rows, write_results
 from bids_alps.model import AlpsResult, Array, Check, Interval, Roi, RoiPreset, SpatialMap, Status
 from bids_alps.numerics.alps import mean_tensor, measure_alps
@@ -156,17 +157,22 @@ def withheld(result: AlpsResult) -> AlpsResult:
 
 def write_measures(place: Place, fitted: Fitted, measured: tuple[Measured, ...]) -> None:
     """Write the regions as images and everything measured as tables."""
-    shape = fitted.field.mask.shape
-    weights = np.zeros((*shape, len(ROI_LABELS)), dtype=np.float32)
-    for roi in measured[0].rois:
-        weights[(*roi.voxels.T, ROI_LABELS[roi.name] - 1)] = roi.weights
-    labels = np.where(weights.max(-1) > 0, weights.argmax(-1) + 1, 0)
-    place.write("probseg", fitted.field.image.like(weights))
-    place.write("dseg", fitted.field.image.like(labels), dtype=np.uint8)
     rows: dict[str, list[dict[str, Any]]] = {"alps": [], "roi_stats": [], "quality": []}
     for one in measured:
+        write_regions(place, fitted.field.image, one)
         acquisition = describe_acquisition(one.preset, fitted, place.run)
         rows["alps"] += alps_rows(one.result, acquisition, one.status)
         rows["roi_stats"] += roi_rows(one.result.rois, one.preset.name)
-    rows["quality"] += quality_rows(measured[0].checks)
+        rows["quality"] += quality_rows(one.checks, one.preset.name)
     write_results({key: place.path(key) for key in rows}, rows)
+
+
+def write_regions(place: Place, grid: SpatialMap, measured: Measured) -> None:
+    """Write the regions of one preset as weights and as labels, on the grid of an image."""
+    weights = np.zeros((*grid.shape, len(ROI_LABELS)), dtype=np.float32)
+    for roi in measured.rois:
+        weights[(*roi.voxels.T, ROI_LABELS[roi.name] - 1)] = roi.weights
+    labels = np.where(weights.max(-1) > 0, weights.argmax(-1) + 1, 0)
+    (label,) = preset_labels((measured.preset.name,))
+    place.write("probseg", grid.like(weights), preset=label)
+    place.write("dseg", grid.like(labels), dtype=np.uint8, preset=label)

@@ -25,6 +25,6 @@ class Place:
         """Return the path of a derivative; `fill` are labels that its name leaves open."""
         return derivative_path(self.output_dir, self.run, key, template=self.template, **fill)
 
-    def write(self, key: str, image: SpatialMap, *, dtype: Any = np.float32, **fields: Any) -> None:
-        """Write an image with its sidecar."""
-        write_map(self.path(key), image, sidecar=sidecar_of(self.run, key, **fields), dtype=dtype)
+    def write(self, key: str, image: SpatialMap, *, dtype: Any = np.float32, preset: str = "", **fields: Any) -> None:
+        """Write an image with its sidecar; `preset` is the label of the ROI preset that it shows, if any."""
+        write_map(self.path(key, preset=preset), image, sidecar=sidecar_of(self.run, key, **fields), dtype=dtype)

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from bids_alps.errors import UsageError
-from bids_alps.io.atlases import Atlas, atlas_label, read_atlas
+from bids_alps.io.atlases import Atlas, find_atlases, read_atlas
 from bids_alps.io.derivatives import sidecar_of
+from bids_alps.io.presets import preset_labels
 from bids_alps.io.tables import Column, table_text, write_table
 from bids_alps.io.writing import write_map, write_text
 from bids_alps.model import Array, SpatialMap, SpatialTransform
@@ -38,19 +38,9 @@ REGION_COLUMNS = (
 
 
 def read_atlases(method: Method) -> tuple[Atlas, ...]:
-    """Read the atlases that the method names, before anything else takes time.
-
-    Raises
-    ------
-    UsageError
-        If the files of two of them would be called alike, or the threshold is no fraction.
-    """
-    if not 0 < method.atlas_threshold <= 1:
-        raise UsageError("--atlas-threshold", f"{method.atlas_threshold:g}", "give a fraction above 0, up to 1")
-    labels = [atlas_label(name) for name in method.atlas]
-    for name, label in zip(method.atlas, labels, strict=True):
-        if not label or label == "alps" or labels.count(label) > 1:
-            raise UsageError(f"--atlas {name}", f"its files would be called seg-{label}", "rename the atlas")
+    """Read the atlases that the method names, before anything else takes time; the errors of `find_atlases`."""
+    taken = preset_labels(method.rois)
+    find_atlases(method.atlas, template=method.template, threshold=method.atlas_threshold, taken=taken)
     return tuple(read_atlas(name, template=method.template) for name in method.atlas)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_alps.io.presets import read_preset
+from bids_alps.io.presets import read_presets
 from bids_alps.io.templates import read_template
 from bids_alps.model import DwiRun
 from bids_alps.registration.checks import check_registration
@@ -28,7 +28,7 @@ from bids_alps.stages.tensors import fit, write_maps
 def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measured, ...]:
     """Take one run from its files to the index; return what was measured, one entry a preset."""
     atlases = read_atlases(method)
-    presets = [read_preset(name, template=method.template, radius_mm=method.roi_radius) for name in method.rois]
+    presets = read_presets(method.rois, template=method.template, radius_mm=method.roi_radius)
     place = Place(output_dir=output_dir, run=run, template=method.template)
     prepared = prepare(run, method, output_dir)
     place.write("mask", prepared.series.image.like(prepared.mask), dtype=np.uint8)
@@ -39,16 +39,16 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measured,
     registration = make_registrar(run, method).register(subject, template)
     write_transforms(place, registration, subject.mask, template.mask)
     lesions = place_lesions(place, registration.transform, subject.mask)
-    measured = []
+    measured: tuple[Measured, ...] = ()
     for preset in presets:
         checks = check_registration(registration, subject, template, preset.centres)
         ways = (fitted, registration)
         if preset.conventions == "alps.sh":
             ways = follow_alps_sh(prepared, fitted, registration)
-        measured.append(measure(*ways, preset, method, (*checks, *prepared.correction.checks), lesions))
-    write_measures(place, fitted, tuple(measured))
+        measured += (measure(*ways, preset, method, (*checks, *prepared.correction.checks), lesions),)
+    write_measures(place, fitted, measured)
     outlined = tuple(
         measure_atlas(place, fitted, registration.transform, atlas, method.atlas_threshold) for atlas in atlases
     )
-    draw(place, fitted, registration, measured[0], (method, prepared.correction, outlined, lesions))
-    return tuple(measured)
+    draw(place, fitted, registration, measured, (method, prepared.correction, outlined, lesions))
+    return measured

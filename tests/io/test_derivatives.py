@@ -26,7 +26,7 @@ def run_of(**entities: str) -> DwiRun:
 
 @pytest.mark.parametrize("key", list(DERIVATIVES))
 def test_every_file_is_documented_and_stays_in_its_folder(key: str) -> None:
-    path = derivative_path(Path("out"), run_of(sub="01", ses="1", run="2"), key, template="T", atlas="A")
+    path = derivative_path(Path("out"), run_of(sub="01", ses="1", run="2"), key, template="T", atlas="A", preset="P")
     assert path.parent == Path("out/sub-01/ses-1/dwi")
     assert path.name.startswith("sub-01_ses-1_run-2_")
     kind = DERIVATIVES[key]

@@ -87,7 +87,7 @@ def write_run(output, name, figures, *, status="pass", reason="Noise widens the 
         for side, alps in (("left", 1.512), ("right", 1.4), ("bilateral", 1.456))
     ]
     write_tsv(folder / f"{name}_desc-alps_scalarstats.tsv", index)
-    check = {"name": "snr_b0", "value": 21.5, "unit": "", "warn": 10, "fail": 5, "bad": "below"}
+    check = {"roi_preset": "alps", "name": "snr_b0", "value": 21.5, "unit": "", "warn": 10, "fail": 5, "bad": "below"}
     write_tsv(folder / f"{name}_desc-quality_scalarstats.tsv", [{**check, "status": status, "reason": reason}])
     roi = {"roi_preset": "alps", "roi": "projection_left", "n_voxels": 8.2, "dxx": 0.000612, "fa": 0.51}
     write_tsv(folder / f"{name}_seg-alps_scalarstats.tsv", [roi])
