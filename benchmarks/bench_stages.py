@@ -1,0 +1,92 @@
+"""Where the time of a scan goes: CPU seconds of each stage, peak memory, the size of the page.
+
+A made head, 104 x 104 x 72 x 70 at 2 mm with a reverse-phase image, that moves and is distorted.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from alone import alone
+
+from bids_alps.io.layout import find_runs
+from bids_alps.phantom import PhantomSettings, write_phantom
+from bids_alps.report.participant import write_participant_page
+from bids_alps.settings import Method
+from bids_alps.stages import correction, index, run
+
+HEAD = PhantomSettings(seed=3, voxel_size=2.0, directions=64, b0=6, snr=25, motion=0.8, eddy=2.0, susceptibility=6.0)
+STAGES = {
+    "read, mask, preprocess, write": (run, "prepare"),
+    "  of these motion, eddy, distortion": (correction, "correct_series"),
+    "tensors and calibration": (run, "fit"),
+    "maps written": (run, "write_maps"),
+    "alignment with the template": (run, "make_registrar"),
+    "transforms written": (run, "write_transforms"),
+    "index, checks and uncertainty": (run, "measure"),
+    "  of these uncertainty": (index, "measure_intervals"),
+    "tables written": (run, "write_measures"),
+    "figures": (run, "draw"),
+}
+SPENT: dict[str, float] = defaultdict(float)
+
+
+def timed(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **options: Any) -> Any:
+        began = time.process_time()
+        result = work(*args, **options)
+        SPENT[name] += time.process_time() - began
+        return result
+
+    return call
+
+
+class TimedRegistrar:
+    """A registrar whose alignment is timed."""
+
+    def __init__(self, name: str, registrar: Any) -> None:
+        self.register = timed(name, registrar.register)
+
+
+def process(folder: Path, settings: PhantomSettings, method: Method) -> tuple[dict[str, float], float, str]:
+    """Return CPU seconds by stage, the size of the page, MiB, and the result, of one made scan."""
+    for name, (module, function) in STAGES.items():
+        work = getattr(module, function)
+        if function == "make_registrar":
+            setattr(module, function, lambda *args, name=name, work=work: TimedRegistrar(name, work(*args)))
+        else:
+            setattr(module, function, timed(name, work))
+    (found,) = find_runs(folder / "bids", "01")
+    measured = run.run_stages(found, method, folder / "out")
+    timed("page", write_participant_page)(folder / "out", "01")
+    result = measured[0].result
+    return dict(SPENT), (folder / "out" / "sub-01.html").stat().st_size / 2**20, f"{result.alps['bilateral']:.3f}"
+
+
+def main() -> None:
+    voxel = float(sys.argv[1]) if len(sys.argv) > 1 else HEAD.voxel_size
+    settings = replace(HEAD, voxel_size=voxel)
+    columns = {"default": Method(), "as it is": Method(skip_preprocessing=True), "denoised": Method(denoising=True)}
+    rows: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        truth = write_phantom(Path(scratch) / "bids", settings)
+        print(f"true bilateral index {truth[0]['alps_bilateral']:.3f}")
+        for title, method in columns.items():
+            measured = alone(process, Path(scratch), settings, method)
+            spent, page, alps = measured.result
+            rows[title] = [*(spent.get(name, 0.0) for name in (*STAGES, "page")), measured.seconds, measured.peak, page]
+            print(f"{title}: index {alps}", flush=True)
+    print(f"\n{'CPU s':40s}" + "".join(f"{title:>12s}" for title in rows))
+    for n, name in enumerate((*STAGES, "page", "whole, CPU s", "peak memory, MiB", "size of the page, MiB")):
+        print(f"{name:40s}" + "".join(f"{values[n]:12.1f}" for values in rows.values()))
+
+
+if __name__ == "__main__":
+    main()
