@@ -1,13 +1,33 @@
-"""Susceptibility distortion: error of the field in several storage orders, CPU time and peak memory."""
+"""Susceptibility distortion: error of the field in several storage orders, CPU time and peak memory.
+
+Where the environment variable ALPS_REAL_DATA names a folder, two opposite runs of one head: how far they differ before
+and after, and what index they give, alone and merged.
+"""
 
 from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
 
 import numpy as np
 from alone import alone
 from moving_head import Head, Protocol, make_head, make_pose, make_volume, world_grid
 from scipy import ndimage
 
+from bids_alps.io.layout import find_runs
+from bids_alps.io.pairs import pair_opposite
+from bids_alps.io.presets import read_preset
+from bids_alps.io.templates import read_template
+from bids_alps.model import DwiRun
 from bids_alps.numerics.distortion import EncodedImage, estimate_distortion
+from bids_alps.numerics.resample import align_bases
+from bids_alps.registration import REGISTRARS
+from bids_alps.settings import Method
+from bids_alps.stages.alignment import subject_maps
+from bids_alps.stages.index import measure
+from bids_alps.stages.prepare import Prepared, prepare
+from bids_alps.stages.tensors import fit
 
 
 def field_mm(points: np.ndarray) -> np.ndarray:
@@ -74,6 +94,52 @@ def main() -> None:
             f"{np.percentile(error, 95):7.3f} | {found.difference_before:10.4f} {found.difference_after:12.4f} | "
             f"{measured.seconds:5.1f} {measured.peak:9.0f} {'applied' if found.proven else 'not applied'}"
         )
+
+    folder = os.environ.get("ALPS_REAL_DATA")
+    if not folder:
+        print("real scans: skipped, ALPS_REAL_DATA names no folder")
+        return
+    compare_runs(find_runs(Path(folder) / "siemens_xa30", "01"))
+
+
+def compare_runs(runs: list[DwiRun]) -> None:
+    """Print how two opposite runs of one head differ."""
+    print(
+        f"\n{'two opposite runs (XA30)':28}{'difference of b0, % of the median':>36}{'index':>8}{'index':>8}{'merged':>9}"
+    )
+    for title, method in {
+        "as they are": Method(skip_preprocessing=True),
+        "motion alone": Method(distortion_correction=False),
+        "motion and distortion": Method(),
+    }.items():
+        with tempfile.TemporaryDirectory() as scratch:
+            both = [prepare(run, method, Path(scratch)) for run in runs]
+            values = [index_of(run, found, method) for run, found in zip(runs, both, strict=True)]
+            merged = float("nan")
+            if not method.skip_preprocessing:
+                (pair,) = pair_opposite(runs)
+                merged = index_of(pair, prepare(pair, method, Path(scratch)), method)
+        print(f"{title:28}{difference(*both):36.1f}{values[0]:8.3f}{values[1]:8.3f}{merged:9.3f}", flush=True)
+
+
+def difference(one: Prepared, other: Prepared) -> float:
+    """Return the mean difference of two unweighted images inside the brain, aligned, percent of their median."""
+    bases = [
+        found.series.image.data[..., found.series.gradients.bvals <= 50].mean(-1, dtype=np.float64)
+        for found in (one, other)
+    ]
+    affines = (one.series.image.affine, other.series.image.affine)
+    pose = align_bases(bases[0], bases[1], affines, one.mask).matrix
+    inverse = np.linalg.inv(affines[1]) @ pose @ affines[0]
+    moved = ndimage.affine_transform(bases[1], inverse[:3, :3], inverse[:3, 3], output_shape=bases[0].shape, order=1)
+    seen = one.mask & (moved > 0)
+    return 100 * float(np.abs(bases[0] - moved)[seen].mean() / np.median(bases[0][seen]))
+
+
+def index_of(run: DwiRun, prepared: Prepared, method: Method) -> float:
+    fitted = fit(prepared, method)
+    registration = REGISTRARS[method.registrar]().register(subject_maps(fitted, run), read_template())
+    return measure(fitted, registration, read_preset("alps"), method, ()).result.alps["bilateral"]
 
 
 if __name__ == "__main__":

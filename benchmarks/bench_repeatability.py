@@ -1,6 +1,7 @@
 """How well the index of one head repeats: real scans of one head in several poses, storage orders and encodings.
 
-Reads the folder that the environment variable ALPS_REAL_DATA names; without it there is nothing to measure.
+Reads the folder that the environment variable ALPS_REAL_DATA names; without it there is nothing to measure. With the
+word ``default`` the scans are not measured without preprocessing as well.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def main() -> None:
     folder = os.environ.get("ALPS_REAL_DATA")
     if not folder:
         sys.exit("skipped: ALPS_REAL_DATA names no folder of real scans")
-    for skip in (False, True):
+    for skip in (False,) if "default" in sys.argv else (False, True):
         print(f"\n{'Without preprocessing' if skip else 'With preprocessing (default)'}")
         found = {
             name: measure_dataset(Path(folder) / name, skip=skip)

@@ -55,7 +55,7 @@ class TimedRegistrar:
         self.register = timed(name, registrar.register)
 
 
-def process(folder: Path, settings: PhantomSettings, method: Method) -> tuple[dict[str, float], float, str]:
+def process(folder: Path, method: Method) -> tuple[dict[str, float], float, str]:
     """Return CPU seconds by stage, the size of the page, MiB, and the result, of one made scan."""
     for name, (module, function) in STAGES.items():
         work = getattr(module, function)
@@ -79,7 +79,7 @@ def main() -> None:
         truth = write_phantom(Path(scratch) / "bids", settings)
         print(f"true bilateral index {truth[0]['alps_bilateral']:.3f}")
         for title, method in columns.items():
-            measured = alone(process, Path(scratch), settings, method)
+            measured = alone(process, Path(scratch), method)
             spent, page, alps = measured.result
             rows[title] = [*(spent.get(name, 0.0) for name in (*STAGES, "page")), measured.seconds, measured.peak, page]
             print(f"{title}: index {alps}", flush=True)
