@@ -80,6 +80,18 @@ def _check(settings: Settings) -> None:
 
         parse_limits(settings.method.threshold)
     _check_regions(settings.method)
+    if settings.request.longitudinal:
+        _check_longitudinal(settings.method)
+
+
+def _check_longitudinal(method: Method) -> None:
+    """Refuse what has no meaning for the mean of several sessions."""
+    from bids_alps.io.presets import conventions_of
+
+    if method.registrar == "precomputed":
+        raise UsageError("--longitudinal", "no transform was computed for the mean of sessions", "--registrar staged")
+    if all(conventions_of(name) == "alps.sh" for name in method.rois):
+        raise UsageError("--longitudinal", "the script alps.sh knows no sessions", "add a preset such as --rois alps")
 
 
 def _check_regions(method: Method) -> None:

@@ -24,7 +24,19 @@ LOG = logging.getLogger(__name__)
 _SIDED = ("alps", "alps_se", "alps_ci_low", "alps_ci_high", "alps_uncorrected")
 _TERMS = ("dxx_projection", "dyy_projection", "dxx_association", "dzz_association")
 _ID = {"sub": "participant_id", "ses": "session_id"}
-_LABELS = ("roi_preset", "hemisphere", "status", "roi", "name", "unit", "bad", "reason")
+_LABELS = (
+    "roi_preset",
+    "hemisphere",
+    "frame",
+    "first_session",
+    "second_session",
+    "status",
+    "roi",
+    "name",
+    "unit",
+    "bad",
+    "reason",
+)
 _CHECK = "check_"
 
 OUTPUT = "output"
@@ -33,24 +45,38 @@ OUTPUT = "output"
 PEOPLE = "participants.tsv"
 
 
-def gather(datasets: Mapping[str, Path]) -> list[dict[str, Any]]:
+def gather(datasets: Mapping[str, Path], *, longitudinal: bool = False) -> list[dict[str, Any]]:
     """Return one row per run and preset from every index table below folders, in a stable order.
 
     Parameters
     ----------
     datasets
         Derivative datasets by name; where there is more than one, rows have a ``dataset`` column.
+    longitudinal
+        Take what was measured in the frame between sessions for every run that has it; the column ``frame`` tells.
     """
     rows: list[dict[str, Any]] = []
     for name, folder in datasets.items():
         named = {"dataset": name or OUTPUT} if len(datasets) > 1 else {}
-        rows += [named | row for path in _find(folder, "desc-alps") for row in _wide_rows(path)]
+        tables = (_in_frame(path) if longitudinal else path for path in _find(folder, "desc-alps"))
+        rows += [named | row for path in tables for row in _wide_rows(path)]
     if not rows:
         where = ", ".join(str(folder) for folder in datasets.values())
         raise NoInputError(
             where, "no index of any participant", "run the participant level first, with the same output"
         )
     return rows
+
+
+def _in_frame(path: Path) -> Path:
+    """Return the longitudinal table beside a table of the index, or that one where there is none."""
+    beside = path.with_name(path.name.replace("_desc-alps_", "_desc-longitudinal_"))
+    return beside if beside.exists() else path
+
+
+def gather_changes(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of every table of changes below a folder, each with its participant and other entities."""
+    return [_entities(path) | row for path in _find(folder, "desc-change") for row in _read_rows(path)]
 
 
 def _find(folder: Path, entity: str) -> list[Path]:
@@ -79,7 +105,8 @@ def _entities(path: Path) -> dict[str, str]:
 
 
 def _wide_rows(path: Path) -> Iterator[dict[str, Any]]:
-    quality = path.with_name(path.name.replace("_desc-alps_", "_desc-quality_"))
+    ends = {"_desc-alps_": "_desc-quality_", "_desc-longitudinal_": "_desc-longitudinalquality_"}
+    quality = next((path.with_name(path.name.replace(a, b)) for a, b in ends.items() if a in path.name), path)
     checked = _read_rows(quality) if quality.exists() else []
     presets: dict[str, dict[str, dict[str, Any]]] = {}
     for row in _read_rows(path):

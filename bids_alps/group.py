@@ -20,11 +20,13 @@ from bids_alps.gathering import (
     find_unmatched,
     gather,
     gather_atlases,
+    gather_changes,
     gather_regions,
     join_atlases,
     join_participants,
     join_sessions,
 )
+from bids_alps.io.changes import CHANGE_COLUMNS
 from bids_alps.io.lesions import LESIONS
 from bids_alps.io.presets import conventions_of
 from bids_alps.io.tables import Column, write_table
@@ -52,7 +54,7 @@ def run_group(settings: Settings) -> Path:
     request = settings.request
     output_dir, datasets = request.output_dir, _datasets(request)
     roots = find_roots(datasets, request.bids_dir)
-    rows = gather(datasets)
+    rows = gather(datasets, longitudinal=request.longitudinal)
     table, added = join_participants(pd.DataFrame(rows), roots)
     notes = find_unmatched(table, roots) + find_repeated(table)
     table, sessions = join_sessions(table, roots)
@@ -63,6 +65,8 @@ def run_group(settings: Settings) -> Path:
     regions, columns = gather_regions(datasets)
     write_table(output_dir / "group_rois.tsv", regions, columns)
     write_script_table(output_dir / "group_alps-sh.csv", table)
+    if request.longitudinal:
+        _write_changes(output_dir)
     atlases = gather_atlases(datasets)
     _write_atlases(output_dir, atlases)
     table, outcomes = join_atlases(table, atlases)
@@ -82,6 +86,14 @@ def _datasets(request: Request) -> dict[str, Path]:
         found[name if equals else Path(text).name] = Path(path if equals else text)
     found.pop(LESIONS, None)  # masks, no results
     return found
+
+
+def _write_changes(output_dir: Path) -> None:
+    rows = gather_changes(output_dir)
+    named = {column.name for column in CHANGE_COLUMNS}
+    others = dict.fromkeys(name for row in rows for name in row if name not in named)
+    columns = [*(Column(name=name, about=about_id(name)) for name in others), *CHANGE_COLUMNS]
+    write_table(output_dir / "group_change.tsv", rows, columns)
 
 
 def _write_atlases(output_dir: Path, atlases: Mapping[str, list[dict[str, Any]]]) -> None:

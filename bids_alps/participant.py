@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import resource
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from bids_alps.errors import AlpsError, NoInputError, UsageError
@@ -17,7 +18,15 @@ from bids_alps.io.pairs import pair_opposite
 from bids_alps.io.queries import Selection, read_filters
 from bids_alps.io.writing import write_text
 from bids_alps.model import DwiRun
-from bids_alps.receipts import clear_run, describe_making, find_finished, write_receipt
+from bids_alps.receipts import (
+    clear_run,
+    describe_making,
+    describe_repeats,
+    find_finished,
+    find_longitudinal,
+    receipt_path,
+    write_receipt,
+)
 from bids_alps.settings import Method, Request, Settings, as_toml
 
 LOG = logging.getLogger(__name__)
@@ -151,11 +160,35 @@ def process_run(run: DwiRun, settings: Settings) -> Outcome:
 
     It does not raise: a run that fails is told in its outcome, and leaves a crash file.
     """
+    return _attempt(run.name, partial(_measure, run, settings), settings)
+
+
+def find_repeats(runs: Sequence[DwiRun]) -> list[tuple[DwiRun, ...]]:
+    """Return the runs that repeat each other: alike in every entity but the session, of two sessions or more."""
+    alike: dict[str, list[DwiRun]] = {}
+    for run in runs:
+        if run.session is not None:
+            alike.setdefault(stand_in(run).name, []).append(run)
+    taken = {run.name for run in runs}
+    return [tuple(group) for name, group in alike.items() if len(group) > 1 and name not in taken]
+
+
+def stand_in(run: DwiRun) -> DwiRun:
+    """Return a run that stands for all sessions of it: its name has none."""
+    return replace(run, entities={key: label for key, label in run.entities.items() if key != "ses"})
+
+
+def process_repeats(runs: tuple[DwiRun, ...], settings: Settings) -> Outcome:
+    """Compare the sessions of a participant once each has been processed; like `process_run`, it does not raise."""
+    return _attempt(f"{stand_in(runs[0]).name}_longitudinal", partial(_compare, runs, settings), settings)
+
+
+def _attempt(name: str, work: Callable[[], str], settings: Settings) -> Outcome:
     try:
-        with _logged(run.participant, settings):
-            return _process(run, settings)
+        with _logged(participant_of(name), settings):
+            return _process(name, work, settings)
     except (AlpsError, OSError) as error:  # not even a log can be written
-        return fail_run(run.name, error, settings)
+        return fail_run(name, error, settings)
 
 
 def participant_of(name: str) -> str:
@@ -206,19 +239,19 @@ def log_folder(settings: Settings, participant: str) -> Path:
     return settings.request.output_dir / "logs" / f"sub-{participant}" / (settings.execution.run_uuid or "run")
 
 
-def _process(run: DwiRun, settings: Settings) -> Outcome:
-    LOG.info("%s: start", run.name)
+def _process(name: str, work: Callable[[], str], settings: Settings) -> Outcome:
+    LOG.info("%s: start", name)
     try:
-        message = _measure(run, settings)
+        message = work()
     except Exception as error:  # noqa: BLE001 -- whatever happens in one run, the others go on
-        return fail_run(run.name, error, settings)
-    LOG.info("%s: %s", run.name, message)
-    overcome(settings, run.name)
+        return fail_run(name, error, settings)
+    LOG.info("%s: %s", name, message)
+    overcome(settings, name)
     if settings.execution.resource_monitor:
         used = resource.getrusage(resource.RUSAGE_SELF)
         seconds, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 1000
-        LOG.warning("%s: %.1f CPU seconds and %.0f MB at most in this process so far", run.name, seconds, peak)
-    return Outcome(name=run.name, message=message)
+        LOG.warning("%s: %.1f CPU seconds and %.0f MB at most in this process so far", name, seconds, peak)
+    return Outcome(name=name, message=message)
 
 
 def _measure(run: DwiRun, settings: Settings) -> str:
@@ -237,6 +270,34 @@ def _measure(run: DwiRun, settings: Settings) -> str:
         for one in run_stages(run, settings.method, output_dir)
     )
     write_receipt(output_dir, run, making, message)
+    return message
+
+
+def _compare(runs: tuple[DwiRun, ...], settings: Settings) -> str:
+    """Measure the sessions that have results in one frame, unless that is done; return how the index changed."""
+    output_dir, whole = settings.request.output_dir, stand_in(runs[0])
+    done = [run for run in runs if receipt_path(output_dir, run).exists()]
+    if len(done) < 2:
+        clear_run(output_dir, whole)
+        return f"{len(done)} session with a result: nothing to compare, it stands by itself"
+    making = describe_repeats(output_dir, done, settings.method)
+    finished = None if settings.request.force else find_finished(output_dir, whole, making)
+    if finished is not None:
+        return f"{finished} [done before]"
+    from bids_alps.stages.repeats import run_repeats
+
+    clear_run(output_dir, whole)
+    for path in find_longitudinal(output_dir, runs):
+        path.unlink()
+    rows = run_repeats(done, whole, settings.method, output_dir)
+    first = rows[0]["first_session"], rows[0]["roi_preset"]
+    message = "; ".join(
+        f"ses-{row['first_session']} to ses-{row['second_session']} bilateral {row['change']:+.3f} "
+        f"({row['change_ci_low']:+.3f} to {row['change_ci_high']:+.3f}{', another protocol' if row['differs'] else ''})"
+        for row in rows
+        if row["hemisphere"] == "bilateral" and (row["first_session"], row["roi_preset"]) == first
+    )
+    write_receipt(output_dir, whole, making, message, also=find_longitudinal(output_dir, done))
     return message
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -27,6 +28,7 @@ from bids_alps.settings import Method
 
 _LIBRARIES = ("numpy", "scipy", "dipy", "nibabel", "SimpleITK", "picsl_greedy", "nilearn")
 _OURS = {"model", "param", "seg", "from", "to", "mode", "label", "desc"}
+_LONGITUDINAL = re.compile(r"_desc-longitudinal[a-z]*_|_to-midpoint_")
 _CHUNK = 1 << 20
 _ABANDONED_SECONDS = 600
 
@@ -55,6 +57,23 @@ def describe_making(run: DwiRun, method: Method) -> dict[str, Any]:
     }
     plain: dict[str, Any] = json.loads(json.dumps(making, default=str))  # as a receipt on disk says it
     return plain
+
+
+def describe_repeats(output_dir: Path, runs: Sequence[DwiRun], method: Method) -> dict[str, Any]:
+    """Return what the longitudinal results of runs are made of: settings, versions, and the receipts of the runs."""
+    making = {
+        "method": asdict(method),
+        "versions": {"bids-alps": __version__, **{name: _version(name) for name in _LIBRARIES}},
+        "inputs": {path.name: _fingerprint(path) for path in (receipt_path(output_dir, run) for run in runs)},
+        "longitudinal": True,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(making, default=str))
+    return plain
+
+
+def find_longitudinal(output_dir: Path, runs: Sequence[DwiRun]) -> list[Path]:
+    """Return what runs have of longitudinal results, sorted by run."""
+    return [path for run in runs for path in find_outputs(output_dir, run) if _LONGITUDINAL.search(path.name)]
 
 
 def _inputs(run: DwiRun, method: Method) -> Iterator[Path]:
@@ -108,9 +127,12 @@ def _find_abandoned(output_dir: Path, run: DwiRun) -> list[Path]:
     return [path for path in folder.glob(f".{run.name}_*.tmp") if path.stat().st_mtime < begun]
 
 
-def write_receipt(output_dir: Path, run: DwiRun, making: Mapping[str, Any], message: str) -> None:
-    """Write the receipt of a finished run."""
-    outputs = {path.relative_to(output_dir).as_posix(): _hash(path) for path in find_outputs(output_dir, run)}
+def write_receipt(
+    output_dir: Path, run: DwiRun, making: Mapping[str, Any], message: str, *, also: Sequence[Path] = ()
+) -> None:
+    """Write the receipt of a finished run; `also` are outputs under other names."""
+    paths = (*find_outputs(output_dir, run), *also)
+    outputs = {path.relative_to(output_dir).as_posix(): _hash(path) for path in paths}
     write_json(receipt_path(output_dir, run), {**making, "result": message, "outputs": outputs})
 
 

@@ -125,6 +125,9 @@ class Request:
     bids_database_dir: Path | None = option(
         None, about="pybids database of the dataset, made where there is none", spellings=("--bids_database_dir",)
     )
+    longitudinal: bool = option(
+        False, about="measure the sessions of a participant in one frame too, and how the index changed between them"
+    )
     reports_only: bool = option(
         False, about="write the pages again from results that are there", spellings=("--reports_only",)
     )

@@ -14,6 +14,9 @@ BASE_MEGABYTES = 1400
 PAGE_MEGABYTES = 300
 """A participant's page."""
 
+MAPS_MEGABYTES = 60
+"""Scalar maps of one session of several, in double and single precision."""
+
 _COPIES = 3
 """How many copies of a series, in single precision, are held at most: two measured."""
 

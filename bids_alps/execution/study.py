@@ -8,8 +8,18 @@ from functools import partial
 
 from bids_alps.errors import AlpsError
 from bids_alps.execution.engine import Engine, InProcess, Piece
-from bids_alps.execution.memory import PAGE_MEGABYTES, estimate_megabytes
-from bids_alps.participant import Outcome, fail_run, plan_work, process_run, write_page
+from bids_alps.execution.memory import MAPS_MEGABYTES, PAGE_MEGABYTES, estimate_megabytes
+from bids_alps.model import DwiRun
+from bids_alps.participant import (
+    Outcome,
+    fail_run,
+    find_repeats,
+    plan_work,
+    process_repeats,
+    process_run,
+    stand_in,
+    write_page,
+)
 from bids_alps.settings import Settings
 
 
@@ -56,6 +66,7 @@ class _Ledger:
         self._waiting: deque[Piece] = deque()
         self._outcomes: dict[str, list[Outcome]] = {}
         self._runs_left: dict[str, int] = {}
+        self._repeats: dict[str, list[tuple[DwiRun, ...]]] = {}
         self._ended: list[str] = []
         self._stopped = False
 
@@ -99,6 +110,8 @@ class _Ledger:
             work = partial(process_run, run, self._settings)
             self._waiting.append(Piece(participant=label, name=run.name, work=work, megabytes=estimate_megabytes(run)))
         self._runs_left[label] = len(runs)
+        if self._settings.request.longitudinal:
+            self._repeats[label] = find_repeats(runs)
         if not planned and not reports_only:
             nothing = Outcome(name=f"sub-{label}", message="no diffusion run is selected", selected=False)
             self._outcomes[label].append(nothing)
@@ -107,6 +120,18 @@ class _Ledger:
             self._runs_ended(label)
 
     def _runs_ended(self, label: str) -> None:
+        """Put what comes after the runs of a participant in front: comparison of its sessions, then its page."""
+        repeats = [] if self._stopped else self._repeats.pop(label, [])
+        self._runs_left[label] = len(repeats)
+        for runs in repeats:
+            name = f"{stand_in(runs[0]).name}_longitudinal"
+            work = partial(process_repeats, runs, self._settings)
+            most = max(estimate_megabytes(run) for run in runs) + len(runs) * MAPS_MEGABYTES
+            self._waiting.appendleft(Piece(participant=label, name=name, work=work, megabytes=most))
+        if not repeats:
+            self._page_due(label)
+
+    def _page_due(self, label: str) -> None:
         work = partial(write_page, label, self._settings)
         page = Piece(participant=label, name=f"sub-{label}_page", work=work, megabytes=PAGE_MEGABYTES, page=True)
         self._waiting.appendleft(page)

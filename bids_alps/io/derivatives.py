@@ -66,11 +66,11 @@ class Derivative:
     folder: str = "dwi"
 
 
-def _tensor_map(param: str, about: str, unit: str = DIFFUSIVITY_UNIT, **fields: Any) -> Derivative:
+def _tensor_map(param: str, about: str, unit: str = DIFFUSIVITY_UNIT, desc: str = "", **fields: Any) -> Derivative:
     return Derivative(
         suffix="dwimap",
         extension=".nii.gz",
-        entities={"model": "tensor", "param": param},
+        entities={"model": "tensor", "param": param, **({"desc": desc} if desc else {})},
         about=about,
         unit=unit,
         fields={"SkullStripped": True, "Model": {"Description": "Diffusion tensor"}, **fields},
@@ -175,6 +175,36 @@ DERIVATIVES: Mapping[str, Derivative] = {
     ),
     "region_stats": _table("Measures in each region of an atlas; one row a region.", seg="{atlas}"),
     "quality": _table("Quality checks; one row a preset and check.", desc="quality"),
+    "xfm_midpoint": _linear(
+        "dwi", "midpoint", "rigid", "Rigid alignment with the frame midway between the sessions, ITK text."
+    ),
+    "alps_longitudinal": _table(
+        "DTI-ALPS index in the frame midway between the sessions; rows left, right, bilateral.", desc="longitudinal"
+    ),
+    "roi_stats_longitudinal": _table(
+        "What was measured in each region of interest, placed in the frame midway between the sessions.",
+        desc="longitudinalregions",
+    ),
+    "quality_longitudinal": _table(
+        "Quality checks of what was measured in the frame midway between the sessions.", desc="longitudinalquality"
+    ),
+    "dseg_longitudinal": Derivative(
+        suffix="dseg",
+        extension=".nii.gz",
+        entities={"seg": "{preset}", "desc": "longitudinal"},
+        about="Regions of interest, placed in the frame midway between the sessions.",
+    ),
+    "probseg_longitudinal": Derivative(
+        suffix="probseg",
+        extension=".nii.gz",
+        entities={"seg": "{preset}", "desc": "longitudinal"},
+        about="Weight of each voxel in each region of interest, placed in the frame midway between the sessions.",
+        fields={"LabelMap": list(ROI_LABELS)},
+    ),
+    "midpoint_fa": _tensor_map("fa", "Fractional anisotropy, mean of the sessions midway.", unit="", desc="midpoint"),
+    "midpoint_md": _tensor_map("md", "Mean diffusivity, mean of the sessions midway.", desc="midpoint"),
+    "midpoint_xfm": _warp("midpoint", "{template}", "Alignment of the mean of the sessions, ITK displacement field."),
+    "change": _table("Change of the DTI-ALPS index between sessions; one row a pair and hemisphere.", desc="change"),
 }
 """Every kind of file of a run, by the name that the program calls it."""
 

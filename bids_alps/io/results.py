@@ -12,6 +12,10 @@ from bids_alps.model import REGIONS, SIDES, AlpsResult, Check, RoiDiffusivity, S
 
 DIFFUSIVITY = "mm^2/s"
 _ELEMENTS = {"dxx": 0, "dyy": 3, "dzz": 5}
+_FRAMES = {
+    "cross-sectional": "in this scan by itself",
+    "longitudinal": "in the frame midway between the sessions of the participant, and carried from there",
+}
 _STATUS = {"pass": "no check complains", "warn": "look before use", "fail": "do not use"}
 
 
@@ -26,6 +30,7 @@ class Acquisition:
     n_directions: int
     n_b0: int
     echo_time: float | None
+    frame: str = "cross-sectional"
 
 
 ALPS_COLUMNS: tuple[Column, ...] = (
@@ -76,6 +81,7 @@ ALPS_COLUMNS: tuple[Column, ...] = (
     Column(name="n_directions", about="Diffusion-weighted volumes that were fitted."),
     Column(name="n_b0", about="Volumes without diffusion weighting that were fitted."),
     Column(name="echo_time", about="Echo time.", unit="s"),
+    Column(name="frame", about="Where the regions were placed.", levels=_FRAMES),
     Column(name="status", about="Overall status of the quality checks.", levels=_STATUS),
 )
 
@@ -205,7 +211,10 @@ def overall_status(checks: Iterable[Check]) -> Status:
 
 
 def write_results(paths: Mapping[str, Path], rows: Mapping[str, list[dict[str, Any]]]) -> None:
-    """Write the tables ``alps``, ``roi_stats`` and ``quality``, whichever are given, each with its dictionary."""
+    """Write the tables ``alps``, ``roi_stats`` and ``quality``, whichever are given, each with its dictionary.
+
+    Those measured in the frame between sessions end in ``_longitudinal``.
+    """
     columns = {"alps": ALPS_COLUMNS, "roi_stats": ROI_COLUMNS, "quality": QUALITY_COLUMNS}
     for key, table in rows.items():
-        write_table(paths[key], table, columns[key])
+        write_table(paths[key], table, columns[key.removesuffix("_longitudinal")])

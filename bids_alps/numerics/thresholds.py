@@ -185,6 +185,14 @@ THRESHOLDS: Mapping[str, Threshold] = {
         reason="Slices whose signal was lost to motion bias the tensor.",
         source="real scans up to .004; a tenth of all slices is a tenth of the data",
     ),
+    "session_similarity": Threshold(
+        unit="",
+        warn=0.85,
+        fail=0.75,
+        bad="below",
+        reason="Sessions of one head look alike once aligned; another head, or an alignment that failed, does not.",
+        source="real scans of one head .90 to .97, of two heads .58",
+    ),
     "registration_overlap": _registration(
         (0.85, 0.75),
         "below",

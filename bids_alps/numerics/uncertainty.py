@@ -90,10 +90,10 @@ def estimate_intervals(
     placement_mm, pose_degrees = errors
     spread = Spread(
         noise=_log_departure({name: means[name] + noise[name] for name in means}, means),
-        placement=_draw_placement(placed, [roi.name for roi in used], placement_mm, rng),
-        pose=_draw_pose(means, pose_degrees, rng),
+        placement=draw_placement(placed, [roi.name for roi in used], placement_mm, rng),
+        pose=draw_pose(means, pose_degrees, rng),
     )
-    values = _indices(means)
+    values = indices_by_side(means)
     return {side: _interval(float(values[side]), side, spread) for side in values}
 
 
@@ -109,7 +109,7 @@ def add_resolution(intervals: Mapping[str, Interval], sharp: Means, blurred: Mea
     sharp, blurred
         Mean tensors of the regions, template axes, each of shape (6,), in the data and in data blurred by one voxel.
     """
-    values, rough = _indices(sharp), _indices(blurred)
+    values, rough = indices_by_side(sharp), indices_by_side(blurred)
     return {side: _widened(found, float(values[side]), float(rough[side])) for side, found in intervals.items()}
 
 
@@ -177,9 +177,13 @@ def draw_noise(
     return means, errors
 
 
-def _draw_placement(
+def draw_placement(
     placed: Callable[[Mapping[str, Array]], Means], names: Sequence[str], error_mm: float, rng: np.random.Generator
 ) -> dict[str, Array]:
+    """Return log departures of the index, by hemisphere, when regions are displaced by an error of `error_mm` per axis.
+
+    The offsets depend on names, error and generator alone: two scans that are given the same ones are displaced alike.
+    """
     still = {name: np.zeros(3) for name in names}
     base = placed(still)
     if error_mm <= 0:
@@ -199,14 +203,16 @@ def _draw_placement(
     return _log_departure({name: np.stack([means[name] for means in drawn]) for name in names}, base)
 
 
-def _draw_pose(means: Means, error_degrees: float, rng: np.random.Generator) -> dict[str, Array]:
+def draw_pose(means: Means, error_degrees: float, rng: np.random.Generator) -> dict[str, Array]:
+    """Return log departures of the index, by hemisphere, when tensors are turned by `error_degrees` per axis."""
     vectors = np.radians(error_degrees) * rng.standard_normal((200, 3))
     turns = Rotation.from_rotvec(vectors).as_matrix()
     turned = {name: np.stack([rotate_elements(mean, turn) for turn in turns]) for name, mean in means.items()}
     return _log_departure(turned, means)
 
 
-def _indices(means: Means) -> dict[str, Array]:
+def indices_by_side(means: Means) -> dict[str, Array]:
+    """Return the index left, right and bilateral from mean tensors in template axes, each of their leading shape."""
     sides: dict[str, Array] = {
         side: index_of(means[f"projection_{side}"], means[f"association_{side}"]) for side in SIDES
     }
@@ -214,18 +220,18 @@ def _indices(means: Means) -> dict[str, Array]:
 
 
 def _log_departure(drawn: Means, centre: Means) -> dict[str, Array]:
-    """Return log(index of each draw / index of the centre), shape (draws,); draws without an index are left out."""
-    values, middle = _indices(drawn), _indices(centre)
+    """Return log(index of each draw / index of the centre), shape (draws,); NaN for draws without an index."""
+    values, middle = indices_by_side(drawn), indices_by_side(centre)
     departures = {}
     for side, value in values.items():
         ratio = value / middle[side]
-        departures[side] = np.log(ratio[np.isfinite(ratio) & (ratio > 0)])
+        departures[side] = np.log(np.where(ratio > 0, ratio, np.nan))
     return departures
 
 
 def _interval(alps: float, side: str, spread: Spread) -> Interval:
     """Return the interval of one hemisphere: normal on the logarithm, variances of the sources added."""
-    parts = [_standard_deviation(draws[side]) for draws in (spread.noise, spread.placement, spread.pose)]
+    parts = [spread_of(draws[side]) for draws in (spread.noise, spread.placement, spread.pose)]
     total = float(np.sqrt(sum(part**2 for part in parts)))
     noise, placement, pose = (alps * part for part in parts)
     return Interval(
@@ -238,6 +244,7 @@ def _interval(alps: float, side: str, spread: Spread) -> Interval:
     )
 
 
-def _standard_deviation(draws: Array) -> float:
+def spread_of(draws: Array) -> float:
     """Return the root mean square about zero: a source that only ever lowers the index is uncertainty as well."""
-    return float(np.sqrt((draws**2).mean())) if draws.size else float("nan")
+    known = draws[np.isfinite(draws)]
+    return float(np.sqrt((known**2).mean())) if known.size else float("nan")

@@ -190,9 +190,8 @@ def _turned(head: Head, rng: np.random.Generator, degrees: float) -> Head:
 
 def _acquire(head: Head, grid: SpatialMap, gradients: Gradients, motion: Array, distortion: Distortion) -> Array:
     """Return the noise-free series, shape (i, j, k, n), float32."""
-    still = not distortion.present and np.allclose(motion, np.eye(4))
-    if still:
-        return _sample(head, grid, gradients, np.eye(4), None)
+    if not distortion.eddy_scale and np.allclose(motion, np.eye(4)):  # all volumes alike
+        return _sample(head, grid, gradients, np.eye(4), distortion if distortion.present else None)
     volumes = [
         _sample(head, grid, gradients.take(np.array([n])), motion[n], distortion.of_volume(gradients, n))
         for n in range(len(gradients))

@@ -159,6 +159,15 @@ def resample_labels(labels: SpatialMap, path: Path, onto: SpatialMap) -> Spatial
     return onto.like(spatial_map(nearest).data.astype(labels.data.dtype))
 
 
+def read_itk_matrix(path: Path) -> Array:
+    """Read a linear ITK transform as the RAS+ matrix by which it maps points, shape (4, 4); errors as above."""
+    corners = np.vstack([np.zeros(3), 100 * np.eye(3)])
+    moved = read_itk_transform(path)(corners)
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = (moved[1:] - moved[0]).T / 100, moved[0]
+    return matrix
+
+
 def _read_transform(path: Path) -> sitk.Transform:
     if path.name.endswith((".nii", ".nii.gz")):
         return sitk.DisplacementFieldTransform(sitk.ReadImage(str(path), sitk.sitkVectorFloat64))

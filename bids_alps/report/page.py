@@ -167,12 +167,13 @@ class MethodsText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParticipantPage:
-    """The page of a participant."""
+    """The page of a participant; `changes` tell how the index changed between its sessions."""
 
     participant: str
     version: str
     runs: tuple[RunSection, ...] = ()
     failures: tuple[Failure, ...] = ()
+    changes: tuple[Table, ...] = ()
     methods: MethodsText = field(default_factory=MethodsText)
     reference: Reference = LITERATURE
 

@@ -15,6 +15,7 @@ from bids_alps.io.tables import read_table
 from bids_alps.io.writing import write_text
 from bids_alps.model import Check, Status
 from bids_alps.report.catalogue import find_pictures, find_steps
+from bids_alps.report.changes import read_changes
 from bids_alps.report.html import number, render_participant, words
 from bids_alps.report.lesions import lesion_notes, lesion_tables
 from bids_alps.report.methods import write_methods
@@ -118,6 +119,7 @@ def read_participant_page(
         version=__version__,
         runs=tuple(runs),
         failures=tuple(broken),
+        changes=read_changes(output_dir / f"sub-{participant}"),
         methods=methods,
         reference=reference,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -129,9 +129,19 @@ def measure_intervals(
     excluded: SpatialMap | None = None,
 ) -> Mapping[str, Interval]:
     """Return how sure the index is, by hemisphere: noise, placement and pose; no region touches what is `excluded`."""
+    turn = registration.transform.rotation if method.pose_correction else np.eye(3)
+    placed = prepare_means(fitted, registration, preset, method, excluded)
+    errors = (registration.placement_se_mm, registration.pose.se_degrees if method.pose_correction else 0.0)
+    intervals = estimate_intervals(fitted.series, rois, turn, placed, errors, seed=method.random_seed)
+    return add_resolution(intervals, placed({}), blurred_means(fitted, rois, turn))
+
+
+def prepare_means(
+    fitted: Fitted, registration: Registration, preset: RoiPreset, method: Method, excluded: SpatialMap | None = None
+) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+    """Return what gives mean tensors, template axes, of the regions displaced by offsets: name -> shape (3,), mm."""
     mask = fitted.field.image.like(fitted.field.mask)
     turn = registration.transform.rotation if method.pose_correction else np.eye(3)
-
     place = prepare_placement(
         preset, registration.transform, mask, margin_mm=LARGEST_OFFSET * registration.placement_se_mm
     )
@@ -140,11 +150,13 @@ def measure_intervals(
         moved = weighed(tuple(place(offsets)), fitted, method, excluded)
         return {roi.name: rotate_elements(mean_tensor(fitted.field, roi), turn) for roi in moved}
 
-    errors = (registration.placement_se_mm, registration.pose.se_degrees if method.pose_correction else 0.0)
+    return placed
+
+
+def blurred_means(fitted: Fitted, rois: tuple[Roi, ...], turn: Array) -> dict[str, Array]:
+    """Return mean tensors, template axes, of regions in tensors blurred by a voxel more."""
     rough = blur_by_a_voxel(fitted.field)
-    blurred = {roi.name: rotate_elements(mean_tensor(rough, roi), turn) for roi in rois}
-    intervals = estimate_intervals(fitted.series, rois, turn, placed, errors, seed=method.random_seed)
-    return add_resolution(intervals, placed({}), blurred)
+    return {roi.name: rotate_elements(mean_tensor(rough, roi), turn) for roi in rois}
 
 
 def withheld(result: AlpsResult) -> AlpsResult:
@@ -155,24 +167,25 @@ def withheld(result: AlpsResult) -> AlpsResult:
     return replace(bare, lesions=lesions)
 
 
-def write_measures(place: Place, fitted: Fitted, measured: tuple[Measured, ...]) -> None:
-    """Write the regions as images and everything measured as tables."""
-    rows: dict[str, list[dict[str, Any]]] = {"alps": [], "roi_stats": [], "quality": []}
+def write_measures(place: Place, fitted: Fitted, measured: tuple[Measured, ...], end: str = "") -> None:
+    """Write the regions as images and everything measured as tables; `end` is that of the files' keys."""
+    rows: dict[str, list[dict[str, Any]]] = {f"{key}{end}": [] for key in ("alps", "roi_stats", "quality")}
     for one in measured:
-        write_regions(place, fitted.field.image, one)
+        write_regions(place, fitted.field.image, one, end)
         acquisition = describe_acquisition(one.preset, fitted, place.run)
-        rows["alps"] += alps_rows(one.result, acquisition, one.status)
-        rows["roi_stats"] += roi_rows(one.result.rois, one.preset.name)
-        rows["quality"] += quality_rows(one.checks, one.preset.name)
+        acquisition = replace(acquisition, frame=end.removeprefix("_") or acquisition.frame)
+        rows[f"alps{end}"] += alps_rows(one.result, acquisition, one.status)
+        rows[f"roi_stats{end}"] += roi_rows(one.result.rois, one.preset.name)
+        rows[f"quality{end}"] += quality_rows(one.checks, one.preset.name)
     write_results({key: place.path(key) for key in rows}, rows)
 
 
-def write_regions(place: Place, grid: SpatialMap, measured: Measured) -> None:
+def write_regions(place: Place, grid: SpatialMap, measured: Measured, end: str = "") -> None:
     """Write the regions of one preset as weights and as labels, on the grid of an image."""
     weights = np.zeros((*grid.shape, len(ROI_LABELS)), dtype=np.float32)
     for roi in measured.rois:
         weights[(*roi.voxels.T, ROI_LABELS[roi.name] - 1)] = roi.weights
     labels = np.where(weights.max(-1) > 0, weights.argmax(-1) + 1, 0)
     (label,) = preset_labels((measured.preset.name,))
-    place.write("probseg", grid.like(weights), preset=label)
-    place.write("dseg", grid.like(labels), dtype=np.uint8, preset=label)
+    place.write(f"probseg{end}", grid.like(weights), preset=label)
+    place.write(f"dseg{end}", grid.like(labels), dtype=np.uint8, preset=label)

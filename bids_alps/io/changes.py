@@ -1,0 +1,76 @@
+"""The table of how the index changed between the sessions of a participant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bids_alps.io.tables import Column
+from bids_alps.model import Status
+from bids_alps.numerics.change import Change
+
+CHANGE_COLUMNS: tuple[Column, ...] = (
+    Column(name="roi_preset", about="ROI definition."),
+    Column(name="hemisphere", about="Hemisphere; bilateral is the mean of left and right."),
+    Column(name="first_session", about="Session that is compared with, the first one by its label."),
+    Column(name="second_session", about="Session that is compared."),
+    Column(name="alps_first", about="Index of the first session, longitudinal."),
+    Column(name="alps_second", about="Index of the second session, longitudinal."),
+    Column(name="change", about="Index of the second session less that of the first."),
+    Column(name="change_percent", about="Change relative to the first session.", unit="%"),
+    Column(name="change_se", about="Standard error of the change, all sources together."),
+    Column(name="change_ci_low", about="Lower end of the 95 % interval."),
+    Column(name="change_ci_high", about="Upper end of the 95 % interval."),
+    Column(name="change_se_noise", about="Standard error from noise of both sessions."),
+    Column(
+        name="change_se_placement",
+        about="Standard error from where the regions were placed in the frame: what does not cancel.",
+    ),
+    Column(name="change_se_pose", about="Standard error from the pose of the frame: what does not cancel."),
+    Column(name="change_se_alignment", about="Standard error from the alignment of the sessions with each other."),
+    Column(
+        name="change_se_resolution",
+        about="Standard error from the size of a voxel and other tissue inside: what does not cancel.",
+    ),
+    Column(
+        name="protocol",
+        about="Whether the sessions were scanned alike; if not, the change is that of the protocol too.",
+        levels={"same": "scanned alike", "different": "compare with care"},
+    ),
+    Column(name="differs", about="What of the protocol differs."),
+    Column(
+        name="status",
+        about="Worst status of both sessions; a warning at least where protocols differ.",
+        levels={"pass": "no check complains", "warn": "look before use", "fail": "do not use"},
+    ),
+)
+
+
+def change_row(change: Change, about: Mapping[str, str], differs: Sequence[str], status: Status) -> dict[str, Any]:
+    """Return a row of the table.
+
+    Parameters
+    ----------
+    change
+        What was found.
+    about
+        ``roi_preset``, ``hemisphere``, ``first_session`` and ``second_session``.
+    differs
+        What of the protocol differs.
+    status
+        Worst status of both sessions.
+    """
+    return {
+        **about,
+        "alps_first": change.first,
+        "alps_second": change.second,
+        "change": change.difference,
+        "change_percent": 100 * change.difference / change.first,
+        "change_se": change.se,
+        "change_ci_low": change.low,
+        "change_ci_high": change.high,
+        **{f"change_{name}": getattr(change, name) for name in Change.__slots__ if name.startswith("se_")},
+        "protocol": "different" if differs else "same",
+        "differs": "; ".join(differs) or None,
+        "status": "warn" if differs and status == "pass" else status,
+    }
