@@ -70,7 +70,7 @@ class Method:
     )
     exclude_lesions: bool = option(False, about="leave voxels that a lesion touches out of the regions of the index")
     t1w_aligned: bool = option(
-        False, about="take lesion masks drawn on the T1w as they lie: its world coordinates are the diffusion image's"
+        False, about="take lesion masks drawn on anatomical images as they lie, without aligning the T1w"
     )
     b0_threshold: float = option(50.0, about="b-values up to this count as no weighting, s/mm^2")
     pose_correction: bool = option(True, about="turn tensors into template axes")

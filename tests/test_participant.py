@@ -8,7 +8,8 @@ import pytest
 
 from bids_alps import participant
 from bids_alps.arguments import parse, settings_of
-from bids_alps.errors import NoInputError
+from bids_alps.errors import NoInputError, UsageError
+from bids_alps.io.layout import Problem
 from bids_alps.io.writing import image_bytes
 from bids_alps.model import DwiRun, SpatialMap
 from bids_alps.participant import Outcome, datasets_of, plan_participant, plan_work
@@ -82,3 +83,42 @@ def test_an_error_is_overcome_by_a_result_and_by_nothing_else(tmp_path: Path, mo
     participant.process_run(run, settings)
     assert crashes() == []
     assert (tmp_path / "out/logs/sub-01/x/overcome-sub-01_run-1.txt").is_file()
+
+
+def put_lesions(root: Path, *names: str) -> str:
+    for name in names:
+        path = root / "sub-01" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(SERIES)
+    root.mkdir(exist_ok=True)
+    return f"lesions={root}"
+
+
+def test_a_dataset_of_lesions_gives_masks_and_no_runs(tmp_path: Path) -> None:
+    put_run(tmp_path / "in", "dwi")
+    put_run(tmp_path / "l", "space-ACPC_desc-preproc_dwi")
+    lesions = put_lesions(tmp_path / "l", "dwi/sub-01_label-lesion_mask.nii.gz")
+    (run,) = plan_participant("01", settings_for(tmp_path, "-d", lesions))
+    assert isinstance(run, DwiRun)
+    assert not run.preprocessed
+    assert run.lesions is not None
+    assert run.lesions.path == tmp_path / "l/sub-01/dwi/sub-01_label-lesion_mask.nii.gz"
+    (run,) = plan_participant("01", settings_for(tmp_path))
+    assert isinstance(run, DwiRun)
+    assert run.lesions is None
+
+
+def test_masks_that_contradict_each_other_cost_the_run_that_they_belong_to(tmp_path: Path) -> None:
+    put_run(tmp_path / "in", "run-1_dwi")
+    put_run(tmp_path / "in", "run-2_dwi")
+    masks = (f"dwi/sub-01_run-2_desc-{who}_label-lesion_mask.nii.gz" for who in ("one", "other"))
+    first, second = plan_participant("01", settings_for(tmp_path, "-d", put_lesions(tmp_path / "l", *masks)))
+    assert isinstance(first, DwiRun)
+    assert isinstance(second, Problem)
+    assert "2 lesion masks" in str(second.error)
+
+
+def test_exclusion_needs_masks(tmp_path: Path) -> None:
+    put_run(tmp_path / "in", "dwi")
+    with pytest.raises(UsageError, match="Give one: -d lesions=PATH"):
+        plan_participant("01", settings_for(tmp_path, "--exclude-lesions"))

@@ -9,7 +9,7 @@ import pytest
 
 from bids_alps.io.derivatives import derivative_path
 from bids_alps.io.writing import write_text
-from bids_alps.model import DwiRun
+from bids_alps.model import DwiRun, LesionMask
 from bids_alps.receipts import clear_run, describe_making, find_finished, find_outputs, receipt_path, write_receipt
 from bids_alps.settings import Method
 
@@ -37,13 +37,15 @@ def test_finished_run_is_known_again(out: Path, run: DwiRun) -> None:
     assert find_finished(out, run, describe_making(run, METHOD)) == "found"
 
 
-@pytest.mark.parametrize("change", ["settings", "input", "metadata", "output", "lost output", "receipt"])
+@pytest.mark.parametrize("change", ["settings", "input", "metadata", "lesions", "output", "lost output", "receipt"])
 def test_any_change_makes_a_run_due(out: Path, run: DwiRun, change: str) -> None:
     method = replace(METHOD, roi_radius=4.0) if change == "settings" else METHOD
     if change == "input":
         run.bval.write_text("other")
     if change == "metadata":
         run = replace(run, metadata={"EchoTime": 0.2})
+    if change == "lesions":  # asked for, and none there
+        run = replace(run, lesions=LesionMask())
     if change == "output":
         derivative_path(out, run, "fa").write_text("other")
     if change == "lost output":
@@ -51,6 +53,16 @@ def test_any_change_makes_a_run_due(out: Path, run: DwiRun, change: str) -> None
     if change == "receipt":
         receipt_path(out, run).write_text("{")
     assert find_finished(out, run, describe_making(run, method)) is None
+
+
+def test_another_lesion_mask_makes_a_run_due(out: Path, run: DwiRun) -> None:
+    mask = out.with_name("mask")
+    write_text(mask, "a mask")
+    run = replace(run, lesions=LesionMask(path=mask, space="dwi"))
+    write_receipt(out, run, describe_making(run, METHOD), "found")
+    assert find_finished(out, run, describe_making(run, METHOD)) == "found"
+    write_text(mask, "another")
+    assert find_finished(out, run, describe_making(run, METHOD)) is None
 
 
 def test_outputs_of_a_run_are_its_own(out: Path, run: DwiRun) -> None:

@@ -18,7 +18,8 @@ LESIONS = "lesions"
 """Name by which a dataset of lesion masks is given."""
 
 DWI, T1W = "dwi", "T1w"
-_ANATOMICAL = ("T1w", "T2w", "FLAIR")
+ANATOMICAL = (T1W, "T2w", "FLAIR")
+_NATIVE = (None, "orig", "scanner", T1W)
 _DATATYPES = ("anat", "dwi")
 _IMAGES = (".nii.gz", ".nii")
 _NOT_OF_THE_SCAN = ("sub", "ses", "space", "res", "den", "label", "desc")
@@ -36,14 +37,14 @@ def find_lesions(dataset: Path, run: DwiRun, *, t1w_aligned: bool = False) -> Le
     run
         The run.
     t1w_aligned
-        Whether the world coordinates of the T1w are those of the diffusion image.
+        Whether masks drawn on an anatomical image are taken as they lie.
 
     Raises
     ------
     AmbiguityError
         If there are several.
     MetadataError
-        If it is drawn on an anatomical image, of which nobody said that it is aligned.
+        If it is drawn on an anatomical image that cannot be aligned, and nobody said that it lies right.
     NoInputError, ImageError
         If its content is not there.
     """
@@ -62,11 +63,12 @@ def find_lesions(dataset: Path, run: DwiRun, *, t1w_aligned: bool = False) -> Le
         raise AmbiguityError(run.name, f"{len(found)} lesion masks in {folder}: {names}", "keep one")
     check_there(found[0])
     space = _space_of(found[0], run)
-    if space == T1W and not t1w_aligned:
+    if space in ANATOMICAL and not t1w_aligned and not (space == T1W and _has_native_t1w(run)):
         raise MetadataError(
             str(found[0]),
-            "drawn on an anatomical image, which need not lie where the diffusion image does",
-            "give it in the space of the diffusion image or of the template, or say --t1w-aligned",
+            f"drawn on a {space}, of which the run has no image, or several, to align with its diffusion image",
+            "choose one T1w in the filter file, give the mask in the space of the diffusion image or of the template, "
+            "or say --t1w-aligned",
         )
     return LesionMask(path=found[0], space=space)
 
@@ -81,13 +83,17 @@ def _is_of(path: Path, run: DwiRun) -> bool:
     return path.parent.name == "anat" or scan.items() <= run.entities.items()
 
 
+def _has_native_t1w(run: DwiRun) -> bool:
+    return run.t1w is not None and entities_of(run.t1w.name).get("space") in _NATIVE
+
+
 def _space_of(path: Path, run: DwiRun) -> str:
     space = entities_of(path.name).get("space")
     if space in (None, "orig", "scanner"):
         return DWI if path.parent.name == "dwi" else T1W
     if space in (DWI, "DWI", run.entities.get("space")):
         return DWI
-    return T1W if space in _ANATOMICAL else str(space)
+    return str(space)
 
 
 def read_lesions(path: Path, space: str, *, template: str) -> SpatialMap:
@@ -106,7 +112,7 @@ def read_lesions(path: Path, space: str, *, template: str) -> SpatialMap:
         other = ", ".join(f"{value:g}" for value in values[~np.isin(values, (0, 1))][:3])
         raise ImageError(str(path), f"values other than 0 and 1 (such as {other})", "write 1 in lesions, 0 elsewhere")
     mask = image.like(image.data.astype(np.uint8))
-    if space in (DWI, T1W, template):
+    if space in (DWI, *ANATOMICAL, template):
         return mask
     between = find_transform(template=template, source=space)
     if between is None:

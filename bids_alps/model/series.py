@@ -28,7 +28,7 @@ class LesionMask:
     path
         The mask; None where the dataset of lesions has none for the run.
     space
-        Whose world coordinates it has: ``dwi``, ``T1w``, or a template's name.
+        Whose world coordinates it has: ``dwi``, ``T1w`` or another anatomical image, or a template's name.
     """
 
     path: Path | None = None

@@ -111,6 +111,14 @@ THRESHOLDS: Mapping[str, Threshold] = {
         reason="A lesion changes diffusion whatever happens along vessels; left out, it leaves less to measure.",
         source="1.5e-3 mm^2/s all around in a twentieth of a region: a side's index falls by 3 %; half: coverage",
     ),
+    "lesion_t1w_shift": Threshold(
+        unit="mm",
+        warn=2.5,
+        fail=5.0,
+        bad="above",
+        reason="Lesions drawn on a T1w and taken as they lie miss their place by as much as the head moved.",
+        source="a region of the index is 5 mm wide; a real scan without distortion correction 1.5 to 2.0",
+    ),
     "pitch": Threshold(
         unit="degrees",
         warn=8,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bids_alps.model import Check
@@ -54,7 +54,7 @@ def _value(row: Row, key: str) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
 
 
-def lesion_notes(index: Sequence[Row], checks: Iterable[Check]) -> list[str]:
+def lesion_notes(index: Sequence[Row], checks: Sequence[Check]) -> list[str]:
     """Return what the reader must know of the lesion mask: that there is none, or what is doubtful of it."""
     notes = []
     asked = [check for check in checks if check.name == "lesion_overlap"]
@@ -63,7 +63,7 @@ def lesion_notes(index: Sequence[Row], checks: Iterable[Check]) -> list[str]:
             "No lesion mask of this run was found: whether lesions lie in its regions is not known. "
             "For a head that was looked at and has none, give an empty mask."
         )
-    if any(row.get("lesion_space") == "T1w" for row in index):
+    if any(check.name == "lesion_t1w_shift" for check in checks):
         notes.append(
             "The lesion mask was drawn on an anatomical image and taken as it lies, as was asked for. "
             "A head that moved between the two images, or distortion, puts it beside its place."

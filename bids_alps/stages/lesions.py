@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from bids_alps.errors import CoverageError
-from bids_alps.io.lesions import DWI, T1W, read_lesions
-from bids_alps.model import AlpsResult, Check, LesionEffect, Roi, SpatialMap, SpatialTransform
+from bids_alps.errors import CoverageError, RegistrationError
+from bids_alps.io.lesions import ANATOMICAL, DWI, T1W, read_lesions
+from bids_alps.model import AlpsResult, Array, Check, DwiRun, LesionEffect, Roi, SpatialMap, SpatialTransform
 from bids_alps.numerics.lesions import lesion_overlap, share_in_lesions, volume_ml
 from bids_alps.numerics.quality import judge
+from bids_alps.registration import SubjectMaps
+from bids_alps.registration.rigid import align_t1w, shift_mm
 from bids_alps.stages.place import Place
 
-_HERE = SpatialTransform(affine=np.eye(4), rigid=np.eye(4))
+LEAST_SIMILARITY = 0.4
+"""Correlation with the diffusion maps below which a T1w counts as not aligned: .60 to .65 in real scans, .1 to .25
+where the T1w is uncorrected for the profile of its coils, and the alignment wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,28 +32,36 @@ class Lesions:
         Fraction of each voxel in lesions, shape (i, j, k); None where the run has no mask.
     space
         Whose world coordinates the mask had.
+    uncorrected_mm
+        How far the T1w lies beside the diffusion image, of a mask that was taken as it lies; NaN where that cannot be
+        measured, None for any other mask.
     """
 
     share: SpatialMap | None
     space: str
+    uncorrected_mm: float | None = None
 
 
-def place_lesions(place: Place, transform: SpatialTransform, mask: SpatialMap) -> Lesions | None:
+def place_lesions(
+    place: Place, subject: SubjectMaps, transform: SpatialTransform, *, t1w_aligned: bool = False
+) -> Lesions | None:
     """Carry the lesions of a run to its grid and write them; None where no dataset of lesions was given.
 
     Parameters
     ----------
     place
         Where files go, of which run, with which template.
+    subject
+        Diffusion maps with the brain mask, and the T1w if there is one.
     transform
         Subject to template.
-    mask
-        Brain mask on the diffusion grid.
+    t1w_aligned
+        Whether masks drawn on an anatomical image are taken as they lie.
 
     Raises
     ------
     AlpsError
-        If the mask cannot be used.
+        If the mask cannot be used, or the T1w that it was drawn on cannot be aligned.
     """
     told = place.run.lesions
     if told is None:
@@ -56,12 +69,42 @@ def place_lesions(place: Place, transform: SpatialTransform, mask: SpatialMap) -
     if told.path is None:
         return Lesions(share=None, space="")
     lesions = read_lesions(told.path, told.space, template=place.template)
+    fields: dict[str, Any] = {"Sources": [f"bids:lesions:{told.path.name}"]}
+    shift = None
+    if told.space in ANATOMICAL:
+        matrix, shift = _find_t1w(place.run, subject, refuse=not t1w_aligned)
+        fields |= {"T1wShift": shift if np.isfinite(shift) else "n/a", "T1wAligned": t1w_aligned}
+        matrix = np.eye(4) if t1w_aligned else matrix
+        transform = SpatialTransform(affine=matrix, rigid=np.eye(4))
+    elif told.space == DWI:
+        transform = SpatialTransform(affine=np.eye(4), rigid=np.eye(4))
     try:
-        share = share_in_lesions(lesions, _HERE if told.space in (DWI, T1W) else transform, mask)
+        share = share_in_lesions(lesions, transform, subject.mask)
     except CoverageError as error:
         raise error.at(str(told.path)) from error
-    place.write("lesions", share, Sources=[f"bids:lesions:{told.path.name}"])
-    return Lesions(share=share, space=told.space)
+    place.write("lesions", share, **fields)
+    return Lesions(share=share, space=told.space, uncorrected_mm=shift if t1w_aligned else None)
+
+
+def _find_t1w(run: DwiRun, subject: SubjectMaps, *, refuse: bool) -> tuple[Array, float]:
+    """Return the matrix from the diffusion image to the T1w, shape (4, 4), and how far it moves the brain, mm.
+
+    What cannot be aligned gives NaN, or RegistrationError where that is to be refused.
+    """
+    unknown = np.eye(4), float("nan")
+    if run.lesions is None or run.lesions.space != T1W or subject.t1w is None:
+        return unknown
+    fit = align_t1w(subject, subject.t1w)
+    if fit.similarity >= LEAST_SIMILARITY:
+        return fit.subject_from_template, shift_mm(fit.subject_from_template, subject.mask)
+    if refuse:
+        raise RegistrationError(
+            str(run.t1w),
+            f"correlates with the diffusion maps by {fit.similarity:.2f} at best, less than {LEAST_SIMILARITY}: "
+            "lesions drawn on it cannot be placed",
+            "give a T1w corrected for the profile of its coils, or the mask in the space of the diffusion image",
+        )
+    return unknown
 
 
 def tell_effect(
@@ -94,9 +137,11 @@ def tell_effect(
 
 
 def check_lesions(result: AlpsResult, lesions: Lesions | None) -> tuple[Check, ...]:
-    """Return the check of lesions in the regions of the index; none where no dataset of lesions was given."""
+    """Return the checks of lesions in the regions of the index; none where no dataset of lesions was given."""
     if lesions is None:
         return ()
     used = [roi for roi in result.rois if roi.name.startswith(("projection", "association"))]
     overlaps = [roi.scalars.get("lesion_overlap", float("nan")) for roi in used]
-    return (judge("lesion_overlap", float(np.max(overlaps))),)
+    checks = (judge("lesion_overlap", float(np.max(overlaps))),)
+    trusted = lesions.uncorrected_mm
+    return checks if trusted is None else (*checks, judge("lesion_t1w_shift", trusted))

@@ -38,7 +38,7 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measured,
     template = read_template(method.template)
     registration = make_registrar(run, method).register(subject, template)
     write_transforms(place, registration, subject.mask, template.mask)
-    lesions = place_lesions(place, registration.transform, subject.mask)
+    lesions = place_lesions(place, subject, registration.transform, t1w_aligned=method.t1w_aligned)
     measured: tuple[Measured, ...] = ()
     for preset in presets:
         checks = check_registration(registration, subject, template, preset.centres)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,12 +57,25 @@ def test_what_is_not_of_the_run_is_not_taken(tmp_path, name, run):
     assert find_lesions(put(tmp_path, name), run) == LesionMask()
 
 
-@pytest.mark.parametrize("name", ["sub-01_label-lesion_mask.nii.gz", "sub-01_space-FLAIR_label-lesion_mask.nii.gz"])
-def test_a_mask_on_an_anatomical_image_needs_a_word(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "t1w"),
+    [
+        ("sub-01_label-lesion_mask.nii.gz", None),
+        ("sub-01_space-T1w_label-lesion_mask.nii.gz", "sub-01_space-ACPC_desc-preproc_T1w.nii.gz"),
+        ("sub-01_space-FLAIR_label-lesion_mask.nii.gz", "sub-01_T1w.nii.gz"),
+    ],
+)
+def test_a_mask_on_an_anatomical_image_that_cannot_be_aligned_needs_a_word(tmp_path, name, t1w):
     put(tmp_path, f"sub-01/anat/{name}")
+    run = replace(run_of(), t1w=None if t1w is None else Path(t1w))
     with pytest.raises(MetadataError, match="say --t1w-aligned"):
-        find_lesions(tmp_path, run_of())
-    assert find_lesions(tmp_path, run_of(), t1w_aligned=True).space == "T1w"
+        find_lesions(tmp_path, run)
+    assert find_lesions(tmp_path, run, t1w_aligned=True).space in ("T1w", "FLAIR")
+
+
+def test_a_mask_on_the_t1w_of_the_run_is_taken(tmp_path):
+    put(tmp_path, "sub-01/anat/sub-01_space-T1w_label-lesion_mask.nii.gz")
+    assert find_lesions(tmp_path, replace(run_of(), t1w=Path("sub-01_rec-norm_T1w.nii.gz"))).space == "T1w"
 
 
 def test_two_masks_are_one_too_many(tmp_path):

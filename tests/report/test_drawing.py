@@ -120,3 +120,17 @@ def test_regions_of_atlases_have_a_figure_of_their_own(drawing):
     assert b"#ffd23f" not in empty["atlases"]
     assert len(drawn["atlases"]) > len(empty["atlases"])
     assert b"#56b4e9" in drawn["atlases"]
+
+
+def test_lesions_are_outlined_where_planes_cut_them(drawing, figures):
+    share = np.zeros(drawing.fa.shape)
+    share[15:22, 14:25, 17:26] = 1.0
+    display = find_display(drawing.mask, np.eye(4))
+    drawn, empty = (
+        draw_rois(drawing.fa, drawing.v1, drawing.rois, display, drawing.fa.like(lesions))
+        for lesions in (share, share * 0)
+    )
+    assert "cyan lesions" in texts(drawn)
+    assert b"#00e5ff" in drawn
+    assert b"#00e5ff" not in empty
+    assert "lesions" not in texts(figures["rois"])

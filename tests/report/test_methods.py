@@ -44,6 +44,8 @@ def test_switches_change_the_text():
     assert "SimpleITK" not in told(settings={**SETTINGS, "registrar": "identity"})
     assert "share of its tissue" in told(settings={**SETTINGS, "roi_weighting": "tissue"})
     assert "bootstrap" not in told(settings=SETTINGS)
+    assert "lesion mask touched were left out" in told(settings={**SETTINGS, "exclude_lesions": True})
+    assert "lesion" not in told(settings=SETTINGS)
 
 
 def test_missing_facts_leave_no_holes():

@@ -156,11 +156,11 @@ def check_motion(*, step=0.1, lost=0):
     return check_correction([measure_motion(motion)])
 
 
-def check_overlap(*, reach=0):
-    """Checks of regions of ten voxels each, of one of which lesions take `reach`."""
+def check_overlap(*, reach=0, shift=1.0):
+    """Checks of regions of ten voxels each, of one of which lesions take `reach`; their T1w lies `shift` mm beside."""
     share = np.zeros((len(NAMES), N, 1))
     share[1, :reach] = 1
-    lesions = Lesions(share=SpatialMap(data=share, affine=np.diag([2.0, 2, 2, 1])), space="dwi")
+    lesions = Lesions(share=SpatialMap(data=share, affine=np.diag([2.0, 2, 2, 1])), space="T1w", uncorrected_mm=shift)
     rois = [
         Roi(name=name, voxels=np.array([[row, n, 0] for n in range(N)]), weights=np.ones(N))
         for row, name in enumerate(NAMES)
@@ -237,6 +237,7 @@ TRIPS = {
     **{name: (check_scan, change) for name, change in SCANS.items()},
     **{name: (check_motion, change) for name, change in MOTION.items()},
     "lesion_overlap": (check_overlap, {"reach": 2}),
+    "lesion_t1w_shift": (check_overlap, {"shift": 4.0}),
 }
 
 

@@ -1,20 +1,25 @@
 """A lesion in one projection region of a head whose index is known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
-from bids_alps.errors import CoverageError, ImageError
+from bids_alps.errors import CoverageError, ImageError, RegistrationError
 from bids_alps.io.images import read_map
 from bids_alps.io.presets import read_preset
+from bids_alps.io.templates import read_template
 from bids_alps.io.writing import write_map
-from bids_alps.model import DwiRun, DwiSeries, LesionMask, SpatialMap, SpatialTransform
+from bids_alps.model import DwiRun, DwiSeries, LesionMask, SpatialMap, SpatialTransform, sample_linear
 from bids_alps.numerics.lesions import share_in_lesions
 from bids_alps.phantom import PhantomSettings
 from bids_alps.phantom.subject import make_subject
 from bids_alps.registration import Registration
+from bids_alps.registration.rigid import shift_mm
 from bids_alps.settings import Method
+from bids_alps.stages.alignment import subject_maps
 from bids_alps.stages.correction import Correction
 from bids_alps.stages.index import measure
 from bids_alps.stages.lesions import Lesions, check_lesions, place_lesions
@@ -25,6 +30,7 @@ from bids_alps.stages.tensors import fit
 PRESET = read_preset("alps-sphere", radius_mm=5)
 RADIUS_MM, LESION_MD, LESION_S0 = 5.0, 1.5e-3, 900.0
 BESIDE_MM = np.array([0.0, 3.0, 3.0])  # from the region's centre: healthy voxels are left
+DWI_RUN = DwiRun(entities={"sub": "01"}, image=Path("a"), bval=Path("b"), bvec=Path("c"))
 HERE = SpatialTransform(affine=np.eye(4), rigid=np.eye(4))
 
 
@@ -46,19 +52,23 @@ def blob(phantom):
     return grid.like((distance <= RADIUS_MM).astype(np.uint8)), centre
 
 
+def fitted(phantom, data, method=None):
+    series = DwiSeries(image=phantom.image.like(data.astype(np.float32)), gradients=phantom.gradients)
+    inside = phantom.image.data[..., 0] > 100
+    prepared = Prepared(series=series, mask=inside, correction=Correction(series=series))
+    return fit(prepared, method or Method(gradient_calibration=False))
+
+
 def measure_head(phantom, share=None, *, painted=True, lesions=None, **method):
     """What is measured in the head, with a lesion in its signal or without, and what is known of lesions."""
     data = phantom.image.data
     if painted:
         part = share.data[..., None]
         data = (1 - part) * data + part * LESION_S0 * np.exp(-phantom.gradients.bvals * LESION_MD)
-    series = DwiSeries(image=phantom.image.like(data.astype(np.float32)), gradients=phantom.gradients)
-    inside = phantom.image.data[..., 0] > 100
-    prepared = Prepared(series=series, mask=inside, correction=Correction(series=series))
     chosen = Method(gradient_calibration=False, **method)
     truth = phantom.truth
     found = Registration(transform=truth.transform, pose=truth.pose, placement_se_mm=0.5)
-    return measure(fit(prepared, chosen), found, PRESET, chosen, (), lesions)
+    return measure(fitted(phantom, data, chosen), found, PRESET, chosen, (), lesions)
 
 
 @pytest.fixture(scope="module")
@@ -127,20 +137,28 @@ def test_without_a_dataset_nothing_is_said_and_without_a_mask_that_nothing_is_kn
     assert check.status == "warn"
 
 
-@pytest.fixture
-def placed(tmp_path, phantom, blob):
-    """A function that places a mask given as data on the grid of the blob, or as a map, in a space."""
-    brain = phantom.image.like(phantom.image.data[..., 0] > 100)
+@pytest.fixture(scope="module")
+def subject(phantom):
+    return subject_maps(fitted(phantom, phantom.image.data), DWI_RUN)
 
-    def place(mask, space="dwi"):
+
+@pytest.fixture
+def placed(tmp_path, phantom, subject):
+    """A function that places a mask of a space."""
+
+    def place(mask, space="dwi", *, t1w=None, **how):
         path = tmp_path / "sub-01_label-lesion_mask.nii.gz"
         write_map(path, mask, sidecar={}, dtype=np.float32)
-        told = LesionMask(path=path, space=space)
-        run = DwiRun(entities={"sub": "01"}, image=Path("a"), bval=Path("b"), bvec=Path("c"), lesions=told)
+        run = replace(DWI_RUN, lesions=LesionMask(path=path, space=space), t1w=Path("sub-01_T1w.nii.gz"))
         where = Place(output_dir=tmp_path / "out", run=run, template=PRESET.template)
-        return place_lesions(where, phantom.truth.transform, brain)
+        return place_lesions(where, replace(subject, t1w=t1w), phantom.truth.transform, **how)
 
     return place
+
+
+def shared(one, other):
+    """Jaccard index of two images of fractions."""
+    return np.minimum(one.data, other.data).sum() / np.maximum(one.data, other.data).sum()
 
 
 def test_a_mask_in_the_template_is_carried_to_the_head(tmp_path, phantom, placed, share):
@@ -151,8 +169,7 @@ def test_a_mask_in_the_template_is_carried_to_the_head(tmp_path, phantom, placed
     x, y, z = (grid.affine[n, 3] + np.arange(grid.shape[n]) - centre[n] for n in range(3))
     ball = x[:, None, None] ** 2 + y[:, None] ** 2 + z**2 <= RADIUS_MM**2
     found = placed(grid.like(ball), PRESET.template)
-    both = np.minimum(found.share.data, share.data).sum() / np.maximum(found.share.data, share.data).sum()
-    assert both > 0.75  # the head is scaled and warped
+    assert shared(found.share, share) > 0.75  # the head is scaled and warped
     written = read_map(tmp_path / "out/sub-01/dwi/sub-01_label-lesion_probseg.nii.gz")
     np.testing.assert_array_equal(written.data, found.share.data)
 
@@ -171,3 +188,34 @@ def test_what_cannot_be_a_mask_of_this_brain_is_refused_by_its_name(blob, placed
     part = SpatialMap(data=blob[0].data[:70], affine=blob[0].affine)
     with pytest.raises(CoverageError, match=r"label-lesion_mask.nii.gz: its field of view holds \d+% of the brain"):
         placed(part)
+
+
+@pytest.fixture(scope="module")
+def moved(phantom, blob):
+    """How the head moved before its T1w was taken, that T1w, and the lesion as drawn on it."""
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("xyz", (3, -2, 4), degrees=True).as_matrix()
+    turn[:3, 3] = (2, -5, 3)
+    lesion = SpatialMap(data=blob[0].data, affine=turn @ blob[0].affine)
+    coarse = SpatialMap(data=blob[0].data[::2, ::2, ::2], affine=lesion.affine @ np.diag([2.0, 2, 2, 1]))
+    points = coarse.world(np.stack(np.indices(coarse.shape), axis=-1))
+    back = np.linalg.inv(turn)
+    template = phantom.truth.transform.template_from_subject(points @ back[:3, :3].T + back[:3, 3])
+    return turn, coarse.like(sample_linear(read_template().t1w, template).astype(np.float32)), lesion
+
+
+def test_a_mask_drawn_on_the_t1w_goes_where_the_head_was(subject, placed, share, moved):
+    turn, t1w, lesion = moved
+    assert shared(placed(lesion, "T1w", t1w=t1w).share, share) > 0.6
+    trusted = placed(lesion, "T1w", t1w=t1w, t1w_aligned=True)
+    assert shared(trusted.share, share) < 0.3
+    assert trusted.uncorrected_mm == pytest.approx(shift_mm(turn, subject.mask), abs=1)
+
+
+def test_a_t1w_that_cannot_be_aligned_is_refused_or_its_place_not_known(placed, moved):
+    _, t1w, lesion = moved
+    noise = t1w.like(np.random.default_rng(1).normal(size=t1w.shape).astype(np.float32))
+    with pytest.raises(RegistrationError, match=r"sub-01_T1w.nii.gz: correlates with the diffusion maps by"):
+        placed(lesion, "T1w", t1w=noise)
+    assert np.isnan(placed(lesion, "T1w", t1w=noise, t1w_aligned=True).uncorrected_mm)
+    assert np.isnan(placed(lesion, "FLAIR", t1w=t1w, t1w_aligned=True).uncorrected_mm)

@@ -1,0 +1,144 @@
+"""A lesion in one region of whole heads of known index: its share of the region, and the index with and without it.
+
+Each head is measured as it is, with a ball of isotropic diffusion painted into its signal, and with the ball left out;
+masks are given in the head's own coordinates and in those of the template, carried by the alignment that was found.
+Then how far a T1w lies beside the diffusion scan of a real head.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from bids_alps.io.images import read_map, read_series
+from bids_alps.io.layout import find_runs
+from bids_alps.io.presets import read_preset
+from bids_alps.io.templates import read_template
+from bids_alps.model import DwiRun, DwiSeries, SpatialMap, SpatialTransform
+from bids_alps.numerics.lesions import share_in_lesions
+from bids_alps.phantom import PhantomSettings
+from bids_alps.phantom.subject import PhantomSubject, make_subject
+from bids_alps.registration import REGISTRARS
+from bids_alps.registration.rigid import align_t1w, shift_mm
+from bids_alps.settings import Method
+from bids_alps.stages.alignment import subject_maps
+from bids_alps.stages.correction import Correction
+from bids_alps.stages.index import Measured, measure
+from bids_alps.stages.lesions import Lesions
+from bids_alps.stages.masking import find_mask
+from bids_alps.stages.prepare import Prepared
+from bids_alps.stages.tensors import fit
+
+HEADS = 4
+SETTINGS = PhantomSettings(voxel_size=2.0, directions=30, b0=3, snr=25.0, rotation=12.0, warp=2.0, seed=9)
+RADIUS_MM, LESION_MD, LESION_S0 = 6.0, 1.5e-3, 900.0
+METHOD = Method(exclude_lesions=True)
+PRESET = read_preset("alps")
+HERE = SpatialTransform(affine=np.eye(4), rigid=np.eye(4))
+REGIONS = ("projection_left", "association_right", "projection_right", "association_left")
+
+
+def make_ball(like: SpatialMap, centre: np.ndarray) -> SpatialMap:
+    """Return a mask of 1 mm voxels about an image, 1 in a ball."""
+    corners = like.world(np.array(list(np.ndindex(2, 2, 2))) * (np.array(like.shape) - 1))
+    affine = np.eye(4)
+    affine[:3, 3] = corners.min(axis=0) - 2
+    shape = tuple(np.ceil(np.ptp(corners, axis=0)).astype(int) + 5)
+    x, y, z = (affine[n, 3] + np.arange(shape[n]) - centre[n] for n in range(3))
+    inside = x[:, None, None] ** 2 + y[:, None] ** 2 + z**2 <= RADIUS_MM**2
+    return SpatialMap(data=inside.astype(np.uint8), affine=affine)
+
+
+def measure_head(phantom: PhantomSubject, data: np.ndarray, masks: dict[str, SpatialMap]) -> dict[str, Measured]:
+    """Return what is measured by the space of the mask that was given; ``none`` without one."""
+    series = DwiSeries(image=phantom.image.like(data.astype(np.float32)), gradients=phantom.gradients)
+    mask = find_mask(series, b0_threshold=METHOD.b0_threshold)
+    fitted = fit(Prepared(series=series, mask=mask, correction=Correction(series=series)), METHOD)
+    nowhere = DwiRun(entities={"sub": "01"}, image=None, bval=None, bvec=None)
+    subject = subject_maps(fitted, nowhere)
+    registration = REGISTRARS[METHOD.registrar]().register(subject, read_template())
+    found = {"none": measure(fitted, registration, PRESET, METHOD, ())}
+    for space, lesions in masks.items():
+        began = time.process_time()
+        share = share_in_lesions(lesions, HERE if space == "dwi" else registration.transform, subject.mask)
+        seconds = time.process_time() - began
+        found[space] = measure(fitted, registration, PRESET, METHOD, (), Lesions(share=share, space=space))
+        print(f"  lesions of the {space} mask placed in {seconds:.1f} CPU s", flush=True)
+    return found
+
+
+def true_overlap(phantom: PhantomSubject, region: str, centre: np.ndarray) -> float:
+    """Return the fraction of a region's ellipsoid, carried by the true alignment, that lies in the ball."""
+    points = np.random.default_rng(1).uniform(-1, 1, (40000, 3))
+    points = points[np.linalg.norm(points, axis=1) <= 1] * PRESET.semi_axes_mm + PRESET.centres[region]
+    carried = phantom.truth.transform.subject_from_template(points)
+    return float((np.linalg.norm(carried - centre, axis=1) <= RADIUS_MM).mean())
+
+
+def main() -> None:
+    print("head\tregion\tmask\toverlap_true\toverlap\tindex_healthy\twith\twithout\terror_with\terror_without")
+    errors = []
+    for n, region in zip(range(HEADS), REGIONS, strict=True):
+        phantom = make_subject(SETTINGS, n)
+        side = region.rpartition("_")[2]
+        middle = np.add(PRESET.centres[region], [0.0, 4.0, 2.0])  # beside the centre: some of the region stays
+        centre = phantom.truth.transform.subject_from_template(middle)
+        own, template = make_ball(phantom.image, centre), read_template().mask
+        carried = make_ball(template, middle)
+        brain = phantom.image.like(np.ones(phantom.image.shape, dtype=bool))
+        part = share_in_lesions(own, HERE, brain).data[..., None]
+        lesion = LESION_S0 * np.exp(-phantom.gradients.bvals * LESION_MD)
+        painted = (1 - part) * phantom.image.data + part * lesion
+        healthy = measure_head(phantom, phantom.image.data, {})["none"].result.alps[side]
+        found = measure_head(phantom, painted, {"dwi": own, PRESET.template: carried})
+        for space, one in found.items():
+            effect = one.result.lesions
+            if effect is None:
+                continue
+            every, without = effect.alps_with[side], effect.alps_without[side]
+            overlap = one.result.roi(region).scalars["lesion_overlap"]
+            errors.append((every - healthy, without - healthy))
+            print(
+                f"{n + 1}\t{region}\t{space}\t{true_overlap(phantom, region, centre):.3f}\t{overlap:.3f}\t{healthy:.3f}"
+                f"\t{every:.3f}\t{without:.3f}\t{every - healthy:+.3f}\t{without - healthy:+.3f}",
+                flush=True,
+            )
+    every, without = np.abs(errors).mean(axis=0)
+    print(f"mean error of the index: {every:.3f} with lesions, {without:.3f} without")
+    if "ALPS_REAL_DATA" in os.environ:
+        align_real(Path(os.environ["ALPS_REAL_DATA"]) / "siemens_xa30")
+    else:
+        print("skipped: the T1w of real scans (ALPS_REAL_DATA is not set)")
+
+
+def align_real(folder: Path) -> None:
+    """Print how far each T1w lies beside each diffusion run of a dataset, and whether another start ends elsewhere."""
+    print("run\tT1w\tshift_mm\tsimilarity\tdisagreement_mm\tcpu_seconds")
+    for run in find_runs(folder, "01"):
+        series = read_series(run)
+        mask = find_mask(series, b0_threshold=METHOD.b0_threshold)
+        fitted = fit(Prepared(series=series, mask=mask, correction=Correction(series=series)), METHOD)
+        subject = subject_maps(fitted, run)
+        for path in sorted((folder / "sub-01" / "anat").glob("*_T1w.nii.gz")):
+            t1w, began = read_map(path), time.process_time()
+            found = align_t1w(subject, t1w)
+            seconds = time.process_time() - began
+            away = np.eye(4)
+            away[:3, :3] = Rotation.from_euler("xyz", (6, -4, 5), degrees=True).as_matrix()
+            away[:3, 3] = (5, -8, 6)
+            again = align_t1w(subject, SpatialMap(data=t1w.data, affine=away @ t1w.affine)).subject_from_template
+            gap = np.linalg.inv(found.subject_from_template) @ np.linalg.inv(away) @ again
+            shift = shift_mm(found.subject_from_template, subject.mask)
+            print(
+                f"{run.name}\t{path.name}\t{shift:.1f}\t{found.similarity:.2f}\t{shift_mm(gap, subject.mask):.1f}"
+                f"\t{seconds:.1f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
