@@ -96,16 +96,21 @@ def _check_longitudinal(method: Method) -> None:
 
 def _check_regions(method: Method) -> None:
     """Refuse regions that cannot be measured before any run begins; the defaults need no look."""
-    default = Method()
+    default, template = Method(), method.template
+    if template != default.template:
+        from bids_alps.io.templates import find_template, template_label
+
+        find_template(template)
+        template = template_label(template)
     if (method.rois, method.roi_radius, method.template) != (default.rois, default.roi_radius, default.template):
         from bids_alps.io.presets import read_presets
 
-        read_presets(method.rois, template=method.template, radius_mm=method.roi_radius)
+        read_presets(method.rois, template=template, radius_mm=method.roi_radius)
     if method.atlas or method.atlas_threshold != default.atlas_threshold:
         from bids_alps.io.atlases import atlas_label, find_atlases
 
         taken = tuple(map(atlas_label, method.rois))
-        find_atlases(method.atlas, template=method.template, threshold=method.atlas_threshold, taken=taken)
+        find_atlases(method.atlas, template=template, threshold=method.atlas_threshold, taken=taken)
 
 
 def run_participants(settings: Settings, *, validate: bool) -> int:
@@ -222,6 +227,8 @@ def _plan_lines(run: DwiRun) -> Iterator[str]:
     yield f"reverse   {', '.join(map(str, run.reverse_phase)) or 'none'}"
     if run.lesions is not None:
         yield f"lesions   {run.lesions.path or 'none'}"
+    for label, (image, _) in run.regions.items():
+        yield f"regions   {image} for {label}"
     if run.partner is not None:
         yield f"merged    {run.partner.image}"
 

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from bids_alps.errors import AlpsError, NoInputError, UsageError
+from bids_alps.io.atlases import atlas_label
+from bids_alps.io.drawn import ROIS, find_drawn
 from bids_alps.io.layout import Problem, find_runs
 from bids_alps.io.lesions import LESIONS, find_lesions
 from bids_alps.io.pairs import pair_opposite
@@ -58,11 +60,13 @@ def plan_participant(participant: str, settings: Settings) -> list[DwiRun | Prob
     """Return the runs of a participant that the settings select, and those that cannot be used.
 
     Where a preprocessed dataset holds runs of the participant, they stand for the raw ones. Runs know their lesion
-    masks, where a dataset of lesions was given.
+    masks and the regions that were drawn in them, where datasets of these were given.
     """
-    lesions = lesions_of(settings)
+    lesions, rois = lesions_of(settings), datasets_of(settings.request).get(ROIS)
     runs = _select_runs(participant, settings)
-    return runs if lesions is None else [_with_lesions(run, lesions, settings.method) for run in runs]
+    if lesions is not None:
+        runs = [_with_lesions(run, lesions, settings.method) for run in runs]
+    return runs if rois is None else [_with_regions(run, rois, settings.method) for run in runs]
 
 
 def _select_runs(participant: str, settings: Settings) -> list[DwiRun | Problem]:
@@ -73,7 +77,7 @@ def _select_runs(participant: str, settings: Settings) -> list[DwiRun | Problem]
         filters={} if request.bids_filter_file is None else read_filters(request.bids_filter_file),
     )
     for name, dataset in datasets_of(request).items():
-        runs = [] if name == LESIONS else find_runs(dataset, participant, selection, preprocessed=True)
+        runs = [] if name in (LESIONS, ROIS) else find_runs(dataset, participant, selection, preprocessed=True)
         if runs:
             return runs
     runs = find_runs(
@@ -106,6 +110,15 @@ def _with_lesions(run: DwiRun | Problem, dataset: Path, method: Method) -> DwiRu
         return run
     try:
         return replace(run, lesions=find_lesions(dataset, run, t1w_aligned=method.t1w_aligned))
+    except AlpsError as error:
+        return Problem(name=run.name, error=error)
+
+
+def _with_regions(run: DwiRun | Problem, dataset: Path, method: Method) -> DwiRun | Problem:
+    if isinstance(run, Problem):
+        return run
+    try:
+        return replace(run, regions=find_drawn(dataset, run, [atlas_label(name) for name in method.rois]))
     except AlpsError as error:
         return Problem(name=run.name, error=error)
 

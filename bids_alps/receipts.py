@@ -22,6 +22,7 @@ from bids_alps.io.atlases import find_atlas
 from bids_alps.io.derivatives import checked_label, participant_folder
 from bids_alps.io.inheritance import entities_of
 from bids_alps.io.presets import definition_files
+from bids_alps.io.templates import find_template, template_label
 from bids_alps.io.writing import write_json
 from bids_alps.model import DwiRun
 from bids_alps.settings import Method
@@ -79,13 +80,18 @@ def find_longitudinal(output_dir: Path, runs: Sequence[DwiRun]) -> list[Path]:
 def _inputs(run: DwiRun, method: Method) -> Iterator[Path]:
     yield from (run.image, run.bval, run.bvec, *run.reverse_phase)
     yield from (path for path in (run.mask, run.t1w) if path is not None)
-    if method.registrar == "precomputed" and method.template in run.transforms:
-        yield run.transforms[method.template]
+    template = template_label(method.template)
+    if template != method.template:
+        yield from find_template(method.template).values()
+    if method.registrar == "precomputed" and template in run.transforms:
+        yield run.transforms[template]
     yield from (path for name in method.rois for path in definition_files(name) if path.is_file())
+    for files in run.regions.values():
+        yield from files
     if run.lesions is not None and run.lesions.path is not None:
         yield run.lesions.path
     for name in method.atlas:
-        yield from find_atlas(name, template=method.template)
+        yield from find_atlas(name, template=template)
     if run.partner is not None:
         yield from _inputs(run.partner, method)
 

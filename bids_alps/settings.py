@@ -119,7 +119,7 @@ class Request:
     derivatives: tuple[str, ...] = option(
         (),
         about="preprocessed datasets, PATH or NAME=PATH; their runs stand for the raw ones of a participant; "
-        "lesions=PATH holds lesion masks instead",
+        "lesions=PATH holds lesion masks instead, rois=PATH regions drawn in single scans",
         spellings=("-d", "--datasets"),
     )
     bids_database_dir: Path | None = option(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -20,12 +22,32 @@ SETTINGS = PhantomSettings(participants=1, voxel_size=4.0, directions=8, b0=1, r
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Output of a head that lies in the template's space already."""
+    """Output of a head that is taken to lie in the template's space."""
     root = tmp_path_factory.mktemp("presets")
     write_phantom(root / "in", SETTINGS)
     options = ["--skip-preprocessing", "--registrar", "identity", "--skip-bids-validation", "--rois", *PRESETS]
     assert cli.main([str(root / "in"), str(root / "out"), "participant", *options]) == 0
     return root / "out"
+
+
+def test_a_template_and_regions_of_ones_own(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Any FA map in the template's space, and the regions that were placed, as a set of one's own."""
+    fa, rois = tmp_path / "tpl-Ours_FA.nii.gz", tmp_path / "tpl-Ours_seg-drawn_dseg.nii.gz"
+    shutil.copy(out / "sub-01/dwi/sub-01_model-tensor_param-fa_dwimap.nii.gz", fa)
+    shutil.copy(out / "sub-01/dwi/sub-01_seg-alps_dseg.nii.gz", rois)
+    shutil.copy(out / "seg-alps_dseg.tsv", tmp_path / "tpl-Ours_seg-drawn_dseg.tsv")
+    arguments = [str(out.parent / "in"), str(tmp_path / "out"), "participant", "--skip-preprocessing"]
+    options = ["--registrar", "identity", "--skip-bids-validation", "--template", str(fa)]
+    assert cli.main([*arguments, *options]) == 64
+    assert "TemplateFlow has no transform from there to Ours" in capsys.readouterr().err
+    assert cli.main([*arguments, *options, "--rois", str(rois)]) == 0
+    folder = tmp_path / "out/sub-01/dwi"
+    assert (folder / "sub-01_from-dwi_to-Ours_mode-image_xfm.nii.gz").exists()
+    assert (folder / "sub-01_seg-drawn_dseg.nii.gz").exists()
+    capsys.readouterr()
+    fa.write_bytes(gzip.compress(gzip.decompress(fa.read_bytes()), 1))
+    assert cli.main([*arguments, *options, "--rois", str(rois)]) == 0
+    assert "[done before]" not in capsys.readouterr().out
 
 
 def test_each_has_its_regions_and_their_table(out: Path) -> None:

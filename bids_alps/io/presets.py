@@ -18,7 +18,7 @@ from bids_alps.io.images import read_map
 from bids_alps.io.inheritance import entities_of
 from bids_alps.io.tables import read_table
 from bids_alps.io.templates import find_transform
-from bids_alps.model import REGIONS, SIDES, Conventions, RoiPreset
+from bids_alps.model import REGIONS, SIDES, Array, Conventions, RoiPreset, SpatialMap
 from bids_alps.registration.precomputed import read_itk_transform
 
 Centres = Mapping[str, tuple[float, float, float]]
@@ -135,7 +135,57 @@ def _read_drawn(path: Path, template: str | None) -> RoiPreset:
     space = named.get("space", named.get("tpl", template))
     if template is not None and space != template:
         raise UsageError(f"--rois {path}", f"in {space} by its name", f"choose --template {space}")
-    image, indices = read_map(path), _read_indices(definition_files(str(path))[1])
+    drawn, centres, semi_axes_mm = _read_regions(path, definition_files(str(path))[1])
+    for roi, (x, _, _) in centres.items():
+        if (x < 0) != roi.endswith("_left"):
+            raise ImageError(str(path), f"{roi} lies at x = {x:.1f} mm", "left is x < 0 in the template")
+    return RoiPreset(
+        name=path.name,
+        version="",
+        citation="",
+        doi="",
+        template=template or space or "",
+        centres=centres,
+        semi_axes_mm=semi_axes_mm,
+        drawn=drawn,
+    )
+
+
+def redraw(preset: RoiPreset, files: tuple[Path, Path], mask: SpatialMap, rotation: Array) -> RoiPreset:
+    """Return a preset whose regions are those that somebody drew in a scan.
+
+    Parameters
+    ----------
+    preset
+        Whose name and conventions stay.
+    files
+        Label image and its table.
+    mask
+        Any image on the grid of the scan.
+    rotation
+        World axes of the scan to those of the template, shape (3, 3).
+
+    Raises
+    ------
+    BadDataError
+        If the image has another grid, lacks a region, or has left and right exchanged.
+    """
+    path, table = files
+    drawn, centres, semi_axes_mm = _read_regions(path, table)
+    if drawn.shape != mask.shape or not np.allclose(drawn.affine, mask.affine, atol=1e-3):
+        raise ImageError(
+            str(path), f"shape {drawn.shape}, or another position than the scan of {mask.shape}", "draw on its grid"
+        )
+    for region in REGIONS:
+        across = np.subtract(centres[f"{region}_right"], centres[f"{region}_left"])
+        if (rotation @ across)[0] <= 0:
+            raise ImageError(str(path), f"{region}_left lies to the right of its twin", "exchange their labels")
+    return replace(preset, centres=centres, semi_axes_mm=semi_axes_mm, drawn=drawn, native=True)
+
+
+def _read_regions(path: Path, table: Path) -> tuple[SpatialMap, Centres, tuple[float, float, float]]:
+    """Return a label image with the values that `RoiPreset.drawn` has, the regions' centres, and their reach, mm."""
+    image, indices = read_map(path), _read_indices(table)
     values = np.zeros(image.shape, dtype=np.uint8)
     centres, reach = {}, np.zeros(3)
     for value, roi in enumerate(_ROIS, start=1):
@@ -145,21 +195,10 @@ def _read_drawn(path: Path, template: str | None) -> RoiPreset:
         values[tuple(voxels.T)] = value
         points = image.world(voxels)
         x, y, z = points.mean(axis=0)
-        if (x < 0) != roi.endswith("_left"):
-            raise ImageError(str(path), f"{roi} lies at x = {x:.1f} mm", "left is x < 0 in the template")
         centres[roi] = (float(x), float(y), float(z))
         reach = np.maximum(reach, np.abs(points - points.mean(axis=0)).max(axis=0))
     x, y, z = (float(length) for length in reach + np.abs(image.affine[:3, :3]).sum(axis=1) / 2)  # to voxels' edges
-    return RoiPreset(
-        name=path.name,
-        version="",
-        citation="",
-        doi="",
-        template=template or space or "",
-        centres=centres,
-        semi_axes_mm=(x, y, z),
-        drawn=image.like(values),
-    )
+    return image.like(values), centres, (x, y, z)
 
 
 def _read_indices(path: Path) -> dict[str, int]:

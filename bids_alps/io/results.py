@@ -26,6 +26,7 @@ class Acquisition:
     roi_preset: str
     roi_radius: float
     roi_semi_axes: str
+    roi_source: str
     b_value: float
     n_directions: int
     n_b0: int
@@ -77,6 +78,11 @@ ALPS_COLUMNS: tuple[Column, ...] = (
     Column(name="pose_se", about="Standard error of the rotation.", unit="degrees"),
     Column(name="roi_radius", about="Radius of the regions where they are spheres.", unit="mm"),
     Column(name="roi_semi_axes", about="Half the length of ellipsoids along x, y and z of the template.", unit="mm"),
+    Column(
+        name="roi_source",
+        about="Where the regions were defined.",
+        levels={"template": "by the preset in the template", "scan": "by label images drawn in the scan"},
+    ),
     Column(name="b_value", about="Mean b-value of the volumes that were fitted.", unit="s/mm^2"),
     Column(name="n_directions", about="Diffusion-weighted volumes that were fitted."),
     Column(name="n_b0", about="Volumes without diffusion weighting that were fitted."),

@@ -1,32 +1,181 @@
-"""Templates: one that comes with nilearn, and every other through TemplateFlow."""
+"""Templates: one that comes with nilearn, every other of TemplateFlow, and those of one's own."""
 
 from __future__ import annotations
 
+import os
+import re
+from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import binary_fill_holes
 
-from bids_alps.errors import TemplateMissingError
+from bids_alps.errors import ImageError, NoInputError, TemplateMissingError, UsageError
 from bids_alps.io.images import read_map
+from bids_alps.io.inheritance import entities_of
 from bids_alps.model import Array, SpatialMap
-from bids_alps.registration.base import Template
+from bids_alps.registration.base import SubjectMaps, Template
+from bids_alps.registration.contrast import csf_fraction, white_matter
 
 BUILT_IN = "MNI152NLin2009aSym"
 """Fonov 2011, doi 10.1016/j.neuroimage.2010.07.033; symmetric, so that it puts no bias into left against right."""
 
+_IMAGES = (".nii.gz", ".nii")
+_RESOLUTIONS = ("_res-01", "_res-1", "", "_res-02", "_res-2")
+_ENDINGS = {
+    "t1w": "_T1w",
+    "t2w": "_T2w",
+    "mask": "_desc-brain_mask",
+    "gm": "_label-GM_probseg",
+    "wm": "_label-WM_probseg",
+    "csf": "_label-CSF_probseg",
+    "fa": "_FA",
+    "md": "_MD",
+}
+_NEEDED = {"mask": {"suffix": "mask", "desc": "brain"}} | {
+    label.lower(): {"suffix": "probseg", "label": label} for label in ("GM", "WM")
+}
+_TISSUE_MD = 0.8e-3  # mm^2/s, where a template does not tell it
 
-@cache
-def read_template(name: str = BUILT_IN) -> Template:
-    """Return a template by its TemplateFlow identifier.
+
+def template_label(template: str) -> str:
+    """Return what files and tables call a template.
+
+    Parameters
+    ----------
+    template
+        A name, or a path of one's own: a folder, with a slash in it, or an FA map.
+
+    Raises
+    ------
+    NoInputError
+        If there is nothing at the path.
+    UsageError
+        If the files of the folder have not one label ``tpl-`` in common.
+
+    Examples
+    --------
+    >>> template_label("MNIInfant+1"), template_label("MNI152NLin6Asym")
+    ('MNIInfant+1', 'MNI152NLin6Asym')
+    """
+    if not _is_path(template):
+        return template
+    path = Path(template)
+    if path.is_file():
+        named = entities_of(path.name)
+        stem = path.name.removesuffix(".gz").removesuffix(".nii")
+        return named.get("tpl", named.get("space", re.sub(r"[^a-zA-Z0-9]", "", stem)))
+    if not path.is_dir():
+        raise NoInputError(f"--template {template}", "no such file or folder", "give a name, a folder or an FA map")
+    labels = sorted({entities_of(image.name).get("tpl", "") for image in path.glob("tpl-*.nii*")})
+    if len(labels) != 1:
+        told = f"files of {' and '.join(labels)}" if labels else "no image called tpl-<label>_..."
+        raise UsageError(f"--template {template}", told, "name the files of one template as TemplateFlow does")
+    return labels[0]
+
+
+def _is_path(template: str) -> bool:
+    return os.sep in template or template.endswith(_IMAGES)
+
+
+def find_template(template: str) -> dict[str, Path]:
+    """Return the files of a template by what they hold; nothing for the built-in one.
+
+    Of TemplateFlow's, what lies in its cache is taken (``TEMPLATEFLOW_HOME``), and what is needed and does not lie
+    there is fetched. A cohort stands behind a plus, as in ``MNIInfant+1``.
 
     Raises
     ------
     TemplateMissingError
-        If it is not built in, not in the cache, and cannot be fetched.
+        If what is needed is not in the cache, and cannot be fetched.
+    NoInputError
+        If a template of one's own lacks it.
     """
-    return _read_built_in() if name == BUILT_IN else _read_templateflow(name)
+    if template == BUILT_IN:
+        return {}
+    if template.endswith(_IMAGES):
+        template_label(template)
+        return {"fa": Path(template)}
+    name, _, cohort = template_label(template).partition("+")
+    prefix = f"tpl-{name}" + (f"_cohort-{cohort}" if cohort else "")
+    folder = Path(template) if _is_path(template) else _cache() / f"tpl-{name}" / (f"cohort-{cohort}" if cohort else "")
+    found = {kind: path for kind, ending in _ENDINGS.items() if (path := _find(folder, prefix, ending)) is not None}
+    lacking = [] if "fa" in found else [kind for kind in _NEEDED if kind not in found]
+    if lacking and _is_path(template):
+        told = ", ".join(f"{prefix}{_ENDINGS[kind]}.nii.gz" for kind in lacking)
+        raise NoInputError(f"--template {template}", f"no {told}", f"give these, or an FA map {prefix}_FA.nii.gz")
+    return found | {kind: _fetch(template, name, cohort, _NEEDED[kind]) for kind in lacking}
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("TEMPLATEFLOW_HOME") or Path.home() / ".cache" / "templateflow")
+
+
+def _find(folder: Path, prefix: str, ending: str) -> Path | None:
+    """Return the finest file of a kind whose content is there: TemplateFlow's cache holds empty ones for the rest."""
+    named = (folder / f"{prefix}{res}{ending}{extension}" for res in _RESOLUTIONS for extension in _IMAGES)
+    return next((path for path in named if path.is_file() and path.stat().st_size), None)
+
+
+def _fetch(template: str, name: str, cohort: str, query: dict[str, str]) -> Path:
+    """Return a file of a template from the network."""
+    wanted = ", ".join(f"{key} {value}" for key, value in query.items())
+    remedy = f"fetch it where there is a network: python -m templateflow get {name}; then set TEMPLATEFLOW_HOME"
+    try:
+        from templateflow import api  # reads its index when imported, which only other templates need
+
+        chosen = {**query, **({"cohort": cohort} if cohort else {})}
+        found = api.get(name, resolution=1, extension=".nii.gz", raise_empty=True, **chosen)
+    except Exception as error:  # its ways to fail without a network share no base class
+        raise TemplateMissingError(
+            f"--template {template}",
+            f"not in the cache, nor to be fetched: {wanted} ({type(error).__name__}: {error})",
+            remedy,
+        ) from error
+    path = Path(found[0] if isinstance(found, list) else found)
+    if not path.exists() or path.stat().st_size == 0:
+        raise TemplateMissingError(f"--template {template}", f"not in the cache: {wanted}", remedy)
+    return path
+
+
+@cache
+def read_template(template: str = BUILT_IN) -> Template:
+    """Return a template by its TemplateFlow identifier, or from files of one's own; the errors of `find_template`.
+
+    Raises
+    ------
+    ImageError
+        If an FA map has values outside 0 to 1, or images of one template have different grids.
+    """
+    files, name = find_template(template), template_label(template)
+    if not files:
+        return _read_built_in()
+    maps = {kind: read_map(path) for kind, path in files.items()}
+    grid = maps.get("wm", maps.get("fa"))
+    for kind, image in maps.items():
+        if grid is None or image.shape != grid.shape or not np.allclose(image.affine, grid.affine, atol=1e-3):
+            raise ImageError(str(files[kind]), "another grid than the other images", "resample them to one")
+    if "wm" not in maps:
+        return _from_diffusion(name, maps, files["fa"])
+    mask = maps["mask"].data > 0.5
+    picture = maps.get("t1w", maps.get("t2w", maps["wm"]))
+    made = _template(name, picture, maps["gm"], maps["wm"], mask)
+    return replace(made, csf=maps["csf"]) if "csf" in maps else made
+
+
+def _from_diffusion(name: str, maps: dict[str, SpatialMap], path: Path) -> Template:
+    """Return a template made of an FA map, and of an MD map (mm^2/s) where there is one to tell CSF by."""
+    fa = maps["fa"]
+    if not (np.isfinite(fa.data).all() and fa.data.min() >= 0 and fa.data.max() <= 1):
+        raise ImageError(str(path), f"FA from {fa.data.min():g} to {fa.data.max():g}", "give FA from 0 to 1")
+    mask = maps["mask"].data > 0.5 if "mask" in maps else binary_fill_holes(fa.data > 0)
+    md = maps.get("md", fa.like(np.where(mask, np.float32(_TISSUE_MD), np.float32(0))))
+    seen = SubjectMaps(fa=fa, md=md, b0=fa, mask=fa.like(mask))
+    wm, csf = white_matter(seen), csf_fraction(seen)
+    gm = np.clip(mask - wm.data - csf.data, 0, 1).astype(np.float32)
+    return Template(name=name, t1w=fa, gm=fa.like(gm), wm=wm, csf=csf, mask=fa.like(mask))
 
 
 def _read_built_in() -> Template:
@@ -45,37 +194,16 @@ def _template(name: str, t1w: SpatialMap, gm: SpatialMap, wm: SpatialMap, mask: 
     return Template(name=name, t1w=t1w, gm=gm, wm=wm, csf=t1w.like(csf.astype(np.float32)), mask=t1w.like(mask))
 
 
-def _read_templateflow(name: str) -> Template:
-    t1w = read_map(_fetch(name, suffix="T1w", desc=None))
-    mask = read_map(_fetch(name, suffix="mask", desc="brain"))
-    gm = read_map(_fetch(name, suffix="probseg", label="GM"))
-    wm = read_map(_fetch(name, suffix="probseg", label="WM"))
-    return _template(name, t1w, gm, wm, mask.data > 0.5)
-
-
 def find_transform(*, template: str, source: str) -> Path | None:
     """Return TemplateFlow's file that resamples images of `source` onto `template`, if there is one to be had."""
-    from templateflow import api
-
+    cached = _cache() / f"tpl-{template}" / f"tpl-{template}_from-{source}_mode-image_xfm.h5"
+    if cached.is_file() and cached.stat().st_size:
+        return cached
     try:
+        from templateflow import api
+
         found = api.get(template, suffix="xfm", mode="image", extension=".h5", **{"from": source})
     except Exception:  # noqa: BLE001 -- without a network it fails in ways that share no base class
         return None
     paths = [Path(path) for path in (found if isinstance(found, list) else [found])]
     return next((path for path in paths if path.exists() and path.stat().st_size), None)
-
-
-def _fetch(name: str, **query: str | None) -> Path:
-    """Return the 1 mm file of a template, from the cache or the network."""
-    from templateflow import api  # reads its index when imported, which only other templates need
-
-    wanted = ", ".join(f"{key} {value}" for key, value in query.items() if value)
-    remedy = f"fetch it where there is a network: python -m templateflow get {name}; then set TEMPLATEFLOW_HOME"
-    try:
-        found = api.get(name, resolution=1, extension=".nii.gz", raise_empty=True, **query)
-    except Exception as error:  # its ways to fail without a network share no base class
-        raise TemplateMissingError(name, f"no {wanted} ({type(error).__name__}: {error})", remedy) from error
-    path = Path(found[0] if isinstance(found, list) else found)
-    if not path.exists() or path.stat().st_size == 0:
-        raise TemplateMissingError(name, f"{wanted} is not in the cache", remedy)
-    return path

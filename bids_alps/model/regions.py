@@ -39,6 +39,8 @@ class RoiPreset:
     drawn
         Image in the template, None for ellipsoids: a voxel holds 1 for the first of `centres`, 2 for the second and
         so on, 0 outside the regions.
+    native
+        Whether the regions were drawn in the scan: centres and image are in its world coordinates, not the template's.
     """
 
     name: str
@@ -50,6 +52,7 @@ class RoiPreset:
     centres: Mapping[str, tuple[float, float, float]]
     conventions: Conventions = "anatomical"
     drawn: SpatialMap | None = None
+    native: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "centres", frozen(self.centres))

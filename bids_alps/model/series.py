@@ -61,6 +61,8 @@ class DwiRun:
         What is doubtful about the files that go with the run, one sentence each.
     lesions
         Its lesions, where a dataset of lesions was given.
+    regions
+        Label image and table of regions drawn in the run's own image, by the label of the preset whose they replace.
     """
 
     entities: Mapping[str, str]
@@ -76,11 +78,13 @@ class DwiRun:
     partner: DwiRun | None = None
     notes: tuple[str, ...] = ()
     lesions: LesionMask | None = None
+    regions: Mapping[str, tuple[Path, Path]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "entities", dict(self.entities))
         object.__setattr__(self, "metadata", dict(self.metadata))
         object.__setattr__(self, "transforms", dict(self.transforms))
+        object.__setattr__(self, "regions", dict(self.regions))
 
     @property
     def participant(self) -> str:

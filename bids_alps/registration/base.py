@@ -39,7 +39,7 @@ class Template:
     name
         TemplateFlow identifier, such as ``MNI152NLin2009aSym``.
     t1w
-        Brain with skull removed or not, as the template comes.
+        Anatomical image, skull removed or not, as the template comes.
     gm, wm, csf
         Tissue probabilities, 0 to 1.
     mask

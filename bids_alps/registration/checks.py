@@ -41,13 +41,16 @@ def measure_registration(
     around = _sphere(2.5)
     at_rois = np.array([sample_linear(fibres, point + around).mean() for point in named.values()])
     roi_fluid = np.mean([sample_linear(fluid, point + around).mean() for point in named.values()])
-    ventricles = transform.subject_from_template(_ventricles(template))
-    return {
+    figures = {
         "overlap": overlap(transform, subject.mask, template),
         "roi_white_matter": float(at_rois.min()),
-        "ventricle_contrast": float(sample_linear(fluid, ventricles).mean() - roi_fluid),
         "hemisphere_distance": _hemisphere_distance(transform, named),
     }
+    inside = _ventricles(template)
+    if len(inside):  # a template of FA alone does not tell where CSF is
+        ventricles = sample_linear(fluid, transform.subject_from_template(inside))
+        figures["ventricle_contrast"] = float(ventricles.mean() - roi_fluid)
+    return figures
 
 
 def check_registration(

@@ -37,6 +37,7 @@ INDEX_END = "_desc-alps_scalarstats.tsv"
 _FACTS = {
     "roi_preset": "Preset",
     "roi_semi_axes": "Half-lengths of the regions (x y z), mm",
+    "roi_source": "Regions defined in the",
     "b_value": "b-value, s/mm²",
     "n_directions": "Directions",
     "pitch": "Pitch, degrees",

@@ -8,6 +8,7 @@ import numpy as np
 
 from bids_alps.errors import NoInputError
 from bids_alps.io.images import read_map
+from bids_alps.io.templates import template_label
 from bids_alps.io.writing import write_displacements, write_text
 from bids_alps.model import Array, DwiRun, SpatialMap
 from bids_alps.registration import REGISTRARS, Registrar, Registration, SubjectMaps
@@ -39,11 +40,12 @@ def make_registrar(run: DwiRun, method: Method) -> Registrar:
     """
     if method.registrar != "precomputed":
         return REGISTRARS[method.registrar]()
-    path = run.transforms.get(method.template)
+    template = template_label(method.template)
+    path = run.transforms.get(template)
     if path is None:
         raise NoInputError(
             str(run.image),
-            f"no transform to {method.template} with it, but to {', '.join(run.transforms) or 'no template'}",
+            f"no transform to {template} with it, but to {', '.join(run.transforms) or 'no template'}",
             "choose another --template, or --registrar staged",
         )
     return Precomputed(subject_from_template=read_itk_transform(path), name=f"precomputed: {path.name}")

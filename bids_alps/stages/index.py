@@ -12,7 +12,7 @@ from bids_alps.errors import CoverageError
 from bids_alps.io.derivatives import ROI_LABELS
 from bids_alps.io.presets import preset_labels
 from bids_alps.io.results import alps_rows, overall_status, quality_rows, roi_rows, write_results
-from bids_alps.model import AlpsResult, Array, Check, Interval, Roi, RoiPreset, SpatialMap, Status
+from bids_alps.model import AlpsResult, Array, Check, Interval, Roi, RoiPreset, SpatialMap, SpatialTransform, Status
 from bids_alps.numerics.alps import mean_tensor, measure_alps
 from bids_alps.numerics.freewater import measure_free_water
 from bids_alps.numerics.lesions import leave_out
@@ -61,7 +61,7 @@ def measure(
         If every region lies outside the brain mask or the field of view.
     """
     mask = fitted.field.image.like(fitted.field.mask)
-    whole = place_preset(preset, registration.transform, mask)
+    whole = place_preset(preset, way_to(preset, registration), mask)
     if not any(roi.weights.size for roi in whole):
         raise CoverageError(
             "regions of interest",
@@ -97,6 +97,11 @@ def measure(
         checks=checks,
         status=overall_status(checks),
     )
+
+
+def way_to(preset: RoiPreset, registration: Registration) -> SpatialTransform:
+    """Return the map from the scan to where the regions of a preset were defined."""
+    return SpatialTransform(affine=np.eye(4), rigid=np.eye(4)) if preset.native else registration.transform
 
 
 def weighed(
@@ -143,7 +148,7 @@ def prepare_means(
     mask = fitted.field.image.like(fitted.field.mask)
     turn = registration.transform.rotation if method.pose_correction else np.eye(3)
     place = prepare_placement(
-        preset, registration.transform, mask, margin_mm=LARGEST_OFFSET * registration.placement_se_mm
+        preset, way_to(preset, registration), mask, margin_mm=LARGEST_OFFSET * registration.placement_se_mm
     )
 
     def placed(offsets: Mapping[str, Array]) -> dict[str, Array]:

@@ -10,6 +10,7 @@ from bids_alps.io.atlases import Atlas, find_atlases, read_atlas
 from bids_alps.io.derivatives import sidecar_of
 from bids_alps.io.presets import preset_labels
 from bids_alps.io.tables import Column, table_text, write_table
+from bids_alps.io.templates import template_label
 from bids_alps.io.writing import write_map, write_text
 from bids_alps.model import Array, SpatialMap, SpatialTransform
 from bids_alps.numerics.regions import Memberships, measure_regions, place_labels, place_probabilities
@@ -39,9 +40,9 @@ REGION_COLUMNS = (
 
 def read_atlases(method: Method) -> tuple[Atlas, ...]:
     """Read the atlases that the method names, before anything else takes time; the errors of `find_atlases`."""
-    taken = preset_labels(method.rois)
-    find_atlases(method.atlas, template=method.template, threshold=method.atlas_threshold, taken=taken)
-    return tuple(read_atlas(name, template=method.template) for name in method.atlas)
+    taken, template = preset_labels(method.rois), template_label(method.template)
+    find_atlases(method.atlas, template=template, threshold=method.atlas_threshold, taken=taken)
+    return tuple(read_atlas(name, template=template) for name in method.atlas)
 
 
 def measure_atlas(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_alps.io.presets import read_presets
+from bids_alps.io.atlases import atlas_label
+from bids_alps.io.presets import read_presets, redraw
 from bids_alps.io.templates import read_template
 from bids_alps.model import DwiRun
 from bids_alps.registration.checks import check_registration
@@ -28,20 +29,23 @@ from bids_alps.stages.tensors import fit, write_maps
 def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measured, ...]:
     """Take one run from its files to the index; return what was measured, one entry a preset."""
     atlases = read_atlases(method)
-    presets = read_presets(method.rois, template=method.template, radius_mm=method.roi_radius)
-    place = Place(output_dir=output_dir, run=run, template=method.template)
+    template = read_template(method.template)
+    presets = read_presets(method.rois, template=template.name, radius_mm=method.roi_radius)
+    place = Place(output_dir=output_dir, run=run, template=template.name)
     prepared = prepare(run, method, output_dir)
     place.write("mask", prepared.series.image.like(prepared.mask), dtype=np.uint8)
     fitted = fit(prepared, method)
     write_maps(place, fitted)
     subject = subject_maps(fitted, run)
-    template = read_template(method.template)
     registration = make_registrar(run, method).register(subject, template)
     write_transforms(place, registration, subject.mask, template.mask)
     lesions = place_lesions(place, subject, registration.transform, t1w_aligned=method.t1w_aligned)
     measured: tuple[Measured, ...] = ()
     for preset in presets:
         checks = check_registration(registration, subject, template, preset.centres)
+        drawn = place.run.regions.get(atlas_label(preset.name))
+        if drawn is not None:
+            preset = redraw(preset, drawn, subject.mask, registration.transform.rotation)
         ways = (fitted, registration)
         if preset.conventions == "alps.sh":
             ways = follow_alps_sh(prepared, fitted, registration)

@@ -133,6 +133,7 @@ def describe_acquisition(preset: RoiPreset, fitted: Fitted, run: DwiRun) -> Acqu
         roi_preset=preset.name,
         roi_radius=preset.radius_mm,
         roi_semi_axes="" if preset.drawn else " ".join(f"{length:g}" for length in preset.semi_axes_mm),
+        roi_source="scan" if preset.native else "template",
         b_value=float(gradients.bvals[weighted].mean()),
         n_directions=int(weighted.sum()),
         n_b0=int((~weighted).sum()),
