@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from bids_alps.io.validation import find_validator
 
 settings.register_profile("bids-alps", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("bids-alps")
@@ -19,3 +25,20 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("ALPS_REAL_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def bids_errors() -> Callable[..., list[str]]:
+    """What the BIDS validator finds wrong in a dataset, with options of its own."""
+    validator = find_validator()
+    if validator is None:
+        pytest.skip("bids-validator-deno is not installed")
+
+    def find(dataset: Path, *options: str) -> list[str]:
+        command = [str(validator), str(dataset), "--ignoreWarnings", "--format", "json", *options]
+        ran = subprocess.run(command, capture_output=True, check=False, timeout=300)
+        report: dict[str, Any] = json.loads(ran.stdout)
+        wrong = [issue for issue in report["issues"]["issues"] if issue["severity"] == "error"]
+        return [f"{issue['code']} {issue.get('subCode', '')} {issue.get('location')}" for issue in wrong]
+
+    return find

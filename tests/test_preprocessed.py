@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from bids_alps.phantom.subject import make_head
 from bids_alps.stages.alignment import displacements
 
 SETTINGS = PhantomSettings(participants=1, voxel_size=3.0, directions=8, b0=1, snr=0.0)
+BidsErrors = Callable[..., list[str]]
 TEMPLATE = "MNI152NLin2009aSym"
 AC_MM = np.array([0.0, 2.0, -4.0])
 
@@ -121,7 +123,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory, aligned: Aligned) -> tuple[Arr
 
 @pytest.mark.parametrize(("space", "version"), [("ACPC", "1.0.1"), ("T1w", "0.14.2")])
 def test_qsiprep_gives_the_index_of_the_raw_data(
-    raw: tuple[Array, Path], aligned: Aligned, tmp_path: Path, space: str, version: str
+    raw: tuple[Array, Path], aligned: Aligned, tmp_path: Path, space: str, version: str, bids_errors: BidsErrors
 ) -> None:
     write_qsiprep(tmp_path / "q", aligned, space, version=version)
     options = ["-d", f"qsiprep={tmp_path / 'q'}", "--registrar", "precomputed"]
@@ -131,6 +133,7 @@ def test_qsiprep_gives_the_index_of_the_raw_data(
     (run,) = find_runs(tmp_path / "q", "01", preprocessed=True)
     assert isinstance(run, DwiRun)
     np.testing.assert_allclose(read_series(run).gradients.bvecs, aligned.gradients.bvecs, atol=1e-6)
+    assert bids_errors(tmp_path / "out") == []
 
 
 def test_a_plain_derivative_gives_the_index_of_the_raw_data(
