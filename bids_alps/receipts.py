@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -23,7 +22,7 @@ from bids_alps.io.derivatives import checked_label, participant_folder
 from bids_alps.io.inheritance import entities_of
 from bids_alps.io.presets import definition_files
 from bids_alps.io.templates import find_template, template_label
-from bids_alps.io.writing import write_json
+from bids_alps.io.writing import find_abandoned, write_json
 from bids_alps.model import DwiRun
 from bids_alps.settings import Method
 
@@ -31,7 +30,6 @@ _LIBRARIES = ("numpy", "scipy", "dipy", "nibabel", "SimpleITK", "picsl_greedy", 
 _OURS = {"model", "param", "seg", "from", "to", "mode", "label", "desc"}
 _LONGITUDINAL = re.compile(r"_desc-longitudinal[a-z]*_|_to-midpoint_")
 _CHUNK = 1 << 20
-_ABANDONED_SECONDS = 600
 
 
 def receipt_path(output_dir: Path, run: DwiRun) -> Path:
@@ -127,10 +125,14 @@ def find_outputs(output_dir: Path, run: DwiRun) -> list[Path]:
 
 
 def _find_abandoned(output_dir: Path, run: DwiRun) -> list[Path]:
-    """Return half-written files that a killed process left; one that is new may still be written by another job."""
-    folder = participant_folder(output_dir, run) / "dwi"
-    begun = time.time() - _ABANDONED_SECONDS
-    return [path for path in folder.glob(f".{run.name}_*.tmp") if path.stat().st_mtime < begun]
+    """Return half-written files of a run that killed processes left."""
+    participant = output_dir / f"sub-{run.participant}"
+    folders = (
+        participant_folder(output_dir, run) / "dwi",
+        participant / "figures",
+        receipt_path(output_dir, run).parent,
+    )
+    return [path for folder in folders for path in find_abandoned(folder, f"{run.name}_")]
 
 
 def write_receipt(

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -77,10 +81,13 @@ def test_outputs_of_a_run_are_its_own(out: Path, run: DwiRun) -> None:
 
 def test_what_a_killed_process_left_is_removed_unless_it_may_still_be_written(out: Path, run: DwiRun) -> None:
     folder = derivative_path(out, run, "fa").parent
-    old, new = folder / ".sub-01_a.nii.gz.x.tmp", folder / ".sub-01_b.nii.gz.y.tmp"
-    for path, age in ((old, 3600), (new, 0)):
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    here = re.sub("[^a-zA-Z0-9]", "", platform.node())[:30] or "here"
+    dead, alive = (folder / f".sub-01_a.nii.gz.{here}-{pid}.x.tmp" for pid in (ended.pid, os.getpid()))
+    old, new = folder / ".sub-01_a.nii.gz.elsewhere-1.x.tmp", folder / ".sub-01_b.nii.gz.elsewhere-1.y.tmp"
+    for path, age in ((old, 3600), (new, 0), (dead, 0), (alive, 3600)):
         path.write_text("half")
         os.utime(path, (time.time() - age, time.time() - age))
     clear_run(out, run)
-    assert not old.exists()
-    assert new.exists()
+    assert sorted(folder.glob(".*.tmp")) == sorted([alive, new])

@@ -8,7 +8,10 @@ import gzip
 import io
 import json
 import os
+import platform
+import re
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +22,7 @@ import numpy as np
 from bids_alps.errors import AlpsError, OutputError, StorageError
 from bids_alps.model import Array, SpatialMap
 
+_ABANDONED_SECONDS = 600
 _COMPRESSION_LEVEL = 4  # a third of the time of level 9, a few percent larger
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST}
 
@@ -45,7 +49,8 @@ def _write(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
 
 
 def _replace(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:60]}.", suffix=".tmp")
+    begin = f".{path.name[:60]}.{_host()}-{os.getpid()}."
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=begin, suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as stream:
             fill(stream)
@@ -57,6 +62,34 @@ def _replace(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
         with contextlib.suppress(OSError):
             Path(name).unlink()
         raise
+
+
+def _host() -> str:
+    return re.sub(r"[^a-zA-Z0-9]", "", platform.node())[:30] or "here"
+
+
+def find_abandoned(folder: Path, stem: str = "") -> list[Path]:
+    """Return half-written files of a folder whose name begins with `stem`, left by processes that were killed.
+
+    The name of such a file tells host and process. One of another host, which cannot be asked, counts after ten
+    minutes.
+    """
+    return [path for path in folder.glob(f".{stem}*.tmp") if _is_abandoned(path)]
+
+
+def _is_abandoned(path: Path) -> bool:
+    writer = re.fullmatch(r".*\.([a-zA-Z0-9]+)-(\d+)\.[^.]+\.tmp", path.name)
+    if writer is None or writer[1] != _host():
+        with contextlib.suppress(FileNotFoundError):
+            return path.stat().st_mtime < time.time() - _ABANDONED_SECONDS
+        return False
+    try:
+        os.kill(int(writer[2]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it lives, and is another user's
+        return False
+    return False
 
 
 def _umask() -> int:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -78,3 +79,30 @@ def test_processes_do_not_outlive_a_program_that_is_killed(data: Path, tmp_path:
         workers = wait_for_workers(program, tmp_path)
         program.kill()
         assert not psutil.wait_procs(workers, timeout=30)[1]
+
+
+FAST = ("--participant-label", "01", "--registrar", "identity", "--skip-preprocessing", "--keep-failed")
+
+
+def results(out: Path) -> dict[str, bytes]:
+    """Return every file but logs, which tell when things happened."""
+    files = (path for path in out.rglob("*") if path.is_file() and "logs" not in path.relative_to(out).parts)
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
+
+
+def test_a_run_killed_at_any_moment_and_started_again_gives_the_same_bytes(data: Path, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    with start(data, tmp_path / "undisturbed", *FAST) as program:
+        assert program.wait() == 0
+    seconds = time.monotonic() - begun
+    expected = results(tmp_path / "undisturbed")
+    out = tmp_path / "killed"
+    for moment in np.random.default_rng(20170617).choice(20, 5, replace=False):
+        with start(data, out, *FAST) as program:
+            time.sleep(seconds * (moment + 0.5) / 20)
+            program.kill()
+        found = results(out)
+        assert {name for name in found if not name.endswith(".tmp") and found[name] != expected[name]} == set()
+    with start(data, out, *FAST) as program:
+        assert program.wait() == 0
+    assert results(out) == expected
