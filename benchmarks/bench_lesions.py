@@ -23,6 +23,7 @@ from bids_alps.numerics.lesions import share_in_lesions
 from bids_alps.phantom import PhantomSettings
 from bids_alps.phantom.subject import PhantomSubject, make_subject
 from bids_alps.registration import REGISTRARS
+from bids_alps.registration.checks import check_registration
 from bids_alps.registration.rigid import align_t1w, shift_mm
 from bids_alps.settings import Method
 from bids_alps.stages.alignment import subject_maps
@@ -61,12 +62,18 @@ def measure_head(phantom: PhantomSubject, data: np.ndarray, masks: dict[str, Spa
     nowhere = DwiRun(entities={"sub": "01"}, image=None, bval=None, bvec=None)
     subject = subject_maps(fitted, nowhere)
     registration = REGISTRARS[METHOD.registrar]().register(subject, read_template())
-    found = {"none": measure(fitted, registration, PRESET, METHOD, ())}
+
+    def checked(lesions: Lesions | None) -> Measured:
+        share = lesions.share if lesions else None
+        checks = check_registration(registration, subject, read_template(), PRESET.centres, share)
+        return measure(fitted, registration, PRESET, METHOD, checks, lesions)
+
+    found = {"none": checked(None)}
     for space, lesions in masks.items():
         began = time.process_time()
         share = share_in_lesions(lesions, HERE if space == "dwi" else registration.transform, subject.mask)
         seconds = time.process_time() - began
-        found[space] = measure(fitted, registration, PRESET, METHOD, (), Lesions(share=share, space=space))
+        found[space] = checked(Lesions(share=share, space=space))
         print(f"  lesions of the {space} mask placed in {seconds:.1f} CPU s", flush=True)
     return found
 
@@ -95,6 +102,9 @@ def main() -> None:
         painted = (1 - part) * phantom.image.data + part * lesion
         healthy = measure_head(phantom, phantom.image.data, {})["none"].result.alps[side]
         found = measure_head(phantom, painted, {"dwi": own, PRESET.template: carried})
+        unmasked = found["none"].result.alps[side]
+        told = "no index, as by a wrong alignment" if np.isnan(unmasked) else f"{unmasked:.3f}"
+        print(f"  without a mask of the lesion: {told}", flush=True)
         for space, one in found.items():
             effect = one.result.lesions
             if effect is None:

@@ -10,8 +10,9 @@ from bids_alps.errors import AmbiguityError, ImageError, MetadataError, Template
 from bids_alps.io.contents import check_there
 from bids_alps.io.images import read_map
 from bids_alps.io.inheritance import entities_of, suffix_of
-from bids_alps.io.templates import find_transform, read_template
+from bids_alps.io.templates import find_transform
 from bids_alps.model import DwiRun, LesionMask, SpatialMap
+from bids_alps.registration.base import Template
 from bids_alps.registration.precomputed import resample_labels
 
 LESIONS = "lesions"
@@ -96,7 +97,7 @@ def _space_of(path: Path, run: DwiRun) -> str:
     return str(space)
 
 
-def read_lesions(path: Path, space: str, *, template: str) -> SpatialMap:
+def read_lesions(path: Path, space: str, *, template: Template) -> SpatialMap:
     """Read a lesion mask, 1 in lesions and 0 elsewhere, uint8; one of another template is carried to `template`.
 
     Raises
@@ -112,13 +113,13 @@ def read_lesions(path: Path, space: str, *, template: str) -> SpatialMap:
         other = ", ".join(f"{value:g}" for value in values[~np.isin(values, (0, 1))][:3])
         raise ImageError(str(path), f"values other than 0 and 1 (such as {other})", "write 1 in lesions, 0 elsewhere")
     mask = image.like(image.data.astype(np.uint8))
-    if space in (DWI, *ANATOMICAL, template):
+    if space in (DWI, *ANATOMICAL, template.name):
         return mask
-    between = find_transform(template=template, source=space)
+    between = find_transform(template=template.name, source=space)
     if between is None:
         raise TemplateMissingError(
             str(path),
-            f"in {space} by its name, and TemplateFlow has no transform from there to {template}",
+            f"in {space} by its name, and TemplateFlow has no transform from there to {template.name}",
             f"choose --template {space}, or fetch the transform where there is a network",
         )
-    return resample_labels(mask, between, read_template(template).mask)
+    return resample_labels(mask, between, template.mask)

@@ -18,7 +18,11 @@ Centres = Mapping[str, tuple[float, float, float]]
 
 
 def measure_registration(
-    transform: SpatialTransform, subject: SubjectMaps, template: Template, centres: Centres
+    transform: SpatialTransform,
+    subject: SubjectMaps,
+    template: Template,
+    centres: Centres,
+    lesions: SpatialMap | None = None,
 ) -> dict[str, float]:
     """Return figures of how well an alignment fits what is known of anatomy.
 
@@ -30,6 +34,8 @@ def measure_registration(
         What was aligned.
     centres
         ROI centres in the template, RAS+ mm, by name with side.
+    lesions
+        Fraction of each voxel of the scan in lesions: what is white matter is not asked there.
 
     Returns
     -------
@@ -38,27 +44,34 @@ def measure_registration(
     """
     named = {name: transform.subject_from_template(np.array([centre])) for name, centre in centres.items()}
     fibres, fluid = white_matter(subject), csf_fraction(subject)
-    around = _sphere(2.5)
-    at_rois = np.array([sample_linear(fibres, point + around).mean() for point in named.values()])
-    roi_fluid = np.mean([sample_linear(fluid, point + around).mean() for point in named.values()])
+    spheres = [_outside(lesions, point + _sphere(2.5)) for point in named.values()]
+    asked = [points for points in spheres if len(points)]
+    at_rois = [float(sample_linear(fibres, points).mean()) for points in asked]
     figures = {
         "overlap": overlap(transform, subject.mask, template),
-        "roi_white_matter": float(at_rois.min()),
+        "roi_white_matter": min(at_rois, default=float("nan")),
         "hemisphere_distance": _hemisphere_distance(transform, named),
     }
     inside = _ventricles(template)
     if len(inside):  # a template of FA alone does not tell where CSF is
         ventricles = sample_linear(fluid, transform.subject_from_template(inside))
-        figures["ventricle_contrast"] = float(ventricles.mean() - roi_fluid)
+        roi_fluid = [float(sample_linear(fluid, points).mean()) for points in asked] or [float("nan")]
+        figures["ventricle_contrast"] = float(ventricles.mean() - np.mean(roi_fluid))
     return figures
 
 
 def check_registration(
-    registration: Registration, subject: SubjectMaps, template: Template, centres: Centres
+    registration: Registration,
+    subject: SubjectMaps,
+    template: Template,
+    centres: Centres,
+    lesions: SpatialMap | None = None,
 ) -> tuple[Check, ...]:
     """Return the checks of a registration; one that fails makes its index worthless.
 
-    Figures that the engine did not give (an engine that optimises nothing has no similarity) are left out.
+    A lesion at the centre of a region is no sign of a wrong alignment: where `lesions`, the fraction of each voxel in
+    them, are known, white matter is looked for beside them. Figures that the engine did not give (an engine that
+    optimises nothing has no similarity) are left out.
 
     Raises
     ------
@@ -71,7 +84,7 @@ def check_registration(
         metrics["similarity_margin"] = metrics["similarity_coarse"] - metrics["similarity_random"]
         metrics["orientation_margin"] = metrics["similarity_coarse"] - metrics["similarity_turned"]
         metrics["pose_se"] = registration.pose.se_degrees
-    metrics |= measure_registration(registration.transform, subject, template, centres)
+    metrics |= measure_registration(registration.transform, subject, template, centres, lesions)
     named = {name: name.removeprefix("registration_") for name in THRESHOLDS if name.startswith("registration_")}
     return tuple(judge(name, metrics[figure]) for name, figure in named.items() if figure in metrics)
 
@@ -117,6 +130,12 @@ def _ventricles(template: Template) -> Array:
     box = (np.abs(points[:, 0]) < 20) & (np.abs(points[:, 1] + 10) < 25) & (np.abs(points[:, 2] - 19) < 7)
     chosen: Array = points[box & (np.abs(points[:, 0]) > 3)]
     return chosen
+
+
+def _outside(lesions: SpatialMap | None, points: Array) -> Array:
+    """Return the points that no lesion touches, both of shape (n, 3)."""
+    outside: Array = points if lesions is None else points[sample_linear(lesions, points) == 0]
+    return outside
 
 
 def _inside(image: SpatialMap, points: Array) -> Array:

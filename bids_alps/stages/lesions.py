@@ -13,7 +13,7 @@ from bids_alps.io.lesions import ANATOMICAL, DWI, T1W, read_lesions
 from bids_alps.model import AlpsResult, Array, Check, DwiRun, LesionEffect, Roi, SpatialMap, SpatialTransform
 from bids_alps.numerics.lesions import lesion_overlap, share_in_lesions, volume_ml
 from bids_alps.numerics.quality import judge
-from bids_alps.registration import SubjectMaps
+from bids_alps.registration import SubjectMaps, Template
 from bids_alps.registration.rigid import align_t1w, shift_mm
 from bids_alps.stages.place import Place
 
@@ -43,18 +43,18 @@ class Lesions:
 
 
 def place_lesions(
-    place: Place, subject: SubjectMaps, transform: SpatialTransform, *, t1w_aligned: bool = False
+    place: Place, subject: SubjectMaps, template: Template, transform: SpatialTransform, *, t1w_aligned: bool = False
 ) -> Lesions | None:
     """Carry the lesions of a run to its grid and write them; None where no dataset of lesions was given.
 
     Parameters
     ----------
     place
-        Where files go, of which run, with which template.
+        Where files go, and of which run.
     subject
         Diffusion maps with the brain mask, and the T1w if there is one.
-    transform
-        Subject to template.
+    template, transform
+        Template, and subject to template.
     t1w_aligned
         Whether masks drawn on an anatomical image are taken as they lie.
 
@@ -68,7 +68,7 @@ def place_lesions(
         return None
     if told.path is None:
         return Lesions(share=None, space="")
-    lesions = read_lesions(told.path, told.space, template=place.template)
+    lesions = read_lesions(told.path, told.space, template=template)
     fields: dict[str, Any] = {"Sources": [f"bids:lesions:{told.path.name}"]}
     shift = None
     if told.space in ANATOMICAL:

@@ -210,7 +210,8 @@ def measure_scan(
     lesions = read_placed(scan.place)
     measured, answers = [], []
     for preset in presets:
-        aligned = check_registration(registration, scan.maps, template, preset.centres)
+        touched = lesions.share if lesions else None
+        aligned = check_registration(registration, scan.maps, template, preset.centres, touched)
         one = measure(fitted, registration, preset, method, (*aligned, *checks), lesions)
         measured.append(one)
         answers.append(_answer(fitted, (registration, frame), one, method, lesions))

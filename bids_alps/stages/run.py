@@ -39,10 +39,11 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measured,
     subject = subject_maps(fitted, run)
     registration = make_registrar(run, method).register(subject, template)
     write_transforms(place, registration, subject.mask, template.mask)
-    lesions = place_lesions(place, subject, registration.transform, t1w_aligned=method.t1w_aligned)
+    lesions = place_lesions(place, subject, template, registration.transform, t1w_aligned=method.t1w_aligned)
     measured: tuple[Measured, ...] = ()
     for preset in presets:
-        checks = check_registration(registration, subject, template, preset.centres)
+        touched = lesions.share if lesions else None
+        checks = check_registration(registration, subject, template, preset.centres, touched)
         drawn = place.run.regions.get(atlas_label(preset.name))
         if drawn is not None:
             preset = redraw(preset, drawn, subject.mask, registration.transform.rotation)

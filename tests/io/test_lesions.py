@@ -8,6 +8,7 @@ import SimpleITK as sitk
 from bids_alps.errors import AmbiguityError, ImageError, MetadataError, NoInputError, TemplateMissingError
 from bids_alps.io import lesions
 from bids_alps.io.lesions import find_lesions, read_lesions
+from bids_alps.io.templates import read_template
 from bids_alps.io.writing import write_map
 from bids_alps.model import DwiRun, LesionMask, SpatialMap
 
@@ -102,13 +103,13 @@ def test_values_other_than_0_and_1_are_refused(tmp_path, value):
     data = np.zeros((4, 4, 4))
     data[1, 2, 3], data[0] = value, 1
     with pytest.raises(ImageError, match=r"other than 0 and 1 \(such as"):
-        read_lesions(write_mask(tmp_path / "m.nii.gz", data), "dwi", template=TEMPLATE)
+        read_lesions(write_mask(tmp_path / "m.nii.gz", data), "dwi", template=read_template())
 
 
 @pytest.mark.parametrize("value", [0, 1])
 def test_an_empty_mask_and_a_full_one_are_masks(tmp_path, value):
     data = np.full((4, 4, 4), value)
-    read = read_lesions(write_mask(tmp_path / "m.nii.gz", data), "T1w", template=TEMPLATE)
+    read = read_lesions(write_mask(tmp_path / "m.nii.gz", data), "T1w", template=read_template())
     assert (read.data == value).all()
 
 
@@ -123,7 +124,7 @@ def test_a_mask_in_another_template_is_carried_by_its_transform(tmp_path, monkey
     data[10:14, 20:26, 18:24] = 1
     mask = SpatialMap(data=data, affine=affine)
     write_map(tmp_path / "m.nii.gz", mask, sidecar={}, dtype=np.uint8)
-    carried = read_lesions(tmp_path / "m.nii.gz", "Other", template=TEMPLATE)
+    carried = read_lesions(tmp_path / "m.nii.gz", "Other", template=read_template())
     centre, there = (image.world(np.argwhere(image.data)).mean(axis=0) for image in (mask, carried))
     np.testing.assert_allclose(there, centre - [10, 0, 4], atol=0.51)  # the file leads to Other, +10 in x of RAS+
     assert carried.data.sum() * abs(np.linalg.det(carried.affine)) == pytest.approx(data.sum() * 8, rel=0.02)
@@ -133,4 +134,4 @@ def test_a_space_without_a_way_to_the_template_is_refused(tmp_path, monkeypatch)
     monkeypatch.setattr(lesions, "find_transform", lambda **_: None)
     path = write_mask(tmp_path / "m.nii.gz", np.zeros((3, 3, 3)))
     with pytest.raises(TemplateMissingError, match="in Other by its name"):
-        read_lesions(path, "Other", template=TEMPLATE)
+        read_lesions(path, "Other", template=read_template())

@@ -151,7 +151,7 @@ def placed(tmp_path, phantom, subject):
         write_map(path, mask, sidecar={}, dtype=np.float32)
         run = replace(DWI_RUN, lesions=LesionMask(path=path, space=space), t1w=Path("sub-01_T1w.nii.gz"))
         where = Place(output_dir=tmp_path / "out", run=run, template=PRESET.template)
-        return place_lesions(where, replace(subject, t1w=t1w), phantom.truth.transform, **how)
+        return place_lesions(where, replace(subject, t1w=t1w), read_template(), phantom.truth.transform, **how)
 
     return place
 
