@@ -1,0 +1,176 @@
+"""Sessions of one head: is the index of the sessions closer together, and no less true, when they are measured in one frame?
+
+Eight heads of known index, three poses each: whole heads as a scanner should show them, and slabs of 66 mm at 3 mm that
+susceptibility bends by up to 10 mm, uncorrected. The regions at their true place tell what noise and voxels alone leave. Then
+six real scans of one head in several poses, storage orders and encodings, from the folder that ALPS_REAL_DATA names.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from bids_alps.io.layout import find_runs
+from bids_alps.io.presets import read_preset
+from bids_alps.io.templates import read_template
+from bids_alps.model import DwiRun, DwiSeries, SpatialTransform
+from bids_alps.numerics.change import find_answer, measure_change
+from bids_alps.phantom import PhantomSettings
+from bids_alps.phantom.subject import make_subject
+from bids_alps.registration import REGISTRARS, Registration
+from bids_alps.registration.repeats import average_maps, carry_registration, find_midpoint, within_error
+from bids_alps.settings import Method
+from bids_alps.stages.alignment import subject_maps
+from bids_alps.stages.correction import Correction
+from bids_alps.stages.index import Measured, blurred_means, measure, prepare_means
+from bids_alps.stages.masking import find_mask
+from bids_alps.stages.prepare import Prepared, prepare
+from bids_alps.stages.tensors import Fitted, fit
+
+METHOD = Method()
+HEADS, POSES = 8, 3
+SIDES = ("left", "right", "bilateral")
+MADE = {
+    "whole heads, 2.5 mm": PhantomSettings(
+        seed=11, voxel_size=2.5, directions=20, b0=2, snr=25, rotation=12, group_effect=True
+    ),
+    "bent slabs, 3 mm": PhantomSettings(
+        seed=11, voxel_size=3.0, slab=66, susceptibility=10, directions=20, b0=2, snr=25, rotation=15, group_effect=True
+    ),
+}
+PRESET = read_preset("alps")
+USED = np.array([centre for name, centre in PRESET.centres.items() if not name.startswith("subcortical")])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What was found in one head: index by way, scan and side; standard errors of changes; places of regions, mm."""
+
+    found: dict[str, list[list[float]]]
+    changes: list[tuple[float, float, float]]
+    apart: dict[str, float]
+    true: list[float]
+
+
+def measure_head(scans: list[tuple[Fitted, DwiRun]], truths: list[SpatialTransform], true: list[float]) -> Head:
+    """Measure the scans of one head by themselves, in one frame, and at the true place of the regions, where it is known."""
+    template, engine = read_template(), REGISTRARS[METHOD.registrar]()
+    maps = [subject_maps(fitted, run) for fitted, run in scans]
+    alone = [engine.register(one, template) for one in maps]
+    midpoint = find_midpoint(maps, [way.transform for way in alone], template)
+    frame = engine.register(average_maps(maps, midpoint), template)
+    edges = [float(np.prod(one.mask.voxel_size)) ** (1 / 3) for one in maps]
+    carried = [carry_registration(frame, way, edge) for way, edge in zip(midpoint.frame_from_scan, edges, strict=True)]
+    ways = {"by themselves": alone, "in one frame": carried}
+    if truths:
+        ways["at the true place"] = [replace(way, transform=truth) for way, truth in zip(alone, truths, strict=True)]
+    found = {
+        name: [measure(fitted, way, PRESET, METHOD, ()) for (fitted, _), way in zip(scans, given, strict=True)]
+        for name, given in ways.items()
+    }
+    head_from_scan = [truth.rigid for truth in truths] or list(midpoint.frame_from_scan)
+    return Head(
+        found={
+            name: [[one.result.alps[side] for side in SIDES] for one in measured] for name, measured in found.items()
+        },
+        changes=find_changes([fitted for fitted, _ in scans], found, carried, frame),
+        apart={name: spread_of_places(given, head_from_scan) for name, given in ways.items()},
+        true=true,
+    )
+
+
+def find_changes(
+    fits: list[Fitted], found: dict[str, list[Measured]], carried: list[Registration], frame: Registration
+) -> list[tuple[float, float, float]]:
+    """Return of each pair the bilateral change, its standard error, and that of two indices that share nothing."""
+    answers = []
+    for fitted, one, way in zip(fits, found["in one frame"], carried, strict=True):
+        own = within_error(float(np.prod(fitted.fa.voxel_size)) ** (1 / 3))
+        errors = (frame.placement_se_mm, frame.pose.se_degrees), own
+        means = prepare_means(fitted, way, PRESET, METHOD)
+        blurred = blurred_means(fitted, one.rois, way.transform.rotation)
+        answers.append(find_answer(one.result.interval, means, errors, blurred, seed=METHOD.random_seed))
+    changes = []
+    for i, j in combinations(range(len(fits)), 2):
+        change = measure_change(answers[i], answers[j], "bilateral")
+        alone = [found["by themselves"][n].result.interval["bilateral"].se for n in (i, j)]
+        changes.append((change.difference, change.se, float(np.hypot(*alone))))
+    return changes
+
+
+def spread_of_places(ways: list[Registration], head_from_scan: list[np.ndarray]) -> float:
+    """Return how far regions lie from their mean place in the head over its scans, root mean square, mm."""
+    places = []
+    for way, matrix in zip(ways, head_from_scan, strict=True):
+        points = way.transform.subject_from_template(USED)
+        places.append(points @ matrix[:3, :3].T + matrix[:3, 3])
+    return float(np.sqrt(((np.array(places) - np.mean(places, axis=0)) ** 2).sum(-1).mean()))
+
+
+def make_scan(settings: PhantomSettings, seed: int, pose: int) -> tuple[Fitted, SpatialTransform, list[float]]:
+    phantom = make_subject(settings, seed, group="patient" if seed % 2 else "control", scan=pose)
+    series = DwiSeries(image=phantom.image, gradients=phantom.gradients)
+    mask = find_mask(series, b0_threshold=METHOD.b0_threshold)
+    fitted = fit(Prepared(series=series, mask=mask, correction=Correction(series=series)), METHOD)
+    return fitted, phantom.truth.transform, [phantom.truth.alps[side] for side in SIDES]
+
+
+def measure_made(settings: PhantomSettings, seed: int) -> Head:
+    nowhere = DwiRun(entities={"sub": "01"}, image=None, bval=None, bvec=None)
+    scans = [make_scan(settings, seed, pose) for pose in range(POSES)]
+    return measure_head([(fitted, nowhere) for fitted, _, _ in scans], [truth for _, truth, _ in scans], scans[0][2])
+
+
+def measure_real(folder: Path) -> Head:
+    scans = []
+    for run in find_runs(folder, "01"):
+        with tempfile.TemporaryDirectory() as scratch:
+            scans.append((fit(prepare(run, METHOD, Path(scratch)), METHOD), run))
+    return measure_head(scans, [], [float("nan")] * len(SIDES))
+
+
+def tell(title: str, heads: list[Head]) -> None:
+    print(
+        f"\n{title:34s}{'within-subject SD: left':>24s}{'right':>8s}{'bilateral':>11s}{'bias':>8s}{'rmse':>7s}{'apart, mm':>11s}"
+    )
+    for way in heads[0].found:
+        values = np.array([head.found[way] for head in heads])
+        sd = np.sqrt(values.var(axis=1, ddof=1).mean(axis=0))
+        error = (values - np.array([head.true for head in heads])[:, None])[..., 2]
+        apart = np.sqrt(np.mean([head.apart[way] ** 2 for head in heads]))
+        print(
+            f"{way:34s}{sd[0]:24.4f}{sd[1]:8.4f}{sd[2]:11.4f}{error.mean():8.3f}{np.sqrt((error**2).mean()):7.3f}{apart:11.2f}"
+        )
+    change, se, loose = np.array([one for head in heads for one in head.changes]).T
+    holds = (np.abs(change) < 1.96 * se).mean()
+    print(
+        f"change of the bilateral index: SD {np.sqrt((change**2).mean()):.4f}, standard error {np.median(se):.4f} "
+        f"({np.median(loose):.4f} if sessions shared nothing); {holds:.0%} of {len(change)} intervals hold no change",
+        flush=True,
+    )
+
+
+def main() -> None:
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+    heads = int(sys.argv[1]) if len(sys.argv) > 1 else HEADS
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        for title, settings in MADE.items():
+            tell(f"{title} ({heads} x {POSES})", list(pool.map(partial(measure_made, settings), range(heads))))
+    folder = os.environ.get("ALPS_REAL_DATA")
+    if not folder:
+        print("\nreal scans skipped: ALPS_REAL_DATA names no folder")
+        return
+    tell("real scans (Canon, 1 x 6)", [measure_real(Path(folder) / "canon_galan")])
+
+
+if __name__ == "__main__":
+    main()
