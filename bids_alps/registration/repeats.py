@@ -23,8 +23,7 @@ from bids_alps.registration.staged import inner_brain, pose_of
 _STEPS_MM = (4.0, 2.0)
 _MARGIN_MM = 6.0
 _LEAST_SHARE = 0.5  # of the scans that must hold a point of the brain of their mean
-_VOXEL_SHARE = 0.05  # standard error of one scan's place against the others', in voxels: made heads of known motion
-_TURN_SE_DEGREES = 0.1
+_VOXEL_SHARE, _TURN_SE_DEGREES = 0.05, 0.1  # of a scan against the others: made heads that susceptibility bends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

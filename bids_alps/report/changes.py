@@ -11,7 +11,7 @@ from bids_alps.report.page import Table
 _END = "_desc-change_scalarstats.tsv"
 _NOTE = (
     "Regions were placed once, in the frame midway between the sessions, so that errors of place and pose that the "
-    "sessions share cancel. An interval that holds 0 tells of no change."
+    "sessions share cancel. An interval that holds 0 is no evidence of a change."
 )
 
 

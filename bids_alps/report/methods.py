@@ -39,7 +39,7 @@ def write_methods(
         None where that is not known, of which nothing is told then.
     facts
         What the data decided: ``roi_preset``, ``roi_semi_axes`` (mm), ``b_value`` (s/mm^2), ``n_directions``,
-        ``interval`` (whether intervals were computed).
+        ``interval`` (whether intervals were computed), ``sessions_compared`` (whether sessions were).
 
     Returns
     -------
@@ -50,6 +50,8 @@ def write_methods(
     drafts = [_beginning(facts), _preprocessing(steps), _fit(facts), _placement(settings, facts), _index(settings)]
     if facts.get("interval"):
         drafts.append(_uncertainty(settings))
+    if facts.get("sessions_compared"):
+        drafts.append(_sessions())
     drafts = [draft for draft in drafts if draft]
     keys = list(dict.fromkeys(key for draft in drafts for key in _CITED.findall(draft)))
     library = _library()
@@ -146,6 +148,15 @@ def _uncertainty(settings: Mapping[str, Any]) -> str:
     return (
         f"Standard errors and 95 % intervals combine a wild bootstrap of the fit ([@whitcher2008]) with the effect of "
         f"the alignment's own error on place and pose{seed}."
+    )
+
+
+def _sessions() -> str:
+    return (
+        "Sessions of a participant were also measured in one unbiased frame: aligned rigidly with each other in pairs, "
+        "they were averaged midway ([@reuter2012]), and the mean alone was aligned with the template; regions and pose "
+        "were carried from it to each session. Intervals of the change between sessions leave out what the sessions "
+        "share of the errors of place and pose."
     )
 
 

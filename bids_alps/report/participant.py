@@ -345,6 +345,7 @@ def _methods(
     ]
     rows = [row for table in tables for row in _rows(table)]
     facts: dict[str, Any] = {key: rows[0].get(key) for key in _FACTS if len({str(row.get(key)) for row in rows}) == 1}
+    facts["sessions_compared"] = bool(read_changes(output_dir / f"sub-{participant}"))
     facts["interval"] = any(math.isfinite(_value(row, "alps_ci_low")) for row in rows)
     figures = output_dir / f"sub-{participant}" / "figures"
     steps = {step for name in names for step in find_steps(figures, name)}

@@ -71,6 +71,29 @@ def test_nothing_more_is_begun_after_a_failure_where_that_is_asked_for(tmp_path:
     assert told == ["sub-02_run-1", "sub-02_run-2", "page 02"]
 
 
+def test_sessions_are_compared_when_all_are_done_and_before_the_page(
+    tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def plan(label: str, _: Settings) -> list[DwiRun]:
+        names = [{"sub": label, "ses": str(n), "run": "1"} for n in range(1, 3 if label == "01" else 2)]
+        return [DwiRun(entities=one, image=Path("i"), bval=Path("b"), bvec=Path("c")) for one in names]
+
+    def compare(runs: tuple[DwiRun, ...], _: Settings) -> Outcome:
+        told.append(f"compare {' '.join(run.name for run in runs)}")
+        return Outcome(name="sub-01_run-1_longitudinal", message="no change")
+
+    monkeypatch.setattr(study, "plan_work", plan)
+    monkeypatch.setattr(study, "process_repeats", compare)
+    ended = dict(study.process_participants(["01", "02"], settings(tmp_path, "--longitudinal")))
+    compared = "compare sub-01_ses-1_run-1 sub-01_ses-2_run-1"
+    assert told[:4] == ["sub-01_ses-1_run-1", "sub-01_ses-2_run-1", compared, "page 01"]
+    assert told[4:] == ["sub-02_ses-1_run-1", "page 02"]
+    assert [outcome.name for outcome in ended["01"]][-1] == "sub-01_run-1_longitudinal"
+    told.clear()
+    list(study.process_participants(["01"], settings(tmp_path)))
+    assert told == ["sub-01_ses-1_run-1", "sub-01_ses-2_run-1", "page 01"]
+
+
 def test_only_pages_are_written_again(tmp_path: Path, told: list[str]) -> None:
     ended = dict(study.process_participants(["01", "02"], settings(tmp_path, "--reports-only")))
     assert told == ["page 01", "page 02"]

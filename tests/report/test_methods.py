@@ -44,6 +44,8 @@ def test_switches_change_the_text():
     assert "SimpleITK" not in told(settings={**SETTINGS, "registrar": "identity"})
     assert "share of its tissue" in told(settings={**SETTINGS, "roi_weighting": "tissue"})
     assert "bootstrap" not in told(settings=SETTINGS)
+    assert "Reuter" in told(settings=SETTINGS, facts={**FACTS, "sessions_compared": True})
+    assert "Reuter" not in told(settings=SETTINGS, facts=FACTS)
     assert "lesion mask touched were left out" in told(settings={**SETTINGS, "exclude_lesions": True})
     assert "lesion" not in told(settings=SETTINGS)
 
@@ -54,7 +56,7 @@ def test_missing_facts_leave_no_holes():
 
 
 def test_every_citation_has_its_reference_and_none_is_idle():
-    methods = write_methods(SETTINGS, steps=ALL_STEPS, facts=FACTS)
+    methods = write_methods(SETTINGS, steps=ALL_STEPS, facts={**FACTS, "sessions_compared": True})
     text = " ".join(methods.paragraphs)
     cited = [entry for entry in LIBRARY.values() if entry["cite"] in text]
     assert len(cited) == len(methods.references) == methods.bibtex.count("@article")
