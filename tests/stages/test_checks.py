@@ -1,5 +1,7 @@
 """For every check, data that trip it and data that do not, through the code that measures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -21,12 +23,13 @@ from bids_alps.numerics.alps import measure_alps
 from bids_alps.numerics.motion import SeriesMotion
 from bids_alps.numerics.outliers import find_outlier_slices
 from bids_alps.numerics.preprocessing import measure_motion
-from bids_alps.numerics.quality import check_index
+from bids_alps.numerics.quality import check_index, judge
 from bids_alps.numerics.rois import place_region
 from bids_alps.numerics.tensor import elements_from_matrix
 from bids_alps.numerics.thresholds import THRESHOLDS
 from bids_alps.registration import Registration, SubjectMaps, Template
 from bids_alps.registration.checks import check_registration
+from bids_alps.registration.repeats import find_midpoint
 from bids_alps.registration.staged import jacobian_range, pose_of
 from bids_alps.settings import Method
 from bids_alps.stages.correction import Correction, check_correction
@@ -191,16 +194,30 @@ def template():
     return Template(name="coarse", **every)
 
 
-def check_alignment(template, *, matrix=None, bend=0.0, pose_se=0.5, fa=0.5, fluid=3.0e-3, lesions=None, **figures):
-    """Checks of the template aligned with itself by a matrix that may be wrong."""
-    matrix = np.eye(4) if matrix is None else matrix
+def subject_of(template, fa=0.5, fluid=3.0e-3):
     md = 0.8e-3 * (template.wm.data + template.gm.data) + fluid * template.csf.data
-    subject = SubjectMaps(
+    return SubjectMaps(
         fa=template.wm.like(fa * template.wm.data),
         md=template.wm.like(md),
         b0=template.wm.like(md * 1e6),
         mask=template.mask,
     )
+
+
+def check_sessions(template, *, other):
+    """The check of two sessions of a head, or of two heads: one of them front to back."""
+    first, second = subject_of(template), subject_of(template, fluid=2.8e-3)
+    if other:
+        turned_round = {name: template.wm.like(getattr(second, name).data[:, ::-1]) for name in ("fa", "md", "mask")}
+        second = replace(second, **turned_round)
+    here = SpatialTransform(affine=np.eye(4), rigid=np.eye(4))
+    return judge("session_similarity", min(find_midpoint([first, second], [here, here], template).similarity))
+
+
+def check_alignment(template, *, matrix=None, bend=0.0, pose_se=0.5, fa=0.5, fluid=3.0e-3, lesions=None, **figures):
+    """Checks of the template aligned with itself by a matrix that may be wrong."""
+    matrix = np.eye(4) if matrix is None else matrix
+    subject = subject_of(template, fa, fluid)
     place = np.moveaxis(np.indices(template.mask.shape), 0, -1)
     displacement = template.wm.like(np.sin(place / 2) * bend)
     registration = Registration(
@@ -247,7 +264,8 @@ def status_of(checks, name):
 
 
 def test_every_check_is_tried_here():
-    assert {*TRIPS, *(f"registration_{name}" for name in ALIGNMENTS)} == set(THRESHOLDS)
+    alone = {"session_similarity"}
+    assert {*TRIPS, *alone, *(f"registration_{name}" for name in ALIGNMENTS)} == set(THRESHOLDS)
 
 
 @pytest.mark.parametrize("name", TRIPS)
@@ -264,6 +282,11 @@ def test_what_is_right_trips_none(measure):
 @pytest.mark.parametrize("name", ALIGNMENTS)
 def test_a_wrong_alignment_trips_its_check(template, name):
     assert status_of(check_alignment(template, **ALIGNMENTS[name]), f"registration_{name}") in ("warn", "fail")
+
+
+def test_another_head_trips_the_check_of_sessions_and_the_same_one_does_not(template):
+    assert check_sessions(template, other=True).status in ("warn", "fail")
+    assert check_sessions(template, other=False).status == "pass"
 
 
 def test_a_right_alignment_trips_none(template):
