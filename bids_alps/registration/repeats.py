@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -70,17 +71,11 @@ def _between(scans: Sequence[SubjectMaps], alignments: Sequence[SpatialTransform
     regions = [_carried(inner, align, scan.mask) for align, scan in zip(alignments, scans, strict=True)]
     centres = [scan.mask.world(np.argwhere(region)).mean(0) for scan, region in zip(scans, regions, strict=True)]
     motions, similar = {}, np.zeros((len(scans), len(scans)))
-    for i in range(len(scans)):
-        pairs = [
-            {j: Pair(contrasts[i], contrasts[j], regions[i], step) for j in range(len(scans)) if j != i}
-            for step in _STEPS_MM
-        ]
-        for j in pairs[0]:
-            start = np.linalg.inv(alignments[j].rigid) @ alignments[i].rigid
-            fit = _start(start, centres[i])
-            for pair in pairs:
-                fit = fit_linear(pair[j], fit, RIGID)
-            motions[i, j], similar[i, j] = fit.subject_from_template, fit.similarity
+    for i, j in permutations(range(len(scans)), 2):
+        fit = _start(np.linalg.inv(alignments[j].rigid) @ alignments[i].rigid, centres[i])
+        for step in _STEPS_MM:
+            fit = fit_linear(Pair(contrasts[i], contrasts[j], regions[i], step), fit, RIGID)
+        motions[i, j], similar[i, j] = fit.subject_from_template, fit.similarity
     matrices = spread_evenly(motions, centres)
     others = len(scans) - 1
     means = (similar.sum(0) + similar.sum(1)) / (2 * others)
