@@ -17,6 +17,7 @@ from bids_alps.arguments import GROUPS, POSITIONAL, make_parser, parse, read_con
 from bids_alps.cli import main, read_labels, settings_from
 from bids_alps.descriptor import render_descriptor
 from bids_alps.errors import AnalysisLevelError, UsageError
+from bids_alps.io.validation import find_validator
 from bids_alps.settings import Settings, as_toml
 
 PACKAGE = Path(__file__).parents[1] / "bids_alps"
@@ -252,3 +253,42 @@ def test_version_needs_no_heavy_library() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
     assert ran.stdout.splitlines() == ["bids-alps 0.1.0", "[]"]
+
+
+def test_a_descriptor_is_printed_and_nothing_else_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--bids-exec-spec"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "bids-alps"
+
+
+@pytest.mark.parametrize(("options", "verbosity"), [([], 0), (["-v"], 1), (["-vv"], 2), (["--verbose"], 1)])
+def test_verbosity_counts(options: list[str], verbosity: int) -> None:
+    assert settings_from([*BASE, *options])[2] == verbosity
+
+
+def test_notrack_changes_nothing() -> None:
+    assert settings("--run-uuid", "x", "--notrack") == settings("--run-uuid", "x")
+
+
+def test_boilerplate_alone_is_written(dataset: Path, tmp_path: Path) -> None:
+    assert run(dataset, tmp_path / "out", "participant", "--skip-bids-validation", "--boilerplate-only") == 0
+    assert (tmp_path / "out/logs/CITATION.md").stat().st_size > 500
+    assert not list((tmp_path / "out").glob("sub-*"))
+
+
+def test_a_dataset_that_is_no_bids_is_refused_unless_that_is_skipped(dataset: Path, tmp_path: Path) -> None:
+    if find_validator() is None:
+        pytest.skip("bids-validator-deno is not installed")
+    (dataset / "nonsense.txt").write_text("no file of BIDS\n")
+    assert run(dataset, tmp_path / "out", "participant") == 16
+    assert run(dataset, tmp_path / "out", "participant", "--skip-bids-validation") == 18
+
+
+def test_start_to_first_work_asks_little_of_the_processor(dataset: Path, tmp_path: Path) -> None:
+    """What a plan imports: none of the libraries that take seconds."""
+    code = (
+        "import sys\nfrom bids_alps.cli import main\n"
+        f"main([{str(dataset)!r}, {str(tmp_path / 'out')!r}, 'participant', '--dry-run'])\n"
+        "print(sorted({'pandas', 'matplotlib', 'bids', 'dipy', 'templateflow'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert ran.stdout.splitlines()[-1] == "[]"

@@ -298,3 +298,12 @@ def test_correlations_of_many_regions_are_drawn_in_part(tmp_path):
     row = {"participant_id": "sub-1", "alps_left": 1.5, "alps_right": 1.6, "alps_bilateral": 1.55, "status": "pass"}
     page = write_group_page(tmp_path, [row], results=Results(correlations=correlate(table, names, ["score"])))
     assert "The first 40 of 41 outcomes" in page.read_text()
+
+
+def test_groups_may_stand_in_another_column(cohort):
+    bids, out = cohort
+    people = bids / "participants.tsv"
+    people.write_text(people.read_text().replace("\tgroup\t", "\tarm\t", 1))
+    assert main([str(bids), str(out), "group", "--group-column", "arm"]) == 0
+    found = pd.read_csv(out / "group_comparison.tsv", sep="\t").set_index("outcome").loc["alps_bilateral"]
+    assert found["difference"] == pytest.approx(DIFFERENCE, abs=1e-6)

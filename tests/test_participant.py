@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ SERIES = image_bytes(SpatialMap(data=np.ones((2, 2, 2, 3)), affine=np.eye(4)))
 
 
 def put_run(root: Path, stem: str, **description: str) -> None:
-    image = root / f"sub-01/dwi/sub-01_{stem}.nii.gz"
+    session = f"{stem[:5]}/" if stem.startswith("ses-") else ""
+    image = root / f"sub-01/{session}dwi/sub-01_{stem}.nii.gz"
     image.parent.mkdir(parents=True, exist_ok=True)
     image.write_bytes(SERIES)
     for ending in ("bval", "bvec"):
@@ -122,3 +124,72 @@ def test_exclusion_needs_masks(tmp_path: Path) -> None:
     put_run(tmp_path / "in", "dwi")
     with pytest.raises(UsageError, match="Give one: -d lesions=PATH"):
         plan_participant("01", settings_for(tmp_path, "--exclude-lesions"))
+
+
+def test_opposite_runs_are_merged_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    for direction, sense in (("AP", "j-"), ("PA", "j")):
+        put_run(tmp_path / "in", f"dir-{direction}_dwi")
+        sidecar = tmp_path / f"in/sub-01/dwi/sub-01_dir-{direction}_dwi.json"
+        sidecar.write_text(json.dumps({"PhaseEncodingDirection": sense}))
+    apart = plan_participant("01", settings_for(tmp_path))
+    assert [run.name for run in apart] == ["sub-01_dir-AP", "sub-01_dir-PA"]
+    (merged,) = plan_participant("01", settings_for(tmp_path, "--combine-runs"))
+    assert isinstance(merged, DwiRun)
+    assert merged.partner is not None
+
+
+def test_labels_select_participants_sessions_and_runs(tmp_path: Path) -> None:
+    for session in "12":
+        for number in ("01", "02"):
+            put_run(tmp_path / "in", f"ses-{session}_run-{number}_dwi")
+    filters = tmp_path / "filters.json"
+    filters.write_text('{"dwi": {"run": 2}}')
+    for options, found in (
+        (["--session-label", "ses-2"], ["sub-01_ses-2_run-01", "sub-01_ses-2_run-02"]),
+        (["--run-label", "1"], ["sub-01_ses-1_run-01", "sub-01_ses-2_run-01"]),
+        (["--bids-filter-file", str(filters)], ["sub-01_ses-1_run-02", "sub-01_ses-2_run-02"]),
+    ):
+        assert [run.name for run in plan_participant("01", settings_for(tmp_path, *options))] == found
+
+
+def test_a_finished_run_is_done_again_only_by_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_run(tmp_path / "in", "dwi")
+    (run,) = plan_participant("01", settings_for(tmp_path))
+    assert isinstance(run, DwiRun)
+    done: list[str] = []
+    monkeypatch.setattr(participant, "find_finished", lambda *_: "left 1.5")
+    monkeypatch.setattr("bids_alps.stages.run_stages", lambda run, *_: done.append(run.name) or ())
+    told = participant.process_run(run, settings_for(tmp_path))
+    assert (told.message, done) == ("left 1.5 [done before]", [])
+    participant.process_run(run, settings_for(tmp_path, "--force"))
+    assert done == ["sub-01"]
+
+
+def test_resources_are_logged_where_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    put_run(tmp_path / "in", "dwi")
+    (run,) = plan_participant("01", settings_for(tmp_path))
+    assert isinstance(run, DwiRun)
+    monkeypatch.setattr(participant, "_measure", lambda *_: "left 1.5")
+    for options, told in (([], False), (["--resource-monitor"], True)):
+        caplog.clear()
+        participant.process_run(run, settings_for(tmp_path, *options))
+        assert ("CPU seconds" in caplog.text) is told
+
+
+def test_a_participant_is_planned_by_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many others there are, nothing of theirs is looked at."""
+    put_run(tmp_path / "in", "dwi")
+    (tmp_path / "in/sub-02/dwi").mkdir(parents=True)
+    looked: list[str] = []
+    seen = os.scandir
+
+    def scandir(path: object = ".") -> object:
+        looked.append(str(path))
+        return seen(path)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert plan_participant("01", settings_for(tmp_path))
+    assert any("sub-01" in path for path in looked)
+    assert not [path for path in looked if "sub-02" in path]

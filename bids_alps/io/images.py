@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from bids_alps.errors import AlpsError, GradientError, ImageError, NoInputError
 from bids_alps.model import Array, DwiRun, DwiSeries, Gradients, SpatialMap
+from bids_alps.model.arrays import checked_affine
 from bids_alps.numerics.gradients import world_from_fsl
 
 MAXIMUM_BYTES = 64 * 2**30
@@ -19,6 +19,10 @@ MAXIMUM_BYTES = 64 * 2**30
 
 UNIT_TOLERANCE = 0.02
 """How far from 1 the length of a b-vector may be, as rounding in a text file makes it."""
+
+
+_DAMAGED = (OSError, EOFError, zlib.error, ValueError, TypeError, ArithmeticError, nib.filebasedimages.ImageFileError)
+"""What nibabel raises for files that are no images, or only a part of one."""
 
 
 def read_map(path: Path, *, dtype: Any = np.float32) -> SpatialMap:
@@ -175,10 +179,14 @@ def _open(path: Path) -> Any:
         image: Any = nib.load(path)
     except FileNotFoundError as error:
         raise _not_there(path, error) from error
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError, zlib.error, ValueError) as error:
+    except (*_DAMAGED, nib.spatialimages.HeaderDataError, nib.spatialimages.HeaderTypeError) as error:
         raise ImageError(
             str(path), f"cannot be read as NIfTI ({error})", "convert it again, or fetch it whole"
         ) from error
+    try:
+        checked_affine(image.affine)
+    except ImageError as error:
+        raise error.at(str(path)) from error
     expected = int(np.prod(image.shape, dtype=np.float64)) * image.get_data_dtype().itemsize
     if expected > MAXIMUM_BYTES:
         raise ImageError(str(path), f"its header speaks of {expected / 2**30:.0f} GiB", "check the header")
@@ -188,7 +196,7 @@ def _open(path: Path) -> Any:
 def _data(path: Path, image: Any, dtype: Any) -> Array:
     try:
         scaled = np.asanyarray(image.dataobj)
-    except (OSError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, nib.filebasedimages.ImageFileError) as error:
+    except _DAMAGED as error:
         raise ImageError(str(path), f"truncated or damaged ({error})", "convert it again, or fetch it whole") from error
     if scaled.dtype.kind not in "biuf":
         raise ImageError(str(path), f"values of type {scaled.dtype}", "give an image of real numbers")

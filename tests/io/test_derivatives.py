@@ -110,3 +110,22 @@ def test_root_files_keep_where_the_data_came_from(tmp_path: Path, monkeypatch: p
     assert described["GeneratedBy"][0]["Container"]["Tag"] == "bids/alps:1.0"
     assert "figures\n" in (tmp_path / "out/.bidsignore").read_text()
     assert set(read_table(tmp_path / "out/seg-alps_dseg.tsv")["index"]) == {1, 2, 3, 4, 5, 6}
+
+
+def test_a_shared_file_of_another_owner_is_left_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_root(tmp_path / "out", tmp_path)
+    (tmp_path / "out/README.md").write_text("of somebody else")
+    replace = Path.replace
+
+    def refuse(self: Path, target: Path) -> Path:
+        if Path(target).name == "README.md":
+            raise PermissionError(13, "Permission denied")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    write_root(tmp_path / "out", tmp_path)
+    assert "README.md: cannot be written (Permission denied)" in caplog.text
+    assert "The file was left as it is." in caplog.text
+    assert (tmp_path / "out/README.md").read_text() == "of somebody else"

@@ -1,0 +1,174 @@
+"""What each setting of the method changes, on a head whose index is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+import pytest
+
+from bids_alps.errors import GradientError
+from bids_alps.io.presets import read_preset
+from bids_alps.io.writing import write_json, write_map
+from bids_alps.model import Check, DwiRun, DwiSeries, Gradients, SpatialMap
+from bids_alps.numerics.quality import judge
+from bids_alps.phantom import PhantomSettings
+from bids_alps.phantom.subject import PhantomSubject, make_subject
+from bids_alps.registration import REGISTRARS, Registration
+from bids_alps.settings import Method
+from bids_alps.stages import correction
+from bids_alps.stages.correction import Correction, correct
+from bids_alps.stages.index import Measured, measure
+from bids_alps.stages.prepare import Prepared
+from bids_alps.stages.tensors import Fitted, fit
+
+SETTINGS = PhantomSettings(
+    voxel_size=3.0, directions=8, shells=(1000.0, 2000.0), b0=1, snr=40.0, rotation=8.0, slab=30.0, scalp=False
+)
+
+
+@pytest.fixture(scope="module")
+def phantom() -> PhantomSubject:
+    return make_subject(SETTINGS, 3)
+
+
+def fitted(phantom: PhantomSubject, bvals: Any = None, **method: Any) -> Fitted:
+    gradients = phantom.gradients if bvals is None else replace(phantom.gradients, bvals=bvals)
+    series = DwiSeries(image=phantom.image, gradients=gradients)
+    inside = phantom.image.data[..., 0] > 100
+    prepared = Prepared(series=series, mask=inside, correction=Correction(series=series))
+    return fit(prepared, Method(**{"gradient_calibration": False, **method}))
+
+
+def measured(phantom: PhantomSubject, before: tuple[Check, ...] = (), **method: Any) -> Measured:
+    chosen = Method(gradient_calibration=False, **method)
+    truth = phantom.truth
+    found = Registration(transform=truth.transform, pose=truth.pose, placement_se_mm=0.5)
+    return measure(fitted(phantom), found, read_preset("alps", radius_mm=chosen.roi_radius), chosen, before)
+
+
+@pytest.fixture(scope="module")
+def default(phantom: PhantomSubject) -> Measured:
+    return measured(phantom)
+
+
+@pytest.mark.parametrize(("shells", "left"), [(None, {1000}), ((2000,), {2000}), ((1000, 2000), {1000, 2000})])
+def test_shells_are_those_that_are_asked_for(phantom: PhantomSubject, shells: Any, left: set[float]) -> None:
+    bvals = fitted(phantom, shells=shells).series.gradients.bvals
+    assert set(bvals[bvals > 50].tolist()) == left
+
+
+def test_volumes_up_to_the_b0_threshold_count_as_unweighted(phantom: PhantomSubject) -> None:
+    bvals = np.where(phantom.gradients.bvals < 50, 40.0, phantom.gradients.bvals)
+    assert fitted(phantom, bvals).b0.data.max() > 0
+    with pytest.raises(GradientError):
+        fitted(phantom, bvals, b0_threshold=20.0)
+
+
+def test_a_volume_that_is_weighted_otherwise_than_told_is_calibrated(phantom: PhantomSubject) -> None:
+    told = phantom.gradients.bvals.copy()
+    first = int(np.flatnonzero(np.isclose(told, 1000))[0])
+    told[first] *= 0.92
+    kept = fitted(phantom, told).series.gradients.bvals
+    calibrated = fitted(phantom, told, gradient_calibration=True).series.gradients.bvals
+    volume = int(np.flatnonzero(np.isclose(kept, 920))[0])
+    assert calibrated[volume] > 950
+
+
+def test_without_pose_correction_the_index_is_that_of_the_scanners_axes(
+    phantom: PhantomSubject, default: Measured
+) -> None:
+    assert default.result.alps != default.result.alps_uncorrected
+    left_alone = measured(phantom, pose_correction=False).result
+    assert left_alone.alps == left_alone.alps_uncorrected == default.result.alps_uncorrected
+
+
+def test_weights_by_tissue_are_fractions_less_what_is_no_tissue(phantom: PhantomSubject, default: Measured) -> None:
+    fractions = {roi.name: roi.weights for roi in measured(phantom, roi_weighting="fraction").rois}
+    weights = {roi.name: roi.weights for roi in default.rois}
+    assert all((weights[name] <= fractions[name] + 1e-12).all() for name in weights)
+    assert any((weights[name] < fractions[name] - 1e-3).any() for name in weights)
+
+
+def test_a_radius_makes_spheres_of_that_size(phantom: PhantomSubject) -> None:
+    small, large = (measured(phantom, roi_radius=radius, roi_weighting="fraction") for radius in (3.0, 6.0))
+    volumes = [sum(roi.weights.sum() for roi in one.rois) for one in (small, large)]
+    assert volumes[1] / volumes[0] == pytest.approx(8, rel=0.25)
+
+
+def test_a_failed_alignment_gives_an_index_only_where_it_is_to_be_kept(phantom: PhantomSubject) -> None:
+    failed = judge("registration_overlap", 0.1)
+    assert failed.status == "fail"
+    assert np.isnan(measured(phantom, (failed,)).result.alps["left"])
+    assert np.isfinite(measured(phantom, (failed,), keep_failed=True).result.alps["left"])
+
+
+def test_another_threshold_changes_what_comes_of_its_check(phantom: PhantomSubject) -> None:
+    status = {
+        limits: next(check.status for check in measured(phantom, threshold=limits).checks if check.name == "snr_b0")
+        for limits in ((), ("snr_b0=2000,1000",))
+    }
+    assert list(status.values()) == ["pass", "fail"]
+
+
+def test_the_seed_draws_the_interval_and_not_the_index(phantom: PhantomSubject, default: Measured) -> None:
+    same, other = (measured(phantom, random_seed=seed).result for seed in (Method().random_seed, 1))
+    assert same.interval == default.result.interval
+    assert other.interval != default.result.interval
+    assert other.alps == default.result.alps
+
+
+def test_every_engine_can_be_asked_for() -> None:
+    assert set(get_args(get_type_hints(Method)["registrar"])) == {*REGISTRARS, "precomputed"}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> DwiRun:
+    """A run with a reverse-phase image."""
+    grid = SpatialMap(data=np.ones((8, 8, 8)), affine=np.diag([3.0, 3, 3, 1]))
+    reverse = tmp_path / "sub-01/fmap/sub-01_dir-PA_epi.nii.gz"
+    sidecar = {"PhaseEncodingDirection": "j", "TotalReadoutTime": 0.05}
+    write_json(tmp_path / "dataset_description.json", {"Name": "a", "BIDSVersion": "1.8.0"})
+    write_map(reverse, grid, sidecar=sidecar)
+    here = tmp_path / "a"
+    metadata = {**sidecar, "PhaseEncodingDirection": "j-"}
+    return DwiRun(entities={"sub": "01"}, image=here, bval=here, bvec=here, metadata=metadata, reverse_phase=(reverse,))
+
+
+@pytest.mark.parametrize(
+    ("method", "asked"),
+    [
+        ({}, {"motion": True, "reverse": True}),
+        ({"motion_correction": False}, {"motion": False, "reverse": True}),
+        ({"distortion_correction": False}, {"motion": True, "reverse": False}),
+        ({"motion_correction": False, "distortion_correction": False}, None),
+        ({"skip_preprocessing": True}, None),
+    ],
+)
+def test_each_correction_can_be_left_out(
+    run: DwiRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Any, asked: Any
+) -> None:
+    calls: list[dict[str, bool]] = []
+
+    def stop(*_: Any, other: Any, motion: bool, **__: Any) -> None:
+        calls.append({"motion": motion, "reverse": other is not None})
+        raise InterruptedError
+
+    monkeypatch.setattr(correction, "correct_series", stop)
+    image = SpatialMap(data=np.ones((8, 8, 8, 7), np.float32), affine=np.diag([3.0, 3, 3, 1]))
+    bvecs = np.vstack([np.zeros(3), np.eye(3), -np.eye(3)])
+    series = DwiSeries(image=image, gradients=gradients_of(bvecs))
+    if asked is None:
+        assert correct(run, series, np.ones((8, 8, 8), bool), Method(**method), tmp_path / "out").series is series
+        assert not (tmp_path / "out").exists()
+        assert calls == []
+        return
+    with pytest.raises(InterruptedError):
+        correct(run, series, np.ones((8, 8, 8), bool), Method(**method), tmp_path / "out")
+    assert calls == [asked]
+
+
+def gradients_of(bvecs: Any) -> Gradients:
+    return Gradients(bvals=np.where(np.linalg.norm(bvecs, axis=1) > 0, 1000.0, 0.0), bvecs=bvecs)
