@@ -67,3 +67,15 @@ def test_numerics_know_no_path_log_or_clock():
         if layer == "numerics" and module in forbidden
     ]
     assert wrong == []
+
+
+def test_no_shell_is_called_and_no_code_of_a_dataset_is_run() -> None:
+    """Neither ``shell=True`` nor what unpickles, evaluates or executes."""
+    forbidden = {"eval", "exec", "system", "popen", "allow_pickle", "shell", "load_source", "unsafe_load", "Unpickler"}
+    for path in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                named = {keyword.arg for keyword in node.keywords}
+                assert called not in forbidden, f"{path}:{node.lineno}"
+                assert not named & {"shell", "allow_pickle"}, f"{path}:{node.lineno}"

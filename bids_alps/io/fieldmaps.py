@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bids_alps.errors import AlpsError
-from bids_alps.io.inheritance import entities_of, read_sidecar, suffix_of
+from bids_alps.io.inheritance import entities_of, suffix_of
 
 _OPPOSITE = {"i": "i-", "j": "j-", "k": "k-", "i-": "i", "j-": "j", "k-": "k"}
 
 
 def find_reverse_phase(
-    image: Path, metadata: Mapping[str, Any], root: Path, candidates: Iterable[Path]
+    image: Path, metadata: Mapping[str, Any], root: Path, candidates: Mapping[Path, Mapping[str, Any]]
 ) -> tuple[Path, ...]:
     """Return the images from which the susceptibility field of a run can be estimated.
 
@@ -28,9 +27,9 @@ def find_reverse_phase(
     root
         Root of the dataset.
     candidates
-        Images of the participant's ``fmap`` and ``dwi`` folders.
+        Images of the participant's ``fmap`` and ``dwi`` folders, with their sidecars.
     """
-    read = {path: _sidecar(path, root) for path in candidates if path != image and path.exists()}
+    read = {path: told for path, told in candidates.items() if path != image and path.exists()}
     epis = {path: told for path, told in read.items() if path.parent.name == "fmap" and suffix_of(path.name) == "epi"}
     intended = [
         path for path, told in epis.items() if any(_names(one, image, root) for one in _listed(told, "IntendedFor"))
@@ -45,7 +44,7 @@ def find_reverse_phase(
     return tuple(sorted(path for path in runs if _is_opposite(image, metadata, path, read[path])))
 
 
-def tell_dangling(root: Path, candidates: Iterable[Path]) -> tuple[str, ...]:
+def tell_dangling(root: Path, candidates: Mapping[Path, Mapping[str, Any]]) -> tuple[str, ...]:
     """Return a sentence for each fieldmap whose ``IntendedFor`` names an image that is not there: it may serve none.
 
     Parameters
@@ -53,12 +52,12 @@ def tell_dangling(root: Path, candidates: Iterable[Path]) -> tuple[str, ...]:
     root
         Root of the dataset.
     candidates
-        Images of the participant.
+        Images of the participant, with their sidecars.
     """
     told = []
-    for path in candidates:
+    for path, sidecar in candidates.items():
         if path.parent.name == "fmap" and suffix_of(path.name) == "epi":
-            missing = [one for one in _listed(_sidecar(path, root), "IntendedFor") if not _is_there(one, path, root)]
+            missing = [one for one in _listed(sidecar, "IntendedFor") if not _is_there(one, path, root)]
             told += [f"{path.name}: IntendedFor names {one}, which is not there" for one in missing]
     return tuple(told)
 
@@ -69,13 +68,6 @@ def _is_there(target: str, fieldmap: Path, root: Path) -> bool:
     start = root if target.startswith("bids::") else root / fieldmap.relative_to(root).parts[0]
     image = start / target.removeprefix("bids::")
     return image.exists() or image.is_symlink()
-
-
-def _sidecar(path: Path, root: Path) -> dict[str, Any]:
-    try:
-        return read_sidecar(path, root)
-    except AlpsError:
-        return {}  # a broken sidecar of another image must not cost this run
 
 
 def _listed(sidecar: Mapping[str, Any], name: str) -> list[str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from bids_alps.errors import AmbiguityError, MetadataError, NoInputError
+
+Names = Callable[[Path], tuple[str, ...]]
 
 
 def entities_of(name: str) -> dict[str, str]:
@@ -28,7 +31,15 @@ def suffix_of(name: str) -> str:
     return name.split(".", 1)[0].rpartition("_")[2]
 
 
-def find_inherited(image: Path, extension: str, root: Path) -> Path:
+def list_names(folder: Path) -> tuple[str, ...]:
+    """Return the names in a folder that have an extension; none where there is no such folder."""
+    try:
+        return tuple(name for name in os.listdir(folder) if "." in name)  # noqa: PTH208 -- ten times as fast as a glob
+    except OSError:
+        return ()
+
+
+def find_inherited(image: Path, extension: str, root: Path, names: Names = list_names) -> Path:
     """Return the file that applies to an image: same suffix, entities a subset, the nearest level wins.
 
     In one folder a file named just like the image goes before more general ones.
@@ -41,6 +52,8 @@ def find_inherited(image: Path, extension: str, root: Path) -> Path:
         ``.bval`` or ``.bvec``.
     root
         Root of the dataset, where the search ends.
+    names
+        What lists a folder; one that remembers saves time where many images of a dataset are looked at.
 
     Raises
     ------
@@ -50,10 +63,10 @@ def find_inherited(image: Path, extension: str, root: Path) -> Path:
         If none does.
     """
     for folder in _levels(image, root):
-        found = _matches(image, folder, extension)
+        found = _matches(image, folder, extension, names)
         if len(found) > 1:
-            names = ", ".join(path.name for path in found)
-            raise AmbiguityError(str(image), f"{len(found)} {extension} files apply in {folder}: {names}", "keep one")
+            told = ", ".join(path.name for path in found)
+            raise AmbiguityError(str(image), f"{len(found)} {extension} files apply in {folder}: {told}", "keep one")
         if found:
             return found[0]
     raise NoInputError(
@@ -61,8 +74,10 @@ def find_inherited(image: Path, extension: str, root: Path) -> Path:
     )
 
 
-def read_sidecar(image: Path, root: Path) -> dict[str, Any]:
+def read_sidecar(image: Path, root: Path, names: Names = list_names) -> dict[str, Any]:
     """Return the metadata of an image: every JSON file that applies, the nearer overriding the farther.
+
+    The arguments are those of `find_inherited`.
 
     Raises
     ------
@@ -73,10 +88,10 @@ def read_sidecar(image: Path, root: Path) -> dict[str, Any]:
     """
     merged: dict[str, Any] = {}
     for folder in reversed(list(_levels(image, root))):
-        found = _matches(image, folder, ".json")
+        found = _matches(image, folder, ".json", names)
         if len(found) > 1:
-            names = ", ".join(path.name for path in found)
-            raise AmbiguityError(str(image), f"{len(found)} sidecars apply in {folder}: {names}", "keep one")
+            told = ", ".join(path.name for path in found)
+            raise AmbiguityError(str(image), f"{len(found)} sidecars apply in {folder}: {told}", "keep one")
         for path in found:
             merged.update(read_json(path))
     return merged
@@ -108,18 +123,18 @@ def _levels(image: Path, root: Path) -> Iterator[Path]:
         folder = folder.parent
 
 
-def _matches(image: Path, folder: Path, extension: str) -> list[Path]:
+def _matches(image: Path, folder: Path, extension: str, names: Names) -> list[Path]:
     """Return the files of one folder that apply; one named just like the image stands for all of them."""
     wanted, suffix = entities_of(image.name), suffix_of(image.name)
     found = sorted(
-        path
-        for path in folder.glob(f"*{extension}")
-        if path.name.endswith(f"{suffix}{extension}")
-        and suffix_of(path.name) == suffix
-        and entities_of(path.name).items() <= wanted.items()
+        name
+        for name in names(folder)
+        if name.endswith(f"{suffix}{extension}")
+        and suffix_of(name) == suffix
+        and entities_of(name).items() <= wanted.items()
     )
-    exact = [path for path in found if entities_of(path.name) == wanted]
-    return exact or found
+    exact = [name for name in found if entities_of(name) == wanted]
+    return [folder / name for name in exact or found]
 
 
 def _beside(image: Path, extension: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from bids_alps.errors import (
     AlpsError,
@@ -18,7 +20,15 @@ from bids_alps.errors import (
 from bids_alps.io.contents import check_series, check_there
 from bids_alps.io.derivatives import checked_label
 from bids_alps.io.fieldmaps import find_reverse_phase, tell_dangling
-from bids_alps.io.inheritance import entities_of, find_inherited, read_json, read_sidecar, suffix_of
+from bids_alps.io.inheritance import (
+    Names,
+    entities_of,
+    find_inherited,
+    list_names,
+    read_json,
+    read_sidecar,
+    suffix_of,
+)
 from bids_alps.io.queries import Selection
 from bids_alps.io.root import made_by
 from bids_alps.io.transforms import find_transforms
@@ -128,11 +138,22 @@ def _is_wanted(image: Path, *, preprocessed: bool) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Search:
-    """Where files of a participant are sought."""
+    """Where files of a participant are sought; what was listed and read once is remembered."""
 
     root: Path
     files: list[Path]
     selection: Selection
+    names: Names = field(default_factory=lambda: cache(list_names))
+    sidecars: dict[Path, Mapping[str, Any]] = field(default_factory=dict)
+
+    def sidecar(self, image: Path) -> Mapping[str, Any]:
+        """Return the metadata of an image that is not the run's own; empty where it is broken."""
+        if image not in self.sidecars:
+            try:
+                self.sidecars[image] = read_sidecar(image, self.root, self.names)
+            except AlpsError:  # it must not cost the run
+                self.sidecars[image] = {}
+        return self.sidecars[image]
 
 
 def _list_images(folder: Path) -> list[Path]:
@@ -168,11 +189,11 @@ def _find_run(image: Path, search: _Search) -> DwiRun | Problem:
             checked_label(key, label)
         check_series(image)
         preprocessed = "desc" in entities_of(image.name)
-        bval, bvec = find_inherited(image, ".bval", search.root), _bvec_of(image, search.root)
+        bval, bvec = find_inherited(image, ".bval", search.root, search.names), _bvec_of(image, search)
         check_there(bval)
         check_there(bvec)
-        metadata = read_sidecar(image, search.root)
-        maps = [path for path in search.files if suffix_of(path.name) == "dwi" or search.selection.passes(path, "fmap")]
+        metadata = read_sidecar(image, search.root, search.names)
+        maps = {} if preprocessed else _maps_of(search)
         return DwiRun(
             entities=entities,
             image=image,
@@ -183,14 +204,14 @@ def _find_run(image: Path, search: _Search) -> DwiRun | Problem:
             mask=_mask_of(image),
             t1w=_t1w_of(entities, search),
             transforms=find_transforms(search.root, entities) if preprocessed else {},
-            reverse_phase=() if preprocessed else find_reverse_phase(image, metadata, search.root, _usable(maps)),
-            notes=() if preprocessed else tell_dangling(search.root, maps),
+            reverse_phase=find_reverse_phase(image, metadata, search.root, maps),
+            notes=tell_dangling(search.root, maps),
         )
     except AlpsError as error:
         return Problem(name=name, error=error)
 
 
-def _bvec_of(image: Path, root: Path) -> Path:
+def _bvec_of(image: Path, search: _Search) -> Path:
     """Return the file with the b-vectors of an image: a table in world axes beside it goes before FSL's.
 
     Raises
@@ -202,15 +223,21 @@ def _bvec_of(image: Path, root: Path) -> Path:
     in_world = image.with_name(image.name.split(".", 1)[0] + ".b")
     if in_world.is_symlink() or in_world.exists():
         return in_world
-    if "desc" in entities_of(image.name) and "qsiprep" in made_by(root):
+    if "desc" in entities_of(image.name) and "qsiprep" in made_by(search.root):
         raise GradientError(
             str(image), f"made by QSIPrep, whose .bvec is not FSL's, and no {in_world.name}", "put that file beside it"
         )
-    return find_inherited(image, ".bvec", root)
+    return find_inherited(image, ".bvec", search.root, search.names)
 
 
-def _usable(images: list[Path]) -> list[Path]:
-    return [path for path in images if entities_of(path.name).get("part") not in _COMPLEX_PARTS]
+def _maps_of(search: _Search) -> dict[Path, Mapping[str, Any]]:
+    """Return what a run may find its reverse-phase image among: magnitudes, with their sidecars."""
+    return {
+        path: search.sidecar(path)
+        for path in search.files
+        if (suffix_of(path.name) == "dwi" or search.selection.passes(path, "fmap"))
+        and entities_of(path.name).get("part") not in _COMPLEX_PARTS
+    }
 
 
 def _mask_of(image: Path) -> Path | None:

@@ -1,0 +1,83 @@
+"""A plan of many runs, and the start of the first: seconds and peak memory.
+
+python benchmarks/bench_planning.py [PARTICIPANTS]      # 1,000 where nothing is said; 4 runs in 2 sessions each
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from bids_alps.io.writing import image_bytes
+from bids_alps.model import SpatialMap
+
+SERIES = image_bytes(SpatialMap(data=np.ones((2, 2, 2, 3)), affine=np.eye(4)))
+SIDECAR = '{"EchoTime": 0.08, "PhaseEncodingDirection": "j-", "TotalReadoutTime": 0.05}'
+PART = {"nii.gz": SERIES, "bval": b"0 1000 1000\n", "bvec": b"0 1 0\n0 0 1\n0 0 0\n", "json": SIDECAR.encode()}
+
+
+def write_tree(root: Path, participants: int) -> None:
+    """Write as many participants, of 2 sessions with 2 runs, a T1w and 2 fieldmaps each; files are links to one."""
+    (root / "in").mkdir(parents=True)
+    (root / "in/dataset_description.json").write_text('{"Name": "many", "BIDSVersion": "1.10.0"}')
+    for extension, content in PART.items():
+        (root / f"part.{extension}").write_bytes(content)
+    for number in range(participants):
+        for session in "12":
+            stem = f"sub-{number:05d}_ses-{session}"
+            folder = root / f"in/sub-{number:05d}/ses-{session}"
+            names = [f"dwi/{stem}_run-{run}_dwi.{extension}" for run in "12" for extension in PART]
+            names += [
+                f"fmap/{stem}_dir-{way}_epi.{extension}" for way in ("AP", "PA") for extension in ("nii.gz", "json")
+            ]
+            for name in [*names, f"anat/{stem}_T1w.nii.gz"]:
+                path = folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.link(root / f"part.{name.partition('.')[2]}", path)
+
+
+def plan(root: Path) -> str:
+    """Plan everything in a process of its own; return a line of figures."""
+    command = [sys.executable, "-m", "bids_alps", str(root / "in"), str(root / "out"), "participant", "--dry-run"]
+    begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    wall, after = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    runs = sum(line.startswith("sub-") for line in ran.stdout.splitlines())
+    return f"{runs:7d}  {ran.returncode:4d}  {wall:6.1f}  {cpu:6.1f}  {after.ru_maxrss / 1000:7.0f}"
+
+
+def start(root: Path) -> str:
+    """Return seconds, wall clock and CPU, from the command to the first line in the log of a run."""
+    command = [sys.executable, "-m", "bids_alps", str(root / "in"), str(root / "out"), "participant"]
+    begun = time.monotonic()
+    with subprocess.Popen(
+        [*command, "--skip-bids-validation"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as program:
+        while program.poll() is None and not list((root / "out").glob("logs/sub-*/*/bids-alps.log")):
+            time.sleep(0.005)
+        wall = time.monotonic() - begun
+        ticks = Path(f"/proc/{program.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        program.kill()
+    return f"{wall:.1f} s ({sum(map(int, ticks)) / os.sysconf('SC_CLK_TCK'):.1f} CPU s)"
+
+
+def main() -> None:
+    participants = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        write_tree(root, participants)
+        print("   runs  exit  wall s   CPU s  peak MB")
+        print(plan(root))
+        print(f"from the command to the first run: {start(root)}")
+
+
+if __name__ == "__main__":
+    main()
