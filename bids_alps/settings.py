@@ -48,7 +48,10 @@ def megabytes(text: str) -> int:
 class Method:
     """What changes a number. Each field is written into every receipt, log and methods text."""
 
-    template: str = option("MNI152NLin2009aSym", about="template space in which the regions lie")
+    template: str = option(
+        "MNI152NLin2009aSym",
+        about="template in which the regions lie: a name of TemplateFlow, a folder of one's own, or an FA map",
+    )
     registrar: Literal["staged", "dipy", "identity", "precomputed"] = option(
         "staged", about="registration engine; precomputed takes the transform that lies with a preprocessed series"
     )

@@ -54,6 +54,13 @@ def test_a_known_map_gives_its_value_in_each_region():
         assert found[label]["fa_sd"] == pytest.approx(0, abs=1e-9)
 
 
+def test_a_higher_threshold_counts_fewer_voxels():
+    placed = place_labels(atlas(), turned(), grid())
+    low, half, high = (placed.above(threshold) for threshold in (0.1, 0.5, 0.9))
+    assert len(low.voxels) > len(half.voxels) > len(high.voxels) > 0
+    assert high.weights.min() >= 0.9
+
+
 def test_certain_probabilities_say_what_labels_say():
     labels, mask = atlas(), grid()
     certain = labels.like(np.stack([labels.data == 1, labels.data == 2], axis=-1).astype(np.float32))
