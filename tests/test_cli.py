@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,8 @@ from bids_alps.cli import main, read_labels, settings_from
 from bids_alps.descriptor import render_descriptor
 from bids_alps.errors import AnalysisLevelError, UsageError
 from bids_alps.io.validation import find_validator
+from bids_alps.io.writing import image_bytes
+from bids_alps.model import SpatialMap
 from bids_alps.settings import Settings, as_toml
 
 PACKAGE = Path(__file__).parents[1] / "bids_alps"
@@ -292,3 +295,29 @@ def test_start_to_first_work_asks_little_of_the_processor(dataset: Path, tmp_pat
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
     assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_plan_of_a_tree_like_those_of_bids_examples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tables at the root, at a participant, at a session, beside the image; run-1 beside no run; part-mag and -phase."""
+    series = image_bytes(SpatialMap(data=np.ones((2, 2, 2, 3)), affine=np.eye(4)))
+    root = tmp_path / "in"
+    images = {
+        "sub-01/dwi/sub-01_dwi": "dwi",
+        "sub-02/dwi/sub-02_acq-a_dwi": "sub-02/sub-02_acq-a_dwi",
+        "sub-03/ses-1/dwi/sub-03_ses-1_dwi": "sub-03/ses-1/sub-03_ses-1_dwi",
+        "sub-04/dwi/sub-04_dwi": "sub-04/dwi/sub-04_dwi",
+        "sub-04/dwi/sub-04_run-1_dwi": "sub-04/dwi/sub-04_run-1_dwi",
+        "sub-05/dwi/sub-05_part-mag_dwi": "dwi",
+    }
+    for image, table in [*images.items(), ("sub-05/dwi/sub-05_part-phase_dwi", "dwi")]:
+        (root / image).parent.mkdir(parents=True, exist_ok=True)
+        (root / f"{image}.nii.gz").write_bytes(series)
+        for extension in ("bval", "bvec"):
+            (root / f"{table}.{extension}").write_text("0 1 1\n")
+    (root / "dataset_description.json").write_text('{"Name": "examples", "BIDSVersion": "1.8.0"}')
+    assert run(root, tmp_path / "out", "participant", "--dry-run") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    chosen = {kind: [line[1] for line in lines if line[0] == kind] for kind in ("image", "bval", "bvec")}
+    assert chosen["image"] == [str(root / f"{image}.nii.gz") for image in images]
+    for extension in ("bval", "bvec"):
+        assert chosen[extension] == [str(root / f"{table}.{extension}") for table in images.values()]

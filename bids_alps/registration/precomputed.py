@@ -21,6 +21,7 @@ _FLIP = np.array([-1.0, -1.0, 1.0])  # RAS+ to LPS+ and back
 _GRID_MM = 4.0
 _INVERSIONS = 25
 _CLOSED_MM, _LARGEST_GAP_MM = 1e-3, 0.5
+_ASSUMED_SE_MM, _ASSUMED_SE_DEGREES = 1.0, 1.0  # no file tells its error: some twice that of the default engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +60,8 @@ class Precomputed:
         transform = SpatialTransform(affine=affine, rigid=rigid, displacement=displacement)
         return Registration(
             transform=transform,
-            pose=pose_of(transform.rotation),
-            placement_se_mm=1.0,
+            pose=pose_of(transform.rotation, se_degrees=_ASSUMED_SE_DEGREES),
+            placement_se_mm=_ASSUMED_SE_MM,
             metrics=jacobian_range(displacement, subject.mask),
             engine=self.name,
         )
