@@ -298,7 +298,7 @@ def test_start_to_first_work_asks_little_of_the_processor(dataset: Path, tmp_pat
 
 
 def test_plan_of_a_tree_like_those_of_bids_examples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Tables at the root, at a participant, at a session, beside the image; run-1 beside no run; part-mag and -phase."""
+    """Tables at the root, a participant, a session, beside the image; run-1 beside no run; part-mag and -phase."""
     series = image_bytes(SpatialMap(data=np.ones((2, 2, 2, 3)), affine=np.eye(4)))
     root = tmp_path / "in"
     images = {

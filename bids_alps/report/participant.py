@@ -165,7 +165,7 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
         regions=regions,
         pictures=pictures,
         provenance=_provenance(_receipt(output_dir, participant, name)),
-        facts=tuple((title, _told(rows[0].get(key))) for key, title in _FACTS.items() if rows and key in rows[0]),
+        facts=tuple((title, _distinct(rows, key)) for key, title in _FACTS.items() if rows and key in rows[0]),
         notes=tuple(notes),
     )
 
@@ -215,6 +215,11 @@ def _told(value: Any) -> str:
     return (
         f"{value:.4g}" if isinstance(value, float) and math.isfinite(value) else "n/a" if value != value else str(value)
     )
+
+
+def _distinct(rows: Sequence[Row], key: str) -> str:
+    """Return what the rows say, each once."""
+    return ", ".join(dict.fromkeys(_told(row.get(key)) for row in rows))
 
 
 def _index_value(row: Row, *, several: bool) -> IndexValue:
