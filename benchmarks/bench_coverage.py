@@ -1,6 +1,7 @@
 """Whether 95 % intervals hold the true index: whole heads of known index, from series to interval.
 
 Sixty-four hemispheres: SNR 15 to 30, 12 to 64 directions, voxels of 2 to 3 mm, any pose, indices as they vary between people.
+Seeds 77 and 78 were looked at when the terms of the interval were set; 79 was not.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def choose_settings() -> list[PhantomSettings]:
     order = np.random.default_rng(5).permutation(len(combinations))[:SCANS]
     return [
         PhantomSettings(
-            seed=int(sys.argv[1]) if len(sys.argv) > 1 else 77,
+            seed=int(sys.argv[1]) if len(sys.argv) > 1 else 79,
             snr=snr,
             directions=n,
             b0=max(1, n // 12),
