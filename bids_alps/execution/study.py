@@ -67,6 +67,7 @@ class _Ledger:
         self._outcomes: dict[str, list[Outcome]] = {}
         self._runs_left: dict[str, int] = {}
         self._repeats: dict[str, list[tuple[DwiRun, ...]]] = {}
+        self._begun: set[str] = set()
         self._ended: list[str] = []
         self._stopped = False
 
@@ -78,7 +79,9 @@ class _Ledger:
 
     def take(self) -> Piece:
         """Take the next piece off the list."""
-        return self._waiting.popleft()
+        piece = self._waiting.popleft()
+        self._begun.add(piece.participant)
+        return piece
 
     def ended(self) -> Iterator[tuple[str, list[Outcome]]]:
         """Yield the participants that ended since the last call, with their outcomes."""
@@ -137,9 +140,12 @@ class _Ledger:
         self._waiting.appendleft(page)
 
     def _stop_after(self, outcome: Outcome) -> None:
-        """Begin nothing more after a failure, where that was asked for; runs of the same participant are dropped."""
+        """Begin no run more after a failure, where that was asked for; whoever has a run that ended gets a page."""
         if outcome.exit_code and self._settings.request.stop_on_first_crash:
             self._stopped = True
-            for piece in self._waiting:
-                self._runs_left[piece.participant] -= not piece.page
+            dropped = [piece.participant for piece in self._waiting if not piece.page]
             self._waiting = deque(piece for piece in self._waiting if piece.page)
+            for label in dropped:
+                self._runs_left[label] -= 1
+                if label in self._begun and not self._runs_left[label]:
+                    self._page_due(label)

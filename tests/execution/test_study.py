@@ -71,6 +71,32 @@ def test_nothing_more_is_begun_after_a_failure_where_that_is_asked_for(tmp_path:
     assert told == ["sub-02_run-1", "sub-02_run-2", "page 02"]
 
 
+def test_a_participant_whose_other_runs_are_dropped_has_its_page_all_the_same(
+    tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pool(InProcess):
+        """Two places; run 2 of participant 02 takes longer than all others, and run 2 of 01 finds no memory."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.under_way: dict[int, Piece] = {}
+
+        def has_room(self, piece: Piece) -> bool:
+            return len(self.under_way) < 2 and (piece.name != "sub-01_run-2" or not self.under_way)
+
+        def submit(self, ticket: int, piece: Piece) -> None:
+            self.under_way[ticket] = piece
+
+        def wait(self) -> Any:
+            ticket = min(self.under_way, key=lambda one: self.under_way[one].name == "sub-02_run-2")
+            return ticket, self.under_way.pop(ticket).work()
+
+    monkeypatch.setattr(study, "make_engine", lambda _: Pool())
+    ended = dict(study.process_participants(["02", "01"], settings(tmp_path, "--stop-on-first-crash")))
+    assert told == ["sub-02_run-1", "sub-01_run-1", "sub-02_run-2", "page 02", "page 01"]
+    assert [outcome.name for outcome in ended["01"]] == ["sub-01_run-1"]
+
+
 def test_sessions_are_compared_when_all_are_done_and_before_the_page(
     tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
