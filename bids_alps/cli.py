@@ -227,6 +227,8 @@ def _plan_lines(run: DwiRun) -> Iterator[str]:
     yield f"reverse   {', '.join(map(str, run.reverse_phase)) or 'none'}"
     if run.lesions is not None:
         yield f"lesions   {run.lesions.path or 'none'}"
+    for template, path in run.transforms.items():
+        yield f"transform {path} to {template}"
     for label, (image, _) in run.regions.items():
         yield f"regions   {image} for {label}"
     if run.partner is not None:

@@ -27,6 +27,7 @@ from bids_alps.gathering import (
     join_sessions,
 )
 from bids_alps.io.changes import CHANGE_COLUMNS
+from bids_alps.io.drawn import ROIS
 from bids_alps.io.lesions import LESIONS
 from bids_alps.io.presets import conventions_of
 from bids_alps.io.tables import Column, write_table
@@ -84,7 +85,8 @@ def _datasets(request: Request) -> dict[str, Path]:
     for text in request.derivatives:
         name, equals, path = text.partition("=")
         found[name if equals else Path(text).name] = Path(path if equals else text)
-    found.pop(LESIONS, None)  # masks, no results
+    for name in (LESIONS, ROIS):  # masks and regions, no results
+        found.pop(name, None)
     return found
 
 

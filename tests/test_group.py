@@ -307,3 +307,12 @@ def test_groups_may_stand_in_another_column(cohort):
     assert main([str(bids), str(out), "group", "--group-column", "arm"]) == 0
     found = pd.read_csv(out / "group_comparison.tsv", sep="\t").set_index("outcome").loc["alps_bilateral"]
     assert found["difference"] == pytest.approx(DIFFERENCE, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["lesions", "rois"])
+def test_datasets_of_masks_and_regions_are_no_results_to_pool(cohort, name):
+    bids, out = cohort
+    assert main([str(bids), str(out), "group", "-d", f"{name}={out}"]) == 0
+    table = pd.read_csv(out / "group_alps.tsv", sep="\t")
+    assert len(table) == 24
+    assert "dataset" not in table

@@ -137,9 +137,11 @@ def test_qsiprep_gives_the_index_of_the_raw_data(
 
 
 def test_a_plain_derivative_gives_the_index_of_the_raw_data(
-    raw: tuple[Array, Path], aligned: Aligned, tmp_path: Path
+    raw: tuple[Array, Path], aligned: Aligned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_plain(tmp_path / "in", aligned)
+    assert cli.main([str(tmp_path / "in"), str(tmp_path / "out"), "participant", "--dry-run"]) == 0
+    assert f"_xfm.nii.gz to {TEMPLATE}" in capsys.readouterr().out
     index, table = measure(tmp_path / "in", tmp_path / "out", "--registrar", "precomputed")
     assert table.name == "sub-01_ses-1_desc-alps_scalarstats.tsv"
     np.testing.assert_allclose(index, raw[0], atol=0.01)

@@ -33,9 +33,16 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         options += ["--rois", "alps", "alps.sh", "--atlas", str(atlas)]
     else:
         options.append("--skip-preprocessing")
+    given = state_of(root / "in")
     for level, chosen in (("participant", options), ("group", [])):
         assert cli.main([str(root / "in"), str(root / "out"), level, *chosen]) == 0
+    assert state_of(root / "in") == given  # nothing is written where data are read
     return root
+
+
+def state_of(folder: Path) -> dict[Path, int]:
+    """Return every file and folder with the time of its last change."""
+    return {path: path.stat().st_mtime_ns for path in (folder, *folder.rglob("*"))}
 
 
 @pytest.fixture(scope="module")

@@ -108,6 +108,22 @@ def test_dangling_link_is_told_with_the_remedy(dataset: Path, suffix: str) -> No
     assert f"datalad get {link}" in str(problem_of(dataset).error)
 
 
+def test_links_to_content_that_is_there_are_followed(dataset: Path) -> None:
+    """As in a tree of git-annex, of which nothing can be written to."""
+    put_run(dataset, "sub-01/dwi/sub-01_dwi", EchoTime=0.08)
+    objects = dataset / ".git/annex/objects"
+    objects.mkdir(parents=True)
+    for path in sorted((dataset / "sub-01/dwi").iterdir()):
+        target = path.rename(objects / path.name)
+        target.chmod(0o444)
+        path.symlink_to(f"../../.git/annex/objects/{path.name}")
+    objects.chmod(0o555)
+    run = runs_of(dataset)["sub-01"]
+    assert run.image == dataset / "sub-01/dwi/sub-01_dwi.nii.gz"
+    assert run.metadata == {"EchoTime": 0.08}
+    objects.chmod(0o755)
+
+
 def test_unlocked_annex_pointer_is_told_with_the_remedy(dataset: Path) -> None:
     put_run(dataset, "sub-01/dwi/sub-01_dwi")
     put(dataset, "sub-01/dwi/sub-01_dwi.nii.gz", content="/annex/objects/MD5E-s1--0.nii.gz\n")
