@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bids_alps.errors import AlpsError, NoInputError, UsageError
 from bids_alps.io.atlases import atlas_label
-from bids_alps.io.drawn import ROIS, find_drawn
+from bids_alps.io.drawn import ROIS, find_drawn, find_unused
 from bids_alps.io.layout import Problem, find_runs
 from bids_alps.io.lesions import LESIONS, find_lesions
 from bids_alps.io.pairs import pair_opposite
@@ -66,7 +66,7 @@ def plan_participant(participant: str, settings: Settings) -> list[DwiRun | Prob
     runs = _select_runs(participant, settings)
     if lesions is not None:
         runs = [_with_lesions(run, lesions, settings.method) for run in runs]
-    return runs if rois is None else [_with_regions(run, rois, settings.method) for run in runs]
+    return runs if rois is None else _with_drawn(runs, participant, rois, settings.method)
 
 
 def _select_runs(participant: str, settings: Settings) -> list[DwiRun | Problem]:
@@ -112,6 +112,17 @@ def _with_lesions(run: DwiRun | Problem, dataset: Path, method: Method) -> DwiRu
         return replace(run, lesions=find_lesions(dataset, run, t1w_aligned=method.t1w_aligned))
     except AlpsError as error:
         return Problem(name=run.name, error=error)
+
+
+def _with_drawn(
+    runs: list[DwiRun | Problem], participant: str, dataset: Path, method: Method
+) -> list[DwiRun | Problem]:
+    """Return runs that know the regions drawn in them; tell of those that serve none."""
+    found = [_with_regions(run, dataset, method) for run in runs]
+    used = [image for run in found if isinstance(run, DwiRun) for image, _ in run.regions.values()]
+    for path in find_unused(dataset, participant, used):
+        LOG.warning("%s: it is called after no run and preset that is measured. Compare the names.", path)
+    return found
 
 
 def _with_regions(run: DwiRun | Problem, dataset: Path, method: Method) -> DwiRun | Problem:

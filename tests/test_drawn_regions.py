@@ -132,6 +132,14 @@ def test_what_cannot_be_told_is_refused_in_the_plan(
     assert run(study / "in", tmp_path / "out", "--participant-label", "01", "-d", f"rois={drawn}", "--dry-run") == code
 
 
+def test_an_image_that_serves_no_run_is_told(
+    study: Path, drawn: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    misspelt = (drawn / NAME).rename(drawn / NAME.replace("seg-alps", "seg-apls"))
+    assert run(study / "in", tmp_path / "out", "-d", f"rois={drawn}", "--dry-run") == 0
+    assert f"{misspelt}: it is called after no run" in caplog.text
+
+
 def test_the_plan_names_what_was_drawn(
     study: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

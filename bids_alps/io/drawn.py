@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bids_alps.errors import AmbiguityError
@@ -52,6 +52,12 @@ def find_drawn(dataset: Path, run: DwiRun, labels: Sequence[str]) -> dict[str, t
         check_there(path)
         found[label] = path, find_inherited(path, ".tsv", dataset)
     return found
+
+
+def find_unused(dataset: Path, participant: str, used: Iterable[Path]) -> list[Path]:
+    """Return the label images of a participant that serve no run, such as one whose name is misspelt."""
+    there = (dataset / f"sub-{participant}").glob("**/*_dseg.nii*")
+    return sorted(set(there) - set(used))
 
 
 def _is_of(named: dict[str, str], run: DwiRun) -> bool:
