@@ -6,7 +6,7 @@ import pytest
 from bids_alps.model import SIDES, DwiSeries, Gradients, Roi, SpatialMap, TensorField
 from bids_alps.numerics.alps import index_of
 from bids_alps.numerics.tensor import design_matrix, fit_coefficients
-from bids_alps.numerics.uncertainty import add_resolution, blur_by_a_voxel, estimate_intervals
+from bids_alps.numerics.uncertainty import OTHER_TISSUE, add_resolution, blur_by_a_voxel, estimate_intervals
 
 DIAGONALS = {"projection": (0.63e-3, 0.42e-3, 1.11e-3), "association": (0.64e-3, 1.11e-3, 0.38e-3)}
 TRUTH = (0.63 + 0.64) / (0.42 + 0.38)
@@ -129,7 +129,7 @@ def test_what_blur_changes_widens_the_interval():
     sharp, found = means_of(series, rois), intervals(series, rois)
     same = add_resolution(found, sharp, sharp)
     value = index_of(sharp["projection_left"], sharp["association_left"])
-    assert same["left"].se_resolution == pytest.approx(0.02 * (value - 1), rel=1e-6)
+    assert same["left"].se_resolution == pytest.approx(OTHER_TISSUE * (value - 1), rel=1e-6)
     assert same["left"].se == pytest.approx(np.hypot(found["left"].se, same["left"].se_resolution))
     mixed = {
         name: 0.95 * mean + 0.05 * mean[[0, 3, 5]].mean() * np.array([1, 0, 0, 1, 0, 1]) for name, mean in sharp.items()
