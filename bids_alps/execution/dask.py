@@ -28,10 +28,18 @@ _WINDOW = 500
 """Runs that the scheduler knows of at the same time; enough to keep every worker busy."""
 _DEATHS = 2
 """A run is given up when more workers than this died of it."""
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": 1,
+    "OPENBLAS_NUM_THREADS": 1,
+    "MALLOC_ARENA_MAX": 1,  # a thread's own arena would fetch large arrays anew
+}
+"""Of workers, in the place of Dask's: its ``MALLOC_TRIM_THRESHOLD_`` would give every large array back and fetch it anew."""
 _CONFIG = {
     "distributed.scheduler.allowed-failures": _DEATHS,
     "distributed.scheduler.worker-saturation": 1.0,  # a run that waits at a worker would share the blame for its death
-    "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,  # a thread's own arena would fetch large arrays anew
+    "distributed.nanny.pre-spawn-environ": _ENVIRONMENT,
+    "distributed.worker.profile.enabled": False,  # nobody reads it, and it stops the work a hundred times a second
+    "distributed.admin.system-monitor.interval": "5s",
     "logging": {"distributed": "critical", "tornado": "critical"},  # what matters is told by the outcomes
 }
 _ANY_PORT = ":0"
