@@ -21,7 +21,7 @@ import psutil
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What came of a piece of work, CPU seconds of user and system, and the largest resident size, MiB."""
+    """What came of a piece of work, CPU seconds of user and system, and the memory it took beside its input, MiB."""
 
     result: Any
     seconds: float
@@ -38,14 +38,19 @@ def _measure(work: Callable[..., Any], arguments: Sequence[Any]) -> Measured:
     done, peaks = threading.Event(), [0]
     watch = threading.Thread(target=_watch_children, args=(done, peaks))
     watch.start()
-    before = _cpu_seconds()
+    Path("/proc/self/clear_refs").write_text("5")  # the highest size is told from here on
+    held, before = _resident("VmRSS"), _cpu_seconds()
     result = work(*arguments)
     seconds = _cpu_seconds() - before
     done.set()
     watch.join()
-    status = Path("/proc/self/status").read_text()  # ru_maxrss would hold that of the parent
-    own = int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    return Measured(result=result, seconds=seconds, peak=max(own, peaks[0]) / 2**20)
+    peak = max(_resident("VmHWM") - held, peaks[0])
+    return Measured(result=result, seconds=seconds, peak=peak / 2**20)
+
+
+def _resident(field: str) -> int:
+    """Return a size of this process, bytes; `getrusage` would tell that of the parent as well."""
+    return int(Path("/proc/self/status").read_text().partition(f"{field}:")[2].split()[0]) * 1024
 
 
 def _watch_children(done: threading.Event, peaks: list[int]) -> None:
