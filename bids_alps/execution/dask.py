@@ -33,7 +33,7 @@ _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": 1,
     "MALLOC_ARENA_MAX": 1,  # a thread's own arena would fetch large arrays anew
 }
-"""Of workers, in the place of Dask's, whose ``MALLOC_TRIM_THRESHOLD_`` gives every large array back to fetch it anew."""
+"""Of workers, in the place of Dask's, whose ``MALLOC_TRIM_THRESHOLD_`` makes large arrays come and go for ever."""
 _CONFIG = {
     "distributed.scheduler.allowed-failures": _DEATHS,
     "distributed.scheduler.worker-saturation": 1.0,  # a run that waits at a worker would share the blame for its death
