@@ -1,6 +1,6 @@
 """Where the time of a scan goes: CPU seconds of each stage, peak memory, the size of the page.
 
-A made head, 104 x 104 x 72 x 70 at 2 mm with a reverse-phase image, that moves and is distorted.
+A made head, 104 x 104 x 72 x 70 at 2 mm that is distorted, with a reverse-phase image.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bids_alps.report.participant import write_participant_page
 from bids_alps.settings import Method
 from bids_alps.stages import correction, index, run
 
-HEAD = PhantomSettings(seed=3, voxel_size=2.0, directions=64, b0=6, snr=25, motion=0.8, eddy=2.0, susceptibility=6.0)
+HEAD = PhantomSettings(seed=3, voxel_size=2.0, directions=64, b0=6, snr=25, susceptibility=6.0)
 STAGES = {
     "read, mask, preprocess, write": (run, "prepare"),
     "  of these motion, eddy, distortion": (correction, "correct_series"),
