@@ -1,6 +1,6 @@
 """Where the time of a scan goes: CPU seconds of each stage, peak memory, the size of the page.
 
-A made head, 104 x 104 x 72 x 70 at 2 mm that is distorted, with a reverse-phase image.
+A made head, 88 x 106 x 88 x 70 at 2 mm, that is distorted, with a reverse-phase image.
 """
 
 from __future__ import annotations
