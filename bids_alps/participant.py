@@ -65,7 +65,8 @@ def plan_participant(participant: str, settings: Settings) -> list[DwiRun | Prob
     lesions, rois = lesions_of(settings), datasets_of(settings.request).get(ROIS)
     runs = _select_runs(participant, settings)
     if lesions is not None:
-        runs = [_with_lesions(run, lesions, settings.method) for run in runs]
+        find = partial(find_lesions, lesions, t1w_aligned=settings.method.t1w_aligned)
+        runs = [_told(run, lambda one: replace(one, lesions=find(one))) for run in runs]
     return runs if rois is None else _with_drawn(runs, participant, rois, settings.method)
 
 
@@ -105,11 +106,12 @@ def lesions_of(settings: Settings) -> Path | None:
     return dataset
 
 
-def _with_lesions(run: DwiRun | Problem, dataset: Path, method: Method) -> DwiRun | Problem:
+def _told(run: DwiRun | Problem, tell: Callable[[DwiRun], DwiRun]) -> DwiRun | Problem:
+    """Return a run that was told more of its files, or why it could not be."""
     if isinstance(run, Problem):
         return run
     try:
-        return replace(run, lesions=find_lesions(dataset, run, t1w_aligned=method.t1w_aligned))
+        return tell(run)
     except AlpsError as error:
         return Problem(name=run.name, error=error)
 
@@ -118,20 +120,12 @@ def _with_drawn(
     runs: list[DwiRun | Problem], participant: str, dataset: Path, method: Method
 ) -> list[DwiRun | Problem]:
     """Return runs that know the regions drawn in them; tell of those that serve none."""
-    found = [_with_regions(run, dataset, method) for run in runs]
+    labels = [atlas_label(name) for name in method.rois]
+    found = [_told(run, lambda one: replace(one, regions=find_drawn(dataset, one, labels))) for run in runs]
     used = [image for run in found if isinstance(run, DwiRun) for image, _ in run.regions.values()]
     for path in find_unused(dataset, participant, used):
         LOG.warning("%s: it is called after no run and preset that is measured. Compare the names.", path)
     return found
-
-
-def _with_regions(run: DwiRun | Problem, dataset: Path, method: Method) -> DwiRun | Problem:
-    if isinstance(run, Problem):
-        return run
-    try:
-        return replace(run, regions=find_drawn(dataset, run, [atlas_label(name) for name in method.rois]))
-    except AlpsError as error:
-        return Problem(name=run.name, error=error)
 
 
 def datasets_of(request: Request) -> dict[str, Path]:

@@ -12,10 +12,9 @@ import numpy as np
 
 from bids_alps.errors import AmbiguityError, ImageError, MetadataError, NoInputError, TemplateMissingError, UsageError
 from bids_alps.io.images import read_volumes
+from bids_alps.io.inheritance import IMAGE_EXTENSIONS, stem_of
 from bids_alps.io.tables import read_table
 from bids_alps.model import SpatialMap
-
-_IMAGES = (".nii.gz", ".nii")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +49,7 @@ def atlas_label(name: str) -> str:
     >>> [atlas_label(name) for name in ("HOSPA:th25", "my/basal_ganglia.nii.gz", "tpl-X_atlas-HOSPA_dseg.nii.gz")]
     ['HOSPAth25', 'basalganglia', 'HOSPA']
     """
-    stem = _stem(Path(name))
+    stem = stem_of(Path(name).name)
     told = re.search(r"(?:^|_)(?:atlas|seg)-([a-zA-Z0-9]+)", stem)
     desc = re.search(r"_desc-([a-zA-Z0-9]+)", stem)
     return told[1] + (desc[1] if desc else "") if told else re.sub(r"[^a-zA-Z0-9]", "", stem)
@@ -105,11 +104,11 @@ def find_atlas(name: str, *, template: str) -> tuple[Path, Path]:
         If the cache has several of that name.
     """
     path = Path(name)
-    if not name.endswith(_IMAGES):
+    if not name.endswith(IMAGE_EXTENSIONS):
         return _find_cached(name, template)
     if not path.is_file():
         raise NoInputError(f"--atlas {name}", "no such file", "give an image, or the name of an atlas of TemplateFlow")
-    table = path.with_name(f"{_stem(path)}.tsv")
+    table = path.with_name(f"{stem_of(path.name)}.tsv")
     if not table.is_file():
         raise NoInputError(
             f"--atlas {name}", f"no table {table.name} beside it", "write one with the columns index and name"
@@ -186,7 +185,3 @@ def _read_names(table: Path) -> dict[int, str]:
     if len(dict(pairs)) < len(pairs):
         raise MetadataError(str(table), "an index stands twice", "name each region once")
     return names
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")

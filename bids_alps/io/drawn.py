@@ -7,13 +7,11 @@ from pathlib import Path
 
 from bids_alps.errors import AmbiguityError
 from bids_alps.io.contents import check_there
-from bids_alps.io.inheritance import entities_of, find_inherited
+from bids_alps.io.inheritance import IMAGE_EXTENSIONS, entities_of, find_inherited
 from bids_alps.model import DwiRun
 
 ROIS = "rois"
 """Name by which a dataset of drawn regions is given."""
-
-_IMAGES = (".nii.gz", ".nii")
 
 
 def find_drawn(dataset: Path, run: DwiRun, labels: Sequence[str]) -> dict[str, tuple[Path, Path]]:
@@ -45,7 +43,7 @@ def find_drawn(dataset: Path, run: DwiRun, labels: Sequence[str]) -> dict[str, t
     for path in sorted(folder.glob(f"sub-{run.participant}_*_dseg.nii*")):
         named = entities_of(path.name)
         label = named.pop("seg", "")
-        if label not in labels or not path.name.endswith(_IMAGES) or not _is_of(named, run):
+        if label not in labels or not path.name.endswith(IMAGE_EXTENSIONS) or not _is_of(named, run):
             continue
         if label in found:
             raise AmbiguityError(str(path), f"a second image of seg-{label} for {run.name}", "keep one of the two")

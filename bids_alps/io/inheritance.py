@@ -12,6 +12,9 @@ from bids_alps.errors import AmbiguityError, MetadataError, NoInputError
 
 Names = Callable[[Path], tuple[str, ...]]
 
+IMAGE_EXTENSIONS = (".nii.gz", ".nii")
+"""Of every image that is read."""
+
 
 def entities_of(name: str) -> dict[str, str]:
     """Return the entities of a file name, in its order.
@@ -29,6 +32,17 @@ def entities_of(name: str) -> dict[str, str]:
 def suffix_of(name: str) -> str:
     """Return the suffix of a file name, such as ``dwi``."""
     return name.split(".", 1)[0].rpartition("_")[2]
+
+
+def stem_of(name: str) -> str:
+    """Return the name of an image without its extension, dots and all.
+
+    Examples
+    --------
+    >>> stem_of("my.regions.nii.gz")
+    'my.regions'
+    """
+    return name.removesuffix(".gz").removesuffix(".nii")
 
 
 def list_names(folder: Path) -> tuple[str, ...]:

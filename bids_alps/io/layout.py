@@ -21,12 +21,14 @@ from bids_alps.io.contents import check_series, check_there
 from bids_alps.io.derivatives import checked_label
 from bids_alps.io.fieldmaps import find_reverse_phase, tell_dangling
 from bids_alps.io.inheritance import (
+    IMAGE_EXTENSIONS,
     Names,
     entities_of,
     find_inherited,
     list_names,
     read_json,
     read_sidecar,
+    stem_of,
     suffix_of,
 )
 from bids_alps.io.queries import Selection
@@ -36,7 +38,6 @@ from bids_alps.model import DwiRun
 
 _DATATYPES = ("anat", "dwi", "fmap")
 _COMPLEX_PARTS = ("phase", "real", "imag")
-_IMAGE_EXTENSIONS = (".nii.gz", ".nii")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +168,7 @@ def _list_images(folder: Path) -> list[Path]:
         for sessions in (folder, *folder.glob("ses-*"))
         for datatype in _DATATYPES
         for path in (sessions / datatype).glob("sub-*")
-        if path.name.endswith(_IMAGE_EXTENSIONS) and path.name.startswith(f"{folder.name}_")
+        if path.name.endswith(IMAGE_EXTENSIONS) and path.name.startswith(f"{folder.name}_")
     )
 
 
@@ -177,7 +178,7 @@ def _query_images(root: Path, participant: str, database: Path) -> list[Path]:
 
     indexer = BIDSLayoutIndexer(validate=False, index_metadata=False)  # one malformed JSON would end the index
     layout = BIDSLayout(root, validate=False, config=["bids", "derivatives"], database_path=database, indexer=indexer)
-    found = layout.get(subject=participant, datatype=list(_DATATYPES), extension=list(_IMAGE_EXTENSIONS))
+    found = layout.get(subject=participant, datatype=list(_DATATYPES), extension=list(IMAGE_EXTENSIONS))
     return sorted(Path(image.path) for image in found)
 
 
@@ -241,8 +242,8 @@ def _maps_of(search: _Search) -> dict[Path, Mapping[str, Any]]:
 
 
 def _mask_of(image: Path) -> Path | None:
-    stem = image.name.removesuffix(".gz").removesuffix(".nii")
-    for ending in (".nii.gz", ".nii"):
+    stem = stem_of(image.name)
+    for ending in IMAGE_EXTENSIONS:
         mask = image.with_name(stem.replace("desc-preproc_dwi", "desc-brain_mask") + ending)
         if mask.exists() and "desc-preproc" in stem:
             return mask

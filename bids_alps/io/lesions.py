@@ -9,7 +9,7 @@ import numpy as np
 from bids_alps.errors import AmbiguityError, ImageError, MetadataError, TemplateMissingError
 from bids_alps.io.contents import check_there
 from bids_alps.io.images import read_map
-from bids_alps.io.inheritance import entities_of, suffix_of
+from bids_alps.io.inheritance import IMAGE_EXTENSIONS, entities_of, suffix_of
 from bids_alps.io.templates import find_transform
 from bids_alps.model import DwiRun, LesionMask, SpatialMap
 from bids_alps.registration.base import Template
@@ -22,7 +22,6 @@ DWI, T1W = "dwi", "T1w"
 ANATOMICAL = (T1W, "T2w", "FLAIR")
 _NATIVE = (None, "orig", "scanner", T1W)
 _DATATYPES = ("anat", "dwi")
-_IMAGES = (".nii.gz", ".nii")
 _NOT_OF_THE_SCAN = ("sub", "ses", "space", "res", "den", "label", "desc")
 
 
@@ -55,7 +54,7 @@ def find_lesions(dataset: Path, run: DwiRun, *, t1w_aligned: bool = False) -> Le
         path
         for datatype in _DATATYPES
         for path in (folder / datatype).glob("sub-*")
-        if path.name.endswith(_IMAGES) and _is_of(path, run)
+        if path.name.endswith(IMAGE_EXTENSIONS) and _is_of(path, run)
     )
     if not found:
         return LesionMask()

@@ -15,14 +15,13 @@ import numpy as np
 from bids_alps.errors import ImageError, MetadataError, UsageError
 from bids_alps.io.atlases import atlas_label
 from bids_alps.io.images import read_map
-from bids_alps.io.inheritance import entities_of
+from bids_alps.io.inheritance import IMAGE_EXTENSIONS, entities_of
 from bids_alps.io.tables import read_table
 from bids_alps.io.templates import find_transform
 from bids_alps.model import REGIONS, SIDES, Array, Conventions, RoiPreset, SpatialMap
 from bids_alps.registration.precomputed import read_itk_transform
 
 Centres = Mapping[str, tuple[float, float, float]]
-_IMAGES = (".nii.gz", ".nii")
 _ROIS = tuple(f"{region}_{side}" for region in REGIONS for side in SIDES)
 
 
@@ -97,7 +96,7 @@ def read_preset(name: str, *, template: str | None = None, radius_mm: float | No
     """
     if radius_mm is not None and not 0 < radius_mm <= 20:
         raise UsageError("--roi-radius", f"{radius_mm:g} mm", "give a radius above 0 and up to 20 mm")
-    if name.endswith(_IMAGES):
+    if name.endswith(IMAGE_EXTENSIONS):
         drawn = _read_drawn(Path(name), template)
         return drawn if radius_mm is None else replace(drawn, drawn=None, semi_axes_mm=(radius_mm,) * 3)
     if name not in _entries():
@@ -125,7 +124,7 @@ def definition_files(name: str) -> tuple[Path, ...]:
     >>> [path.name for path in definition_files("mine_dseg.nii.gz")]
     ['mine_dseg.nii.gz', 'mine_dseg.tsv']
     """
-    suffix = next((suffix for suffix in _IMAGES if name.endswith(suffix)), None)
+    suffix = next((suffix for suffix in IMAGE_EXTENSIONS if name.endswith(suffix)), None)
     return () if suffix is None else (Path(name), Path(name.removesuffix(suffix) + ".tsv"))
 
 

@@ -14,7 +14,7 @@ from scipy.ndimage import binary_fill_holes
 
 from bids_alps.errors import ImageError, NoInputError, TemplateMissingError, UsageError
 from bids_alps.io.images import read_map
-from bids_alps.io.inheritance import entities_of
+from bids_alps.io.inheritance import IMAGE_EXTENSIONS, entities_of, stem_of
 from bids_alps.model import Array, SpatialMap
 from bids_alps.registration.base import SubjectMaps, Template
 from bids_alps.registration.contrast import csf_fraction, white_matter
@@ -22,7 +22,6 @@ from bids_alps.registration.contrast import csf_fraction, white_matter
 BUILT_IN = "MNI152NLin2009aSym"
 """Fonov 2011, doi 10.1016/j.neuroimage.2010.07.033; symmetric, so that it puts no bias into left against right."""
 
-_IMAGES = (".nii.gz", ".nii")
 _RESOLUTIONS = ("_res-01", "_res-1", "", "_res-02", "_res-2")
 _ENDINGS = {
     "t1w": "_T1w",
@@ -65,7 +64,7 @@ def template_label(template: str) -> str:
     path = Path(template)
     if path.is_file():
         named = entities_of(path.name)
-        stem = path.name.removesuffix(".gz").removesuffix(".nii")
+        stem = stem_of(path.name)
         return named.get("tpl", named.get("space", re.sub(r"[^a-zA-Z0-9]", "", stem)))
     if not path.is_dir():
         raise NoInputError(f"--template {template}", "no such file or folder", "give a name, a folder or an FA map")
@@ -77,7 +76,7 @@ def template_label(template: str) -> str:
 
 
 def _is_path(template: str) -> bool:
-    return os.sep in template or template.endswith(_IMAGES)
+    return os.sep in template or template.endswith(IMAGE_EXTENSIONS)
 
 
 def find_template(template: str) -> dict[str, Path]:
@@ -95,7 +94,7 @@ def find_template(template: str) -> dict[str, Path]:
     """
     if template == BUILT_IN:
         return {}
-    if template.endswith(_IMAGES):
+    if template.endswith(IMAGE_EXTENSIONS):
         template_label(template)
         return {"fa": Path(template)}
     name, _, cohort = template_label(template).partition("+")
@@ -115,7 +114,7 @@ def _cache() -> Path:
 
 def _find(folder: Path, prefix: str, ending: str) -> Path | None:
     """Return the finest file of a kind whose content is there: TemplateFlow's cache holds empty ones for the rest."""
-    named = (folder / f"{prefix}{res}{ending}{extension}" for res in _RESOLUTIONS for extension in _IMAGES)
+    named = (folder / f"{prefix}{res}{ending}{extension}" for res in _RESOLUTIONS for extension in IMAGE_EXTENSIONS)
     return next((path for path in named if path.is_file() and path.stat().st_size), None)
 
 

@@ -9,7 +9,7 @@ from bids_alps.model.arrays import Array, read_only
 from bids_alps.model.regions import REGIONS, SIDES, Conventions, Region, Roi, RoiPreset, Side
 from bids_alps.model.results import AlpsResult, Check, Interval, LesionEffect, Pose, RoiDiffusivity, Status
 from bids_alps.model.series import TENSOR_COMPONENTS, Axes, DwiRun, DwiSeries, Gradients, LesionMask, TensorField
-from bids_alps.model.spatial import SpatialMap, SpatialTransform, sample_linear
+from bids_alps.model.spatial import SpatialMap, SpatialTransform, sample_linear, sample_nearest
 
 __all__ = [
     "REGIONS",
@@ -38,4 +38,5 @@ __all__ = [
     "TensorField",
     "read_only",
     "sample_linear",
+    "sample_nearest",
 ]

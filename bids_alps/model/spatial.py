@@ -53,6 +53,12 @@ class SpatialMap:
         points: Array = np.asarray(voxels) @ self.affine[:3, :3].T + self.affine[:3, 3]
         return points
 
+    def points_within(self, voxels: Array, per_edge: int) -> Array:
+        """Return the world points of a regular lattice in each voxel, shapes (n, 3) and (n, per_edge^3, 3), mm."""
+        steps = (np.arange(per_edge) + 0.5) / per_edge - 0.5
+        cell = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+        return self.world(voxels[:, None, :] + cell)
+
     def voxels(self, points: Array) -> Array:
         """Return the (fractional) voxel indices of points in RAS+ world mm, both of shape (..., 3)."""
         inverse = np.linalg.inv(self.affine)
@@ -135,3 +141,26 @@ def sample_linear(image: SpatialMap, points: Array) -> Array:
     if image.data.ndim == 3:
         return sampled(image.data)
     return np.stack([sampled(image.data[..., n]) for n in range(image.data.shape[3])], axis=-1)
+
+
+def sample_nearest(labels: SpatialMap, points: Array) -> Array:
+    """Return the label of the voxel that each point lies in, 0 outside the grid.
+
+    Parameters
+    ----------
+    labels
+        Shape (i, j, k).
+    points
+        Shape (..., 3), RAS+ world mm.
+
+    Examples
+    --------
+    >>> labels = SpatialMap(data=np.arange(8).reshape(2, 2, 2), affine=np.eye(4))
+    >>> sample_nearest(labels, np.array([[1, 0.4, 0.6], [0, 0, 9]])).tolist()
+    [5, 0]
+    """
+    nearest = np.rint(labels.voxels(points)).astype(int)
+    within = np.all((nearest >= 0) & (nearest < np.array(labels.shape)), axis=-1, keepdims=True)
+    values = labels.data[tuple(np.moveaxis(np.where(within, nearest, 0), -1, 0))]
+    found: Array = np.where(within[..., 0], values, 0)
+    return found

@@ -15,6 +15,7 @@ import numpy as np
 
 from bids_alps.model import Array, Interval
 from bids_alps.numerics.uncertainty import (
+    NORMAL_95,
     OTHER_TISSUE,
     Means,
     draw_placement,
@@ -23,7 +24,6 @@ from bids_alps.numerics.uncertainty import (
     spread_of,
 )
 
-_NORMAL_95 = 1.959964
 _SHARED, _OWN = 1, 2  # streams of random numbers
 
 
@@ -129,7 +129,7 @@ def measure_change(first: Answer, second: Answer, side: str) -> Change:
         "se_resolution": float(np.hypot(resolution, OTHER_TISSUE * (other - one))),
     }
     total = float(np.sqrt(sum(part**2 for part in parts.values())))
-    margin = _NORMAL_95 * total
+    margin = NORMAL_95 * total
     return Change(first=one, second=other, low=other - one - margin, high=other - one + margin, se=total, **parts)
 
 

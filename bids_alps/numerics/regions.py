@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bids_alps.model import Array, SpatialMap, SpatialTransform
+from bids_alps.model import Array, SpatialMap, SpatialTransform, sample_nearest
 
 SUBDIVISIONS = 3
 """Points per voxel edge at which labels are sampled."""
@@ -56,21 +56,19 @@ def place_labels(labels: SpatialMap, transform: SpatialTransform, mask: SpatialM
     Memberships
         From the nearest label at `SUBDIVISIONS` points along each edge of a voxel.
     """
-    steps = (np.arange(SUBDIVISIONS) + 0.5) / SUBDIVISIONS - 0.5
-    cell = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
     inside = np.argwhere(np.asarray(mask.data, dtype=bool))
     step = int(labels.data.max()) + 1
     pairs, counts = [], []
     for start in range(0, len(inside), _CHUNK):
         voxels = inside[start : start + _CHUNK]
-        points = transform.template_from_subject(mask.world(voxels[:, None, :] + cell))
+        points = transform.template_from_subject(mask.points_within(voxels, SUBDIVISIONS))
         found = sample_nearest(labels, points).astype(np.int64)
         numbers = (start + np.arange(len(voxels)))[:, None] * step + found
         unique, count = np.unique(numbers[found > 0], return_counts=True)
         pairs.append(unique)
         counts.append(count)
     pair = np.concatenate(pairs) if pairs else np.zeros(0, dtype=np.int64)
-    weights = np.concatenate(counts) / len(cell) if counts else np.zeros(0)
+    weights = np.concatenate(counts) / SUBDIVISIONS**3 if counts else np.zeros(0)
     return Memberships(voxels=inside[pair // step], labels=pair % step, weights=weights)
 
 
@@ -99,29 +97,6 @@ def place_probabilities(probabilities: SpatialMap, transform: SpatialTransform, 
         labels=np.concatenate([one.labels for one in found]),
         weights=np.concatenate([one.weights for one in found]),
     )
-
-
-def sample_nearest(labels: SpatialMap, points: Array) -> Array:
-    """Return the label of the voxel that each point lies in, 0 outside the grid.
-
-    Parameters
-    ----------
-    labels
-        Shape (i, j, k).
-    points
-        Shape (..., 3), RAS+ world mm.
-
-    Examples
-    --------
-    >>> labels = SpatialMap(data=np.arange(8).reshape(2, 2, 2), affine=np.eye(4))
-    >>> sample_nearest(labels, np.array([[1, 0.4, 0.6], [0, 0, 9]])).tolist()
-    [5, 0]
-    """
-    nearest = np.rint(labels.voxels(points)).astype(int)
-    within = np.all((nearest >= 0) & (nearest < np.array(labels.shape)), axis=-1, keepdims=True)
-    values = labels.data[tuple(np.moveaxis(np.where(within, nearest, 0), -1, 0))]
-    found: Array = np.where(within[..., 0], values, 0)
-    return found
 
 
 def measure_regions(

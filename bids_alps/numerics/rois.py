@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bids_alps.model import Array, Roi, RoiPreset, SpatialMap, SpatialTransform, TensorField
+from bids_alps.model import Array, Roi, RoiPreset, SpatialMap, SpatialTransform, TensorField, sample_nearest
 from bids_alps.numerics.tensor import eigen_system, fractional_anisotropy, mean_diffusivity, rotate_elements
 
 EXPECTED_AXIS = {"projection": 2, "association": 1, "subcortical": 0}
@@ -21,8 +21,6 @@ OFF_TRACT_FA = 0.2
 
 OFF_TRACT_ANGLE = 45.0
 """Beyond this angle to the expected axis, degrees, a voxel belongs to another tract."""
-
-Inside = Callable[[Array], Array]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,41 +89,15 @@ def _is_inside(preset: RoiPreset, name: str, points: Array, offset: Array) -> Ar
         middle = np.asarray(preset.centres[name]) + offset
         ellipsoid: Array = (((points - middle) / np.asarray(preset.semi_axes_mm)) ** 2).sum(-1) <= 1
         return ellipsoid
-    voxels = np.rint(preset.drawn.voxels(points - offset)).astype(int)
-    inside: Array = np.all((voxels >= 0) & (voxels < np.array(preset.drawn.shape)), axis=-1)
-    value = 1 + list(preset.centres).index(name)
-    inside[inside] = np.asarray(preset.drawn.data)[tuple(voxels[inside].T)] == value
+    inside: Array = sample_nearest(preset.drawn, points - offset) == 1 + list(preset.centres).index(name)
     return inside
-
-
-def place_region(
-    name: str, inside: Inside, box: tuple[Array, Array], transform: SpatialTransform, mask: SpatialMap
-) -> Roi:
-    """Carry a region of the template to a subject, with the fraction of each voxel that lies inside.
-
-    Parameters
-    ----------
-    name
-        Name of the region, with its side.
-    inside
-        Says of template points, shape (..., 3), RAS+ mm, how far they are inside: bool, or 0 to 1.
-    box
-        Lowest and highest corner of the region in the template, mm.
-    transform
-        Subject to template.
-    mask
-        Brain mask on the subject's grid.
-    """
-    about = find_neighbourhood(box, transform, mask)
-    return _weighted(name, about.voxels, np.asarray(inside(about.points), dtype=np.float64).mean(axis=1), mask)
 
 
 def find_neighbourhood(box: tuple[Array, Array], transform: SpatialTransform, mask: SpatialMap) -> Neighbourhood:
     """Return the voxels that a box of the template, its lowest and highest corner in mm, may touch."""
     voxels = _candidate_voxels(box, transform, mask)
-    steps = (np.arange(SUBDIVISIONS) + 0.5) / SUBDIVISIONS - 0.5
-    cell = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    return Neighbourhood(voxels=voxels, points=transform.template_from_subject(mask.world(voxels[:, None, :] + cell)))
+    points = transform.template_from_subject(mask.points_within(voxels, SUBDIVISIONS))
+    return Neighbourhood(voxels=voxels, points=points)
 
 
 def _weighted(name: str, voxels: Array, fractions: Array, mask: SpatialMap) -> Roi:

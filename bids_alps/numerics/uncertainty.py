@@ -35,7 +35,7 @@ Made heads: the index of 128 hemispheres comes out lower by .035 to .041 of that
 """
 
 _NO_RESIDUAL = 0.98  # a volume of higher leverage is fitted exactly: its residual says nothing
-_NORMAL_95 = 1.959964
+NORMAL_95 = 1.959964
 _ONE_VOXEL = np.array([1, 22, 1], dtype=np.float32) / 24  # its variance is that of a voxel
 
 Means = Mapping[str, Array]
@@ -118,8 +118,8 @@ def _widened(found: Interval, alps: float, rough: float) -> Interval:
     total = float(np.hypot(found.se / alps, change))
     return replace(
         found,
-        low=float(alps * np.exp(-_NORMAL_95 * total)),
-        high=float(alps * np.exp(_NORMAL_95 * total)),
+        low=float(alps * np.exp(-NORMAL_95 * total)),
+        high=float(alps * np.exp(NORMAL_95 * total)),
         se=alps * total,
         se_resolution=alps * change,
     )
@@ -235,8 +235,8 @@ def _interval(alps: float, side: str, spread: Spread) -> Interval:
     total = float(np.sqrt(sum(part**2 for part in parts)))
     noise, placement, pose = (alps * part for part in parts)
     return Interval(
-        low=float(alps * np.exp(-_NORMAL_95 * total)),
-        high=float(alps * np.exp(_NORMAL_95 * total)),
+        low=float(alps * np.exp(-NORMAL_95 * total)),
+        high=float(alps * np.exp(NORMAL_95 * total)),
         se=alps * total,
         se_noise=noise,
         se_placement=placement,

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from bids_alps.model import Array, SpatialMap
-from bids_alps.numerics.regions import sample_nearest
+from bids_alps.model import Array, SpatialMap, sample_nearest
 from bids_alps.report.figures import NIGHT, new_figure, show_plane, styled, svg_bytes, title_of
 from bids_alps.report.slices import Display, Plane, sample_plane
 

@@ -18,9 +18,7 @@ from bids_alps.numerics.freewater import measure_free_water
 from bids_alps.numerics.lesions import leave_out
 from bids_alps.numerics.quality import check_index, parse_limits, with_limits
 from bids_alps.numerics.rois import place_preset, prepare_placement, weight_by_tissue
-from bids_alps.numerics.tensor import (
-    rotate_elements,
-)
+from bids_alps.numerics.tensor import rotate_elements
 from bids_alps.numerics.uncertainty import add_resolution, blur_by_a_voxel, estimate_intervals
 from bids_alps.registration.base import Registration
 from bids_alps.settings import Method

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from bids_alps.io.presets import read_preset
 from bids_alps.io.templates import read_template
 from bids_alps.model import (
     AlpsResult,
@@ -24,7 +25,7 @@ from bids_alps.numerics.motion import SeriesMotion
 from bids_alps.numerics.outliers import find_outlier_slices
 from bids_alps.numerics.preprocessing import measure_motion
 from bids_alps.numerics.quality import check_index, judge
-from bids_alps.numerics.rois import place_region
+from bids_alps.numerics.rois import place_preset
 from bids_alps.numerics.tensor import elements_from_matrix
 from bids_alps.numerics.thresholds import THRESHOLDS
 from bids_alps.registration import Registration, SubjectMaps, Template
@@ -74,9 +75,9 @@ def coverage_by_a_mask(edge):
     mask = SpatialMap(
         data=np.moveaxis(np.indices((20, 20, 20)), 0, -1)[..., 0] < edge / 2, affine=np.diag([2.0, 2, 2, 1])
     )
-    middle, nowhere = np.full(3, 20.0), SpatialTransform(affine=np.eye(4), rigid=np.eye(4))
-    inside = lambda points: np.linalg.norm(points - middle, axis=-1) < 5  # noqa: E731
-    return place_region("projection_left", inside, (middle - 5, middle + 5), nowhere, mask).coverage
+    sphere = replace(read_preset("alps-sphere", radius_mm=5.0), centres={"projection_left": (20.0, 20.0, 20.0)})
+    (roi,) = place_preset(sphere, SpatialTransform(affine=np.eye(4), rigid=np.eye(4)), mask)
+    return roi.coverage
 
 
 SCATTERED = np.array([turned(TENSORS["projection"], 40 * (n % 2) - 20, 40 * (n // 2 % 2) - 20, 0) for n in range(N)])
