@@ -20,7 +20,7 @@ import psutil
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class Measurement:
     """What came of a piece of work, CPU seconds of user and system, and the memory it took beside its input, MiB."""
 
     result: Any
@@ -28,13 +28,13 @@ class Measured:
     peak: float
 
 
-def alone(work: Callable[..., Any], *arguments: Any) -> Measured:
+def alone(work: Callable[..., Any], *arguments: Any) -> Measurement:
     """Return what `work`, a function of a module, gives in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_measure, work, arguments).result()
 
 
-def _measure(work: Callable[..., Any], arguments: Sequence[Any]) -> Measured:
+def _measure(work: Callable[..., Any], arguments: Sequence[Any]) -> Measurement:
     done, peaks = threading.Event(), [0]
     watch = threading.Thread(target=_watch_children, args=(done, peaks))
     watch.start()
@@ -45,7 +45,7 @@ def _measure(work: Callable[..., Any], arguments: Sequence[Any]) -> Measured:
     done.set()
     watch.join()
     peak = max(_resident("VmHWM") - held, peaks[0])
-    return Measured(result=result, seconds=seconds, peak=peak / 2**20)
+    return Measurement(result=result, seconds=seconds, peak=peak / 2**20)
 
 
 def _resident(field: str) -> int:

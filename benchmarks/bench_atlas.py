@@ -18,8 +18,8 @@ from heads import Head, make_head
 
 from bids_alps.io.templates import read_template
 from bids_alps.model import SpatialMap
-from bids_alps.numerics.regions import measure_regions, place_labels
-from bids_alps.registration import REGISTRARS
+from bids_alps.numerics.index.atlas import measure_regions, place_labels
+from bids_alps.registration.engines import ENGINES
 
 NUCLEI = {
     "caudate": ((13, 10, 12), (5, 10, 8)),
@@ -55,7 +55,7 @@ def main() -> None:
     print("head\tregion\tn_voxels\ttruth\tfa_mean\tfa_median\terror_true_alignment\terror_found_alignment")
     for n, head in enumerate(HEADS, start=1):
         subject, truth = make_head(head, template)
-        found = REGISTRARS["staged"]().register(subject, template).transform
+        found = ENGINES["staged"].make().register(subject, template).transform
         fa = np.full(subject.mask.shape, AROUND)
         placed = place_labels(atlas, truth, subject.mask)
         values = np.array([AROUND] + [value for _, value in known.values()])

@@ -20,13 +20,13 @@ from bids_alps.io.templates import read_template
 from bids_alps.model import DwiRun, DwiSeries
 from bids_alps.phantom import PhantomSettings
 from bids_alps.phantom.subject import make_subject
-from bids_alps.registration import REGISTRARS
+from bids_alps.registration.engines import ENGINES
 from bids_alps.settings import Method
-from bids_alps.stages.alignment import subject_maps
-from bids_alps.stages.correction import Correction
 from bids_alps.stages.index import measure, measure_intervals
 from bids_alps.stages.masking import find_mask
-from bids_alps.stages.prepare import Prepared
+from bids_alps.stages.prepare import PreparedSeries
+from bids_alps.stages.preprocessing import PreprocessedSeries
+from bids_alps.stages.registration import subject_maps
 from bids_alps.stages.tensors import fit
 
 HEMISPHERES = ("left", "right", "bilateral")
@@ -55,9 +55,9 @@ def measure_one(seed: int, settings: PhantomSettings) -> dict[str, object]:
     phantom = make_subject(settings, seed, group="patient" if seed % 2 else "control")
     series = DwiSeries(image=phantom.image, gradients=phantom.gradients)
     mask = find_mask(series, b0_threshold=METHOD.b0_threshold)
-    fitted = fit(Prepared(series=series, mask=mask, correction=Correction(series=series)), METHOD)
+    fitted = fit(PreparedSeries(series=series, mask=mask, correction=PreprocessedSeries(series=series)), METHOD)
     nowhere = DwiRun(entities={"sub": "01"}, image=None, bval=None, bvec=None)
-    registration = REGISTRARS[METHOD.registrar]().register(subject_maps(fitted, nowhere), read_template())
+    registration = ENGINES[METHOD.registrar].make().register(subject_maps(fitted, nowhere), read_template())
     preset = read_preset("alps")
     found = measure(fitted, registration, preset, METHOD, ())
     began = time.process_time()

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 from alone import alone, is_installed, run_mrtrix
 
-from bids_alps.numerics.denoise import denoise
+from bids_alps.numerics.preprocessing.denoise import denoise
 from bids_alps.phantom import PhantomSettings
 from bids_alps.phantom.subject import make_subject
 

@@ -20,13 +20,13 @@ from bids_alps.io.pairs import pair_opposite
 from bids_alps.io.presets import read_preset
 from bids_alps.io.templates import read_template
 from bids_alps.model import DwiRun
-from bids_alps.numerics.distortion import EncodedImage, estimate_distortion
-from bids_alps.numerics.resample import align_bases
-from bids_alps.registration import REGISTRARS
+from bids_alps.numerics.preprocessing.distortion import EncodedImage, estimate_distortion
+from bids_alps.numerics.preprocessing.resampling import align_b0s
+from bids_alps.registration.engines import ENGINES
 from bids_alps.settings import Method
-from bids_alps.stages.alignment import subject_maps
 from bids_alps.stages.index import measure
-from bids_alps.stages.prepare import Prepared, prepare
+from bids_alps.stages.prepare import PreparedSeries, prepare
+from bids_alps.stages.registration import subject_maps
 from bids_alps.stages.tensors import fit
 
 
@@ -122,23 +122,23 @@ def compare_runs(runs: list[DwiRun]) -> None:
         print(f"{title:28}{difference(*both):36.1f}{values[0]:8.3f}{values[1]:8.3f}{merged:9.3f}", flush=True)
 
 
-def difference(one: Prepared, other: Prepared) -> float:
+def difference(one: PreparedSeries, other: PreparedSeries) -> float:
     """Return the mean difference of two unweighted images inside the brain, aligned, percent of their median."""
     bases = [
         found.series.image.data[..., found.series.gradients.bvals <= 50].mean(-1, dtype=np.float64)
         for found in (one, other)
     ]
     affines = (one.series.image.affine, other.series.image.affine)
-    pose = align_bases(bases[0], bases[1], affines, one.mask).matrix
+    pose = align_b0s(bases[0], bases[1], affines, one.mask).matrix
     inverse = np.linalg.inv(affines[1]) @ pose @ affines[0]
     moved = ndimage.affine_transform(bases[1], inverse[:3, :3], inverse[:3, 3], output_shape=bases[0].shape, order=1)
     seen = one.mask & (moved > 0)
     return 100 * float(np.abs(bases[0] - moved)[seen].mean() / np.median(bases[0][seen]))
 
 
-def index_of(run: DwiRun, prepared: Prepared, method: Method) -> float:
+def index_of(run: DwiRun, prepared: PreparedSeries, method: Method) -> float:
     fitted = fit(prepared, method)
-    registration = REGISTRARS[method.registrar]().register(subject_maps(fitted, run), read_template())
+    registration = ENGINES[method.registrar].make().register(subject_maps(fitted, run), read_template())
     return measure(fitted, registration, read_preset("alps"), method, ()).result.alps["bilateral"]
 
 

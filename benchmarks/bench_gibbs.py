@@ -12,7 +12,7 @@ import numpy as np
 from alone import alone, is_installed, run_mrtrix
 from scipy import ndimage
 
-from bids_alps.numerics.gibbs import remove_ringing
+from bids_alps.numerics.preprocessing.gibbs import remove_ringing
 
 SIZE, FINE = 96, 4
 SLICES, VOLUMES = 12, 8

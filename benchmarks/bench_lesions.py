@@ -19,19 +19,19 @@ from bids_alps.io.layout import find_runs
 from bids_alps.io.presets import read_preset
 from bids_alps.io.templates import read_template
 from bids_alps.model import DwiRun, DwiSeries, SpatialMap, SpatialTransform
-from bids_alps.numerics.lesions import share_in_lesions
+from bids_alps.numerics.index.lesions import lesion_fraction_map
 from bids_alps.phantom import PhantomSettings
 from bids_alps.phantom.subject import PhantomSubject, make_subject
-from bids_alps.registration import REGISTRARS
 from bids_alps.registration.checks import check_registration
-from bids_alps.registration.rigid import align_t1w, shift_mm
+from bids_alps.registration.engines import ENGINES
+from bids_alps.registration.t1w import align_t1w, shift_mm
 from bids_alps.settings import Method
-from bids_alps.stages.alignment import subject_maps
-from bids_alps.stages.correction import Correction
-from bids_alps.stages.index import Measured, measure
+from bids_alps.stages.index import Measurement, measure
 from bids_alps.stages.lesions import Lesions
 from bids_alps.stages.masking import find_mask
-from bids_alps.stages.prepare import Prepared
+from bids_alps.stages.prepare import PreparedSeries
+from bids_alps.stages.preprocessing import PreprocessedSeries
+from bids_alps.stages.registration import subject_maps
 from bids_alps.stages.tensors import fit
 
 HEADS = 4
@@ -54,16 +54,16 @@ def make_ball(like: SpatialMap, centre: np.ndarray) -> SpatialMap:
     return SpatialMap(data=inside.astype(np.uint8), affine=affine)
 
 
-def measure_head(phantom: PhantomSubject, data: np.ndarray, masks: dict[str, SpatialMap]) -> dict[str, Measured]:
+def measure_head(phantom: PhantomSubject, data: np.ndarray, masks: dict[str, SpatialMap]) -> dict[str, Measurement]:
     """Return what is measured by the space of the mask that was given; ``none`` without one."""
     series = DwiSeries(image=phantom.image.like(data.astype(np.float32)), gradients=phantom.gradients)
     mask = find_mask(series, b0_threshold=METHOD.b0_threshold)
-    fitted = fit(Prepared(series=series, mask=mask, correction=Correction(series=series)), METHOD)
+    fitted = fit(PreparedSeries(series=series, mask=mask, correction=PreprocessedSeries(series=series)), METHOD)
     nowhere = DwiRun(entities={"sub": "01"}, image=None, bval=None, bvec=None)
     subject = subject_maps(fitted, nowhere)
-    registration = REGISTRARS[METHOD.registrar]().register(subject, read_template())
+    registration = ENGINES[METHOD.registrar].make().register(subject, read_template())
 
-    def checked(lesions: Lesions | None) -> Measured:
+    def checked(lesions: Lesions | None) -> Measurement:
         share = lesions.share if lesions else None
         checks = check_registration(registration, subject, read_template(), PRESET.centres, share)
         return measure(fitted, registration, PRESET, METHOD, checks, lesions)
@@ -71,7 +71,7 @@ def measure_head(phantom: PhantomSubject, data: np.ndarray, masks: dict[str, Spa
     found = {"none": checked(None)}
     for space, lesions in masks.items():
         began = time.process_time()
-        share = share_in_lesions(lesions, HERE if space == "dwi" else registration.transform, subject.mask)
+        share = lesion_fraction_map(lesions, HERE if space == "dwi" else registration.transform, subject.mask)
         seconds = time.process_time() - began
         found[space] = checked(Lesions(share=share, space=space))
         print(f"  lesions of the {space} mask placed in {seconds:.1f} CPU s", flush=True)
@@ -97,7 +97,7 @@ def main() -> None:
         own, template = make_ball(phantom.image, centre), read_template().mask
         carried = make_ball(template, middle)
         brain = phantom.image.like(np.ones(phantom.image.shape, dtype=bool))
-        part = share_in_lesions(own, HERE, brain).data[..., None]
+        part = lesion_fraction_map(own, HERE, brain).data[..., None]
         lesion = LESION_S0 * np.exp(-phantom.gradients.bvals * LESION_MD)
         painted = (1 - part) * phantom.image.data + part * lesion
         healthy = measure_head(phantom, phantom.image.data, {})["none"].result.alps[side]
@@ -131,7 +131,7 @@ def align_real(folder: Path) -> None:
     for run in find_runs(folder, "01"):
         series = read_series(run)
         mask = find_mask(series, b0_threshold=METHOD.b0_threshold)
-        fitted = fit(Prepared(series=series, mask=mask, correction=Correction(series=series)), METHOD)
+        fitted = fit(PreparedSeries(series=series, mask=mask, correction=PreprocessedSeries(series=series)), METHOD)
         subject = subject_maps(fitted, run)
         for path in sorted((folder / "sub-01" / "anat").glob("*_T1w.nii.gz")):
             t1w, began = read_map(path), time.process_time()

@@ -14,8 +14,8 @@ from scipy.ndimage import gaussian_filter
 
 from bids_alps.model import DwiRun, DwiSeries, Gradients, SpatialMap
 from bids_alps.settings import Method
-from bids_alps.stages.correction import correct
 from bids_alps.stages.masking import find_mask
+from bids_alps.stages.preprocessing import correct
 from bids_alps.stages.tensors import fit
 
 
@@ -67,11 +67,11 @@ def main() -> None:
             f"motion, eddy currents, interpolation, writing: {time.process_time() - began:.0f} CPU s, peak {peak_mib():.0f} MiB ({peak_mib() / size:.1f} times the series)",
             flush=True,
         )
-    from bids_alps.stages.prepare import Prepared
+    from bids_alps.stages.prepare import PreparedSeries
 
     del series
     began = time.process_time()
-    fit(Prepared(series=found.series, mask=mask, correction=found), method)
+    fit(PreparedSeries(series=found.series, mask=mask, correction=found), method)
     print(f"tensors of one shell: {time.process_time() - began:.0f} CPU s, peak {peak_mib():.0f} MiB")
 
 

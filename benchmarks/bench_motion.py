@@ -6,11 +6,11 @@ from importlib.util import find_spec
 
 import numpy as np
 import SimpleITK as sitk
-from alone import Measured, alone
+from alone import Measurement, alone
 from moving_head import MovingSeries, Protocol, make_directions, make_head, make_series, world_grid
 from scipy import ndimage
 
-from bids_alps.numerics.realignment import estimate_motion
+from bids_alps.numerics.preprocessing.realignment import estimate_motion
 
 PEER_VOLUMES = 3
 
@@ -99,7 +99,7 @@ def peer(name: str, series: MovingSeries, points: np.ndarray) -> np.ndarray:
     return np.array([place - true_places(series, n + 1, points) for n, place in enumerate(places)])
 
 
-def tell(name: str, errors: np.ndarray, measured: Measured, own: float | None = None) -> float:
+def tell(name: str, errors: np.ndarray, measured: Measurement, own: float | None = None) -> float:
     """Print a line without the shift that all volumes share; return CPU seconds a volume."""
     off = [rms(error - errors.mean(0)) for error in errors]
     each = measured.seconds / len(errors)

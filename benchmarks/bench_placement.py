@@ -18,8 +18,8 @@ from heads import ORDERS, Head, centre_errors, make_head, pose_error
 
 from bids_alps.io.presets import read_preset
 from bids_alps.io.templates import read_template
-from bids_alps.registration import REGISTRARS
 from bids_alps.registration.checks import check_registration
+from bids_alps.registration.engines import ENGINES
 
 
 def draw_heads() -> list[Head]:
@@ -55,7 +55,7 @@ def main() -> None:
     for n, head in enumerate(draw_heads()):
         subject, truth = make_head(head, template)
         began = time.process_time()
-        found = REGISTRARS["staged"]().register(subject, template)
+        found = ENGINES["staged"].make().register(subject, template)
         seconds = time.process_time() - began
         statuses = {check.status for check in check_registration(found, subject, template, centres)}
         status = next(word for word in ("fail", "warn", "pass") if word in statuses)

@@ -12,11 +12,11 @@ from bids_alps.io.layout import find_runs
 from bids_alps.io.presets import read_preset
 from bids_alps.io.templates import read_template
 from bids_alps.phantom import PhantomSettings, write_phantom
-from bids_alps.registration import REGISTRARS
+from bids_alps.registration.engines import ENGINES
 from bids_alps.settings import Method
-from bids_alps.stages.alignment import subject_maps
 from bids_alps.stages.index import measure
 from bids_alps.stages.prepare import prepare
+from bids_alps.stages.registration import subject_maps
 from bids_alps.stages.tensors import fit
 
 STILL = PhantomSettings(participants=2, seed=8, voxel_size=2.5, directions=30, b0=3, snr=25)
@@ -49,7 +49,7 @@ def main() -> None:
                     (run,) = find_runs(bids, str(row["participant_id"]).removeprefix("sub-"))
                     prepared = prepare(run, method, out)
                     fitted = fit(prepared, method)
-                    registration = REGISTRARS[method.registrar]().register(subject_maps(fitted, run), template)
+                    registration = ENGINES[method.registrar].make().register(subject_maps(fitted, run), template)
                     for name, found in errors.items():
                         alps = measure(fitted, registration, read_preset(name), method, ()).result.alps
                         found += [alps[side] - float(row[f"alps_{side}"]) for side in ("left", "right")]

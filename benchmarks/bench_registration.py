@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "registration"))
 from heads import CENTRES, Head, centre_errors, make_head, pose_error
 
 from bids_alps.io.templates import read_template
-from bids_alps.model import SpatialTransform
-from bids_alps.registration import REGISTRARS, SubjectMaps, Template
-from bids_alps.registration.contrast import subject_contrast, template_contrast
+from bids_alps.model import SpatialTransform, SubjectMaps, Template
+from bids_alps.numerics.tissue_contrast import subject_contrast, template_contrast
+from bids_alps.registration.engines import ENGINES
 from bids_alps.registration.staged import Staged
 
 HEADS = {
@@ -36,7 +36,7 @@ def main() -> None:
     engines = {
         "staged": Staged().register,
         "staged, affine alone": Staged(deformable=False).register,
-        "dipy affine + SyN": REGISTRARS["dipy"]().register,
+        "dipy affine + SyN": ENGINES["dipy"].make().register,
     }
     print(f"{'head':28s}{'engine':24s}{'median mm':>10s}{'largest mm':>11s}{'pose deg':>9s}{'CPU s':>7s}{'MiB':>6s}")
     for title, head in HEADS.items():

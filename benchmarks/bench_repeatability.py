@@ -17,12 +17,12 @@ import numpy as np
 from bids_alps.io.layout import find_runs
 from bids_alps.io.presets import read_preset
 from bids_alps.io.templates import read_template
-from bids_alps.registration import REGISTRARS
+from bids_alps.registration.engines import ENGINES
 from bids_alps.settings import Method
-from bids_alps.stages.alignment import subject_maps
-from bids_alps.stages.conventions import follow_alps_sh
+from bids_alps.stages.alps_sh import follow_alps_sh
 from bids_alps.stages.index import measure
 from bids_alps.stages.prepare import prepare
+from bids_alps.stages.registration import subject_maps
 from bids_alps.stages.tensors import fit
 
 METHOD = Method()
@@ -80,7 +80,7 @@ def measure_dataset(root: Path, *, skip: bool) -> dict[str, list[list[float]]]:
         with tempfile.TemporaryDirectory() as scratch:
             prepared = prepare(run, replace(METHOD, skip_preprocessing=skip), Path(scratch))
         fits = {one: fit(prepared, one) for one in (METHOD, UNCALIBRATED)}
-        registration = REGISTRARS[METHOD.registrar]().register(subject_maps(fits[METHOD], run), template)
+        registration = ENGINES[METHOD.registrar].make().register(subject_maps(fits[METHOD], run), template)
         pose = registration.pose
         for way, (name, method) in WAYS.items():
             preset = read_preset(name, template=METHOD.template, radius_mm=method.roi_radius)

@@ -24,18 +24,19 @@ from bids_alps.io.layout import find_runs
 from bids_alps.io.presets import read_preset
 from bids_alps.io.templates import read_template
 from bids_alps.model import DwiRun, DwiSeries, SpatialTransform
-from bids_alps.numerics.change import find_answer, measure_change
+from bids_alps.numerics.index.change import measure_change, measure_sensitivity
 from bids_alps.phantom import PhantomSettings
 from bids_alps.phantom.subject import make_subject
-from bids_alps.registration import REGISTRARS, Registration
-from bids_alps.registration.repeats import average_maps, carry_registration, find_midpoint, within_error
+from bids_alps.registration.base import Registration
+from bids_alps.registration.engines import ENGINES
+from bids_alps.registration.within_subject import average_maps, find_midpoint, transfer_registration, within_error
 from bids_alps.settings import Method
-from bids_alps.stages.alignment import subject_maps
-from bids_alps.stages.correction import Correction
-from bids_alps.stages.index import Measured, blurred_means, measure, prepare_means
+from bids_alps.stages.index import Measurement, blurred_means, measure, prepare_means
 from bids_alps.stages.masking import find_mask
-from bids_alps.stages.prepare import Prepared, prepare
-from bids_alps.stages.tensors import Fitted, fit
+from bids_alps.stages.prepare import PreparedSeries, prepare
+from bids_alps.stages.preprocessing import PreprocessedSeries
+from bids_alps.stages.registration import subject_maps
+from bids_alps.stages.tensors import TensorFit, fit
 
 METHOD = Method()
 HEADS, POSES = 8, 3
@@ -56,15 +57,17 @@ class Head:
     true: list[float]
 
 
-def measure_head(scans: list[tuple[Fitted, DwiRun]], truths: list[SpatialTransform], true: list[float]) -> Head:
+def measure_head(scans: list[tuple[TensorFit, DwiRun]], truths: list[SpatialTransform], true: list[float]) -> Head:
     """Measure the scans of one head by themselves, in one frame, and at the true place of the regions, where it is known."""
-    template, engine = read_template(), REGISTRARS[METHOD.registrar]()
+    template, engine = read_template(), ENGINES[METHOD.registrar].make()
     maps = [subject_maps(fitted, run) for fitted, run in scans]
     alone = [engine.register(one, template) for one in maps]
     midpoint = find_midpoint(maps, [way.transform for way in alone], template)
     frame = engine.register(average_maps(maps, midpoint), template)
     edges = [float(np.prod(one.mask.voxel_size)) ** (1 / 3) for one in maps]
-    carried = [carry_registration(frame, way, edge) for way, edge in zip(midpoint.frame_from_scan, edges, strict=True)]
+    carried = [
+        transfer_registration(frame, way, edge) for way, edge in zip(midpoint.frame_from_scan, edges, strict=True)
+    ]
     ways = {"by themselves": alone, "in one frame": carried}
     if truths:
         ways["at the true place"] = [replace(way, transform=truth) for way, truth in zip(alone, truths, strict=True)]
@@ -86,19 +89,19 @@ def measure_head(scans: list[tuple[Fitted, DwiRun]], truths: list[SpatialTransfo
 
 
 def find_changes(
-    fits: list[Fitted], found: dict[str, list[Measured]], carried: list[Registration], frame: Registration
+    fits: list[TensorFit], found: dict[str, list[Measurement]], carried: list[Registration], frame: Registration
 ) -> list[tuple[float, float, float]]:
     """Return of each pair the bilateral change, its standard error, and that of two indices that share nothing."""
-    answers = []
+    sensitivities = []
     for fitted, one, way in zip(fits, found["in one frame"], carried, strict=True):
         own = within_error(float(np.prod(fitted.fa.voxel_size)) ** (1 / 3))
         errors = (frame.placement_se_mm, frame.pose.se_degrees), own
         means = prepare_means(fitted, way, PRESET, METHOD)
         blurred = blurred_means(fitted, one.rois, way.transform.rotation)
-        answers.append(find_answer(one.result.interval, means, errors, blurred, seed=METHOD.random_seed))
+        sensitivities.append(measure_sensitivity(one.result.interval, means, errors, blurred, seed=METHOD.random_seed))
     changes = []
     for i, j in combinations(range(len(fits)), 2):
-        change = measure_change(answers[i], answers[j], "bilateral")
+        change = measure_change(sensitivities[i], sensitivities[j], "bilateral")
         alone = [found["by themselves"][n].result.interval["bilateral"].se for n in (i, j)]
         changes.append((change.difference, change.se, float(np.hypot(*alone))))
     return changes
@@ -113,11 +116,11 @@ def spread_of_places(ways: list[Registration], head_from_scan: list[np.ndarray])
     return float(np.sqrt(((np.array(places) - np.mean(places, axis=0)) ** 2).sum(-1).mean()))
 
 
-def make_scan(settings: PhantomSettings, seed: int, pose: int) -> tuple[Fitted, SpatialTransform, list[float]]:
+def make_scan(settings: PhantomSettings, seed: int, pose: int) -> tuple[TensorFit, SpatialTransform, list[float]]:
     phantom = make_subject(settings, seed, group="patient" if seed % 2 else "control", scan=pose)
     series = DwiSeries(image=phantom.image, gradients=phantom.gradients)
     mask = find_mask(series, b0_threshold=METHOD.b0_threshold)
-    fitted = fit(Prepared(series=series, mask=mask, correction=Correction(series=series)), METHOD)
+    fitted = fit(PreparedSeries(series=series, mask=mask, correction=PreprocessedSeries(series=series)), METHOD)
     return fitted, phantom.truth.transform, [phantom.truth.alps[side] for side in SIDES]
 
 

@@ -20,12 +20,12 @@ from bids_alps.io.layout import find_runs
 from bids_alps.phantom import PhantomSettings, write_phantom
 from bids_alps.report.participant import write_participant_page
 from bids_alps.settings import Method
-from bids_alps.stages import correction, index, run
+from bids_alps.stages import index, preprocessing, run
 
 HEAD = PhantomSettings(seed=3, voxel_size=2.0, directions=64, b0=6, snr=25, susceptibility=6.0)
 STAGES = {
     "read, mask, preprocess, write": (run, "prepare"),
-    "  of these motion, eddy, distortion": (correction, "correct_series"),
+    "  of these motion, eddy, distortion": (preprocessing, "correct_series"),
     "tensors and calibration": (run, "fit"),
     "maps written": (run, "write_maps"),
     "alignment with the template": (run, "make_registrar"),

@@ -68,13 +68,13 @@ def _add_option(section: argparse._ArgumentGroup, setting: Field[Any], hint: Any
     name = "--" + setting.name.replace("_", "-")
     spellings = [name, *setting.metadata["spellings"]]
     default = None if setting.default is MISSING else setting.default
-    common: dict[str, Any] = {"dest": setting.name, "default": default, "help": setting.metadata["about"]}
+    common: dict[str, Any] = {"dest": setting.name, "default": default, "help": setting.metadata["description"]}
     kind, many = _kind_of(hint)
     kind = setting.metadata.get("parse", kind)
     if kind is bool:
         section.add_argument(*spellings, action=argparse.BooleanOptionalAction, **common)
-    elif get_origin(kind) is Literal:
-        section.add_argument(*spellings, choices=get_args(kind), **common)
+    elif choices := setting.metadata.get("choices", get_args(kind) if get_origin(kind) is Literal else ()):
+        section.add_argument(*spellings, choices=choices, **common)
     else:
         metavar = setting.name.upper()
         section.add_argument(*spellings, type=kind, nargs="+" if many else None, metavar=metavar, **common)

@@ -76,9 +76,9 @@ def _check(settings: Settings) -> None:
     if not settings.execution.run_uuid.replace("-", "").replace("_", "").isalnum():
         raise UsageError("--run-uuid", f"{settings.execution.run_uuid!r}", "use letters, digits, - and _")
     if settings.method.threshold:
-        from bids_alps.numerics.quality import parse_limits
+        from bids_alps.quality.checks import parse_thresholds
 
-        parse_limits(settings.method.threshold)
+        parse_thresholds(settings.method.threshold)
     _check_regions(settings.method)
     if settings.request.longitudinal:
         _check_longitudinal(settings.method)
@@ -124,7 +124,7 @@ def run_participants(settings: Settings, *, validate: bool) -> int:
     lesions_of(settings)
     labels = find_participants(request.bids_dir, request.participant_label)
     if request.dry_run:
-        return _tell_plan(labels, settings)
+        return _print_plan(labels, settings)
     if validate:
         from bids_alps.io.validation import validate_dataset
 
@@ -197,7 +197,7 @@ def _write_citation(settings: Settings) -> None:
         logging.getLogger(__name__).warning("%s", error)
 
 
-def _tell_plan(labels: Sequence[str], settings: Settings) -> int:
+def _print_plan(labels: Sequence[str], settings: Settings) -> int:
     from bids_alps.io.layout import Problem
     from bids_alps.participant import plan_participant
 
@@ -273,7 +273,7 @@ def _run(given: Sequence[str]) -> int:
 
 
 def _run_group(settings: Settings) -> int:
-    from bids_alps.group import run_group
+    from bids_alps.group.run import run_group
 
     _say(f"group table: {run_group(settings)}")
     return 0

@@ -13,17 +13,17 @@ from pathlib import Path
 
 from bids_alps.errors import AlpsError, NoInputError, UsageError
 from bids_alps.io.atlases import atlas_label
-from bids_alps.io.drawn import ROIS, find_drawn, find_unused
 from bids_alps.io.layout import Problem, find_runs
 from bids_alps.io.lesions import LESIONS, find_lesions
+from bids_alps.io.manual_rois import ROIS, find_manual_rois, find_unused_manual_rois
 from bids_alps.io.pairs import pair_opposite
 from bids_alps.io.queries import Selection, read_filters
 from bids_alps.io.writing import write_text
 from bids_alps.model import DwiRun
-from bids_alps.receipts import (
+from bids_alps.provenance import (
     clear_run,
-    describe_making,
-    describe_repeats,
+    describe_longitudinal_provenance,
+    describe_provenance,
     find_finished,
     find_longitudinal,
     receipt_path,
@@ -67,7 +67,7 @@ def plan_participant(participant: str, settings: Settings) -> list[DwiRun | Prob
     if lesions is not None:
         find = partial(find_lesions, lesions, t1w_aligned=settings.method.t1w_aligned)
         runs = [_told(run, lambda one: replace(one, lesions=find(one))) for run in runs]
-    return runs if rois is None else _with_drawn(runs, participant, rois, settings.method)
+    return runs if rois is None else _with_manual_rois(runs, participant, rois, settings.method)
 
 
 def _select_runs(participant: str, settings: Settings) -> list[DwiRun | Problem]:
@@ -116,14 +116,14 @@ def _told(run: DwiRun | Problem, tell: Callable[[DwiRun], DwiRun]) -> DwiRun | P
         return Problem(name=run.name, error=error)
 
 
-def _with_drawn(
+def _with_manual_rois(
     runs: list[DwiRun | Problem], participant: str, dataset: Path, method: Method
 ) -> list[DwiRun | Problem]:
     """Return runs that know the regions drawn in them; tell of those that serve none."""
     labels = [atlas_label(name) for name in method.rois]
-    found = [_told(run, lambda one: replace(one, regions=find_drawn(dataset, one, labels))) for run in runs]
+    found = [_told(run, lambda one: replace(one, regions=find_manual_rois(dataset, one, labels))) for run in runs]
     used = [image for run in found if isinstance(run, DwiRun) for image, _ in run.regions.values()]
-    for path in find_unused(dataset, participant, used):
+    for path in find_unused_manual_rois(dataset, participant, used):
         LOG.warning("%s: it is called after no run and preset that is measured. Compare the names.", path)
     return found
 
@@ -163,7 +163,7 @@ def plan_work(participant: str, settings: Settings) -> list[DwiRun | Outcome]:
     except Exception as error:  # noqa: BLE001 -- told as this participant's outcome
         return [_fail_logged(f"sub-{participant}", error, settings)]
     if planned and f"sub-{participant}" not in {run.name for run in planned}:
-        overcome(settings, f"sub-{participant}")
+        resolve_crashes(settings, f"sub-{participant}")
     return [_fail_logged(run.name, run.error, settings) if isinstance(run, Problem) else run for run in planned]
 
 
@@ -181,24 +181,24 @@ def process_run(run: DwiRun, settings: Settings) -> Outcome:
     return _attempt(run.name, partial(_measure, run, settings), settings)
 
 
-def find_repeats(runs: Sequence[DwiRun]) -> list[tuple[DwiRun, ...]]:
+def find_longitudinal_runs(runs: Sequence[DwiRun]) -> list[tuple[DwiRun, ...]]:
     """Return the runs that repeat each other: alike in every entity but the session, of two sessions or more."""
     alike: dict[str, list[DwiRun]] = {}
     for run in runs:
         if run.session is not None:
-            alike.setdefault(stand_in(run).name, []).append(run)
+            alike.setdefault(without_session(run).name, []).append(run)
     taken = {run.name for run in runs}
     return [tuple(group) for name, group in alike.items() if len(group) > 1 and name not in taken]
 
 
-def stand_in(run: DwiRun) -> DwiRun:
+def without_session(run: DwiRun) -> DwiRun:
     """Return a run that stands for all sessions of it: its name has none."""
     return replace(run, entities={key: label for key, label in run.entities.items() if key != "ses"})
 
 
-def process_repeats(runs: tuple[DwiRun, ...], settings: Settings) -> Outcome:
+def process_longitudinal(runs: tuple[DwiRun, ...], settings: Settings) -> Outcome:
     """Compare the sessions of a participant once each has been processed; like `process_run`, it does not raise."""
-    return _attempt(f"{stand_in(runs[0]).name}_longitudinal", partial(_compare, runs, settings), settings)
+    return _attempt(f"{without_session(runs[0]).name}_longitudinal", partial(_compare, runs, settings), settings)
 
 
 def _attempt(name: str, work: Callable[[], str], settings: Settings) -> Outcome:
@@ -264,7 +264,7 @@ def _process(name: str, work: Callable[[], str], settings: Settings) -> Outcome:
     except Exception as error:  # noqa: BLE001 -- whatever happens in one run, the others go on
         return fail_run(name, error, settings)
     LOG.info("%s: %s", name, message)
-    overcome(settings, name)
+    resolve_crashes(settings, name)
     if settings.execution.resource_monitor:
         used = resource.getrusage(resource.RUSAGE_SELF)
         seconds, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 1000
@@ -275,7 +275,7 @@ def _process(name: str, work: Callable[[], str], settings: Settings) -> Outcome:
 def _measure(run: DwiRun, settings: Settings) -> str:
     """Take a run through the stages, unless its results are there already; return what was found."""
     output_dir = settings.request.output_dir
-    making = describe_making(run, settings.method)
+    making = describe_provenance(run, settings.method)
     finished = None if settings.request.force else find_finished(output_dir, run, making)
     if finished is not None:
         return f"{finished} [done before]"
@@ -293,21 +293,21 @@ def _measure(run: DwiRun, settings: Settings) -> str:
 
 def _compare(runs: tuple[DwiRun, ...], settings: Settings) -> str:
     """Measure the sessions that have results in one frame, unless that is done; return how the index changed."""
-    output_dir, whole = settings.request.output_dir, stand_in(runs[0])
+    output_dir, whole = settings.request.output_dir, without_session(runs[0])
     done = [run for run in runs if receipt_path(output_dir, run).exists()]
     if len(done) < 2:
         clear_run(output_dir, whole)
         return f"{len(done)} session with a result: nothing to compare, it stands by itself"
-    making = describe_repeats(output_dir, done, settings.method)
+    making = describe_longitudinal_provenance(output_dir, done, settings.method)
     finished = None if settings.request.force else find_finished(output_dir, whole, making)
     if finished is not None:
         return f"{finished} [done before]"
-    from bids_alps.stages.repeats import run_repeats
+    from bids_alps.stages.longitudinal import run_longitudinal
 
     clear_run(output_dir, whole)
     for path in find_longitudinal(output_dir, runs):
         path.unlink()
-    rows = run_repeats(done, whole, settings.method, output_dir)
+    rows = run_longitudinal(done, whole, settings.method, output_dir)
     first = rows[0]["first_session"], rows[0]["roi_preset"]
     message = "; ".join(
         f"ses-{row['first_session']} to ses-{row['second_session']} bilateral {row['change']:+.3f} "
@@ -339,7 +339,7 @@ def crash_path(settings: Settings, name: str) -> Path:
     return log_folder(settings, participant_of(name)) / f"crash-{name}.txt"
 
 
-def overcome(settings: Settings, name: str) -> None:
+def resolve_crashes(settings: Settings, name: str) -> None:
     """Rename the crash files of earlier executions of a run that has a result now, so that no page tells them.
 
     The name says it, not the time of a file, which copies do not keep.
@@ -347,4 +347,4 @@ def overcome(settings: Settings, name: str) -> None:
     folder = settings.request.output_dir / "logs" / f"sub-{participant_of(name)}"
     for path in sorted(folder.glob(f"*/crash-{name}.txt")):
         with suppress(OSError):  # of another owner: the page tells an error too many, not one too few
-            path.rename(path.with_name(f"overcome-{name}.txt"))
+            path.rename(path.with_name(f"resolved-{name}.txt"))

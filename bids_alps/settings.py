@@ -11,22 +11,24 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from bids_alps.registration.engines import ENGINES
 
-def option(default: Any = MISSING, *, about: str, spellings: tuple[str, ...] = (), **extra: Any) -> Any:
+
+def option(default: Any = MISSING, *, description: str, spellings: tuple[str, ...] = (), **extra: Any) -> Any:
     """Return a dataclass field that carries what the command line says of it.
 
     Parameters
     ----------
     default
         Its default.
-    about
+    description
         One sentence of help, with the unit.
     spellings
         Other spellings that wrappers use, such as ``--n_cpus``; the first one is made of the field's name.
     extra
         Passed on to argparse, such as ``choices`` or ``metavar``.
     """
-    metadata = {"about": about, "spellings": spellings, **extra}
+    metadata = {"description": description, "spellings": spellings, **extra}
     return field(default=default, metadata=metadata) if default is not MISSING else field(metadata=metadata)
 
 
@@ -50,103 +52,114 @@ class Method:
 
     template: str = option(
         "MNI152NLin2009aSym",
-        about="template in which the regions lie: a name of TemplateFlow, a folder of one's own, or an FA map",
+        description="template in which the regions lie: a name of TemplateFlow, a folder of one's own, or an FA map",
     )
-    registrar: Literal["staged", "dipy", "identity", "precomputed"] = option(
-        "staged", about="registration engine; precomputed takes the transform that lies with a preprocessed series"
+    registrar: str = option(
+        "staged",
+        description="registration engine; precomputed takes the transform that lies with a preprocessed series",
+        choices=tuple(ENGINES),
     )
     rois: tuple[str, ...] = option(
-        ("alps",), about="ROI presets, or label images in the template with a table beside each"
+        ("alps",), description="ROI presets, or label images in the template with a table beside each"
     )
     roi_radius: float | None = option(
-        None, about="measure in spheres of this radius, mm (default: the preset's own shape)"
+        None, description="measure in spheres of this radius, mm (default: the preset's own shape)"
     )
-    shells: tuple[float, ...] | None = option(None, about="b-values to fit, s/mm^2 (default: the shell nearest 1000)")
+    shells: tuple[float, ...] | None = option(
+        None, description="b-values to fit, s/mm^2 (default: the shell nearest 1000)"
+    )
     roi_weighting: Literal["fraction", "tissue"] = option(
-        "tissue", about="weight of a voxel in its region: the fraction inside, or that times its share of tissue"
+        "tissue", description="weight of a voxel in its region: the fraction inside, or that times its share of tissue"
     )
     atlas: tuple[str, ...] = option(
-        (), about="atlases to measure too: label or probability images with a table, or names of TemplateFlow's"
+        (), description="atlases to measure too: label or probability images with a table, or names of TemplateFlow's"
     )
     atlas_threshold: float = option(
-        0.5, about="fraction of a voxel in a region, or its probability, from which it counts in an atlas"
+        0.5, description="fraction of a voxel in a region, or its probability, from which it counts in an atlas"
     )
-    exclude_lesions: bool = option(False, about="leave voxels that a lesion touches out of the regions of the index")
+    exclude_lesions: bool = option(
+        False, description="leave voxels that a lesion touches out of the regions of the index"
+    )
     t1w_aligned: bool = option(
-        False, about="take lesion masks drawn on anatomical images as they lie, without aligning the T1w"
+        False, description="take lesion masks drawn on anatomical images as they lie, without aligning the T1w"
     )
-    b0_threshold: float = option(50.0, about="b-values up to this count as no weighting, s/mm^2")
-    pose_correction: bool = option(True, about="turn tensors into template axes")
-    skip_preprocessing: bool = option(False, about="take raw series as they are", spellings=("--skip_preprocessing",))
+    b0_threshold: float = option(50.0, description="b-values up to this count as no weighting, s/mm^2")
+    pose_correction: bool = option(True, description="turn tensors into template axes")
+    skip_preprocessing: bool = option(
+        False, description="take raw series as they are", spellings=("--skip_preprocessing",)
+    )
     threshold: tuple[str, ...] = option(
-        (), about="other thresholds of a quality check, NAME=WARN,FAIL, such as pitch=15,n/a"
+        (), description="other thresholds of a quality check, NAME=WARN,FAIL, such as pitch=15,n/a"
     )
     gradient_calibration: bool = option(
-        True, about="scale the b-value of each volume so that tissue without a direction looks isotropic"
+        True, description="scale the b-value of each volume so that tissue without a direction looks isotropic"
     )
-    keep_failed: bool = option(False, about="give an index even where the alignment fails its checks")
+    keep_failed: bool = option(False, description="give an index even where the alignment fails its checks")
     combine_runs: bool = option(
-        False, about="merge two raw runs of opposite phase encoding of one session into one fit"
+        False, description="merge two raw runs of opposite phase encoding of one session into one fit"
     )
-    denoising: bool = option(False, about="reduce the noise of raw series of 30 volumes or more (MP-PCA)")
-    unringing: bool = option(False, about="take Gibbs ringing out of raw series without partial Fourier")
-    motion_correction: bool = option(True, about="correct head motion and eddy currents of raw series")
+    denoising: bool = option(False, description="reduce the noise of raw series of 30 volumes or more (MP-PCA)")
+    unringing: bool = option(False, description="take Gibbs ringing out of raw series without partial Fourier")
+    motion_correction: bool = option(True, description="correct head motion and eddy currents of raw series")
     distortion_correction: bool = option(
-        True, about="correct susceptibility distortion of raw series that have a reverse-phase image"
+        True, description="correct susceptibility distortion of raw series that have a reverse-phase image"
     )
-    random_seed: int = option(20170617, about="seed of every random draw", spellings=("--random_seed",))
+    random_seed: int = option(20170617, description="seed of every random draw", spellings=("--random_seed",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What to read and where to write."""
 
-    bids_dir: Path = option(about="root of the BIDS dataset, raw or derivative")
-    output_dir: Path = option(about="where derivatives go")
+    bids_dir: Path = option(description="root of the BIDS dataset, raw or derivative")
+    output_dir: Path = option(description="where derivatives go")
     participant_label: tuple[str, ...] = option(
-        (), about="participants, with or without sub- (default: all)", spellings=("--participant_label",)
+        (), description="participants, with or without sub- (default: all)", spellings=("--participant_label",)
     )
     session_label: tuple[str, ...] = option(
         (),
-        about="sessions, with or without ses- (default: all)",
+        description="sessions, with or without ses- (default: all)",
         spellings=("--session_label", "--session-id", "--session_id"),
     )
     run_label: tuple[int, ...] = option(
-        (), about="run numbers (default: all)", spellings=("--run", "--run-id", "--run_id", "--run_label")
+        (), description="run numbers (default: all)", spellings=("--run", "--run-id", "--run_id", "--run_label")
     )
     bids_filter_file: Path | None = option(
         None,
-        about="JSON file that narrows dwi, t1w and fmap images by entity (null: absent, *: any)",
+        description="JSON file that narrows dwi, t1w and fmap images by entity (null: absent, *: any)",
         spellings=("--bids_filter_file",),
     )
     derivatives: tuple[str, ...] = option(
         (),
-        about="preprocessed datasets, PATH or NAME=PATH; their runs stand for the raw ones of a participant; "
+        description="preprocessed datasets, PATH or NAME=PATH; their runs stand for the raw ones of a participant; "
         "lesions=PATH holds lesion masks instead, rois=PATH regions drawn in single scans",
         spellings=("-d", "--datasets"),
     )
     bids_database_dir: Path | None = option(
-        None, about="pybids database of the dataset, made where there is none", spellings=("--bids_database_dir",)
+        None, description="pybids database of the dataset, made where there is none", spellings=("--bids_database_dir",)
     )
     longitudinal: bool = option(
-        False, about="measure the sessions of a participant in one frame too, and how the index changed between them"
+        False,
+        description="measure the sessions of a participant in one frame too, and how the index changed between them",
     )
     reports_only: bool = option(
-        False, about="write the pages again from results that are there", spellings=("--reports_only",)
+        False, description="write the pages again from results that are there", spellings=("--reports_only",)
     )
     boilerplate_only: bool = option(
-        False, about="write the methods text and its references alone", spellings=("--boilerplate_only",)
+        False, description="write the methods text and its references alone", spellings=("--boilerplate_only",)
     )
-    group_column: str = option("group", about="column of participants.tsv that tells the groups to compare")
-    model: tuple[str, ...] = option((), about='formulas to fit, such as "alps_bilateral ~ group + age + sex + pitch"')
-    exclude_status: tuple[str, ...] = option((), about="statuses of runs that statistics leave out, such as fail")
+    group_column: str = option("group", description="column of participants.tsv that tells the groups to compare")
+    model: tuple[str, ...] = option(
+        (), description='formulas to fit, such as "alps_bilateral ~ group + age + sex + pitch"'
+    )
+    exclude_status: tuple[str, ...] = option((), description="statuses of runs that statistics leave out, such as fail")
     harmonise: str | None = option(
-        None, about="column of the site whose effect ComBat takes out before testing", spellings=("--combat",)
+        None, description="column of the site whose effect ComBat takes out before testing", spellings=("--combat",)
     )
-    dry_run: bool = option(False, about="say what would be done with which files, and do nothing")
-    force: bool = option(False, about="do runs again whose results are there already")
+    dry_run: bool = option(False, description="say what would be done with which files, and do nothing")
+    force: bool = option(False, description="do runs again whose results are there already")
     stop_on_first_crash: bool = option(
-        False, about="stop at the first run that fails", spellings=("--stop_on_first_crash",)
+        False, description="stop at the first run that fails", spellings=("--stop_on_first_crash",)
     )
 
 
@@ -154,32 +167,34 @@ class Request:
 class Execution:
     """How it is run; nothing here changes a byte of the results."""
 
-    run_uuid: str = option("", about="name of this execution in the logs (default: its time and a random part)")
+    run_uuid: str = option("", description="name of this execution in the logs (default: its time and a random part)")
     mem: int | None = option(
         None,
-        about="memory that all processes may use together, MB, or with a unit such as 8G",
+        description="memory that all processes may use together, MB, or with a unit such as 8G",
         spellings=("--mem-mb", "--mem_mb"),
         parse=megabytes,
     )
-    omp_nthreads: int = option(1, about="threads of each process", spellings=("--omp_nthreads",))
+    omp_nthreads: int = option(1, description="threads of each process", spellings=("--omp_nthreads",))
     work_dir: Path | None = option(
-        None, about="scratch space (default: the system's, or a folder of the output)", spellings=("-w", "--work_dir")
+        None,
+        description="scratch space (default: the system's, or a folder of the output)",
+        spellings=("-w", "--work_dir"),
     )
     resource_monitor: bool = option(
-        False, about="log CPU seconds and peak memory of every run", spellings=("--resource_monitor",)
+        False, description="log CPU seconds and peak memory of every run", spellings=("--resource_monitor",)
     )
     nprocs: int = option(
         1,
-        about="runs worked on at the same time, each by a process of its own",
+        description="runs worked on at the same time, each by a process of its own",
         spellings=("--nthreads", "--n-cpus", "--n_cpus"),
     )
-    executor: Literal["local", "dask"] = option("local", about="processes of this machine, or a Dask cluster")
+    executor: Literal["local", "dask"] = option("local", description="processes of this machine, or a Dask cluster")
     dask_address: str | None = option(
-        None, about="scheduler of a Dask cluster, such as tcp://10.0.0.1:8786", spellings=("--dask_address",)
+        None, description="scheduler of a Dask cluster, such as tcp://10.0.0.1:8786", spellings=("--dask_address",)
     )
     dask_config: Path | None = option(
         None,
-        about="YAML or TOML file of dask-jobqueue: what a job asks of SLURM, PBS, SGE or LSF",
+        description="YAML or TOML file of dask-jobqueue: what a job asks of SLURM, PBS, SGE or LSF",
         spellings=("--dask_config",),
     )
 

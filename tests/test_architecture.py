@@ -9,8 +9,8 @@ import bids_alps
 
 ROOT = Path(bids_alps.__file__).parent
 LAYERS = (
-    *("errors", "model", "numerics", "registration", "resources", "statistics", "io", "settings", "receipts"),
-    *("phantom", "progress", "report", "stages", "participant", "gathering", "group", "execution"),
+    *("errors", "model", "numerics", "quality", "resources", "statistics", "io", "registration", "settings"),
+    *("provenance", "phantom", "progress", "report", "stages", "participant", "group", "execution"),
     *("arguments", "descriptor", "cli", "demo", "__main__"),
 )
 HOMES = {
@@ -22,7 +22,7 @@ HOMES = {
     "templateflow": {"io"},
     "argparse": {"arguments", "cli", "descriptor", "phantom"},
     "picsl_greedy": {"registration"},
-    "SimpleITK": {"registration", "numerics"},
+    "SimpleITK": {"registration", "numerics", "io"},
 }
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from bids_alps.cli import main
-from bids_alps.gathering import join_atlases
+from bids_alps.group.gather import join_atlases
 from bids_alps.io.results import ALPS_COLUMNS, QUALITY_COLUMNS, ROI_COLUMNS
 from bids_alps.io.tables import Column, write_table
 from bids_alps.report.cohort import Results, write_group_page
@@ -207,7 +207,7 @@ def atlas(cohort):
             {"index": 1, "name": "Putamen, left", "n_voxels": 90, "fa_mean": fa, "fa_sd": 0.1, "md_mean": 7e-4},
             {"index": 2, "name": "Putamen, right", "n_voxels": 80, "fa_mean": rng.normal(0.4, 0.01), "md_mean": 7e-4},
         ]
-        columns = [Column(name=name, about=name) for name in names]
+        columns = [Column(name=name, description=name) for name in names]
         write_table(out / label / "dwi" / f"{label}_seg-basal_scalarstats.tsv", rows, columns)
     return bids, out
 

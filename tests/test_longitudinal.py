@@ -13,10 +13,10 @@ from bids_alps import cli
 from bids_alps.errors import UsageError
 from bids_alps.io.images import read_map
 from bids_alps.io.tables import read_table
+from bids_alps.io.transforms import read_itk_matrix
 from bids_alps.model import DwiRun
-from bids_alps.participant import find_repeats
+from bids_alps.participant import find_longitudinal_runs
 from bids_alps.phantom import PhantomSettings, write_phantom
-from bids_alps.registration.precomputed import read_itk_matrix
 from bids_alps.report.participant import read_participant_page
 
 SETTINGS = PhantomSettings(participants=2, sessions=1, voxel_size=5.0, directions=6, b0=1, rotation=0.0, warp=0.0)
@@ -125,8 +125,8 @@ def test_the_group_level_takes_them_where_they_are(study: tuple[Path, Path, int]
 def test_runs_repeat_each_other_when_the_session_alone_differs() -> None:
     one, two = run_of(sub="01", ses="1", dir="AP"), run_of(sub="01", ses="2", dir="AP")
     other, alone = run_of(sub="01", ses="1", dir="PA"), run_of(sub="02")
-    assert find_repeats([one, other, two, alone]) == [(one, two)]
-    assert find_repeats([one, two, run_of(sub="01", dir="AP")]) == []  # its files would be called like theirs
+    assert find_longitudinal_runs([one, other, two, alone]) == [(one, two)]
+    assert find_longitudinal_runs([one, two, run_of(sub="01", dir="AP")]) == []  # its files would be called like theirs
 
 
 @pytest.mark.parametrize("options", [("--registrar", "precomputed"), ("--rois", "alps.sh")])

@@ -84,7 +84,7 @@ def test_an_error_is_overcome_by_a_result_and_by_nothing_else(tmp_path: Path, mo
     monkeypatch.setattr(participant, "_measure", lambda *_: "left 1.5")
     participant.process_run(run, settings)
     assert crashes() == []
-    assert (tmp_path / "out/logs/sub-01/x/overcome-sub-01_run-1.txt").is_file()
+    assert (tmp_path / "out/logs/sub-01/x/resolved-sub-01_run-1.txt").is_file()
 
 
 def put_lesions(root: Path, *names: str) -> str:

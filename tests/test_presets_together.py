@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from bids_alps import cli
-from bids_alps.gathering import gather
+from bids_alps.group.gather import gather
 from bids_alps.io.images import read_map
 from bids_alps.io.tables import read_table
 from bids_alps.phantom import PhantomSettings, write_phantom

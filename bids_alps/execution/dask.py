@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bids_alps.errors import AlpsError, ExecutionError, UsageError
-from bids_alps.execution.engine import Piece
+from bids_alps.execution.engine import Task
 from bids_alps.execution.machine import prepare_machine
 from bids_alps.execution.memory import BASE_MEGABYTES
 from bids_alps.participant import Outcome
@@ -92,15 +92,15 @@ class Cluster:
                 with suppress(TimeoutError):  # on a busy machine; what is left ends with this process
                     part.close(timeout=_CLOSING_SECONDS)
 
-    def has_room(self, piece: Piece) -> bool:  # noqa: ARG002 -- memory is the workers' own limit
+    def has_room(self, task: Task) -> bool:  # noqa: ARG002 -- memory is the workers' own limit
         """Whether the scheduler takes more."""
         return self._under_way < _WINDOW
 
-    def submit(self, ticket: int, piece: Piece) -> None:
+    def submit(self, task_id: int, task: Task) -> None:
         """Hand a piece to the scheduler."""
-        key = f"bids-alps-{self._settings.execution.run_uuid}-{ticket}"
+        key = f"bids-alps-{self._settings.execution.run_uuid}-{task_id}"
         future = self._client.submit(
-            _work, piece.work, self._settings, key=key, retries=_RETRIES, priority=int(piece.page), pure=False
+            _work, task.work, self._settings, key=key, retries=_RETRIES, priority=int(task.page), pure=False
         )
         self._ended.add(future)
         self._under_way += 1
@@ -111,7 +111,7 @@ class Cluster:
 
         future = next(self._ended)
         self._under_way -= 1
-        ticket = int(future.key.rpartition("-")[2])
+        task_id = int(future.key.rpartition("-")[2])
         try:
             outcome: Outcome = future.result()
         except (asyncio.CancelledError, concurrent.futures.CancelledError, CommClosedError, TimeoutError) as error:
@@ -119,8 +119,8 @@ class Cluster:
                 "dask", "the scheduler went away", "start again when it is back; runs that ended are kept"
             ) from error
         except Exception as error:  # noqa: BLE001 -- whatever a worker raised: the other runs go on
-            return ticket, _explained(error)
-        return ticket, outcome
+            return task_id, _explained(error)
+        return task_id, outcome
 
 
 def _work(work: Callable[[], Outcome], settings: Settings) -> Outcome:

@@ -11,7 +11,7 @@ from bids_alps.participant import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class Task:
     """A piece of work: a run, or the page of a participant.
 
     Parameters
@@ -47,11 +47,11 @@ class Engine(Protocol):
     def __exit__(self, *exception: object) -> None:
         """Stop; whatever is under way is lost."""
 
-    def has_room(self, piece: Piece) -> bool:
+    def has_room(self, task: Task) -> bool:
         """Whether a piece can be submitted now; always true when nothing is under way."""
         ...
 
-    def submit(self, ticket: int, piece: Piece) -> None:
+    def submit(self, task_id: int, task: Task) -> None:
         """Take a piece of work under a number."""
 
     def wait(self) -> tuple[int, Outcome | AlpsError]:
@@ -77,13 +77,13 @@ class InProcess:
     def __exit__(self, *exception: object) -> None:
         self._ended.clear()
 
-    def has_room(self, piece: Piece) -> bool:  # noqa: ARG002 -- one piece is let through, whatever it takes
+    def has_room(self, task: Task) -> bool:  # noqa: ARG002 -- one piece is let through, whatever it takes
         """Whether nothing is waiting to be told."""
         return not self._ended
 
-    def submit(self, ticket: int, piece: Piece) -> None:
+    def submit(self, task_id: int, task: Task) -> None:
         """Do a piece of work."""
-        self._ended.append((ticket, piece.work()))
+        self._ended.append((task_id, task.work()))
 
     def wait(self) -> tuple[int, Outcome | AlpsError]:
         """Return what was done."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Self
 
 from bids_alps.errors import AlpsError, ExecutionError
-from bids_alps.execution.engine import Piece
+from bids_alps.execution.engine import Task
 from bids_alps.execution.machine import prepare_machine
 from bids_alps.participant import Outcome
 from bids_alps.settings import Settings
@@ -37,7 +37,7 @@ class Processes:
         self._idle: list[_Worker | None] = [
             None
         ] * settings.execution.nprocs  # a process is started when there is work for it
-        self._busy: dict[Future[Outcome], tuple[int, Piece, _Worker]] = {}
+        self._busy: dict[Future[Outcome], tuple[int, Task, _Worker]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -47,33 +47,33 @@ class Processes:
             if worker is not None:
                 worker.kill()
 
-    def has_room(self, piece: Piece) -> bool:
+    def has_room(self, task: Task) -> bool:
         """Whether a process is idle, and its piece would stay within the memory."""
         if not self._busy:
             return True
         used = sum(other.megabytes for _, other, _ in self._busy.values())
         allowed = self._settings.execution.mem
-        return bool(self._idle) and (allowed is None or used + piece.megabytes <= allowed)
+        return bool(self._idle) and (allowed is None or used + task.megabytes <= allowed)
 
-    def submit(self, ticket: int, piece: Piece) -> None:
+    def submit(self, task_id: int, task: Task) -> None:
         """Give a piece to an idle process."""
         worker = self._idle.pop() or _Worker(self._settings)
-        self._busy[worker.pool.submit(piece.work)] = (ticket, piece, worker)
+        self._busy[worker.pool.submit(task.work)] = (task_id, task, worker)
 
     def wait(self) -> tuple[int, Outcome | AlpsError]:
         """Return a piece that ended, or died with its process."""
         ended, _ = wait(self._busy, return_when=FIRST_COMPLETED)
         future = ended.pop()
-        ticket, piece, worker = self._busy.pop(future)
+        task_id, task, worker = self._busy.pop(future)
         try:
             outcome = future.result()
         except BrokenProcessPool:
             worker.kill()
             self._idle.insert(0, None)
-            remedy = f"give it more memory (some {piece.megabytes} MB expected), or lower --nprocs, and start again"
-            return ticket, ExecutionError("process", "it was killed, out of memory perhaps", remedy)
+            remedy = f"give it more memory (some {task.megabytes} MB expected), or lower --nprocs, and start again"
+            return task_id, ExecutionError("process", "it was killed, out of memory perhaps", remedy)
         self._idle.append(worker)
-        return ticket, outcome
+        return task_id, outcome
 
 
 class _Worker:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from bids_alps.errors import AlpsError
-from bids_alps.io.contents import read_shape
+from bids_alps.io.availability import read_shape
 from bids_alps.model import DwiRun
 
 BASE_MEGABYTES = 1400

@@ -7,17 +7,17 @@ from collections.abc import Generator, Iterator, Sequence
 from functools import partial
 
 from bids_alps.errors import AlpsError
-from bids_alps.execution.engine import Engine, InProcess, Piece
+from bids_alps.execution.engine import Engine, InProcess, Task
 from bids_alps.execution.memory import MAPS_MEGABYTES, PAGE_MEGABYTES, estimate_megabytes
 from bids_alps.model import DwiRun
 from bids_alps.participant import (
     Outcome,
     fail_run,
-    find_repeats,
+    find_longitudinal_runs,
     plan_work,
-    process_repeats,
+    process_longitudinal,
     process_run,
-    stand_in,
+    without_session,
     write_page,
 )
 from bids_alps.settings import Settings
@@ -43,14 +43,14 @@ def process_participants(labels: Sequence[str], settings: Settings) -> Generator
     """
     ledger = _Ledger(labels, settings)
     with make_engine(settings) as engine:
-        under_way: dict[int, Piece] = {}
-        ticket = 0
+        under_way: dict[int, Task] = {}
+        task_id = 0
         while True:
             yield from ledger.ended()
-            while (piece := ledger.next_piece()) and engine.has_room(piece):
-                engine.submit(ticket, piece)
-                under_way[ticket] = ledger.take()
-                ticket += 1
+            while (task := ledger.next_task()) and engine.has_room(task):
+                engine.submit(task_id, task)
+                under_way[task_id] = ledger.take()
+                task_id += 1
             yield from ledger.ended()
             if not under_way:
                 return
@@ -63,7 +63,7 @@ class _Ledger:
 
     def __init__(self, labels: Sequence[str], settings: Settings) -> None:
         self._labels, self._settings = iter(labels), settings
-        self._waiting: deque[Piece] = deque()
+        self._waiting: deque[Task] = deque()
         self._outcomes: dict[str, list[Outcome]] = {}
         self._runs_left: dict[str, int] = {}
         self._repeats: dict[str, list[tuple[DwiRun, ...]]] = {}
@@ -71,17 +71,17 @@ class _Ledger:
         self._ended: list[str] = []
         self._stopped = False
 
-    def next_piece(self) -> Piece | None:
+    def next_task(self) -> Task | None:
         """Return the piece to be worked on next; participants are planned for it when none is waiting."""
         while not self._waiting and not self._stopped and (label := next(self._labels, None)) is not None:
             self._begin(label)
         return self._waiting[0] if self._waiting else None
 
-    def take(self) -> Piece:
+    def take(self) -> Task:
         """Take the next piece off the list."""
-        piece = self._waiting.popleft()
-        self._begun.add(piece.participant)
-        return piece
+        task = self._waiting.popleft()
+        self._begun.add(task.participant)
+        return task
 
     def ended(self) -> Iterator[tuple[str, list[Outcome]]]:
         """Yield the participants that ended since the last call, with their outcomes."""
@@ -89,18 +89,18 @@ class _Ledger:
             label = self._ended.pop(0)
             yield label, self._outcomes.pop(label)
 
-    def note(self, piece: Piece, outcome: Outcome | AlpsError) -> None:
+    def note(self, task: Task, outcome: Outcome | AlpsError) -> None:
         """Enter what became of a piece; the page of a participant is due when its last run ended."""
-        told = fail_run(piece.name, outcome, self._settings) if isinstance(outcome, AlpsError) else outcome
-        if not piece.page or told.exit_code or self._settings.request.reports_only:
-            self._outcomes[piece.participant].append(told)
-        if piece.page:
-            self._ended.append(piece.participant)
+        told = fail_run(task.name, outcome, self._settings) if isinstance(outcome, AlpsError) else outcome
+        if not task.page or told.exit_code or self._settings.request.reports_only:
+            self._outcomes[task.participant].append(told)
+        if task.page:
+            self._ended.append(task.participant)
             return
         self._stop_after(told)
-        self._runs_left[piece.participant] -= 1
-        if not self._runs_left[piece.participant]:
-            self._runs_ended(piece.participant)
+        self._runs_left[task.participant] -= 1
+        if not self._runs_left[task.participant]:
+            self._runs_ended(task.participant)
 
     def _begin(self, label: str) -> None:
         reports_only = self._settings.request.reports_only
@@ -111,10 +111,10 @@ class _Ledger:
         runs = [] if self._stopped else [run for run in planned if not isinstance(run, Outcome)]
         for run in runs:
             work = partial(process_run, run, self._settings)
-            self._waiting.append(Piece(participant=label, name=run.name, work=work, megabytes=estimate_megabytes(run)))
+            self._waiting.append(Task(participant=label, name=run.name, work=work, megabytes=estimate_megabytes(run)))
         self._runs_left[label] = len(runs)
         if self._settings.request.longitudinal:
-            self._repeats[label] = find_repeats(runs)
+            self._repeats[label] = find_longitudinal_runs(runs)
         if not planned and not reports_only:
             nothing = Outcome(name=f"sub-{label}", message="no diffusion run is selected", selected=False)
             self._outcomes[label].append(nothing)
@@ -127,24 +127,24 @@ class _Ledger:
         repeats = [] if self._stopped else self._repeats.pop(label, [])
         self._runs_left[label] = len(repeats)
         for runs in repeats:
-            name = f"{stand_in(runs[0]).name}_longitudinal"
-            work = partial(process_repeats, runs, self._settings)
+            name = f"{without_session(runs[0]).name}_longitudinal"
+            work = partial(process_longitudinal, runs, self._settings)
             most = max(estimate_megabytes(run) for run in runs) + len(runs) * MAPS_MEGABYTES
-            self._waiting.appendleft(Piece(participant=label, name=name, work=work, megabytes=most))
+            self._waiting.appendleft(Task(participant=label, name=name, work=work, megabytes=most))
         if not repeats:
             self._page_due(label)
 
     def _page_due(self, label: str) -> None:
         work = partial(write_page, label, self._settings)
-        page = Piece(participant=label, name=f"sub-{label}_page", work=work, megabytes=PAGE_MEGABYTES, page=True)
+        page = Task(participant=label, name=f"sub-{label}_page", work=work, megabytes=PAGE_MEGABYTES, page=True)
         self._waiting.appendleft(page)
 
     def _stop_after(self, outcome: Outcome) -> None:
         """Begin no run more after a failure, where that was asked for; whoever has a run that ended gets a page."""
         if outcome.exit_code and self._settings.request.stop_on_first_crash:
             self._stopped = True
-            dropped = [piece.participant for piece in self._waiting if not piece.page]
-            self._waiting = deque(piece for piece in self._waiting if piece.page)
+            dropped = [task.participant for task in self._waiting if not task.page]
+            self._waiting = deque(task for task in self._waiting if task.page)
             for label in dropped:
                 self._runs_left[label] -= 1
                 if label in self._begun and not self._runs_left[label]:

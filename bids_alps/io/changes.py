@@ -7,53 +7,55 @@ from typing import Any
 
 from bids_alps.io.tables import Column
 from bids_alps.model import Status
-from bids_alps.numerics.change import Change
+from bids_alps.numerics.index.change import Change
 
 CHANGE_COLUMNS: tuple[Column, ...] = (
-    Column(name="roi_preset", about="ROI definition."),
-    Column(name="hemisphere", about="Hemisphere; bilateral is the mean of left and right."),
-    Column(name="first_session", about="Session that is compared with, the first one by its label."),
-    Column(name="second_session", about="Session that is compared."),
-    Column(name="alps_first", about="Index of the first session, longitudinal."),
-    Column(name="alps_second", about="Index of the second session, longitudinal."),
-    Column(name="change", about="Index of the second session less that of the first."),
-    Column(name="change_percent", about="Change relative to the first session.", unit="%"),
-    Column(name="change_se", about="Standard error of the change, all sources together."),
-    Column(name="change_ci_low", about="Lower end of the 95 % interval."),
-    Column(name="change_ci_high", about="Upper end of the 95 % interval."),
-    Column(name="change_se_noise", about="Standard error from noise of both sessions."),
+    Column(name="roi_preset", description="ROI definition."),
+    Column(name="hemisphere", description="Hemisphere; bilateral is the mean of left and right."),
+    Column(name="first_session", description="Session that is compared with, the first one by its label."),
+    Column(name="second_session", description="Session that is compared."),
+    Column(name="alps_first", description="Index of the first session, longitudinal."),
+    Column(name="alps_second", description="Index of the second session, longitudinal."),
+    Column(name="change", description="Index of the second session less that of the first."),
+    Column(name="change_percent", description="Change relative to the first session.", unit="%"),
+    Column(name="change_se", description="Standard error of the change, all sources together."),
+    Column(name="change_ci_low", description="Lower end of the 95 % interval."),
+    Column(name="change_ci_high", description="Upper end of the 95 % interval."),
+    Column(name="change_se_noise", description="Standard error from noise of both sessions."),
     Column(
         name="change_se_placement",
-        about="Standard error from where the regions were placed in the frame: what does not cancel.",
+        description="Standard error from where the regions were placed in the frame: what does not cancel.",
     ),
-    Column(name="change_se_pose", about="Standard error from the pose of the frame: what does not cancel."),
-    Column(name="change_se_alignment", about="Standard error from the alignment of the sessions with each other."),
+    Column(name="change_se_pose", description="Standard error from the pose of the frame: what does not cancel."),
+    Column(
+        name="change_se_alignment", description="Standard error from the alignment of the sessions with each other."
+    ),
     Column(
         name="change_se_resolution",
-        about="Standard error from the size of a voxel and other tissue inside: what does not cancel.",
+        description="Standard error from the size of a voxel and other tissue inside: what does not cancel.",
     ),
     Column(
         name="protocol",
-        about="Whether the sessions were scanned alike; if not, the change is that of the protocol too.",
+        description="Whether the sessions were scanned alike; if not, the change is that of the protocol too.",
         levels={"same": "scanned alike", "different": "compare with care"},
     ),
-    Column(name="differs", about="What of the protocol differs."),
+    Column(name="differs", description="What of the protocol differs."),
     Column(
         name="status",
-        about="Worst status of both sessions; a warning at least where protocols differ.",
+        description="Worst status of both sessions; a warning at least where protocols differ.",
         levels={"pass": "no check complains", "warn": "look before use", "fail": "do not use"},
     ),
 )
 
 
-def change_row(change: Change, about: Mapping[str, str], differs: Sequence[str], status: Status) -> dict[str, Any]:
+def change_row(change: Change, labels: Mapping[str, str], differs: Sequence[str], status: Status) -> dict[str, Any]:
     """Return a row of the table.
 
     Parameters
     ----------
     change
         What was found.
-    about
+    labels
         ``roi_preset``, ``hemisphere``, ``first_session`` and ``second_session``.
     differs
         What of the protocol differs.
@@ -61,7 +63,7 @@ def change_row(change: Change, about: Mapping[str, str], differs: Sequence[str],
         Worst status of both sessions.
     """
     return {
-        **about,
+        **labels,
         "alps_first": change.first,
         "alps_second": change.second,
         "change": change.difference,

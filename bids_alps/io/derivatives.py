@@ -47,7 +47,7 @@ class Derivative:
         End of its name.
     entities
         What is added to the source's entities; labels in braces are filled in.
-    about
+    description
         One sentence for its sidecar and the documentation.
     unit
         Unit of its values, ``""`` for none.
@@ -59,36 +59,38 @@ class Derivative:
 
     suffix: str
     extension: str
-    about: str
+    description: str
     entities: Mapping[str, str] = field(default_factory=dict)
     unit: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict)
     folder: str = "dwi"
 
 
-def _tensor_map(param: str, about: str, unit: str = DIFFUSIVITY_UNIT, desc: str = "", **fields: Any) -> Derivative:
+def _tensor_map(
+    param: str, description: str, unit: str = DIFFUSIVITY_UNIT, desc: str = "", **fields: Any
+) -> Derivative:
     return Derivative(
         suffix="dwimap",
         extension=".nii.gz",
         entities={"model": "tensor", "param": param, **({"desc": desc} if desc else {})},
-        about=about,
+        description=description,
         unit=unit,
         fields={"SkullStripped": True, "Model": {"Description": "Diffusion tensor"}, **fields},
     )
 
 
-def _table(about: str, **entities: str) -> Derivative:
-    return Derivative(suffix="scalarstats", extension=".tsv", entities=entities, about=about)
+def _table(description: str, **entities: str) -> Derivative:
+    return Derivative(suffix="scalarstats", extension=".tsv", entities=entities, description=description)
 
 
-def _linear(source: str, target: str, desc: str, about: str) -> Derivative:
+def _linear(source: str, target: str, desc: str, description: str) -> Derivative:
     entities = {"from": source, "to": target, "mode": "image", "desc": desc}
-    return Derivative(suffix="xfm", extension=".txt", entities=entities, about=about)
+    return Derivative(suffix="xfm", extension=".txt", entities=entities, description=description)
 
 
-def _warp(source: str, target: str, about: str) -> Derivative:
+def _warp(source: str, target: str, description: str) -> Derivative:
     entities = {"from": source, "to": target, "mode": "image"}
-    return Derivative(suffix="xfm", extension=".nii.gz", entities=entities, about=about)
+    return Derivative(suffix="xfm", extension=".nii.gz", entities=entities, description=description)
 
 
 _PREPROCESSED = {"desc": "preproc"}
@@ -97,50 +99,53 @@ DERIVATIVES: Mapping[str, Derivative] = {
         suffix="dwi",
         extension=".nii.gz",
         entities=_PREPROCESSED,
-        about="Diffusion series after preprocessing.",
+        description="Diffusion series after preprocessing.",
         unit="arbitrary",
         fields={"SkullStripped": False},
     ),
     "preproc_bval": Derivative(
-        suffix="dwi", extension=".bval", entities=_PREPROCESSED, about="b-values of the preprocessed series, s/mm^2."
+        suffix="dwi",
+        extension=".bval",
+        entities=_PREPROCESSED,
+        description="b-values of the preprocessed series, s/mm^2.",
     ),
     "preproc_bvec": Derivative(
         suffix="dwi",
         extension=".bvec",
         entities=_PREPROCESSED,
-        about="b-vectors of the preprocessed series, turned with the head, FSL convention.",
+        description="b-vectors of the preprocessed series, turned with the head, FSL convention.",
     ),
     "confounds": Derivative(
         suffix="timeseries",
         extension=".tsv",
         entities={"desc": "confounds"},
-        about="Head motion, one row a volume.",
+        description="Head motion, one row a volume.",
     ),
     "mask": Derivative(
         suffix="mask",
         extension=".nii.gz",
         entities={"desc": "brain"},
-        about="Brain mask on the diffusion grid.",
+        description="Brain mask on the diffusion grid.",
         fields={"Type": "Brain"},
     ),
     "dseg": Derivative(
         suffix="dseg",
         extension=".nii.gz",
         entities={"seg": "{preset}"},
-        about="Regions of interest: each voxel has the label of the region that fills most of it, if any.",
+        description="Regions of interest: each voxel has the label of the region that fills most of it, if any.",
     ),
     "probseg": Derivative(
         suffix="probseg",
         extension=".nii.gz",
         entities={"seg": "{preset}"},
-        about="Weight of each voxel in each region of interest; one volume a region.",
+        description="Weight of each voxel in each region of interest; one volume a region.",
         fields={"LabelMap": list(ROI_LABELS)},
     ),
     "lesions": Derivative(
         suffix="probseg",
         extension=".nii.gz",
         entities={"label": "lesion"},
-        about="Fraction of each voxel of the brain in lesions, from the mask that was given.",
+        description="Fraction of each voxel of the brain in lesions, from the mask that was given.",
     ),
     "fa": _tensor_map("fa", "Fractional anisotropy.", unit=""),
     "md": _tensor_map("md", "Mean diffusivity."),
@@ -171,7 +176,7 @@ DERIVATIVES: Mapping[str, Derivative] = {
         suffix="dseg",
         extension=".nii.gz",
         entities={"seg": "{atlas}"},
-        about="Regions of an atlas on the diffusion grid; names in the table beside it.",
+        description="Regions of an atlas on the diffusion grid; names in the table beside it.",
     ),
     "region_stats": _table("Measures in each region of an atlas; one row a region.", seg="{atlas}"),
     "quality": _table("Quality checks; one row a preset and check.", desc="quality"),
@@ -192,13 +197,13 @@ DERIVATIVES: Mapping[str, Derivative] = {
         suffix="dseg",
         extension=".nii.gz",
         entities={"seg": "{preset}", "desc": "longitudinal"},
-        about="Regions of interest, placed in the frame midway between the sessions.",
+        description="Regions of interest, placed in the frame midway between the sessions.",
     ),
     "probseg_longitudinal": Derivative(
         suffix="probseg",
         extension=".nii.gz",
         entities={"seg": "{preset}", "desc": "longitudinal"},
-        about="Weight of each voxel in each region of interest, placed in the frame midway between the sessions.",
+        description="Weight of each voxel in each region of interest, placed in the frame midway between the sessions.",
         fields={"LabelMap": list(ROI_LABELS)},
     ),
     "midpoint_fa": _tensor_map("fa", "Fractional anisotropy, mean of the sessions midway.", unit="", desc="midpoint"),
@@ -283,7 +288,7 @@ def sidecar_of(run: DwiRun, key: str, *, sources: tuple[str, ...] = (), **fields
     if key not in DERIVATIVES:
         raise UsageError(key, "no such derivative", f"choose one of {', '.join(DERIVATIVES)}")
     kind = DERIVATIVES[key]
-    sidecar: dict[str, Any] = {"Description": kind.about}
+    sidecar: dict[str, Any] = {"Description": kind.description}
     if kind.unit:
         sidecar["Units"] = kind.unit
     space = run.entities.get("space")

@@ -44,7 +44,7 @@ def find_reverse_phase(
     return tuple(sorted(path for path in runs if _is_opposite(image, metadata, path, read[path])))
 
 
-def tell_dangling(root: Path, candidates: Mapping[Path, Mapping[str, Any]]) -> tuple[str, ...]:
+def find_dangling_intended_for(root: Path, candidates: Mapping[Path, Mapping[str, Any]]) -> tuple[str, ...]:
     """Return a sentence for each fieldmap whose ``IntendedFor`` names an image that is not there: it may serve none.
 
     Parameters

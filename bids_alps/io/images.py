@@ -12,7 +12,7 @@ import numpy as np
 from bids_alps.errors import AlpsError, GradientError, ImageError, NoInputError
 from bids_alps.model import Array, DwiRun, DwiSeries, Gradients, SpatialMap
 from bids_alps.model.arrays import checked_affine
-from bids_alps.numerics.gradients import world_from_fsl
+from bids_alps.numerics.tensors.gradients import world_from_fsl
 
 MAXIMUM_BYTES = 64 * 2**30
 """Largest image that is read, decompressed, bytes: an error in a header, or a bomb, would ask for more."""

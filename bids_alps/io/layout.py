@@ -17,9 +17,9 @@ from bids_alps.errors import (
     NoInputError,
     NothingSelectedError,
 )
-from bids_alps.io.contents import check_series, check_there
+from bids_alps.io.availability import check_series, check_there
 from bids_alps.io.derivatives import checked_label
-from bids_alps.io.fieldmaps import find_reverse_phase, tell_dangling
+from bids_alps.io.fieldmaps import find_dangling_intended_for, find_reverse_phase
 from bids_alps.io.inheritance import (
     IMAGE_EXTENSIONS,
     Names,
@@ -206,7 +206,7 @@ def _find_run(image: Path, search: _Search) -> DwiRun | Problem:
             t1w=_t1w_of(entities, search),
             transforms=find_transforms(search.root, entities) if preprocessed else {},
             reverse_phase=find_reverse_phase(image, metadata, search.root, maps),
-            notes=tell_dangling(search.root, maps),
+            notes=find_dangling_intended_for(search.root, maps),
         )
     except AlpsError as error:
         return Problem(name=name, error=error)

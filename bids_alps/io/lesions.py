@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from bids_alps.errors import AmbiguityError, ImageError, MetadataError, TemplateMissingError
-from bids_alps.io.contents import check_there
+from bids_alps.io.availability import check_there
 from bids_alps.io.images import read_map
 from bids_alps.io.inheritance import IMAGE_EXTENSIONS, entities_of, suffix_of
 from bids_alps.io.templates import find_transform
-from bids_alps.model import DwiRun, LesionMask, SpatialMap
-from bids_alps.registration.base import Template
-from bids_alps.registration.precomputed import resample_labels
+from bids_alps.io.transforms import resample_labels
+from bids_alps.model import DwiRun, LesionMask, SpatialMap, Template
 
 LESIONS = "lesions"
 """Name by which a dataset of lesion masks is given."""

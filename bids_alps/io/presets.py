@@ -18,8 +18,8 @@ from bids_alps.io.images import read_map
 from bids_alps.io.inheritance import IMAGE_EXTENSIONS, entities_of
 from bids_alps.io.tables import read_table
 from bids_alps.io.templates import find_transform
+from bids_alps.io.transforms import read_itk_transform
 from bids_alps.model import REGIONS, SIDES, Array, Conventions, RoiPreset, SpatialMap
-from bids_alps.registration.precomputed import read_itk_transform
 
 Centres = Mapping[str, tuple[float, float, float]]
 _ROIS = tuple(f"{region}_{side}" for region in REGIONS for side in SIDES)
@@ -97,7 +97,7 @@ def read_preset(name: str, *, template: str | None = None, radius_mm: float | No
     if radius_mm is not None and not 0 < radius_mm <= 20:
         raise UsageError("--roi-radius", f"{radius_mm:g} mm", "give a radius above 0 and up to 20 mm")
     if name.endswith(IMAGE_EXTENSIONS):
-        drawn = _read_drawn(Path(name), template)
+        drawn = _read_label_image(Path(name), template)
         return drawn if radius_mm is None else replace(drawn, drawn=None, semi_axes_mm=(radius_mm,) * 3)
     if name not in _entries():
         hint = f"choose one of {', '.join(_entries())}, or give a label image (.nii.gz)"
@@ -128,7 +128,7 @@ def definition_files(name: str) -> tuple[Path, ...]:
     return () if suffix is None else (Path(name), Path(name.removesuffix(suffix) + ".tsv"))
 
 
-def _read_drawn(path: Path, template: str | None) -> RoiPreset:
+def _read_label_image(path: Path, template: str | None) -> RoiPreset:
     """Return the regions of a label image and its table."""
     named = entities_of(path.name)
     space = named.get("space", named.get("tpl", template))
@@ -150,7 +150,7 @@ def _read_drawn(path: Path, template: str | None) -> RoiPreset:
     )
 
 
-def redraw(preset: RoiPreset, files: tuple[Path, Path], mask: SpatialMap, rotation: Array) -> RoiPreset:
+def with_manual_rois(preset: RoiPreset, files: tuple[Path, Path], mask: SpatialMap, rotation: Array) -> RoiPreset:
     """Return a preset whose regions are those that somebody drew in a scan.
 
     Parameters

@@ -35,93 +35,112 @@ class Acquisition:
 
 
 ALPS_COLUMNS: tuple[Column, ...] = (
-    Column(name="roi_preset", about="ROI definition."),
-    Column(name="hemisphere", about="Hemisphere; bilateral is the mean of left and right."),
-    Column(name="alps", about="DTI-ALPS index, tensors in template axes (pose-corrected) unless switched off."),
-    Column(name="alps_se", about="Standard error of the index, all sources together."),
-    Column(name="alps_ci_low", about="Lower end of the 95 % interval."),
-    Column(name="alps_ci_high", about="Upper end of the 95 % interval."),
-    Column(name="alps_se_noise", about="Standard error from noise: residual bootstrap of the tensor fit."),
-    Column(name="alps_se_placement", about="Standard error from where the regions were placed."),
-    Column(name="alps_se_pose", about="Standard error from the estimate of the head's pose."),
+    Column(name="roi_preset", description="ROI definition."),
+    Column(name="hemisphere", description="Hemisphere; bilateral is the mean of left and right."),
+    Column(name="alps", description="DTI-ALPS index, tensors in template axes (pose-corrected) unless switched off."),
+    Column(name="alps_se", description="Standard error of the index, all sources together."),
+    Column(name="alps_ci_low", description="Lower end of the 95 % interval."),
+    Column(name="alps_ci_high", description="Upper end of the 95 % interval."),
+    Column(name="alps_se_noise", description="Standard error from noise: residual bootstrap of the tensor fit."),
+    Column(name="alps_se_placement", description="Standard error from where the regions were placed."),
+    Column(name="alps_se_pose", description="Standard error from the estimate of the head's pose."),
     Column(
         name="alps_se_resolution",
-        about="Standard error from the size of a voxel (what one voxel more of blur changes) and other tissue inside.",
+        description="Standard error from the size of a voxel (what one voxel more of blur changes) and other tissue inside.",
     ),
-    Column(name="alps_uncorrected", about="Index with tensors left in scanner axes."),
-    Column(name="alps_water_corrected", about="Index of the tissue alone, free water taken out; needs two shells."),
-    Column(name="alps_with_lesions", about="Index with every voxel, in lesions or not; needs a lesion mask."),
-    Column(name="alps_without_lesions", about="Index without the voxels that a lesion touches; needs a lesion mask."),
+    Column(name="alps_uncorrected", description="Index with tensors left in scanner axes."),
+    Column(
+        name="alps_water_corrected", description="Index of the tissue alone, free water taken out; needs two shells."
+    ),
+    Column(name="alps_with_lesions", description="Index with every voxel, in lesions or not; needs a lesion mask."),
+    Column(
+        name="alps_without_lesions", description="Index without the voxels that a lesion touches; needs a lesion mask."
+    ),
     *(
-        Column(name=f"{element}_{region}", about=f"Mean {element} in the {region} region.", unit=DIFFUSIVITY)
+        Column(name=f"{element}_{region}", description=f"Mean {element} in the {region} region.", unit=DIFFUSIVITY)
         for region in REGIONS
         for element in _ELEMENTS
     ),
     *(
-        Column(name=f"{scalar}_{region}", about=f"Mean {scalar.upper()} in the {region} region.", unit=unit)
+        Column(name=f"{scalar}_{region}", description=f"Mean {scalar.upper()} in the {region} region.", unit=unit)
         for region in REGIONS
         for scalar, unit in (("fa", ""), ("md", DIFFUSIVITY))
     ),
     *(
-        Column(name=f"free_water_{region}", about=f"Share of free water in the {region} region; needs two shells.")
+        Column(
+            name=f"free_water_{region}", description=f"Share of free water in the {region} region; needs two shells."
+        )
         for region in ("projection", "association")
     ),
     *(
-        Column(name=f"lesion_overlap_{region}", about=f"Fraction of the {region} region in lesions, counted or not.")
+        Column(
+            name=f"lesion_overlap_{region}", description=f"Fraction of the {region} region in lesions, counted or not."
+        )
         for region in REGIONS
     ),
-    Column(name="lesion_volume", about="Volume of lesions inside the brain mask.", unit="mL"),
-    Column(name="lesion_space", about="Whose world coordinates the lesion mask has: dwi, T1w, or a template."),
-    Column(name="pitch", about="Rotation of the head about the left-right axis.", unit="degrees"),
-    Column(name="roll", about="Rotation of the head about the posterior-anterior axis.", unit="degrees"),
-    Column(name="yaw", about="Rotation of the head about the inferior-superior axis.", unit="degrees"),
-    Column(name="pose_se", about="Standard error of the rotation.", unit="degrees"),
-    Column(name="roi_radius", about="Radius of the regions where they are spheres.", unit="mm"),
-    Column(name="roi_semi_axes", about="Half the length of ellipsoids along x, y and z of the template.", unit="mm"),
+    Column(name="lesion_volume", description="Volume of lesions inside the brain mask.", unit="mL"),
+    Column(name="lesion_space", description="Whose world coordinates the lesion mask has: dwi, T1w, or a template."),
+    Column(name="pitch", description="Rotation of the head about the left-right axis.", unit="degrees"),
+    Column(name="roll", description="Rotation of the head about the posterior-anterior axis.", unit="degrees"),
+    Column(name="yaw", description="Rotation of the head about the inferior-superior axis.", unit="degrees"),
+    Column(name="pose_se", description="Standard error of the rotation.", unit="degrees"),
+    Column(name="roi_radius", description="Radius of the regions where they are spheres.", unit="mm"),
+    Column(
+        name="roi_semi_axes", description="Half the length of ellipsoids along x, y and z of the template.", unit="mm"
+    ),
     Column(
         name="roi_source",
-        about="Where the regions were defined.",
+        description="Where the regions were defined.",
         levels={"template": "by the preset in the template", "scan": "by label images drawn in the scan"},
     ),
-    Column(name="b_value", about="Mean b-value of the volumes that were fitted.", unit="s/mm^2"),
-    Column(name="n_directions", about="Diffusion-weighted volumes that were fitted."),
-    Column(name="n_b0", about="Volumes without diffusion weighting that were fitted."),
-    Column(name="echo_time", about="Echo time.", unit="s"),
-    Column(name="frame", about="Where the regions were placed.", levels=_FRAMES),
-    Column(name="status", about="Overall status of the quality checks.", levels=_STATUS),
+    Column(name="b_value", description="Mean b-value of the volumes that were fitted.", unit="s/mm^2"),
+    Column(name="n_directions", description="Diffusion-weighted volumes that were fitted."),
+    Column(name="n_b0", description="Volumes without diffusion weighting that were fitted."),
+    Column(name="echo_time", description="Echo time.", unit="s"),
+    Column(name="frame", description="Where the regions were placed.", levels=_FRAMES),
+    Column(name="status", description="Overall status of the quality checks.", levels=_STATUS),
 )
 
 ROI_COLUMNS: tuple[Column, ...] = (
-    Column(name="roi_preset", about="ROI definition."),
-    Column(name="roi", about="Region and side; the side is that of the subject."),
-    Column(name="n_voxels", about="Effective number of voxels, (sum of weights)^2 / sum of squared weights."),
-    Column(name="coverage", about="Fraction of the region inside the brain mask and the field of view."),
-    *(Column(name=axis, about=f"Centre of the region, {axis}, scanner RAS+.", unit="mm") for axis in "xyz"),
-    *(Column(name=name, about=f"Mean {name}, template axes.", unit=DIFFUSIVITY) for name in _ELEMENTS),
-    *(Column(name=f"{name}_uncorrected", about=f"Mean {name}, scanner axes.", unit=DIFFUSIVITY) for name in _ELEMENTS),
-    Column(name="fa", about="Mean fractional anisotropy."),
-    Column(name="md", about="Mean diffusivity.", unit=DIFFUSIVITY),
-    Column(name="ad", about="Mean axial diffusivity.", unit=DIFFUSIVITY),
-    Column(name="rd", about="Mean radial diffusivity.", unit=DIFFUSIVITY),
-    Column(name="free_water", about="Share of free water; needs two shells."),
-    Column(name="lesion_overlap", about="Fraction of the region in lesions, counted or not; needs a lesion mask."),
-    Column(name="mode", about="Mean mode of anisotropy, -1 planar to 1 linear."),
-    Column(name="v1_angle", about="Angle between the mean direction of fibres and the expected axis.", unit="degrees"),
-    Column(name="v1_dispersion", about="Angular dispersion of the fibres' direction.", unit="degrees"),
-    Column(name="lambda2_lambda3", about="Ratio of the second to the third eigenvalue of the mean tensor."),
-    Column(name="off_tract_fraction", about="Share of the region with FA below .2 or beyond 45 degrees off axis."),
+    Column(name="roi_preset", description="ROI definition."),
+    Column(name="roi", description="Region and side; the side is that of the subject."),
+    Column(name="n_voxels", description="Effective number of voxels, (sum of weights)^2 / sum of squared weights."),
+    Column(name="coverage", description="Fraction of the region inside the brain mask and the field of view."),
+    *(Column(name=axis, description=f"Centre of the region, {axis}, scanner RAS+.", unit="mm") for axis in "xyz"),
+    *(Column(name=name, description=f"Mean {name}, template axes.", unit=DIFFUSIVITY) for name in _ELEMENTS),
+    *(
+        Column(name=f"{name}_uncorrected", description=f"Mean {name}, scanner axes.", unit=DIFFUSIVITY)
+        for name in _ELEMENTS
+    ),
+    Column(name="fa", description="Mean fractional anisotropy."),
+    Column(name="md", description="Mean diffusivity.", unit=DIFFUSIVITY),
+    Column(name="ad", description="Mean axial diffusivity.", unit=DIFFUSIVITY),
+    Column(name="rd", description="Mean radial diffusivity.", unit=DIFFUSIVITY),
+    Column(name="free_water", description="Share of free water; needs two shells."),
+    Column(
+        name="lesion_overlap", description="Fraction of the region in lesions, counted or not; needs a lesion mask."
+    ),
+    Column(name="mode", description="Mean mode of anisotropy, -1 planar to 1 linear."),
+    Column(
+        name="v1_angle", description="Angle between the mean direction of fibres and the expected axis.", unit="degrees"
+    ),
+    Column(name="v1_dispersion", description="Angular dispersion of the fibres' direction.", unit="degrees"),
+    Column(name="lambda2_lambda3", description="Ratio of the second to the third eigenvalue of the mean tensor."),
+    Column(
+        name="off_tract_fraction", description="Share of the region with FA below .2 or beyond 45 degrees off axis."
+    ),
 )
 
 QUALITY_COLUMNS: tuple[Column, ...] = (
-    Column(name="roi_preset", about="ROI definition of the index that is checked."),
-    Column(name="name", about="Check."),
-    Column(name="value", about="What was measured."),
-    Column(name="unit", about="Its unit."),
-    Column(name="warn", about="Threshold of a warning."),
-    Column(name="fail", about="Threshold of a failure."),
-    Column(name="bad", about="On which side of the thresholds trouble lies."),
-    Column(name="status", about="What came of it.", levels=_STATUS),
-    Column(name="reason", about="Why it matters."),
+    Column(name="roi_preset", description="ROI definition of the index that is checked."),
+    Column(name="name", description="Check."),
+    Column(name="value", description="What was measured."),
+    Column(name="unit", description="Its unit."),
+    Column(name="warn", description="Threshold of a warning."),
+    Column(name="fail", description="Threshold of a failure."),
+    Column(name="direction", description="On which side of the thresholds trouble lies."),
+    Column(name="status", description="What came of it.", levels=_STATUS),
+    Column(name="reason", description="Why it matters."),
 )
 
 
@@ -210,7 +229,7 @@ def quality_rows(checks: Iterable[Check], preset: str) -> list[dict[str, Any]]:
     return [{"roi_preset": preset, **{name: getattr(check, name) for name in Check.__slots__}} for check in checks]
 
 
-def overall_status(checks: Iterable[Check]) -> Status:
+def worst_status(checks: Iterable[Check]) -> Status:
     """Return the worst status of all checks."""
     found = {check.status for check in checks}
     return "fail" if "fail" in found else "warn" if "warn" in found else "pass"

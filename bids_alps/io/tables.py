@@ -26,13 +26,13 @@ class Column:
     """A column of a table, as its data dictionary tells it."""
 
     name: str
-    about: str
+    description: str
     unit: str = ""
     levels: Mapping[str, str] | None = None
 
     def described(self) -> dict[str, Any]:
         """Return the entry of the data dictionary."""
-        entry: dict[str, Any] = {"Description": self.about}
+        entry: dict[str, Any] = {"Description": self.description}
         if self.unit:
             entry["Units"] = self.unit
         if self.levels:

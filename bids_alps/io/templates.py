@@ -15,9 +15,8 @@ from scipy.ndimage import binary_fill_holes
 from bids_alps.errors import ImageError, NoInputError, TemplateMissingError, UsageError
 from bids_alps.io.images import read_map
 from bids_alps.io.inheritance import IMAGE_EXTENSIONS, entities_of, stem_of
-from bids_alps.model import Array, SpatialMap
-from bids_alps.registration.base import SubjectMaps, Template
-from bids_alps.registration.contrast import csf_fraction, white_matter
+from bids_alps.model import Array, SpatialMap, SubjectMaps, Template
+from bids_alps.numerics.tissue_contrast import csf_fraction, white_matter
 
 BUILT_IN = "MNI152NLin2009aSym"
 """Fonov 2011, doi 10.1016/j.neuroimage.2010.07.033; symmetric, so that it puts no bias into left against right."""

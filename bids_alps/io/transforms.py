@@ -1,12 +1,22 @@
-"""Transforms that lie with preprocessed series."""
+"""Transforms of other programs: where they lie, and reading them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bids_alps.io.inheritance import entities_of
+import numpy as np
+import SimpleITK as sitk
 
+from bids_alps.errors import BadDataError, NoInputError
+from bids_alps.io.inheritance import entities_of
+from bids_alps.model import Array, SpatialMap
+from bids_alps.numerics.itk import itk_image, spatial_map
+
+PointMap = Callable[[Array], Array]
+"""Takes points of shape (n, 3), RAS+ mm, to such points."""
+
+_FLIP = np.array([-1.0, -1.0, 1.0])  # RAS+ to LPS+ and back
 _EXTENSIONS = (".h5", ".txt", ".mat", ".tfm", ".nii.gz")
 _FOLDERS = ("anat", "dwi")
 
@@ -44,3 +54,62 @@ def _nearest(found: list[tuple[int, Path]]) -> Path | None:
     most = max(count for count, _ in found)
     nearest = [path for count, path in found if count == most]
     return nearest[0] if len(nearest) == 1 else None
+
+
+def read_itk_transform(path: Path) -> PointMap:
+    """Read an ITK transform (.h5, .txt, .mat, .tfm, composite or not; displacements, .nii.gz) as a map of RAS+ points.
+
+    Raises
+    ------
+    NoInputError
+        If the file is not there.
+    BadDataError
+        If it holds no 3-D transform that ITK can read.
+    """
+    if not path.is_file():
+        raise NoInputError(str(path), "no such file", "check the path of the transform")
+    try:
+        transform = _read_transform(path)
+    except RuntimeError as error:  # ITK has one exception for everything
+        raise BadDataError(str(path), "ITK cannot read it as a transform", "give an ITK .h5, .txt or .mat") from error
+    if transform.GetDimension() != 3:
+        raise BadDataError(str(path), f"a {transform.GetDimension()}-D transform", "give a 3-D one")
+
+    def moved(points: Array) -> Array:
+        lps = [transform.TransformPoint(point) for point in (np.asarray(points) * _FLIP).tolist()]
+        mapped: Array = np.array(lps).reshape(-1, 3) * _FLIP
+        return mapped
+
+    return moved
+
+
+def resample_labels(labels: SpatialMap, path: Path, onto: SpatialMap) -> SpatialMap:
+    """Return labels on the grid of another space, by the nearest voxel, through an ITK transform file.
+
+    Parameters
+    ----------
+    labels
+        Whole numbers, shape (i, j, k).
+    path
+        File that resamples images of their space onto that of `onto`, ``from-<theirs>_..._mode-image_xfm``.
+    onto
+        Image whose grid is wanted; 0 is returned where `labels` does not reach.
+    """
+    nearest = sitk.Resample(itk_image(labels), itk_image(onto), _read_transform(path), sitk.sitkNearestNeighbor)
+    return onto.like(spatial_map(nearest).data.astype(labels.data.dtype))
+
+
+def read_itk_matrix(path: Path) -> Array:
+    """Read a linear ITK transform as the RAS+ matrix by which it maps points, shape (4, 4); errors as above."""
+    corners = np.vstack([np.zeros(3), 100 * np.eye(3)])
+    moved = read_itk_transform(path)(corners)
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = (moved[1:] - moved[0]).T / 100, moved[0]
+    return matrix
+
+
+def _read_transform(path: Path) -> sitk.Transform:
+    if path.name.endswith((".nii", ".nii.gz")):
+        return sitk.DisplacementFieldTransform(sitk.ReadImage(str(path), sitk.sitkVectorFloat64))
+    transform: sitk.Transform = sitk.ReadTransform(str(path))
+    return transform

@@ -6,6 +6,7 @@ voxel indices to that frame.
 """
 
 from bids_alps.model.arrays import Array, read_only
+from bids_alps.model.maps import SubjectMaps, Template
 from bids_alps.model.regions import REGIONS, SIDES, Conventions, Region, Roi, RoiPreset, Side
 from bids_alps.model.results import AlpsResult, Check, Interval, LesionEffect, Pose, RoiDiffusivity, Status
 from bids_alps.model.series import TENSOR_COMPONENTS, Axes, DwiRun, DwiSeries, Gradients, LesionMask, TensorField
@@ -35,7 +36,9 @@ __all__ = [
     "SpatialMap",
     "SpatialTransform",
     "Status",
+    "SubjectMaps",
     "TensorField",
+    "Template",
     "read_only",
     "sample_linear",
     "sample_nearest",

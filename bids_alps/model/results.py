@@ -53,7 +53,7 @@ class Check:
     warn: float
     fail: float
     status: Status
-    bad: Literal["above", "below", "outside"]
+    direction: Literal["above", "below", "outside"]
     reason: str
 
 

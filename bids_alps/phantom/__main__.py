@@ -20,15 +20,17 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("out", type=Path, help="root of the dataset that is written")
     for setting in fields(PhantomSettings):
         name = "--" + setting.name.replace("_", "-")
-        about = f"{setting.metadata['about']} (default: {setting.default})"
+        description = f"{setting.metadata['description']} (default: {setting.default})"
         default = setting.default
         if isinstance(default, bool):
-            parser.add_argument(name, action=argparse.BooleanOptionalAction, default=default, help=about)
+            parser.add_argument(name, action=argparse.BooleanOptionalAction, default=default, help=description)
         elif isinstance(default, tuple):
             choices = STORAGES if setting.name == "storage" else None
-            parser.add_argument(name, nargs="+", type=type(default[0]), choices=choices, default=default, help=about)
+            parser.add_argument(
+                name, nargs="+", type=type(default[0]), choices=choices, default=default, help=description
+            )
         else:
-            parser.add_argument(name, type=type(default), default=default, help=about)
+            parser.add_argument(name, type=type(default), default=default, help=description)
     return parser
 
 

@@ -13,7 +13,7 @@ from bids_alps.io.tables import Column, write_table
 from bids_alps.io.templates import read_template
 from bids_alps.io.writing import write_json, write_map, write_text
 from bids_alps.model import Gradients, SpatialMap, sample_linear
-from bids_alps.numerics.gradients import fsl_from_world
+from bids_alps.numerics.tensors.gradients import fsl_from_world
 from bids_alps.phantom.settings import PhantomSettings
 from bids_alps.phantom.subject import Head, PhantomSubject, make_head, make_subject
 
@@ -21,17 +21,20 @@ READOUT_S = 0.05
 TRUTH = "derivatives/truth"
 
 TRUTH_COLUMNS = (
-    Column(name="participant_id", about="Participant."),
-    Column(name="scan", about="Common beginning of the scan's file names."),
-    *(Column(name=f"alps_{side}", about=f"True index, {side}.") for side in ("left", "right", "bilateral")),
-    *(Column(name=angle, about=f"True {angle} of the head.", unit="degrees") for angle in ("pitch", "roll", "yaw")),
+    Column(name="participant_id", description="Participant."),
+    Column(name="scan", description="Common beginning of the scan's file names."),
+    *(Column(name=f"alps_{side}", description=f"True index, {side}.") for side in ("left", "right", "bilateral")),
+    *(
+        Column(name=angle, description=f"True {angle} of the head.", unit="degrees")
+        for angle in ("pitch", "roll", "yaw")
+    ),
 )
 PARTICIPANT_COLUMNS = (
-    Column(name="participant_id", about="Participant."),
-    Column(name="age", about="Age.", unit="years"),
-    Column(name="sex", about="Sex.", levels={"F": "female", "M": "male"}),
-    Column(name="group", about="Group.", levels={"control": "healthy", "patient": "ill"}),
-    Column(name="site", about="Scanner."),
+    Column(name="participant_id", description="Participant."),
+    Column(name="age", description="Age.", unit="years"),
+    Column(name="sex", description="Sex.", levels={"F": "female", "M": "male"}),
+    Column(name="group", description="Group.", levels={"control": "healthy", "patient": "ill"}),
+    Column(name="site", description="Scanner."),
 )
 
 

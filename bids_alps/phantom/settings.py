@@ -9,9 +9,9 @@ Storage = Literal["LAS", "RAS", "LPS", "sagittal"]
 STORAGES: tuple[Storage, ...] = ("LAS", "RAS", "LPS", "sagittal")
 
 
-def choice(default: Any, about: str) -> Any:
+def choice(default: Any, description: str) -> Any:
     """Return a dataclass field with its help text."""
-    return field(default=default, metadata={"about": about})
+    return field(default=default, metadata={"description": description})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

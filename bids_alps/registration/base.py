@@ -6,52 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from bids_alps.model import Pose, SpatialMap, SpatialTransform
+import numpy as np
+from scipy.spatial.transform import Rotation
 
+from bids_alps.errors import RegistrationError
+from bids_alps.model import Array, Pose, SpatialMap, SpatialTransform, SubjectMaps, Template
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubjectMaps:
-    """What an engine sees of a subject, all on the DWI grid but the T1w image.
-
-    Parameters
-    ----------
-    fa, md, b0
-        Fractional anisotropy, mean diffusivity (mm^2/s) and mean signal without weighting.
-    mask
-        Brain mask, bool.
-    t1w
-        Anatomical image in the same world space (up to a rigid motion), on a grid of its own.
-    """
-
-    fa: SpatialMap
-    md: SpatialMap
-    b0: SpatialMap
-    mask: SpatialMap
-    t1w: SpatialMap | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Template:
-    """A template: maps of one grid, in the template's RAS+ mm.
-
-    Parameters
-    ----------
-    name
-        TemplateFlow identifier, such as ``MNI152NLin2009aSym``.
-    t1w
-        Anatomical image, skull removed or not, as the template comes.
-    gm, wm, csf
-        Tissue probabilities, 0 to 1.
-    mask
-        Brain mask, bool.
-    """
-
-    name: str
-    t1w: SpatialMap
-    gm: SpatialMap
-    wm: SpatialMap
-    csf: SpatialMap
-    mask: SpatialMap
+WHERE = "registration"
+_LEAST_BRAIN_ML = 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,3 +56,44 @@ class Registrar(Protocol):
             If the two cannot be aligned: an empty mask, no overlap, no convergence.
         """
         ...
+
+
+def check_subject(subject: SubjectMaps) -> None:
+    """Raise RegistrationError where the mask holds too little to be a brain."""
+    volume_ml = float(subject.mask.data.sum() * np.prod(subject.mask.voxel_size)) / 1000
+    if volume_ml < _LEAST_BRAIN_ML:
+        raise RegistrationError(
+            WHERE,
+            f"the brain mask holds {volume_ml:.0f} ml, fewer than the {_LEAST_BRAIN_ML:.0f} ml that alignment needs",
+            "give a better mask, or check that the scan shows a head",
+        )
+
+
+def pose_of(rotation: Array, *, se_degrees: float = 0.0) -> Pose:
+    """Return the angles of a rotation that takes subject axes to template axes, shape (3, 3).
+
+    Examples
+    --------
+    >>> pose_of(np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])).yaw
+    90.0
+    """
+    pitch, roll, yaw = (float(angle) for angle in Rotation.from_matrix(rotation).as_euler("xyz", degrees=True))
+    return Pose(pitch=pitch, roll=roll, yaw=yaw, se_degrees=se_degrees)
+
+
+def jacobian_range(displacement: SpatialMap | None, mask: SpatialMap) -> dict[str, float]:
+    """Return the 1st and 99th percentile of the deformation's Jacobian determinant inside the brain."""
+    if displacement is None:
+        return {"jacobian_low": 1.0, "jacobian_high": 1.0}
+    index = np.round(displacement.voxels(mask.world(np.argwhere(mask.data)))).astype(int)
+    inside = np.clip(index, 0, np.array(displacement.shape) - 1)
+    low, high = np.percentile(jacobian_determinants(displacement)[tuple(inside.T)], [1, 99])
+    return {"jacobian_low": float(low), "jacobian_high": float(high)}
+
+
+def jacobian_determinants(displacement: SpatialMap) -> Array:
+    """Return det(I + du/dp) at every voxel, shape (i, j, k): 1 where volume is kept, <= 0 where space folds."""
+    inverse = np.linalg.inv(displacement.affine[:3, :3])
+    slopes = np.stack([np.gradient(displacement.data, axis=axis) for axis in range(3)], axis=-1) @ inverse
+    determinants: Array = np.linalg.det(slopes + np.eye(3))
+    return determinants

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from bids_alps.errors import CoverageError
-from bids_alps.model import Array, Check, SpatialMap, SpatialTransform, sample_linear
-from bids_alps.numerics.quality import judge
-from bids_alps.numerics.thresholds import THRESHOLDS
-from bids_alps.registration.base import Registration, SubjectMaps, Template
-from bids_alps.registration.contrast import csf_fraction, white_matter
+from bids_alps.model import Array, Check, SpatialMap, SpatialTransform, SubjectMaps, Template, sample_linear
+from bids_alps.numerics.tissue_contrast import csf_fraction, white_matter
+from bids_alps.quality.checks import evaluate
+from bids_alps.quality.thresholds import THRESHOLDS
+from bids_alps.registration.base import Registration
 
 Centres = Mapping[str, tuple[float, float, float]]
 
@@ -78,7 +78,7 @@ def check_registration(
     CoverageError
         If no ROI centre lies inside the scan's brain mask.
     """
-    refuse_uncovered(registration.transform, subject.mask, centres)
+    require_coverage(registration.transform, subject.mask, centres)
     metrics = dict(registration.metrics)
     if "similarity_coarse" in metrics:
         metrics["similarity_margin"] = metrics["similarity_coarse"] - metrics["similarity_random"]
@@ -86,10 +86,10 @@ def check_registration(
         metrics["pose_se"] = registration.pose.se_degrees
     metrics |= measure_registration(registration.transform, subject, template, centres, lesions)
     named = {name: name.removeprefix("registration_") for name in THRESHOLDS if name.startswith("registration_")}
-    return tuple(judge(name, metrics[figure]) for name, figure in named.items() if figure in metrics)
+    return tuple(evaluate(name, metrics[figure]) for name, figure in named.items() if figure in metrics)
 
 
-def refuse_uncovered(transform: SpatialTransform, mask: SpatialMap, centres: Centres) -> None:
+def require_coverage(transform: SpatialTransform, mask: SpatialMap, centres: Centres) -> None:
     """Raise CoverageError where not one ROI centre lies inside the mask."""
     points = transform.subject_from_template(np.array(list(centres.values())))
     inside = _inside(mask, points)

@@ -7,7 +7,7 @@ import picsl_greedy
 import SimpleITK as sitk
 
 from bids_alps.model import Array, SpatialMap
-from bids_alps.registration.itk import isotropic, itk_affine, itk_image, spatial_map
+from bids_alps.numerics.itk import isotropic, itk_affine, itk_image, spatial_map
 
 _STEP_MM = 2.0
 _PADDING_MM = 6.0
@@ -46,11 +46,3 @@ def fit_displacement(
         u=None,
     )
     return spatial_map(greedy["u"])
-
-
-def jacobian_determinants(displacement: SpatialMap) -> Array:
-    """Return det(I + du/dp) at every voxel, shape (i, j, k): 1 where volume is kept, <= 0 where space folds."""
-    inverse = np.linalg.inv(displacement.affine[:3, :3])
-    slopes = np.stack([np.gradient(displacement.data, axis=axis) for axis in range(3)], axis=-1) @ inverse
-    determinants: Array = np.linalg.det(slopes + np.eye(3))
-    return determinants

@@ -8,11 +8,10 @@ import numpy as np
 import SimpleITK as sitk
 from threadpoolctl import threadpool_limits
 
-from bids_alps.model import Array, SpatialMap, SpatialTransform
-from bids_alps.registration.base import Registration, SubjectMaps, Template
-from bids_alps.registration.contrast import subject_contrast, template_contrast
-from bids_alps.registration.itk import isotropic, itk_affine, itk_image, spatial_map
-from bids_alps.registration.staged import check_subject, jacobian_range, pose_of
+from bids_alps.model import Array, SpatialMap, SpatialTransform, SubjectMaps, Template
+from bids_alps.numerics.itk import isotropic, itk_affine, itk_image, spatial_map
+from bids_alps.numerics.tissue_contrast import subject_contrast, template_contrast
+from bids_alps.registration.base import Registration, check_subject, jacobian_range, pose_of
 
 _STEP_MM = 2.0
 

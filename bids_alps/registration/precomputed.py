@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
-from bids_alps.errors import BadDataError, NoInputError, RegistrationError
-from bids_alps.model import Array, SpatialMap, SpatialTransform
-from bids_alps.registration.base import Registration, SubjectMaps, Template
-from bids_alps.registration.itk import itk_image, spatial_map
-from bids_alps.registration.staged import check_subject, jacobian_range, pose_of
+from bids_alps.errors import RegistrationError
+from bids_alps.model import Array, SpatialMap, SpatialTransform, SubjectMaps, Template
+from bids_alps.registration.base import Registration, check_subject, jacobian_range, pose_of
 
 PointMap = Callable[[Array], Array]
 
-_FLIP = np.array([-1.0, -1.0, 1.0])  # RAS+ to LPS+ and back
 _GRID_MM = 4.0
 _INVERSIONS = 25
 _CLOSED_MM, _LARGEST_GAP_MM = 1e-3, 0.5
@@ -115,101 +110,3 @@ class Precomputed:
                 f"the transform cannot be inverted: points miss themselves by up to {worst:.1f} mm",
                 "give a transform without folds",
             )
-
-
-def read_itk_transform(path: Path) -> PointMap:
-    """Read an ITK transform (.h5, .txt, .mat, .tfm, composite or not; displacements, .nii.gz) as a map of RAS+ points.
-
-    Raises
-    ------
-    NoInputError
-        If the file is not there.
-    BadDataError
-        If it holds no 3-D transform that ITK can read.
-    """
-    if not path.is_file():
-        raise NoInputError(str(path), "no such file", "check the path of the transform")
-    try:
-        transform = _read_transform(path)
-    except RuntimeError as error:  # ITK has one exception for everything
-        raise BadDataError(str(path), "ITK cannot read it as a transform", "give an ITK .h5, .txt or .mat") from error
-    if transform.GetDimension() != 3:
-        raise BadDataError(str(path), f"a {transform.GetDimension()}-D transform", "give a 3-D one")
-
-    def moved(points: Array) -> Array:
-        lps = [transform.TransformPoint(point) for point in (np.asarray(points) * _FLIP).tolist()]
-        mapped: Array = np.array(lps).reshape(-1, 3) * _FLIP
-        return mapped
-
-    return moved
-
-
-def resample_labels(labels: SpatialMap, path: Path, onto: SpatialMap) -> SpatialMap:
-    """Return labels on the grid of another space, by the nearest voxel, through an ITK transform file.
-
-    Parameters
-    ----------
-    labels
-        Whole numbers, shape (i, j, k).
-    path
-        File that resamples images of their space onto that of `onto`, ``from-<theirs>_..._mode-image_xfm``.
-    onto
-        Image whose grid is wanted; 0 is returned where `labels` does not reach.
-    """
-    nearest = sitk.Resample(itk_image(labels), itk_image(onto), _read_transform(path), sitk.sitkNearestNeighbor)
-    return onto.like(spatial_map(nearest).data.astype(labels.data.dtype))
-
-
-def read_itk_matrix(path: Path) -> Array:
-    """Read a linear ITK transform as the RAS+ matrix by which it maps points, shape (4, 4); errors as above."""
-    corners = np.vstack([np.zeros(3), 100 * np.eye(3)])
-    moved = read_itk_transform(path)(corners)
-    matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = (moved[1:] - moved[0]).T / 100, moved[0]
-    return matrix
-
-
-def _read_transform(path: Path) -> sitk.Transform:
-    if path.name.endswith((".nii", ".nii.gz")):
-        return sitk.DisplacementFieldTransform(sitk.ReadImage(str(path), sitk.sitkVectorFloat64))
-    transform: sitk.Transform = sitk.ReadTransform(str(path))
-    return transform
-
-
-def read_fsl_matrix(path: Path, subject: SpatialMap, template: SpatialMap) -> PointMap:
-    """Read a FLIRT matrix from subject to template as a map of RAS+ points from template to subject.
-
-    FSL's coordinates are voxel indices times voxel size, with the first axis reversed where the image's affine has
-    a positive determinant; so both images are needed.
-
-    Raises
-    ------
-    NoInputError
-        If the file is not there.
-    BadDataError
-        If it is no invertible 4 x 4 matrix.
-    """
-    if not path.is_file():
-        raise NoInputError(str(path), "no such file", "check the path of the matrix")
-    try:
-        matrix = np.loadtxt(path)
-        inverse = np.linalg.inv(matrix.reshape(4, 4))
-    except (ValueError, np.linalg.LinAlgError) as error:
-        raise BadDataError(str(path), "no invertible 4 x 4 matrix", "give the matrix that flirt -omat wrote") from error
-    ras = _world_from_fsl(subject) @ inverse @ np.linalg.inv(_world_from_fsl(template))
-
-    def moved(points: Array) -> Array:
-        subject_points: Array = np.asarray(points) @ ras[:3, :3].T + ras[:3, 3]
-        return subject_points
-
-    return moved
-
-
-def _world_from_fsl(image: SpatialMap) -> Array:
-    """Return the matrix from FSL's scaled voxel coordinates to RAS+ mm, shape (4, 4)."""
-    scale = np.diag([*(1 / image.voxel_size), 1.0])
-    reverse = np.eye(4)
-    if np.linalg.det(image.affine[:3, :3]) > 0:
-        reverse[0, 0], reverse[0, 3] = -1.0, image.shape[0] - 1.0
-    world: Array = image.affine @ reverse @ scale
-    return world

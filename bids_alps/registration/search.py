@@ -15,7 +15,9 @@ _SLAB_SHIFTS_MM = (-35.0, 0.0, 35.0)
 _FULL_HEIGHT_MM = 125.0  # of the brain inside the scan: less is a slab, whose centre of mass tells little
 
 
-def find_starts(coarse: Pair, template_mask: SpatialMap, subject_mask: SpatialMap, *, keep: int = 3) -> list[LinearFit]:
+def find_starting_poses(
+    coarse: Pair, template_mask: SpatialMap, subject_mask: SpatialMap, *, keep: int = 3
+) -> list[LinearFit]:
     """Return the coarsely fitted poses of highest correlation, best first.
 
     Starts lie on a grid of pitches, rolls and yaws about aligned centres of mass, and of heights for a slab.
@@ -50,7 +52,7 @@ def random_similarities(coarse: Pair, fit: LinearFit, *, draws: int, seed: int) 
     return np.array(found)
 
 
-def turned_similarity(coarse: Pair, fit: LinearFit) -> float:
+def best_rotated_similarity(coarse: Pair, fit: LinearFit) -> float:
     """Return the best correlation of `fit` turned by quarter and half turns about the axes, each fitted anew.
 
     A header whose axes are flipped or permuted shows here: a flip along y or z is a half turn of a mirrored head,

@@ -11,20 +11,18 @@ from scipy.spatial.transform import Rotation
 from threadpoolctl import threadpool_limits
 
 from bids_alps.errors import RegistrationError
-from bids_alps.model import Array, Pose, SpatialMap, SpatialTransform
-from bids_alps.registration.base import Registration, SubjectMaps, Template
-from bids_alps.registration.contrast import csf_fraction, subject_contrast, template_contrast, white_matter
-from bids_alps.registration.deformable import fit_displacement, jacobian_determinants
+from bids_alps.model import Array, SpatialMap, SpatialTransform, SubjectMaps, Template
+from bids_alps.numerics.tissue_contrast import csf_fraction, subject_contrast, template_contrast, white_matter
+from bids_alps.registration.base import WHERE, Registration, check_subject, jacobian_range, pose_of
+from bids_alps.registration.deformable import fit_displacement
 from bids_alps.registration.linear import AFFINE, SIMILARITY, LinearFit, Pair, fit_linear
-from bids_alps.registration.search import find_starts, random_similarities, turned_similarity
+from bids_alps.registration.search import best_rotated_similarity, find_starting_poses, random_similarities
 
-WHERE = "registration"
 _RIM_MM = 6.0
 _DEPTH_MM, _ABOVE_MM = (
     8.0,
     0.0,
 )  # deep, and above the level of the commissures: where echo-planar scans keep their shape
-_LEAST_BRAIN_ML = 100.0
 _LEAST_SIMILARITY = 0.3
 _BOARD_VOXELS = 16
 _ANATOMY_SE_MM, _VOXEL_SHARE = 0.4, 0.1  # on heads of known place, and between scans of one head
@@ -70,10 +68,11 @@ class Staged:
         inner = inner_brain(template.mask)
         coarse, middle = Pair(fixed, moving, whole, 8.0), Pair(fixed, moving, whole, 4.0)
         starts = [
-            fit_linear(middle, start.rigid, SIMILARITY) for start in find_starts(coarse, template.mask, subject.mask)
+            fit_linear(middle, start.rigid, SIMILARITY)
+            for start in find_starting_poses(coarse, template.mask, subject.mask)
         ]
         best = max(starts, key=lambda fit: fit.similarity)
-        refuse_unlike(best)
+        require_similarity(best)
         fit = fit_linear(Pair(fixed, moving, inner, 2.0), fit_linear(middle, best, AFFINE), AFFINE)
         affine = np.linalg.inv(fit.subject_from_template)
         displacement = self._displacement(fixed, moving, subject.mask, affine)
@@ -86,14 +85,14 @@ class Staged:
             "similarity_inner": fit.similarity,
             "similarity_coarse": coarse.similarity(fit.subject_from_template)[0],
             "similarity_random": float(random_similarities(coarse, fit, draws=100, seed=self.seed).max()),
-            "similarity_turned": turned_similarity(coarse, fit),
+            "similarity_turned": best_rotated_similarity(coarse, fit),
             "covered": fit.covered,
             "scale_min": float(fit.scales.min()),
             "scale_max": float(fit.scales.max()),
             **spreads,
             **jacobian_range(displacement, subject.mask),
         }
-        refuse_other_orientation(metrics)
+        require_orientation(metrics)
         return Registration(
             transform=transform,
             pose=pose_of(transform.rotation, se_degrees=float(np.linalg.norm([_POSE_SE_DEGREES, *spreads.values()]))),
@@ -124,7 +123,7 @@ def inner_brain(mask: SpatialMap) -> Array:
     return inner
 
 
-def refuse_unlike(fit: LinearFit) -> None:
+def require_similarity(fit: LinearFit) -> None:
     """Raise RegistrationError where the best alignment found does not resemble the template at all."""
     if fit.similarity < _LEAST_SIMILARITY:
         raise RegistrationError(
@@ -134,7 +133,7 @@ def refuse_unlike(fit: LinearFit) -> None:
         )
 
 
-def refuse_other_orientation(metrics: Mapping[str, float]) -> None:
+def require_orientation(metrics: Mapping[str, float]) -> None:
     """Raise RegistrationError where the head fits better turned by a quarter or half turn, or anyhow."""
     found, turned = metrics["similarity_coarse"], metrics["similarity_turned"]
     if found < turned:
@@ -179,42 +178,9 @@ def placement_se(fit: LinearFit, mask: SpatialMap) -> float:
     return float(np.sqrt(_ANATOMY_SE_MM**2 + (_VOXEL_SHARE * voxel) ** 2 + translation))
 
 
-def check_subject(subject: SubjectMaps) -> None:
-    """Raise RegistrationError where the mask holds too little to be a brain."""
-    volume_ml = float(subject.mask.data.sum() * np.prod(subject.mask.voxel_size)) / 1000
-    if volume_ml < _LEAST_BRAIN_ML:
-        raise RegistrationError(
-            WHERE,
-            f"the brain mask holds {volume_ml:.0f} ml, fewer than the {_LEAST_BRAIN_ML:.0f} ml that alignment needs",
-            "give a better mask, or check that the scan shows a head",
-        )
-
-
-def pose_of(rotation: Array, *, se_degrees: float = 0.0) -> Pose:
-    """Return the angles of a rotation that takes subject axes to template axes, shape (3, 3).
-
-    Examples
-    --------
-    >>> pose_of(np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])).yaw
-    90.0
-    """
-    pitch, roll, yaw = (float(angle) for angle in Rotation.from_matrix(rotation).as_euler("xyz", degrees=True))
-    return Pose(pitch=pitch, roll=roll, yaw=yaw, se_degrees=se_degrees)
-
-
 def rotation_spread(fit: LinearFit, others: list[LinearFit]) -> float:
     """Return the root mean square angle between a fit's rotation and others', degrees."""
     if not others:
         return 0.0
     angles = [Rotation.from_matrix(other.rotation @ fit.rotation.T).magnitude() for other in others]
     return float(np.degrees(np.sqrt(np.mean(np.square(angles)))))
-
-
-def jacobian_range(displacement: SpatialMap | None, mask: SpatialMap) -> dict[str, float]:
-    """Return the 1st and 99th percentile of the deformation's Jacobian determinant inside the brain."""
-    if displacement is None:
-        return {"jacobian_low": 1.0, "jacobian_high": 1.0}
-    index = np.round(displacement.voxels(mask.world(np.argwhere(mask.data)))).astype(int)
-    inside = np.clip(index, 0, np.array(displacement.shape) - 1)
-    low, high = np.percentile(jacobian_determinants(displacement)[tuple(inside.T)], [1, 99])
-    return {"jacobian_low": float(low), "jacobian_high": float(high)}

@@ -12,12 +12,12 @@ from bids_alps.model import Array, Roi, SpatialMap, SpatialTransform
 from bids_alps.report.catalogue import CATALOGUE, STEPS
 
 if TYPE_CHECKING:
-    from bids_alps.numerics.motion import SeriesMotion
-    from bids_alps.registration.base import Template
+    from bids_alps.model import Template
+    from bids_alps.numerics.preprocessing.motion import SeriesMotion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class BeforeAfter:
     """A step of preprocessing to show before and after.
 
     Parameters
@@ -56,7 +56,7 @@ class Motion:
     outlier_fraction: tuple[float, ...] = ()
 
 
-def compare_steps(grid: SpatialMap, before_after: Mapping[str, tuple[Array, Array]]) -> tuple[Comparison, ...]:
+def compare_steps(grid: SpatialMap, before_after: Mapping[str, tuple[Array, Array]]) -> tuple[BeforeAfter, ...]:
     """Return the steps of preprocessing to show, in the order of the page.
 
     Parameters
@@ -67,7 +67,7 @@ def compare_steps(grid: SpatialMap, before_after: Mapping[str, tuple[Array, Arra
         Two images of shape (i, j, k) by step: ``denoise``, ``gibbs``, ``motion``, ``distortion``.
     """
     return tuple(
-        Comparison(name=name, title=CATALOGUE[name].title, before=grid.like(pair[0]), after=grid.like(pair[1]))
+        BeforeAfter(name=name, title=CATALOGUE[name].title, before=grid.like(pair[0]), after=grid.like(pair[1]))
         for name in STEPS
         if (pair := before_after.get(name)) is not None
     )
@@ -115,7 +115,7 @@ class RunDrawing:
     transform: SpatialTransform
     template: Template
     turned: bool = True
-    comparisons: tuple[Comparison, ...] = ()
+    comparisons: tuple[BeforeAfter, ...] = ()
     motion: Motion | None = field(default=None)
     atlases: tuple[SpatialMap, ...] = ()
     lesions: SpatialMap | None = None

@@ -8,8 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
-from bids_alps.model import Array, Roi, SpatialMap, SpatialTransform, sample_linear
-from bids_alps.registration.base import Template
+from bids_alps.model import Array, Roi, SpatialMap, SpatialTransform, Template, sample_linear
 from bids_alps.report.figures import NIGHT, new_figure, show_plane, styled, svg_bytes, title_of
 from bids_alps.report.figures_rois import planes_through
 from bids_alps.report.slices import Display, Plane, roi_centre, sample_plane

@@ -91,15 +91,15 @@ def _outline(axes: Axes, plane: Plane, roi: Roi, weights: SpatialMap, display: D
     """Outline where weights exceed half of their largest; dotted, of the region's shadow, where the plane misses."""
     centre = display.place(roi_centre(roi, weights))
     reach = 8.0
-    about = np.array([centre - reach, centre + reach])
+    corners = np.array([centre - reach, centre + reach])
     depth = centre[plane.axis] - plane.level
     if abs(depth) > reach:
         return
-    cut, style = display.plane(plane.axis, plane.level, step_mm=0.5, about=about), "solid"
+    cut, style = display.plane(plane.axis, plane.level, step_mm=0.5, corners=corners), "solid"
     values, half = sample_plane(weights, cut), roi.weights.max() / 2
     if values.max() <= half:
         levels = np.arange(centre[plane.axis] - reach, centre[plane.axis] + reach, 1.0)
-        shadow = [sample_plane(weights, display.plane(plane.axis, z, step_mm=0.5, about=about)) for z in levels]
+        shadow = [sample_plane(weights, display.plane(plane.axis, z, step_mm=0.5, corners=corners)) for z in levels]
         values, style = np.max(shadow, axis=0), "dotted"
     if values.max() > half:
         colour = REGION_COLOURS.get(roi.region, "white")
@@ -143,8 +143,8 @@ def _draw_side(axes: Axes, fa: SpatialMap, v1: SpatialMap, rois: Sequence[Roi], 
         return
     centres = np.array([display.place(roi_centre(roi, fa)) for roi in rois])
     middle = (centres.min(axis=0) + centres.max(axis=0)) / 2
-    about = np.array([middle - 18, middle + 18])
-    plane = display.plane(axis, float(centres[: len(_AXES_OF_INDEX), axis].mean()), step_mm=0.5, about=about)
+    corners = np.array([middle - 18, middle + 18])
+    plane = display.plane(axis, float(centres[: len(_AXES_OF_INDEX), axis].mean()), step_mm=0.5, corners=corners)
     show_plane(axes, plane, np.clip(sample_plane(fa, plane), 0, 1), title=f"{rois[0].side}, {title_of(plane)}")
     for roi in rois:
         _outline(axes, plane, roi, roi_map(roi, fa), display)

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from bids_alps import __version__
 from bids_alps.model import Check
-from bids_alps.numerics.thresholds import THRESHOLDS
+from bids_alps.quality.thresholds import THRESHOLDS
 from bids_alps.report.page import CAVEAT, GroupPage, IndexValue, MethodsText, ParticipantPage, Reference
 
 STATUS_WORDS = {"pass": "Passed", "warn": "Look closer", "fail": "Do not trust"}
@@ -133,8 +133,8 @@ def limit(check: Check, threshold: float) -> str:
     """Return a threshold in words, such as ``above 25``, ``outside 0.9 to 2``; a dash where there is none."""
     if not math.isfinite(threshold):
         return "–"
-    if check.bad != "outside":
-        return f"{check.bad} {threshold:g}"
+    if check.direction != "outside":
+        return f"{check.direction} {threshold:g}"
     middle = THRESHOLDS[check.name].middle if check.name in THRESHOLDS else 0.0
     return f"outside {middle - threshold:.4g} to {middle + threshold:.4g}"
 

@@ -13,15 +13,10 @@ from typing import Any
 
 from bids_alps import __version__
 from bids_alps.io.writing import write_text
+from bids_alps.registration.engines import ENGINES
 from bids_alps.report.html import render_methods
 from bids_alps.report.page import CAVEAT, MethodsText
 
-_ALIGNED = {
-    "identity": "taken to lie in the space of",
-    "precomputed": "aligned by a transform that was given with",
-    "staged": "aligned by a rigid stage from many starts and a regularised affine one (SimpleITK; [@lowekamp2013]), "
-    "then a regularised deformation (greedy; [@yushkevich2016]), all of them from maps of FA and MD to tissue maps of",
-}
 _CITED = re.compile(r"\[@(\w+)\]")
 
 
@@ -107,9 +102,10 @@ def _fit(facts: Mapping[str, Any]) -> str:
 
 
 def _placement(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    template = settings.get("template", "the template")
+    template = settings.get("template", "")
     source = " ([@fonov2011])" if "2009" in str(template) else ""
-    how = _ALIGNED.get(str(settings.get("registrar")), "aligned with")
+    engine = ENGINES.get(str(settings.get("registrar")))
+    how = engine.sentence if engine else "aligned with the template"
     size = facts.get("roi_semi_axes")
     shape = (
         f"Regions of interest (ellipsoids of {_by(size)} mm half-length along x, y and z)"

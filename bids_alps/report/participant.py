@@ -248,7 +248,7 @@ def _checks(rows: Sequence[Row]) -> tuple[Check, ...]:
 
 
 def _check(row: Row) -> Check:
-    status, bad = _text(row, "status"), _text(row, "bad")
+    status, side = _text(row, "status"), _text(row, "direction")
     return Check(
         name=_text(row, "name") or "unnamed",
         value=_value(row, "value"),
@@ -256,7 +256,7 @@ def _check(row: Row) -> Check:
         warn=_value(row, "warn"),
         fail=_value(row, "fail"),
         status=status if status in ("pass", "warn", "fail") else "warn",  # type: ignore[arg-type]
-        bad=bad if bad in ("above", "below", "outside") else _side(row),  # type: ignore[arg-type]
+        direction=side if side in ("above", "below", "outside") else _side(row),  # type: ignore[arg-type]
         reason=_text(row, "reason"),
     )
 

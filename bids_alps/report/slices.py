@@ -69,7 +69,7 @@ class Display:
         placed: Array = points @ self.rotation.T + self.display_from_subject[:3, 3]
         return placed
 
-    def plane(self, axis: int, level: float, *, step_mm: float = 1.0, about: Array | None = None) -> Plane:
+    def plane(self, axis: int, level: float, *, step_mm: float = 1.0, corners: Array | None = None) -> Plane:
         """Return a plane with square pixels.
 
         Parameters
@@ -78,10 +78,10 @@ class Display:
             Its normal and where it cuts it, mm.
         step_mm
             Edge of a pixel.
-        about
+        corners
             Low and high corner to show instead of the whole, shape (2, 3), mm.
         """
-        low, high = (self.low, self.high) if about is None else about
+        low, high = (self.low, self.high) if corners is None else corners
         across, up = IN_PLANE[axis]
         columns, rows = (np.arange(low[n] + step_mm / 2, high[n], step_mm) for n in (across, up))
         points = np.empty((rows.size, columns.size, 3))

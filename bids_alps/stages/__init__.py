@@ -1,6 +1,6 @@
 """The stages of one run: each reads, calls pure functions, writes."""
 
-from bids_alps.stages.index import Measured
+from bids_alps.stages.index import Measurement
 from bids_alps.stages.run import run_stages
 
 __all__ = ["Measured", "run_stages"]

@@ -9,26 +9,26 @@ import numpy as np
 from bids_alps.io.presets import preset_labels
 from bids_alps.io.templates import read_template
 from bids_alps.model import SpatialMap
-from bids_alps.numerics.tensor import (
+from bids_alps.numerics.tensors.tensor import (
     eigen_system,
 )
 from bids_alps.registration.base import Registration
 from bids_alps.report.catalogue import write_figures
 from bids_alps.report.drawing import RunDrawing, draw_regions, draw_run_figures
 from bids_alps.settings import Method
-from bids_alps.stages.correction import Correction
-from bids_alps.stages.index import Measured
+from bids_alps.stages.index import Measurement
 from bids_alps.stages.lesions import Lesions
-from bids_alps.stages.place import Place
-from bids_alps.stages.tensors import Fitted
+from bids_alps.stages.outputs import RunOutputs
+from bids_alps.stages.preprocessing import PreprocessedSeries
+from bids_alps.stages.tensors import TensorFit
 
 
 def draw(
-    place: Place,
-    fitted: Fitted,
+    place: RunOutputs,
+    fitted: TensorFit,
     registration: Registration,
-    measured: tuple[Measured, ...],
-    ran: tuple[Method, Correction, tuple[SpatialMap, ...], Lesions | None],
+    measured: tuple[Measurement, ...],
+    ran: tuple[Method, PreprocessedSeries, tuple[SpatialMap, ...], Lesions | None],
 ) -> None:
     """Draw the figures of the run's report: those of regions for each preset, all others with the regions of the first.
 

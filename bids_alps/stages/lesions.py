@@ -10,12 +10,22 @@ import numpy as np
 
 from bids_alps.errors import CoverageError, RegistrationError
 from bids_alps.io.lesions import ANATOMICAL, DWI, T1W, read_lesions
-from bids_alps.model import AlpsResult, Array, Check, DwiRun, LesionEffect, Roi, SpatialMap, SpatialTransform
-from bids_alps.numerics.lesions import lesion_overlap, share_in_lesions, volume_ml
-from bids_alps.numerics.quality import judge
-from bids_alps.registration import SubjectMaps, Template
-from bids_alps.registration.rigid import align_t1w, shift_mm
-from bids_alps.stages.place import Place
+from bids_alps.model import (
+    AlpsResult,
+    Array,
+    Check,
+    DwiRun,
+    LesionEffect,
+    Roi,
+    SpatialMap,
+    SpatialTransform,
+    SubjectMaps,
+    Template,
+)
+from bids_alps.numerics.index.lesions import lesion_fraction_map, lesion_overlap, volume_ml
+from bids_alps.quality.checks import evaluate
+from bids_alps.registration.t1w import align_t1w, shift_mm
+from bids_alps.stages.outputs import RunOutputs
 
 LEAST_SIMILARITY = 0.4
 """Correlation with the diffusion maps below which a T1w counts as not aligned: .60 to .65 in real scans, .1 to .25
@@ -43,7 +53,12 @@ class Lesions:
 
 
 def place_lesions(
-    place: Place, subject: SubjectMaps, template: Template, transform: SpatialTransform, *, t1w_aligned: bool = False
+    place: RunOutputs,
+    subject: SubjectMaps,
+    template: Template,
+    transform: SpatialTransform,
+    *,
+    t1w_aligned: bool = False,
 ) -> Lesions | None:
     """Carry the lesions of a run to its grid and write them; None where no dataset of lesions was given.
 
@@ -79,7 +94,7 @@ def place_lesions(
     elif told.space == DWI:
         transform = SpatialTransform(affine=np.eye(4), rigid=np.eye(4))
     try:
-        share = share_in_lesions(lesions, transform, subject.mask)
+        share = lesion_fraction_map(lesions, transform, subject.mask)
     except CoverageError as error:
         raise error.at(str(told.path)) from error
     place.write("lesions", share, **fields)
@@ -107,7 +122,7 @@ def _find_t1w(run: DwiRun, subject: SubjectMaps, *, refuse: bool) -> tuple[Array
     return unknown
 
 
-def tell_effect(
+def add_lesion_effect(
     result: AlpsResult,
     rois: Iterable[Roi],
     lesions: Lesions,
@@ -142,6 +157,6 @@ def check_lesions(result: AlpsResult, lesions: Lesions | None) -> tuple[Check, .
         return ()
     used = [roi for roi in result.rois if roi.name.startswith(("projection", "association"))]
     overlaps = [roi.scalars.get("lesion_overlap", float("nan")) for roi in used]
-    checks = (judge("lesion_overlap", float(np.max(overlaps))),)
+    checks = (evaluate("lesion_overlap", float(np.max(overlaps))),)
     trusted = lesions.uncorrected_mm
-    return checks if trusted is None else (*checks, judge("lesion_t1w_shift", trusted))
+    return checks if trusted is None else (*checks, evaluate("lesion_t1w_shift", trusted))

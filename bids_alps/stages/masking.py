@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bids_alps.model import Array, DwiSeries
-from bids_alps.numerics.mask import estimate_brain_mask
+from bids_alps.numerics.tensors.mask import estimate_brain_mask
 
 
 def find_mask(series: DwiSeries, *, b0_threshold: float) -> Array:

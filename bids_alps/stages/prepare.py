@@ -11,27 +11,27 @@ from bids_alps.errors import ImageError
 from bids_alps.io.images import read_map, read_series
 from bids_alps.model import Array, DwiRun, DwiSeries
 from bids_alps.settings import Method
-from bids_alps.stages.correction import Correction, correct
 from bids_alps.stages.masking import find_mask
+from bids_alps.stages.preprocessing import PreprocessedSeries, correct
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class PreparedSeries:
     """A series ready for the fit, with its brain mask, shape (i, j, k), and what was corrected."""
 
     series: DwiSeries
     mask: Array
-    correction: Correction
+    correction: PreprocessedSeries
 
 
-def prepare(run: DwiRun, method: Method, output_dir: Path) -> Prepared:
+def prepare(run: DwiRun, method: Method, output_dir: Path) -> PreparedSeries:
     """Read a run, correct it where it is raw, and find the brain."""
     series = read_series(run)
     mask = read_mask(run, series) if run.mask else find_mask(series, b0_threshold=method.b0_threshold)
     correction = correct(run, series, mask, method, output_dir)
     if correction.series is not series and run.mask is None:
         mask = find_mask(correction.series, b0_threshold=method.b0_threshold)
-    return Prepared(series=correction.series, mask=mask, correction=correction)
+    return PreparedSeries(series=correction.series, mask=mask, correction=correction)
 
 
 def read_mask(run: DwiRun, series: DwiSeries) -> Array:

@@ -10,28 +10,28 @@ from pathlib import Path
 import numpy as np
 
 from bids_alps.io.atlases import atlas_label
-from bids_alps.io.presets import read_presets, redraw
+from bids_alps.io.presets import read_presets, with_manual_rois
 from bids_alps.io.templates import read_template
 from bids_alps.model import DwiRun
 from bids_alps.registration.checks import check_registration
 from bids_alps.settings import Method
-from bids_alps.stages.alignment import make_registrar, subject_maps, write_transforms
-from bids_alps.stages.conventions import follow_alps_sh
+from bids_alps.stages.alps_sh import follow_alps_sh
+from bids_alps.stages.atlas import measure_atlas, read_atlases
 from bids_alps.stages.figures import draw
-from bids_alps.stages.index import Measured, measure, write_measures
+from bids_alps.stages.index import Measurement, measure, write_measures
 from bids_alps.stages.lesions import place_lesions
-from bids_alps.stages.place import Place
+from bids_alps.stages.outputs import RunOutputs
 from bids_alps.stages.prepare import prepare
-from bids_alps.stages.regions import measure_atlas, read_atlases
+from bids_alps.stages.registration import make_registrar, subject_maps, write_transforms
 from bids_alps.stages.tensors import fit, write_maps
 
 
-def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measured, ...]:
+def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measurement, ...]:
     """Take one run from its files to the index; return what was measured, one entry a preset."""
     atlases = read_atlases(method)
     template = read_template(method.template)
     presets = read_presets(method.rois, template=template.name, radius_mm=method.roi_radius)
-    place = Place(output_dir=output_dir, run=run, template=template.name)
+    place = RunOutputs(output_dir=output_dir, run=run, template=template.name)
     prepared = prepare(run, method, output_dir)
     place.write("mask", prepared.series.image.like(prepared.mask), dtype=np.uint8)
     fitted = fit(prepared, method)
@@ -40,13 +40,13 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measured,
     registration = make_registrar(run, method).register(subject, template)
     write_transforms(place, registration, subject.mask, template.mask)
     lesions = place_lesions(place, subject, template, registration.transform, t1w_aligned=method.t1w_aligned)
-    measured: tuple[Measured, ...] = ()
+    measured: tuple[Measurement, ...] = ()
     for preset in presets:
         touched = lesions.share if lesions else None
         checks = check_registration(registration, subject, template, preset.centres, touched)
         drawn = place.run.regions.get(atlas_label(preset.name))
         if drawn is not None:
-            preset = redraw(preset, drawn, subject.mask, registration.transform.rotation)
+            preset = with_manual_rois(preset, drawn, subject.mask, registration.transform.rotation)
         ways = (fitted, registration)
         if preset.conventions == "alps.sh":
             ways = follow_alps_sh(prepared, fitted, registration)

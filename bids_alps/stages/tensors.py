@@ -8,12 +8,11 @@ import numpy as np
 
 from bids_alps.io.results import Acquisition
 from bids_alps.model import Array, Check, DwiRun, DwiSeries, RoiPreset, SpatialMap, TensorField
-from bids_alps.numerics.calibration import calibrate, estimate_scales
-from bids_alps.numerics.coherence import measure_coherence_gain
-from bids_alps.numerics.freewater import choose_volumes
-from bids_alps.numerics.gradients import choose_shells, count_directions
-from bids_alps.numerics.quality import estimate_snr, judge
-from bids_alps.numerics.tensor import (
+from bids_alps.numerics.tensors.calibration import calibrate, estimate_scales
+from bids_alps.numerics.tensors.coherence import measure_coherence_gain
+from bids_alps.numerics.tensors.free_water import choose_volumes
+from bids_alps.numerics.tensors.gradients import choose_shells, count_directions
+from bids_alps.numerics.tensors.tensor import (
     design_matrix,
     eigen_system,
     fit_coefficients,
@@ -21,14 +20,15 @@ from bids_alps.numerics.tensor import (
     fractional_anisotropy,
     mean_diffusivity,
 )
+from bids_alps.quality.checks import estimate_snr, evaluate
 from bids_alps.settings import Method
 from bids_alps.stages.masking import mean_volume
-from bids_alps.stages.place import Place
-from bids_alps.stages.prepare import Prepared
+from bids_alps.stages.outputs import RunOutputs
+from bids_alps.stages.prepare import PreparedSeries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
+class TensorFit:
     """Tensors, the volumes that they were fitted to, and maps made of them.
 
     `snr` is that of the b0 that the fit leaves, `gradient_spread` the SD of the weighting over volumes that tissue
@@ -47,7 +47,7 @@ class Fitted:
     water_volumes: Array | None
 
 
-def fit(prepared: Prepared, method: Method) -> Fitted:
+def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
     """Choose the shells, fit the tensors and make the maps."""
     series = prepared.series
     volumes = choose_shells(series.gradients, wanted=method.shells, b0_threshold=method.b0_threshold)
@@ -60,7 +60,7 @@ def fit(prepared: Prepared, method: Method) -> Fitted:
         chosen, field = calibrate(chosen, field)
     elements = field.image.data
     unweighted = chosen.gradients.bvals <= method.b0_threshold
-    return Fitted(
+    return TensorFit(
         field=field,
         series=chosen,
         fa=field.image.like(fractional_anisotropy(elements).astype(np.float32)),
@@ -73,7 +73,7 @@ def fit(prepared: Prepared, method: Method) -> Fitted:
     )
 
 
-def write_maps(place: Place, fitted: Fitted) -> None:
+def write_maps(place: RunOutputs, fitted: TensorFit) -> None:
     """Write the tensor and the maps that follow from it."""
     elements = fitted.field.image.data
     maps = {
@@ -88,7 +88,7 @@ def write_maps(place: Place, fitted: Fitted) -> None:
         place.write(key, fitted.field.image.like(data))
 
 
-def measures_of(fitted: Fitted) -> dict[str, SpatialMap]:
+def measures_of(fitted: TensorFit) -> dict[str, SpatialMap]:
     """Return the maps of FA and of MD, AD and RD (mm^2/s)."""
     mask, image = fitted.field.mask, fitted.field.image
     values = np.zeros((*mask.shape, 3), dtype=np.float32)
@@ -112,20 +112,20 @@ def measure_snr(series: DwiSeries, field: TensorField, *, voxels: int = 5000) ->
     return estimate_snr(signal, np.exp(fit_coefficients(signal, design) @ design.T), design.shape[1])
 
 
-def check_acquisition(fitted: Fitted) -> tuple[Check, ...]:
+def check_acquisition(fitted: TensorFit) -> tuple[Check, ...]:
     """Return the checks of what the scanner gave."""
     gradients = fitted.series.gradients
     weighted = np.linalg.norm(gradients.bvecs, axis=1) > 0
     return (
-        judge("snr_b0", fitted.snr),
-        judge("gradient_spread", 100 * fitted.gradient_spread),
-        judge("gradient_axes", measure_coherence_gain(fitted.field)),
-        judge("b_value", float(gradients.bvals[weighted].mean())),
-        judge("directions", float(count_directions(gradients.bvecs[weighted]))),
+        evaluate("snr_b0", fitted.snr),
+        evaluate("gradient_spread", 100 * fitted.gradient_spread),
+        evaluate("gradient_axes", measure_coherence_gain(fitted.field)),
+        evaluate("b_value", float(gradients.bvals[weighted].mean())),
+        evaluate("directions", float(count_directions(gradients.bvecs[weighted]))),
     )
 
 
-def describe_acquisition(preset: RoiPreset, fitted: Fitted, run: DwiRun) -> Acquisition:
+def describe_acquisition(preset: RoiPreset, fitted: TensorFit, run: DwiRun) -> Acquisition:
     """Return what stands in every row beside the index."""
     gradients = fitted.series.gradients
     weighted = np.linalg.norm(gradients.bvecs, axis=1) > 0

@@ -17,7 +17,7 @@ from bids_alps.statistics.comparison import (
     compare_groups,
     describe_groups,
     is_numeric,
-    numbers_of,
+    to_floats,
 )
 from bids_alps.statistics.correlation import correlate
 from bids_alps.statistics.models import fit_model
@@ -126,7 +126,7 @@ def mean_of_repeats(runs: pd.DataFrame, owners: Sequence[str]) -> pd.DataFrame:
 def fit_models(runs: pd.DataFrame, formulas: Sequence[str], notes: list[str]) -> dict[str, pd.DataFrame]:
     """Fit every formula that can be fitted; the others are told in `notes`."""
     coefficients, checks = [], []
-    runs = with_numbers(runs)
+    runs = with_numeric_columns(runs)
     owner = [name for name in _OWNER if name in runs]
     person = runs[owner].astype(str).agg(" ".join, axis=1)
     for formula in formulas:
@@ -143,22 +143,22 @@ def fit_models(runs: pd.DataFrame, formulas: Sequence[str], notes: list[str]) ->
     return {"models": pd.concat(coefficients, ignore_index=True), "checks": pd.concat(checks, ignore_index=True)}
 
 
-def with_numbers(runs: pd.DataFrame) -> pd.DataFrame:
+def with_numeric_columns(runs: pd.DataFrame) -> pd.DataFrame:
     """Return a table whose mostly numeric columns are numbers; what is no number there, an age of n/k, is missing."""
     texts = [name for name in runs if not pd.api.types.is_numeric_dtype(runs[name]) and is_numeric(runs[name])]
-    return runs.assign(**{str(name): numbers_of(runs[name]) for name in texts})
+    return runs.assign(**{str(name): to_floats(runs[name]) for name in texts})
 
 
 def find_norms(people: pd.DataFrame, owners: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Return each participant's z-scores of the index given age and sex, where age is known."""
     if "age" not in people:
         return {}
-    covariates = [numbers_of(people["age"])]
+    covariates = [to_floats(people["age"])]
     if "sex" in people and people["sex"].nunique() == 2:
         sex = people["sex"]
         covariates.append(np.where(sex.isna(), np.nan, sex == sorted(sex.dropna().unique())[0]))
     held = np.column_stack(covariates)
-    scores = {f"{name}_z": measure_norms(numbers_of(people[name]), held) for name in INDICES}
+    scores = {f"{name}_z": measure_norms(to_floats(people[name]), held) for name in INDICES}
     return {"norms": people[list(owners)].assign(**scores)}
 
 

@@ -21,7 +21,7 @@ RULE = (
 _SMALLEST = 3  # values that the test of normality asks for
 
 
-def numbers_of(column: pd.Series[Any]) -> Array:
+def to_floats(column: pd.Series[Any]) -> Array:
     """Return a column as floats; what is no number becomes NaN."""
     values: Array = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)
     return np.where(np.isfinite(values), values, np.nan)
@@ -49,7 +49,7 @@ def describe_groups(table: pd.DataFrame, variables: Sequence[str], group: str | 
 def is_numeric(column: pd.Series[Any]) -> bool:
     """Tell whether most of what a column has are numbers."""
     present = column.dropna()
-    return bool(len(present)) and bool(np.isfinite(numbers_of(present)).mean() > 0.5)
+    return bool(len(present)) and bool(np.isfinite(to_floats(present)).mean() > 0.5)
 
 
 def _described(column: pd.Series[Any], variable: str, group: str, *, numeric: bool) -> list[dict[str, Any]]:
@@ -57,7 +57,7 @@ def _described(column: pd.Series[Any], variable: str, group: str, *, numeric: bo
     if not numeric:
         counts = column.dropna().astype(str).value_counts().sort_index()
         return [{**shared, "level": level, "n": int(count)} for level, count in counts.items()]
-    values = numbers_of(column)
+    values = to_floats(column)
     values = values[np.isfinite(values)]
     if not values.size:
         return [{**shared, "n": 0}]
@@ -101,8 +101,8 @@ def compare_groups(
                     "group_a": first,
                     "group_b": second,
                     **compare(
-                        numbers_of(table.loc[membership == first, outcome]),
-                        numbers_of(table.loc[membership == second, outcome]),
+                        to_floats(table.loc[membership == first, outcome]),
+                        to_floats(table.loc[membership == second, outcome]),
                         test=test,
                     ),
                 }

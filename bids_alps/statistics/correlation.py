@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from bids_alps.model import Array
-from bids_alps.statistics.comparison import numbers_of, with_corrected
+from bids_alps.statistics.comparison import to_floats, with_corrected
 
 _FEWEST = 4  # pairs that an interval of a correlation asks for
 
@@ -35,12 +35,12 @@ def correlate(
         One row per outcome, variable and kind (``pearson``, ``spearman``, ``partial``): n, r with its 95 % interval,
         p, and p corrected over all rows of a kind. NaN where fewer than four pairs are complete or nothing varies.
     """
-    held = {name: numbers_of(table[name]) for name in covariates}
+    held = {name: to_floats(table[name]) for name in covariates}
     rows: list[dict[str, Any]] = []
     for outcome in outcomes:
-        y = numbers_of(table[outcome])
+        y = to_floats(table[outcome])
         for variable in variables:
-            x = numbers_of(table[variable])
+            x = to_floats(table[variable])
             others = [values for name, values in held.items() if name not in (variable, outcome)]
             shared = {"outcome": outcome, "variable": variable}
             rows += [{**shared, "kind": kind, **correlation(y, x, kind=kind)} for kind in ("pearson", "spearman")]

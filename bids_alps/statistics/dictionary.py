@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-ABOUT: Mapping[str, str] = {
+DESCRIPTIONS: Mapping[str, str] = {
     "dataset": "Derivative dataset.",
     "participant_id": "Participant.",
     "alps_left_z": "Left index against all others of the same age and sex, leaving the participant out, z.",
@@ -59,7 +59,7 @@ ABOUT: Mapping[str, str] = {
     "left_out": "Rows left out since a value is missing.",
     "check": "Assumption.",
     "value": "Statistic of the check.",
-    "about": "How it was checked.",
+    "method": "How it was checked.",
     "icc": "Intraclass correlation of a single measurement.",
     "participants": "Participants with that many repeats.",
     "repeats": "Repeats of each participant.",

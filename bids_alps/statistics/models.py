@@ -37,7 +37,7 @@ class FittedModel:
         Rows ``term, estimate, se, ci_low, ci_high, statistic, p, standardised, standardised_ci_low,
         standardised_ci_high``.
     checks
-        Rows ``check, value, p, about``.
+        Rows ``check, value, p, method``.
     """
 
     formula: str
@@ -174,13 +174,13 @@ def check_model(residuals: Array, X: pd.DataFrame, messages: Sequence[str] = ())
     rows: list[dict[str, Any]] = []
     if len(residuals) >= 3 and np.ptp(residuals) > 0:
         shapiro = stats.shapiro(residuals[:5000])  # beyond which its p-value is not exact
-        rows.append({"check": "normality", "value": shapiro.statistic, "p": shapiro.pvalue, "about": "Shapiro-Wilk"})
+        rows.append({"check": "normality", "value": shapiro.statistic, "p": shapiro.pvalue, "method": "Shapiro-Wilk"})
         if X.shape[1] > 1 and "Intercept" in X:
             value, p, _, _ = het_breuschpagan(residuals, X.to_numpy())
-            rows.append({"check": "equal variance", "value": value, "p": p, "about": "Breusch-Pagan"})
+            rows.append({"check": "equal variance", "value": value, "p": p, "method": "Breusch-Pagan"})
     condition = float(np.linalg.cond(X.to_numpy() / np.linalg.norm(X.to_numpy(), axis=0)))
     rows.append(
-        {"check": "collinearity", "value": condition, "p": np.nan, "about": "condition number; doubtful above 30"}
+        {"check": "collinearity", "value": condition, "p": np.nan, "method": "condition number; doubtful above 30"}
     )
-    rows += [{"check": "fit", "value": np.nan, "p": np.nan, "about": message} for message in dict.fromkeys(messages)]
-    return pd.DataFrame(rows, columns=["check", "value", "p", "about"])
+    rows += [{"check": "fit", "value": np.nan, "p": np.nan, "method": message} for message in dict.fromkeys(messages)]
+    return pd.DataFrame(rows, columns=["check", "value", "p", "method"])

@@ -39,7 +39,9 @@ def browse(path, tmp_path):
 def participant():
     svg = draw_left_right(np.array([1.4, 1.5]), np.array([1.5, 1.4]), ["pass", "warn"])
     pair = Picture(title="Step", caption="c", alt="a", svg=(svg, svg), labels=("before", "after"))
-    check = Check(name="pitch", value=9.0, unit="degrees", warn=8, fail=20, status="warn", bad="above", reason="Tilt.")
+    check = Check(
+        name="pitch", value=9.0, unit="degrees", warn=8, fail=20, status="warn", direction="above", reason="Tilt."
+    )
     run = RunSection(
         name="sub-01_run-1",
         status="warn",

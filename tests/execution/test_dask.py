@@ -16,7 +16,7 @@ import pytest
 from bids_alps.arguments import parse, settings_of
 from bids_alps.errors import ExecutionError, UsageError
 from bids_alps.execution.dask import Cluster, read_jobs
-from bids_alps.execution.engine import Piece
+from bids_alps.execution.engine import Task
 from bids_alps.participant import Outcome
 from bids_alps.settings import Settings
 
@@ -29,15 +29,15 @@ def settings(tmp_path: Path, *arguments: str) -> Settings:
     return settings_of(parse([str(tmp_path), str(tmp_path / "out"), "participant", *common, *arguments]))
 
 
-def piece(work: Any) -> Piece:
-    return Piece(participant="01", name="sub-01", work=work, megabytes=100)
+def task(work: Any) -> Task:
+    return Task(participant="01", name="sub-01", work=work, megabytes=100)
 
 
 def test_a_run_that_kills_workers_is_given_up_and_the_others_are_done(tmp_path: Path) -> None:
     with Cluster(settings(tmp_path)) as engine:
         for number in range(5):
             good = partial(Outcome, name=str(number), message="done")
-            engine.submit(number, piece(partial(os._exit, 9) if number == 2 else good))
+            engine.submit(number, task(partial(os._exit, 9) if number == 2 else good))
         ended = dict(engine.wait() for _ in range(5))
     lost = ended.pop(2)
     assert isinstance(lost, ExecutionError)
@@ -71,7 +71,7 @@ def test_a_scheduler_that_goes_away_is_told(tmp_path: Path) -> None:
             time.sleep(0.1)
         address = json.loads(file.read_text())["address"]
         with Cluster(settings(tmp_path, "--dask-address", address)) as engine:
-            engine.submit(0, piece(partial(Outcome, name="a", message="no worker does it")))
+            engine.submit(0, task(partial(Outcome, name="a", message="no worker does it")))
             scheduler.kill()
             with pytest.raises(ExecutionError, match="went away"):
                 engine.wait()

@@ -13,7 +13,7 @@ import pytest
 
 from bids_alps.arguments import parse, settings_of
 from bids_alps.errors import AlpsError, ExecutionError
-from bids_alps.execution.engine import Engine, Piece
+from bids_alps.execution.engine import Engine, Task
 from bids_alps.execution.local import Processes
 from bids_alps.participant import Outcome
 from bids_alps.settings import Settings
@@ -23,15 +23,15 @@ def settings(tmp_path: Path, *arguments: str) -> Settings:
     return settings_of(parse([str(tmp_path), str(tmp_path / "out"), "participant", "--nprocs", "2", *arguments]))
 
 
-def piece(work: Any, megabytes: int = 100) -> Piece:
-    return Piece(participant="01", name="sub-01", work=work, megabytes=megabytes)
+def task(work: Any, megabytes: int = 100) -> Task:
+    return Task(participant="01", name="sub-01", work=work, megabytes=megabytes)
 
 
-def good(name: str) -> Piece:
-    return piece(partial(Outcome, name=name, message="done"))
+def good(name: str) -> Task:
+    return task(partial(Outcome, name=name, message="done"))
 
 
-def finish(engine: Engine, pieces: list[Piece]) -> dict[int, Outcome | AlpsError]:
+def finish(engine: Engine, pieces: list[Task]) -> dict[int, Outcome | AlpsError]:
     """Return what became of every piece, by its place in the list."""
     ended: dict[int, Outcome | AlpsError] = {}
     waiting, under_way = list(enumerate(pieces)), 0
@@ -46,7 +46,7 @@ def finish(engine: Engine, pieces: list[Piece]) -> dict[int, Outcome | AlpsError
 
 
 def test_a_process_that_dies_costs_the_piece_it_worked_on(tmp_path: Path) -> None:
-    pieces = [good("a"), piece(partial(os._exit, 9), 700), good("b"), good("c")]
+    pieces = [good("a"), task(partial(os._exit, 9), 700), good("b"), good("c")]
     with Processes(settings(tmp_path)) as engine:
         ended = finish(engine, pieces)
     lost = ended.pop(1)
@@ -57,19 +57,19 @@ def test_a_process_that_dies_costs_the_piece_it_worked_on(tmp_path: Path) -> Non
 
 def test_pieces_side_by_side_stay_within_the_memory(tmp_path: Path) -> None:
     with Processes(settings(tmp_path, "--mem", "1000")) as engine:
-        assert engine.has_room(piece(None, 5000))  # the only one, however large, is let through
-        engine.submit(0, piece(partial(Outcome, name="a", message=""), 600))
-        assert engine.has_room(piece(None, 400))
-        assert not engine.has_room(piece(None, 401))
+        assert engine.has_room(task(None, 5000))  # the only one, however large, is let through
+        engine.submit(0, task(partial(Outcome, name="a", message=""), 600))
+        assert engine.has_room(task(None, 400))
+        assert not engine.has_room(task(None, 401))
         engine.wait()
-        assert engine.has_room(piece(None, 401))
+        assert engine.has_room(task(None, 401))
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1.0])
 def test_leaving_ends_what_is_under_way(tmp_path: Path, seconds: float) -> None:
     with Processes(settings(tmp_path)) as engine:
         for number in range(2):
-            engine.submit(number, piece(partial(time.sleep, 600)))
+            engine.submit(number, task(partial(time.sleep, 600)))
         time.sleep(seconds)  # processes that are still being started, and ones at work
     deadline = time.monotonic() + 30
     while left := multiprocessing.active_children():

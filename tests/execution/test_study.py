@@ -10,7 +10,7 @@ import pytest
 from bids_alps.arguments import parse, settings_of
 from bids_alps.errors import ExecutionError
 from bids_alps.execution import study
-from bids_alps.execution.engine import InProcess, Piece
+from bids_alps.execution.engine import InProcess, Task
 from bids_alps.execution.memory import BASE_MEGABYTES, estimate_megabytes
 from bids_alps.model import DwiRun
 from bids_alps.participant import Outcome
@@ -79,17 +79,17 @@ def test_a_participant_whose_other_runs_are_dropped_has_its_page_all_the_same(
 
         def __init__(self) -> None:
             super().__init__()
-            self.under_way: dict[int, Piece] = {}
+            self.under_way: dict[int, Task] = {}
 
-        def has_room(self, piece: Piece) -> bool:
-            return len(self.under_way) < 2 and (piece.name != "sub-01_run-2" or not self.under_way)
+        def has_room(self, task: Task) -> bool:
+            return len(self.under_way) < 2 and (task.name != "sub-01_run-2" or not self.under_way)
 
-        def submit(self, ticket: int, piece: Piece) -> None:
-            self.under_way[ticket] = piece
+        def submit(self, task_id: int, task: Task) -> None:
+            self.under_way[task_id] = task
 
         def wait(self) -> Any:
-            ticket = min(self.under_way, key=lambda one: self.under_way[one].name == "sub-02_run-2")
-            return ticket, self.under_way.pop(ticket).work()
+            task_id = min(self.under_way, key=lambda one: self.under_way[one].name == "sub-02_run-2")
+            return task_id, self.under_way.pop(task_id).work()
 
     monkeypatch.setattr(study, "make_engine", lambda _: Pool())
     ended = dict(study.process_participants(["02", "01"], settings(tmp_path, "--stop-on-first-crash")))
@@ -109,7 +109,7 @@ def test_sessions_are_compared_when_all_are_done_and_before_the_page(
         return Outcome(name="sub-01_run-1_longitudinal", message="no change")
 
     monkeypatch.setattr(study, "plan_work", plan)
-    monkeypatch.setattr(study, "process_repeats", compare)
+    monkeypatch.setattr(study, "process_longitudinal", compare)
     ended = dict(study.process_participants(["01", "02"], settings(tmp_path, "--longitudinal")))
     compared = "compare sub-01_ses-1_run-1 sub-01_ses-2_run-1"
     assert told[:4] == ["sub-01_ses-1_run-1", "sub-01_ses-2_run-1", compared, "page 01"]
@@ -130,13 +130,13 @@ def test_a_run_that_is_lost_is_told_and_the_others_go_on(
     tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Forgetful(InProcess):
-        def submit(self, ticket: int, piece: Piece) -> None:
-            self.lost = piece.name == "sub-01_run-1"
-            super().submit(ticket, piece)
+        def submit(self, task_id: int, task: Task) -> None:
+            self.lost = task.name == "sub-01_run-1"
+            super().submit(task_id, task)
 
         def wait(self) -> Any:
-            ticket, outcome = super().wait()
-            return ticket, ExecutionError("process", "it was killed", "start again") if self.lost else outcome
+            task_id, outcome = super().wait()
+            return task_id, ExecutionError("process", "it was killed", "start again") if self.lost else outcome
 
     monkeypatch.setattr(study, "make_engine", lambda _: Forgetful())
     ended = dict(study.process_participants(["01"], settings(tmp_path, "--run-uuid", "x")))

@@ -13,7 +13,7 @@ from bids_alps.io.atlases import read_atlas
 from bids_alps.io.writing import write_map
 from bids_alps.model import SpatialMap
 from bids_alps.settings import Method
-from bids_alps.stages.regions import read_atlases
+from bids_alps.stages.atlas import read_atlases
 
 TABLE = "index\tname\n0\tbackground\n1\tleft putamen\n2\tright putamen\n"
 

@@ -91,7 +91,7 @@ def test_json_has_no_values_that_are_not_finite(tmp_path: Path) -> None:
 
 
 def test_table_comes_back_with_its_labels_and_gaps(tmp_path: Path) -> None:
-    columns = [Column(name=name, about=name) for name in ("participant_id", "run", "alps")]
+    columns = [Column(name=name, description=name) for name in ("participant_id", "run", "alps")]
     rows = [{"participant_id": "sub-01", "run": "02", "alps": 1.5}, {"participant_id": "a\tb\nc", "alps": np.nan}]
     write_table(tmp_path / "t.tsv", rows, columns)
     table = read_table(tmp_path / "t.tsv")

@@ -44,7 +44,7 @@ def test_a_radius_makes_spheres():
     assert np.isnan(read_preset("alps").radius_mm)
 
 
-def write_labels(folder, *, name="mine_dseg.nii.gz", flip=False, rows=None, leave_out=None):
+def write_labels(folder, *, name="mine_dseg.nii.gz", flip=False, rows=None, omitted=None):
     """Write boxes about the centres of the preset on a grid of 1 mm as labels 10, 20, ... with their table."""
     affine = np.diag([1.0, 1.0, 1.0, 1.0])
     affine[:3, 3] = -80
@@ -52,7 +52,7 @@ def write_labels(folder, *, name="mine_dseg.nii.gz", flip=False, rows=None, leav
     data, centres = np.zeros(image.shape, np.uint8), read_preset("alps").centres
     for n, (roi, centre) in enumerate(centres.items(), start=1):
         i, j, k = np.rint(image.voxels(np.array(centre))).astype(int)
-        if roi != leave_out:
+        if roi != omitted:
             data[i - 1 : i + 2, j - 2 : j + 3, k - 3 : k + 4] = 10 * n
     write_map(folder / name, image.like(data[::-1] if flip else data), sidecar={}, dtype=np.uint8)
     lines = rows or [f"{10 * n}\t{roi}" for n, roi in enumerate(centres, start=1)]
@@ -79,7 +79,7 @@ def test_spheres_may_stand_at_the_centres_of_a_label_image(tmp_path):
     ("made", "error", "told"),
     [
         ({"flip": True}, ImageError, "lies at x"),
-        ({"leave_out": "association_left"}, ImageError, "no voxel of association_left"),
+        ({"omitted": "association_left"}, ImageError, "no voxel of association_left"),
         ({"rows": ["10\tprojection_left"]}, MetadataError, "no region named projection_right"),
         ({"rows": [f"1\t{name}" for name in read_preset("alps").centres]}, MetadataError, "whole number of its own"),
         ({"rows": [f"x\t{name}" for name in read_preset("alps").centres]}, MetadataError, "whole number of its own"),

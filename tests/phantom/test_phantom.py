@@ -8,7 +8,7 @@ from bids_alps.io.images import read_series
 from bids_alps.io.layout import find_participants, find_runs
 from bids_alps.io.tables import read_table
 from bids_alps.model import sample_linear
-from bids_alps.numerics.tensor import eigen_system, fit_tensor
+from bids_alps.numerics.tensors.tensor import eigen_system, fit_tensor
 from bids_alps.phantom import PARK_2023, PhantomSettings, make_subject, true_index, write_phantom
 from bids_alps.phantom.__main__ import main, make_parser
 from bids_alps.phantom.anatomy import draw_diagonals

@@ -12,8 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from heads import Head, make_head
 
 from bids_alps.io.templates import read_template
-from bids_alps.model import SpatialTransform
-from bids_alps.registration import REGISTRARS, Registrar, Registration, SubjectMaps, Template
+from bids_alps.model import SpatialTransform, SubjectMaps, Template
+from bids_alps.registration.base import Registrar, Registration
+from bids_alps.registration.engines import ENGINES
 from bids_alps.registration.precomputed import Precomputed
 
 
@@ -32,7 +33,7 @@ def turned_head(template: Template) -> tuple[SubjectMaps, SpatialTransform]:
 def engines(turned_head: tuple[SubjectMaps, SpatialTransform]) -> dict[str, Registrar]:
     """Every engine; the precomputed one is given the truth."""
     truth = turned_head[1]
-    named = {name: make() for name, make in REGISTRARS.items()}
+    named = {name: engine.make() for name, engine in ENGINES.items() if not engine.needs_transform}
     return {**named, "precomputed": Precomputed(subject_from_template=truth.subject_from_template)}
 
 

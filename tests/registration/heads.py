@@ -8,8 +8,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from bids_alps.model import Array, SpatialMap, SpatialTransform, sample_linear
-from bids_alps.registration.base import SubjectMaps, Template
+from bids_alps.model import Array, SpatialMap, SpatialTransform, SubjectMaps, Template, sample_linear
 
 CENTRES = np.array([[-26.1, -16.1, 27.6], [26.1, -16.1, 27.6], [-38.7, -16.4, 27.6], [38.7, -16.4, 27.6]])
 ORDERS = {

@@ -14,8 +14,8 @@ import pytest
 from heads import CENTRES, Head, centre_errors, make_head, pose_error
 
 from bids_alps.errors import BadDataError, CoverageError, RegistrationError
-from bids_alps.model import SpatialTransform
-from bids_alps.registration import Registrar, Registration, SubjectMaps, Template
+from bids_alps.model import SpatialTransform, SubjectMaps, Template
+from bids_alps.registration.base import Registrar, Registration
 from bids_alps.registration.checks import check_registration
 from bids_alps.registration.staged import Staged
 

@@ -10,9 +10,9 @@ from scipy.ndimage import gaussian_filter
 
 from bids_alps.io.templates import read_template
 from bids_alps.io.writing import write_map
-from bids_alps.model import SpatialTransform
-from bids_alps.registration import REGISTRARS, SubjectMaps, Template
+from bids_alps.model import SpatialTransform, SubjectMaps, Template
 from bids_alps.registration.checks import check_registration
+from bids_alps.registration.engines import ENGINES
 
 
 def test_regions_are_found_by_an_fa_map(
@@ -22,7 +22,7 @@ def test_regions_are_found_by_an_fa_map(
     write_map(tmp_path / "ours.nii.gz", template.wm.like(np.where(template.mask.data, fa, 0).astype(np.float32)))
     ours = read_template(str(tmp_path / "ours.nii.gz"))
     subject, truth = turned_head
-    found = REGISTRARS["staged"]().register(subject, ours)
+    found = ENGINES["staged"].make().register(subject, ours)
     assert centre_errors(found.transform, truth).max() < 1.5
     assert pose_error(found.transform, truth) < 1.5
     centres = {"projection_left": (-26.1, -16.1, 27.6), "projection_right": (26.1, -16.1, 27.6)}

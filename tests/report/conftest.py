@@ -5,10 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from bids_alps.model import Roi, SpatialMap, SpatialTransform
-from bids_alps.registration.base import Template
+from bids_alps.model import Roi, SpatialMap, SpatialTransform, Template
 from bids_alps.report.catalogue import write_figures
-from bids_alps.report.drawing import Comparison, Motion, RunDrawing, draw_run_figures
+from bids_alps.report.drawing import BeforeAfter, Motion, RunDrawing, draw_run_figures
 from bids_alps.report.page import IndexValue, RunSection
 
 
@@ -43,7 +42,7 @@ def make_drawing():
         rois=rois,
         transform=SpatialTransform(affine=np.eye(4), rigid=np.eye(4)),
         template=template,
-        comparisons=(Comparison(name="denoise", title="Denoising", before=fa, after=wm),),
+        comparisons=(BeforeAfter(name="denoise", title="Denoising", before=fa, after=wm),),
         motion=motion,
     )
 
@@ -87,7 +86,15 @@ def write_run(output, name, figures, *, status="pass", reason="Noise widens the 
         for side, alps in (("left", 1.512), ("right", 1.4), ("bilateral", 1.456))
     ]
     write_tsv(folder / f"{name}_desc-alps_scalarstats.tsv", index)
-    check = {"roi_preset": "alps", "name": "snr_b0", "value": 21.5, "unit": "", "warn": 10, "fail": 5, "bad": "below"}
+    check = {
+        "roi_preset": "alps",
+        "name": "snr_b0",
+        "value": 21.5,
+        "unit": "",
+        "warn": 10,
+        "fail": 5,
+        "direction": "below",
+    }
     write_tsv(folder / f"{name}_desc-quality_scalarstats.tsv", [{**check, "status": status, "reason": reason}])
     roi = {"roi_preset": "alps", "roi": "projection_left", "n_voxels": 8.2, "dxx": 0.000612, "fa": 0.51}
     write_tsv(folder / f"{name}_seg-alps_scalarstats.tsv", [roi])

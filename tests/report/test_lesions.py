@@ -1,4 +1,4 @@
-from bids_alps.numerics.quality import judge
+from bids_alps.quality.checks import evaluate
 from bids_alps.report.lesions import lesion_notes, lesion_tables
 
 INDEX = [
@@ -20,7 +20,7 @@ def test_the_page_tells_the_share_of_regions_and_the_effect():
     assert shares.rows == (("Projection left", "36 %"),)
     assert "2.50 mL" in shares.note
     assert effect.rows[0][1:] == ("1.45", "1.57", "0.12")
-    assert lesion_notes(INDEX, [judge("lesion_overlap", 0.364)]) == []
+    assert lesion_notes(INDEX, [evaluate("lesion_overlap", 0.364)]) == []
 
 
 def test_an_empty_mask_is_told():
@@ -31,7 +31,7 @@ def test_an_empty_mask_is_told():
 def test_no_mask_and_one_that_was_trusted_are_told():
     nothing = [{**row, "lesion_volume": float("nan"), "lesion_space": float("nan")} for row in INDEX]
     assert lesion_tables(nothing, REGIONS) == ()
-    assert "No lesion mask" in lesion_notes(nothing, [judge("lesion_overlap", float("nan"))])[0]
+    assert "No lesion mask" in lesion_notes(nothing, [evaluate("lesion_overlap", float("nan"))])[0]
     assert lesion_notes(nothing, []) == []
-    trusted = [judge("lesion_overlap", 0.0), judge("lesion_t1w_shift", 1.0)]
+    trusted = [evaluate("lesion_overlap", 0.0), evaluate("lesion_t1w_shift", 1.0)]
     assert "taken as it lies" in lesion_notes(INDEX, trusted)[0]

@@ -6,6 +6,7 @@ from importlib.resources import files
 
 import pytest
 
+from bids_alps.registration.engines import ENGINES
 from bids_alps.report.methods import write_citation, write_methods
 
 LIBRARY = tomllib.loads(files("bids_alps").joinpath("resources", "references.toml").read_text())
@@ -41,7 +42,8 @@ def test_preprocessing_is_told_only_where_it_is_known():
 
 def test_switches_change_the_text():
     assert "left in scanner axes" in told(settings={**SETTINGS, "pose_correction": False})
-    assert "SimpleITK" not in told(settings={**SETTINGS, "registrar": "identity"})
+    assert "greedy" in told(settings=SETTINGS)
+    assert "greedy" not in told(settings={**SETTINGS, "registrar": "identity"})
     assert "share of its tissue" in told(settings={**SETTINGS, "roi_weighting": "tissue"})
     assert "bootstrap" not in told(settings=SETTINGS)
     assert "Reuter" in told(settings=SETTINGS, facts={**FACTS, "sessions_compared": True})
@@ -62,6 +64,14 @@ def test_every_citation_has_its_reference_and_none_is_idle():
     assert len(cited) == len(methods.references) == methods.bibtex.count("@article")
     assert all(any(entry["doi"] in reference for reference in methods.references) for entry in cited)
     assert list(methods.references) == sorted(methods.references)
+
+
+def test_every_reference_of_the_bibliography_is_cited_by_some_choice():
+    texts = [
+        write_methods({**SETTINGS, "registrar": name}, steps=ALL_STEPS, facts={**FACTS, "sessions_compared": True})
+        for name in ENGINES
+    ]
+    cited = {reference for methods in texts for reference in methods.references}
     assert len(cited) == len(LIBRARY)
 
 

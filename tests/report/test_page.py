@@ -118,7 +118,7 @@ def test_an_error_that_was_overcome_is_not_told(output):
     crash.write_text("a later attempt failed\n")
     os.utime(crash, (1, 1))  # as a copy may have it
     assert [failure.message for failure in read_participant_page(output, "01").failures] == ["a later attempt failed"]
-    crash.rename(crash.with_name("overcome-sub-01_dir-AP.txt"))
+    crash.rename(crash.with_name("resolved-sub-01_dir-AP.txt"))
     assert read_participant_page(output, "01").failures == ()
 
 
@@ -223,7 +223,7 @@ def test_cohort_page_counts_checks_and_tells_of_runs_without_result(output, figu
 
 def test_thresholds_are_told_in_words():
     def check(name, bad):
-        return Check(name=name, value=1, unit="", warn=8, fail=float("nan"), status="pass", bad=bad, reason="")
+        return Check(name=name, value=1, unit="", warn=8, fail=float("nan"), status="pass", direction=bad, reason="")
 
     assert limit(check("pitch", "outside"), 8) == "outside -8 to 8"
     assert limit(check("alps", "outside"), 0.55) == "outside 0.9 to 2"

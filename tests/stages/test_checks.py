@@ -17,25 +17,26 @@ from bids_alps.model import (
     RoiDiffusivity,
     SpatialMap,
     SpatialTransform,
+    SubjectMaps,
+    Template,
     TensorField,
 )
-from bids_alps.numerics.alignment import VolumeMotion
-from bids_alps.numerics.alps import measure_alps
-from bids_alps.numerics.motion import SeriesMotion
-from bids_alps.numerics.outliers import find_outlier_slices
-from bids_alps.numerics.preprocessing import measure_motion
-from bids_alps.numerics.quality import check_index, judge
-from bids_alps.numerics.rois import place_preset
-from bids_alps.numerics.tensor import elements_from_matrix
-from bids_alps.numerics.thresholds import THRESHOLDS
-from bids_alps.registration import Registration, SubjectMaps, Template
+from bids_alps.numerics.index.alps import measure_alps
+from bids_alps.numerics.index.rois import place_preset
+from bids_alps.numerics.preprocessing.correction import measure_motion
+from bids_alps.numerics.preprocessing.motion import SeriesMotion
+from bids_alps.numerics.preprocessing.outliers import find_outlier_slices
+from bids_alps.numerics.preprocessing.volume_motion import VolumeMotion
+from bids_alps.numerics.tensors.tensor import elements_from_matrix
+from bids_alps.quality.checks import check_index, evaluate
+from bids_alps.quality.thresholds import THRESHOLDS
+from bids_alps.registration.base import Registration, jacobian_range, pose_of
 from bids_alps.registration.checks import check_registration
-from bids_alps.registration.repeats import find_midpoint
-from bids_alps.registration.staged import jacobian_range, pose_of
+from bids_alps.registration.within_subject import find_midpoint
 from bids_alps.settings import Method
-from bids_alps.stages.correction import Correction, check_correction
-from bids_alps.stages.lesions import Lesions, check_lesions, tell_effect
-from bids_alps.stages.prepare import Prepared
+from bids_alps.stages.lesions import Lesions, add_lesion_effect, check_lesions
+from bids_alps.stages.prepare import PreparedSeries
+from bids_alps.stages.preprocessing import PreprocessedSeries, check_correction
 from bids_alps.stages.tensors import check_acquisition, fit
 
 TENSORS = {"projection": np.diag([0.6, 0.4, 1.1]) * 1e-3, "association": np.diag([0.65, 1.1, 0.4]) * 1e-3}
@@ -107,7 +108,9 @@ def check_scan(*, b=1000.0, directions=20, sd=20.0, strays=0.0, reading=(0, 1, 2
     data = 1000 * np.exp(-exponents) + np.random.default_rng(1).normal(scale=sd, size=exponents.shape)
     told = Gradients(bvals=np.r_[0, 0, np.full(directions, b)], bvecs=truth[:, list(reading)])
     series = DwiSeries(image=SpatialMap(data=data.astype(np.float32), affine=np.diag([3.0, 3, 3, 1])), gradients=told)
-    prepared = Prepared(series=series, mask=np.ones(data.shape[:3], dtype=bool), correction=Correction(series=series))
+    prepared = PreparedSeries(
+        series=series, mask=np.ones(data.shape[:3], dtype=bool), correction=PreprocessedSeries(series=series)
+    )
     return check_acquisition(fit(prepared, Method()))
 
 
@@ -174,7 +177,7 @@ def check_overlap(*, reach=0, shift=1.0):
         RoiDiffusivity(name=name, tensor=nothing, tensor_uncorrected=nothing, scalars={}) for name in NAMES
     )
     result = AlpsResult(alps={}, alps_uncorrected={}, rois=measured, pose=Pose(pitch=0.0, roll=0.0, yaw=0.0))
-    return check_lesions(tell_effect(result, rois, lesions, ({}, {})), lesions)
+    return check_lesions(add_lesion_effect(result, rois, lesions, ({}, {})), lesions)
 
 
 MOTION = {"framewise_displacement": {"step": 1.5}, "outlier_slices": {"lost": 5}}
@@ -212,7 +215,7 @@ def check_sessions(template, *, other):
         turned_round = {name: template.wm.like(getattr(second, name).data[:, ::-1]) for name in ("fa", "md", "mask")}
         second = replace(second, **turned_round)
     here = SpatialTransform(affine=np.eye(4), rigid=np.eye(4))
-    return judge("session_similarity", min(find_midpoint([first, second], [here, here], template).similarity))
+    return evaluate("session_similarity", min(find_midpoint([first, second], [here, here], template).similarity))
 
 
 def check_alignment(template, *, matrix=None, bend=0.0, pose_se=0.5, fa=0.5, fluid=3.0e-3, lesions=None, **figures):

@@ -13,18 +13,18 @@ from bids_alps.io.presets import read_preset
 from bids_alps.io.templates import read_template
 from bids_alps.io.writing import write_map
 from bids_alps.model import DwiRun, DwiSeries, LesionMask, SpatialMap, SpatialTransform, sample_linear
-from bids_alps.numerics.lesions import share_in_lesions
+from bids_alps.numerics.index.lesions import lesion_fraction_map
 from bids_alps.phantom import PhantomSettings
 from bids_alps.phantom.subject import make_subject
-from bids_alps.registration import Registration
-from bids_alps.registration.rigid import shift_mm
+from bids_alps.registration.base import Registration
+from bids_alps.registration.t1w import shift_mm
 from bids_alps.settings import Method
-from bids_alps.stages.alignment import subject_maps
-from bids_alps.stages.correction import Correction
 from bids_alps.stages.index import measure
 from bids_alps.stages.lesions import Lesions, check_lesions, place_lesions
-from bids_alps.stages.place import Place
-from bids_alps.stages.prepare import Prepared
+from bids_alps.stages.outputs import RunOutputs
+from bids_alps.stages.prepare import PreparedSeries
+from bids_alps.stages.preprocessing import PreprocessedSeries
+from bids_alps.stages.registration import subject_maps
 from bids_alps.stages.tensors import fit
 
 PRESET = read_preset("alps-sphere", radius_mm=5)
@@ -55,7 +55,7 @@ def blob(phantom):
 def fitted(phantom, data, method=None):
     series = DwiSeries(image=phantom.image.like(data.astype(np.float32)), gradients=phantom.gradients)
     inside = phantom.image.data[..., 0] > 100
-    prepared = Prepared(series=series, mask=inside, correction=Correction(series=series))
+    prepared = PreparedSeries(series=series, mask=inside, correction=PreprocessedSeries(series=series))
     return fit(prepared, method or Method(gradient_calibration=False))
 
 
@@ -73,7 +73,7 @@ def measure_head(phantom, share=None, *, painted=True, lesions=None, **method):
 
 @pytest.fixture(scope="module")
 def share(phantom, blob):
-    return share_in_lesions(blob[0], HERE, phantom.image.like(phantom.image.data[..., 0] > 100))
+    return lesion_fraction_map(blob[0], HERE, phantom.image.like(phantom.image.data[..., 0] > 100))
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def placed(tmp_path, phantom, subject):
         path = tmp_path / "sub-01_label-lesion_mask.nii.gz"
         write_map(path, mask, sidecar={}, dtype=np.float32)
         run = replace(DWI_RUN, lesions=LesionMask(path=path, space=space), t1w=Path("sub-01_T1w.nii.gz"))
-        where = Place(output_dir=tmp_path / "out", run=run, template=PRESET.template)
+        where = RunOutputs(output_dir=tmp_path / "out", run=run, template=PRESET.template)
         return place_lesions(where, replace(subject, t1w=t1w), read_template(), phantom.truth.transform, **how)
 
     return place

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import numpy as np
 import pytest
 
+from bids_alps.arguments import parse, settings_of
 from bids_alps.errors import GradientError
 from bids_alps.io.presets import read_preset
 from bids_alps.io.writing import write_json, write_map
 from bids_alps.model import Check, DwiRun, DwiSeries, Gradients, SpatialMap
-from bids_alps.numerics.quality import judge
 from bids_alps.phantom import PhantomSettings
 from bids_alps.phantom.subject import PhantomSubject, make_subject
-from bids_alps.registration import REGISTRARS, Registration
+from bids_alps.quality.checks import evaluate
+from bids_alps.registration.base import Registration
+from bids_alps.registration.engines import ENGINES
 from bids_alps.settings import Method
-from bids_alps.stages import correction
-from bids_alps.stages.correction import Correction, correct
-from bids_alps.stages.index import Measured, measure
-from bids_alps.stages.prepare import Prepared
-from bids_alps.stages.tensors import Fitted, fit
+from bids_alps.stages import preprocessing
+from bids_alps.stages.index import Measurement, measure
+from bids_alps.stages.prepare import PreparedSeries
+from bids_alps.stages.preprocessing import PreprocessedSeries, correct
+from bids_alps.stages.tensors import TensorFit, fit
 
 SETTINGS = PhantomSettings(
     voxel_size=3.0, directions=8, shells=(1000.0, 2000.0), b0=1, snr=40.0, rotation=8.0, slab=30.0, scalp=False
@@ -34,15 +39,15 @@ def phantom() -> PhantomSubject:
     return make_subject(SETTINGS, 3)
 
 
-def fitted(phantom: PhantomSubject, bvals: Any = None, **method: Any) -> Fitted:
+def fitted(phantom: PhantomSubject, bvals: Any = None, **method: Any) -> TensorFit:
     gradients = phantom.gradients if bvals is None else replace(phantom.gradients, bvals=bvals)
     series = DwiSeries(image=phantom.image, gradients=gradients)
     inside = phantom.image.data[..., 0] > 100
-    prepared = Prepared(series=series, mask=inside, correction=Correction(series=series))
+    prepared = PreparedSeries(series=series, mask=inside, correction=PreprocessedSeries(series=series))
     return fit(prepared, Method(**{"gradient_calibration": False, **method}))
 
 
-def measured(phantom: PhantomSubject, before: tuple[Check, ...] = (), **method: Any) -> Measured:
+def measured(phantom: PhantomSubject, before: tuple[Check, ...] = (), **method: Any) -> Measurement:
     chosen = Method(gradient_calibration=False, **method)
     truth = phantom.truth
     found = Registration(transform=truth.transform, pose=truth.pose, placement_se_mm=0.5)
@@ -50,7 +55,7 @@ def measured(phantom: PhantomSubject, before: tuple[Check, ...] = (), **method: 
 
 
 @pytest.fixture(scope="module")
-def default(phantom: PhantomSubject) -> Measured:
+def default(phantom: PhantomSubject) -> Measurement:
     return measured(phantom)
 
 
@@ -78,14 +83,14 @@ def test_a_volume_that_is_weighted_otherwise_than_told_is_calibrated(phantom: Ph
 
 
 def test_without_pose_correction_the_index_is_that_of_the_scanners_axes(
-    phantom: PhantomSubject, default: Measured
+    phantom: PhantomSubject, default: Measurement
 ) -> None:
     assert default.result.alps != default.result.alps_uncorrected
     left_alone = measured(phantom, pose_correction=False).result
     assert left_alone.alps == left_alone.alps_uncorrected == default.result.alps_uncorrected
 
 
-def test_weights_by_tissue_are_fractions_less_what_is_no_tissue(phantom: PhantomSubject, default: Measured) -> None:
+def test_weights_by_tissue_are_fractions_less_what_is_no_tissue(phantom: PhantomSubject, default: Measurement) -> None:
     fractions = {roi.name: roi.weights for roi in measured(phantom, roi_weighting="fraction").rois}
     weights = {roi.name: roi.weights for roi in default.rois}
     assert all((weights[name] <= fractions[name] + 1e-12).all() for name in weights)
@@ -99,7 +104,7 @@ def test_a_radius_makes_spheres_of_that_size(phantom: PhantomSubject) -> None:
 
 
 def test_a_failed_alignment_gives_an_index_only_where_it_is_to_be_kept(phantom: PhantomSubject) -> None:
-    failed = judge("registration_overlap", 0.1)
+    failed = evaluate("registration_overlap", 0.1)
     assert failed.status == "fail"
     assert np.isnan(measured(phantom, (failed,)).result.alps["left"])
     assert np.isfinite(measured(phantom, (failed,), keep_failed=True).result.alps["left"])
@@ -113,15 +118,25 @@ def test_another_threshold_changes_what_comes_of_its_check(phantom: PhantomSubje
     assert list(status.values()) == ["pass", "fail"]
 
 
-def test_the_seed_draws_the_interval_and_not_the_index(phantom: PhantomSubject, default: Measured) -> None:
+def test_the_seed_draws_the_interval_and_not_the_index(phantom: PhantomSubject, default: Measurement) -> None:
     same, other = (measured(phantom, random_seed=seed).result for seed in (Method().random_seed, 1))
     assert same.interval == default.result.interval
     assert other.interval != default.result.interval
     assert other.alps == default.result.alps
 
 
-def test_every_engine_can_be_asked_for() -> None:
-    assert set(get_args(get_type_hints(Method)["registrar"])) == {*REGISTRARS, "precomputed"}
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_engine_can_be_asked_for(name: str) -> None:
+    arguments = ["in", "out", "participant", "--registrar", name]
+    assert settings_of(parse(arguments)).method.registrar == name
+    options = {"subject_from_template": lambda points: points} if ENGINES[name].needs_transform else {}
+    assert callable(ENGINES[name].make(**options).register)
+
+
+def test_every_engine_cites_what_the_bibliography_has() -> None:
+    bibliography = tomllib.loads(files("bids_alps.resources").joinpath("references.toml").read_text())
+    cited = {key for engine in ENGINES.values() for key in re.findall(r"\[@(\w+)\]", engine.sentence)}
+    assert cited <= set(bibliography)
 
 
 @pytest.fixture
@@ -156,7 +171,7 @@ def test_each_correction_can_be_left_out(
         calls.append({"motion": motion, "reverse": other is not None})
         raise InterruptedError
 
-    monkeypatch.setattr(correction, "correct_series", stop)
+    monkeypatch.setattr(preprocessing, "correct_series", stop)
     image = SpatialMap(data=np.ones((8, 8, 8, 7), np.float32), affine=np.diag([3.0, 3, 3, 1]))
     bvecs = np.vstack([np.zeros(3), np.eye(3), -np.eye(3)])
     series = DwiSeries(image=image, gradients=gradients_of(bvecs))

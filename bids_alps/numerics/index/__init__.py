@@ -1,0 +1,1 @@
+"""Regions of interest in a subject, the DTI-ALPS index and its uncertainty."""

@@ -1,0 +1,162 @@
+"""The DTI-ALPS index: what is measured in each region, and the ratio of the means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from bids_alps.model import SIDES, AlpsResult, Array, Pose, Roi, RoiDiffusivity, TensorField
+from bids_alps.numerics.index.rois import EXPECTED_AXIS, OFF_TRACT_ANGLE, OFF_TRACT_FA, angles_to_expected_axis
+from bids_alps.numerics.tensors.tensor import (
+    eigen_system,
+    fractional_anisotropy,
+    mode_of_anisotropy,
+    rotate_elements,
+)
+
+XX, YY, ZZ = 0, 3, 5
+
+
+def index_of(projection: Array, association: Array) -> Array:
+    """Return the index of one hemisphere, mean(Dxx, Dxx) / mean(Dyy of projection, Dzz of association).
+
+    Taoka 2017, doi 10.1007/s11604-017-0617-z: a ratio of means over regions, never a mean of ratios over voxels,
+    which noise would bias upward.
+
+    Parameters
+    ----------
+    projection, association
+        Mean tensors in template axes, shape (..., 6).
+
+    Returns
+    -------
+    Array
+        Shape (...); NaN where the denominator is not positive.
+
+    Examples
+    --------
+    >>> isotropic = np.array([1.0, 0, 0, 1, 0, 1])
+    >>> float(index_of(isotropic, isotropic))
+    1.0
+    """
+    projection, association = np.asarray(projection, dtype=float), np.asarray(association, dtype=float)
+    numerator = projection[..., XX] + association[..., XX]
+    denominator = projection[..., YY] + association[..., ZZ]
+    positive = denominator > 0
+    index: Array = np.where(positive, numerator / np.where(positive, denominator, 1.0), np.nan)
+    return index
+
+
+def indices_of(tensors: Mapping[str, Array]) -> dict[str, float]:
+    """Return the index left, right and bilateral (the mean of both) from mean tensors by region name."""
+    sides: dict[str, float] = {
+        side: float(index_of(tensors[f"projection_{side}"], tensors[f"association_{side}"])) for side in SIDES
+    }
+    return {**sides, "bilateral": float(np.mean(list(sides.values())))}
+
+
+def measure_alps(
+    field: TensorField, rois: Iterable[Roi], rotation: Array, pose: Pose, *, pose_correction: bool = True
+) -> AlpsResult:
+    """Measure every region and the index.
+
+    Parameters
+    ----------
+    field
+        Tensors of the subject in scanner (world) axes.
+    rois
+        Regions on the same grid.
+    rotation
+        Scanner axes to template axes, shape (3, 3).
+    pose
+        Its angles, for the record.
+    pose_correction
+        Whether the index is that of the turned tensors; the other one is reported beside it.
+
+    Returns
+    -------
+    AlpsResult
+        NaN for a hemisphere where a region has no voxel.
+    """
+    measured = tuple(measure_roi(field, roi, rotation) for roi in rois)
+    corrected = indices_of({roi.name: roi.tensor for roi in measured})
+    uncorrected = indices_of({roi.name: roi.tensor_uncorrected for roi in measured})
+    return AlpsResult(
+        alps=corrected if pose_correction else uncorrected, alps_uncorrected=uncorrected, rois=measured, pose=pose
+    )
+
+
+def mean_tensor(field: TensorField, roi: Roi) -> Array:
+    """Return the weighted mean tensor of a region, shape (6,), mm^2/s; NaN where it has no voxel."""
+    return roi.mean(field.image.data) if roi.weights.size else np.full(6, np.nan)
+
+
+def measure_roi(field: TensorField, roi: Roi, rotation: Array) -> RoiDiffusivity:
+    """Measure one region: the mean tensor in both axes, and what tells whether it is the right place.
+
+    Parameters
+    ----------
+    field
+        Tensors in scanner axes.
+    roi
+        Region on the same grid.
+    rotation
+        Scanner axes to template axes, shape (3, 3).
+    """
+    if not roi.weights.size or roi.weights.sum() <= 0:
+        missing = np.full(6, np.nan)
+        return RoiDiffusivity(
+            name=roi.name, tensor=missing, tensor_uncorrected=missing, scalars={"n_voxels": 0.0, "coverage": 0.0}
+        )
+    mean = mean_tensor(field, roi)
+    return RoiDiffusivity(
+        name=roi.name,
+        tensor=rotate_elements(mean, rotation),
+        tensor_uncorrected=mean,
+        scalars={**_scalars(field, roi), **_orientation(field, roi, rotation)},
+    )
+
+
+def _scalars(field: TensorField, roi: Roi) -> dict[str, float]:
+    elements = field.image.data[tuple(roi.voxels.T)]
+    values, _ = eigen_system(elements)
+    share = roi.weights / roi.weights.sum()
+    x, y, z = field.image.world(share @ roi.voxels)
+    mean_values = share @ values
+    pooled, _ = eigen_system(share @ elements)
+    return {
+        "n_voxels": roi.effective_voxels,
+        "coverage": roi.coverage,
+        "x": float(x),
+        "y": float(y),
+        "z": float(z),
+        "fa": float(share @ fractional_anisotropy(elements)),
+        "md": float(mean_values.mean()),
+        "ad": float(mean_values[0]),
+        "rd": float(mean_values[1:].mean()),
+        "mode": float(share @ mode_of_anisotropy(elements)),
+        "lambda2_lambda3": float(pooled[1] / pooled[2]) if pooled[2] > 0 else float("nan"),
+    }
+
+
+def _orientation(field: TensorField, roi: Roi, rotation: Array) -> dict[str, float]:
+    elements = field.image.data[tuple(roi.voxels.T)]
+    share = roi.weights / roi.weights.sum()
+    _, vectors = eigen_system(elements)
+    first = vectors[..., 0]
+    dyadic = np.einsum("n,ni,nj->ij", share, first, first)
+    coherence = float(np.linalg.eigvalsh(dyadic)[-1])
+    measures = {"v1_dispersion": float(np.degrees(np.arccos(np.sqrt(min(coherence, 1.0)))))}
+    if roi.region not in EXPECTED_AXIS:
+        return measures
+    _, mean_vectors = np.linalg.eigh(rotation @ dyadic @ rotation.T)
+    toward = abs(mean_vectors[EXPECTED_AXIS[roi.region], -1])
+    off = (angles_to_expected_axis(elements, roi.region, rotation) > OFF_TRACT_ANGLE) | (
+        fractional_anisotropy(elements) < OFF_TRACT_FA
+    )
+    return {
+        **measures,
+        "v1_angle": float(np.degrees(np.arccos(min(toward, 1.0)))),
+        "off_tract_fraction": float(share @ off),
+    }

@@ -1,0 +1,95 @@
+"""Lesions in a subject: how much of each voxel and of each region they take, and regions without them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from bids_alps.errors import CoverageError
+from bids_alps.model import Array, Roi, SpatialMap, SpatialTransform
+from bids_alps.numerics.index.atlas import place_labels
+
+LEAST_SEEN = 0.9
+"""Fraction of the brain that the field of view of a lesion mask has to hold."""
+
+
+def lesion_fraction_map(lesions: SpatialMap, transform: SpatialTransform, mask: SpatialMap) -> SpatialMap:
+    """Return the fraction of each voxel of the brain that lies in lesions, shape (i, j, k), 0 to 1.
+
+    Parameters
+    ----------
+    lesions
+        1 in lesions, 0 elsewhere, on any grid, shape (l, m, n).
+    transform
+        Subject to the space of `lesions`.
+    mask
+        Brain mask on the subject's grid; 0 is returned outside.
+
+    Raises
+    ------
+    CoverageError
+        If more than a tenth of the brain lies outside the field of view of `lesions`, of which they say nothing.
+    """
+    seen = covered_fraction(lesions, transform, mask)
+    if seen < LEAST_SEEN:
+        raise CoverageError(
+            "lesion mask",
+            f"its field of view holds {seen:.0%} of the brain",
+            "check whose world coordinates it has, or give a mask of the whole brain",
+        )
+    placed = place_labels(lesions, transform, mask)
+    share = np.zeros(mask.shape, dtype=np.float32)
+    share[tuple(placed.voxels.T)] = placed.weights
+    return mask.like(share)
+
+
+def covered_fraction(lesions: SpatialMap, transform: SpatialTransform, mask: SpatialMap) -> float:
+    """Return the fraction of the brain's voxels whose centre lies in the field of view of a lesion mask.
+
+    Examples
+    --------
+    >>> brain = SpatialMap(data=np.ones((4, 4, 4), dtype=bool), affine=np.eye(4))
+    >>> half = SpatialMap(data=np.zeros((2, 4, 4)), affine=np.eye(4))
+    >>> seen_fraction(half, SpatialTransform(affine=np.eye(4), rigid=np.eye(4)), brain)
+    0.5
+    """
+    centres = mask.world(np.argwhere(np.asarray(mask.data, dtype=bool)))
+    where = lesions.voxels(transform.template_from_subject(centres))
+    inside = ((where >= -0.5) & (where < np.array(lesions.shape) - 0.5)).all(axis=-1)
+    return float(inside.mean())
+
+
+def lesion_overlap(roi: Roi, share: SpatialMap) -> float:
+    """Return the fraction of a region that lies in lesions, voxels counting by their weights; NaN without a voxel.
+
+    Parameters
+    ----------
+    roi
+        Region on the grid of `share`, weighted by the fraction of each voxel inside.
+    share
+        Fraction of each voxel in lesions, shape (i, j, k).
+
+    Examples
+    --------
+    >>> roi = Roi(name="projection_left", voxels=np.array([[0, 0, 0], [0, 0, 1]]), weights=np.array([1.0, 0.5]))
+    >>> float(round(lesion_overlap(roi, SpatialMap(data=np.array([[[1.0, 0.5]]]), affine=np.eye(4))), 3))
+    0.833
+    """
+    return float(roi.mean(share.data)) if roi.weights.sum() > 0 else float("nan")
+
+
+def without_lesions(rois: Iterable[Roi], share: SpatialMap) -> tuple[Roi, ...]:
+    """Return regions without the voxels that a lesion touches: part of a lesion bends the tensor of the whole voxel."""
+    return tuple(_healthy(roi, np.asarray(share.data)) for roi in rois)
+
+
+def _healthy(roi: Roi, share: Array) -> Roi:
+    kept = share[tuple(roi.voxels.T)] == 0
+    return replace(roi, voxels=roi.voxels[kept], weights=roi.weights[kept])
+
+
+def volume_ml(share: SpatialMap) -> float:
+    """Return the volume of lesions, mL, from the fraction of each voxel in them."""
+    return float(np.sum(share.data, dtype=np.float64) * abs(np.linalg.det(share.affine[:3, :3])) / 1000)

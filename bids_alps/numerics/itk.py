@@ -1,0 +1,102 @@
+"""The door to SimpleITK and greedy, whose frame is LPS+ where ours is RAS+."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+
+from bids_alps.model import Array, SpatialMap
+
+_FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def itk_image(image: SpatialMap) -> sitk.Image:
+    """Return a 3-D map as a SimpleITK image of float32.
+
+    The affine's columns must be orthogonal to rounding, which every scanner's are; shear would be lost.
+    """
+    matrix = _FLIP @ image.affine
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    left, _, right = np.linalg.svd(matrix[:3, :3] / spacing)
+    made = sitk.GetImageFromArray(np.ascontiguousarray(image.data.T, dtype=np.float32))
+    made.SetSpacing(spacing.tolist())
+    made.SetOrigin(matrix[:3, 3].tolist())
+    made.SetDirection((left @ right).ravel().tolist())
+    return made
+
+
+def grid_affine(image: sitk.Image) -> Array:
+    """Return the affine of an ITK image: voxel indices to RAS+ world mm, shape (4, 4)."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.array(image.GetSpacing())
+    matrix[:3, 3] = image.GetOrigin()
+    affine: Array = _FLIP @ matrix
+    return affine
+
+
+def spatial_map(image: sitk.Image) -> SpatialMap:
+    """Return an ITK image as a map in the RAS+ frame; vectors of three become RAS+ vectors in the last axis."""
+    values = sitk.GetArrayFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() == 1:
+        return SpatialMap(data=values.T, affine=grid_affine(image))
+    vectors = np.transpose(values, (2, 1, 0, 3)) * np.array([-1, -1, 1], dtype=values.dtype)
+    return SpatialMap(data=vectors, affine=grid_affine(image))
+
+
+def itk_affine(matrix: Array) -> sitk.AffineTransform:
+    """Return a RAS+ matrix, shape (4, 4), as an ITK transform."""
+    lps = _FLIP @ np.asarray(matrix, dtype=np.float64) @ _FLIP
+    made = sitk.AffineTransform(3)
+    made.SetMatrix(lps[:3, :3].ravel().tolist())
+    made.SetTranslation(lps[:3, 3].tolist())
+    return made
+
+
+def isotropic(image: sitk.Image, step_mm: float, *, padding_mm: float = 0.0) -> sitk.Image:
+    """Return an image on a grid of `step_mm` along world axes, smoothed against aliasing, zero outside its field."""
+    low, high = _extent(image)
+    low, high = low - padding_mm, high + padding_mm
+    size = np.maximum(np.ceil((high - low) / step_mm), 1).astype(int)
+    return sitk.Resample(
+        smoothed(image, step_mm / 2),
+        size.tolist(),
+        sitk.Transform(3, sitk.sitkIdentity),
+        sitk.sitkLinear,
+        low.tolist(),
+        [step_mm] * 3,
+        np.eye(3).ravel().tolist(),
+        0.0,
+        sitk.sitkFloat32,
+    )
+
+
+def smoothed(image: sitk.Image, sigma_mm: float) -> sitk.Image:
+    """Return an image after a Gaussian whose width counts the voxel's own: none along axes coarser than it."""
+    widths = [np.sqrt(max(sigma_mm**2 - (size / 2) ** 2, 0.0)) for size in image.GetSpacing()]
+    return sitk.SmoothingRecursiveGaussian(image, [max(width, 1e-3) for width in widths]) if any(widths) else image
+
+
+def _extent(image: sitk.Image) -> tuple[Array, Array]:
+    """Return the lowest and highest LPS coordinates of an image's voxel centres."""
+    size = np.array(image.GetSize()) - 1
+    corners = np.array(
+        [image.TransformContinuousIndexToPhysicalPoint((size * corner).tolist()) for corner in np.ndindex(2, 2, 2)]
+    )
+    return corners.min(axis=0), corners.max(axis=0)
+
+
+def itk_text(matrix: Array) -> str:
+    """Return a RAS+ matrix, shape (4, 4), as ITK's text file of an affine transform (LPS, maps points as told).
+
+    Examples
+    --------
+    >>> print(itk_text(np.eye(4)).splitlines()[3])
+    Parameters: 1 0 0 0 1 0 0 0 1 0 0 0
+    """
+    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
+    lps = flip @ matrix @ flip + 0.0
+    numbers = " ".join(f"{value:.12g}" for value in (*lps[:3, :3].ravel(), *lps[:3, 3]))
+    return (
+        "#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_3_3\n"
+        f"Parameters: {numbers}\nFixedParameters: 0 0 0\n"
+    )

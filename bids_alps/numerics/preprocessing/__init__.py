@@ -1,0 +1,1 @@
+"""Head motion, eddy currents, lost slices and susceptibility distortion of a diffusion series."""

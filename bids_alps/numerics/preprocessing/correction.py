@@ -1,0 +1,254 @@
+"""Motion, eddy currents and distortion of one series: estimated one after the other, undone together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bids_alps.errors import ImageError
+from bids_alps.model import Array, DwiSeries, Gradients
+from bids_alps.numerics.preprocessing.distortion import Distortion, EncodedImage, estimate_distortion
+from bids_alps.numerics.preprocessing.motion import SeriesMotion
+from bids_alps.numerics.preprocessing.realignment import estimate_motion
+from bids_alps.numerics.preprocessing.resampling import Grid, align_b0s, mean_b0, replace_outliers, resample_series
+from bids_alps.numerics.preprocessing.volume_motion import at_rest
+
+_AXES = {"i": 0, "j": 1, "k": 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """How a series was read out.
+
+    Parameters
+    ----------
+    phase_axis, slice_axis
+        Voxel axes.
+    polarity
+        1, -1, or 0 where it is unknown.
+    readout
+        Total readout time, s, or None.
+    """
+
+    phase_axis: int = 1
+    slice_axis: int = 2
+    polarity: int = 0
+    readout: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectedSeries:
+    """A corrected series with what was found and done.
+
+    Parameters
+    ----------
+    series
+        Without the volumes that could not be aligned; b-vectors turned.
+    motion
+        Of every volume that was acquired.
+    distortion
+        The field, also where it was not applied; None where none was estimated.
+    notes
+        What was assumed, left out or doubtful, one sentence each.
+    figures
+        For the quality table: ``fd_mean``, ``fd_max`` (mm), ``outlier_slices``, ``replaced`` (fractions),
+        ``unusable_volumes``, ``displacement`` (95th percentile, mm), ``difference_before``, ``difference_after``.
+    before_after
+        Pairs of images of shape (i, j, k): ``motion`` (mean with weighting), ``distortion`` (mean without).
+    """
+
+    series: DwiSeries
+    motion: SeriesMotion
+    distortion: Distortion | None
+    notes: tuple[str, ...]
+    figures: Mapping[str, float] = field(default_factory=dict)
+    before_after: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
+
+
+def encoding_from_sidecar(metadata: Mapping[str, object]) -> Encoding:
+    """Return how a series was read out, as its sidecar tells.
+
+    Examples
+    --------
+    >>> told = read_out({"PhaseEncodingDirection": "i-", "TotalReadoutTime": 0.05})
+    >>> told.phase_axis, told.polarity, told.readout
+    (0, -1, 0.05)
+    >>> read_out({"PhaseEncodingAxis": "j"}).polarity
+    0
+    """
+    told, readout = str(metadata.get("PhaseEncodingDirection", "")), metadata.get("TotalReadoutTime")
+    axis = told[:1] or str(metadata.get("PhaseEncodingAxis", ""))[:1]
+    polarity = 0 if told[:1] not in _AXES else -1 if told.endswith("-") else 1
+    return Encoding(
+        phase_axis=_AXES.get(axis, 1),
+        slice_axis=_AXES.get(str(metadata.get("SliceEncodingDirection", "k"))[:1], 2),
+        polarity=polarity,
+        readout=float(readout) if isinstance(readout, (int, float)) and readout > 0 else None,
+    )
+
+
+def correct_series(
+    series: DwiSeries,
+    mask: Array,
+    encoding: Encoding,
+    *,
+    other: EncodedImage | None = None,
+    motion: bool = True,
+    b0_threshold: float = 50.0,
+) -> CorrectedSeries:
+    """Return a series with motion, eddy currents and susceptibility distortion undone in one interpolation.
+
+    Parameters
+    ----------
+    series
+        Raw (or denoised) series.
+    mask
+        Brain, shape (i, j, k), bool.
+    encoding
+        How the series was read out.
+    other
+        Mean image without weighting and with another phase encoding: a field map's, or an opposite run's.
+    motion
+        Whether to correct motion and eddy currents.
+    b0_threshold
+        b-values up to this count as no weighting, s/mm^2.
+    """
+    data, affine = series.image.data, series.image.affine
+    bvals = np.where(series.gradients.bvals <= b0_threshold, 0.0, series.gradients.bvals)
+    notes: list[str] = []
+    found = _motion(series, bvals, mask, encoding, notes) if motion else series_at_rest(series)
+    base = mean_b0(data, affine, bvals, found)
+    field_found = None
+    if other is not None:
+        image = EncodedImage(
+            data=base,
+            affine=affine,
+            phase_axis=encoding.phase_axis,
+            polarity=encoding.polarity,
+            readout=encoding.readout,
+        )
+        field_found = _distortion(image, other, mask, notes)
+    corrected = resample_series(data, affine, found, distortion=field_found)
+    replaced = replace_outliers(corrected, affine, bvals, found, distortion=field_found)
+    weighted = bvals > 0
+    pairs = {"motion": (_mean(data, weighted & found.usable), _mean(corrected, weighted & found.usable))}
+    if field_found is not None and field_found.proven:
+        pairs["distortion"] = (base, _mean(corrected, ~weighted & found.usable))
+    kept = found.usable
+    gradients = Gradients(bvals=series.gradients.bvals, bvecs=found.bvecs).take(kept)
+    if not kept.all():
+        notes.append(f"volumes left out as empty or unlike all others: {np.flatnonzero(~kept).tolist()}")
+        corrected = corrected[..., kept]
+    return CorrectedSeries(
+        series=DwiSeries(image=series.image.like(corrected), gradients=gradients),
+        motion=found,
+        distortion=field_found,
+        notes=tuple(notes),
+        figures=_figures(found, field_found, replaced, series.image.voxel_size, mask),
+        before_after=pairs,
+    )
+
+
+def combine_runs(
+    first: CorrectedSeries, second: CorrectedSeries, mask: Array, *, b0_threshold: float = 50.0
+) -> DwiSeries:
+    """Return two corrected runs of one head as one series on the first one's grid, where the first lies.
+
+    Parameters
+    ----------
+    first, second
+        Corrected runs; the second may have another grid.
+    mask
+        Brain of the first, shape (i, j, k), bool.
+    b0_threshold
+        b-values up to this count as no weighting, s/mm^2.
+    """
+    one, two = first.series, second.series
+    bases = [_mean(run.image.data, run.gradients.bvals <= b0_threshold) for run in (one, two)]
+    pose = align_b0s(bases[0], bases[1], (one.image.affine, two.image.affine), mask).matrix
+    moved = resample_series(
+        two.image.data,
+        two.image.affine,
+        series_at_rest(two, slice_axis=second.motion.slice_axis),
+        grid=Grid(shape=one.image.shape, affine=one.image.affine, pose=pose),
+    )
+    gradients = Gradients(
+        bvals=np.r_[one.gradients.bvals, two.gradients.bvals],
+        bvecs=np.r_[one.gradients.bvecs, two.gradients.bvecs @ pose[:3, :3]],
+    )
+    together = np.concatenate([one.image.data, moved], axis=3)
+    return DwiSeries(image=one.image.like(together), gradients=gradients)
+
+
+def series_at_rest(series: DwiSeries, *, slice_axis: int = 2) -> SeriesMotion:
+    """Return no motion at all."""
+    number = len(series.gradients)
+    return SeriesMotion(
+        volumes=(at_rest(np.zeros(3), np.zeros(3)),) * number,
+        bvecs=series.gradients.bvecs,
+        outlier_slices=np.zeros((number, series.image.shape[slice_axis]), dtype=bool),
+        usable=np.ones(number, dtype=bool),
+        correlation=np.ones(number),
+        slice_axis=slice_axis,
+        eddy_shift=np.zeros(number),
+    )
+
+
+def _motion(series: DwiSeries, bvals: Array, mask: Array, encoding: Encoding, notes: list[str]) -> SeriesMotion:
+    try:
+        return estimate_motion(
+            series.image.data,
+            series.image.affine,
+            (bvals, series.gradients.bvecs),
+            mask,
+            phase_axis=encoding.phase_axis,
+            slice_axis=encoding.slice_axis,
+        )
+    except ImageError as error:
+        notes.append(f"motion not corrected: {error}")
+        return series_at_rest(series, slice_axis=encoding.slice_axis)
+
+
+def _distortion(image: EncodedImage, other: EncodedImage, mask: Array, notes: list[str]) -> Distortion | None:
+    try:
+        found = estimate_distortion(image, other, mask)
+    except ImageError as error:
+        notes.append(f"distortion not corrected: {error}")
+        return None
+    notes.append(f"distortion: {found.reason}" + (f" ({found.assumed})" if found.assumed else ""))
+    return found
+
+
+def _mean(data: Array, volumes: Array) -> Array:
+    """Return the mean of some volumes without a copy of the series; shape (i, j, k), float32."""
+    chosen = np.flatnonzero(volumes)
+    total = np.zeros(data.shape[:3])
+    for volume in chosen:
+        total += data[..., volume]
+    mean: Array = (total / max(chosen.size, 1)).astype(np.float32)
+    return mean
+
+
+def _figures(
+    motion: SeriesMotion, distortion: Distortion | None, replaced: float, size: Array, mask: Array
+) -> Mapping[str, float]:
+    figures = {**measure_motion(motion), "replaced": replaced}
+    if distortion is not None:
+        voxels = float(np.percentile(np.abs(distortion.displacement[mask]), 95))
+        figures["displacement"] = voxels * float(size[distortion.phase_axis])
+        figures["difference_before"] = distortion.difference_before
+        figures["difference_after"] = distortion.difference_after
+    return figures
+
+
+def measure_motion(motion: SeriesMotion) -> dict[str, float]:
+    """Return mean and largest displacement between volumes, mm, the share of outlier slices, and volumes left out."""
+    displacement = motion.framewise_displacement[motion.usable]
+    return {
+        "fd_mean": float(displacement[1:].mean()) if displacement.size > 1 else 0.0,
+        "fd_max": float(displacement.max()),
+        "outlier_slices": float(motion.outlier_slices.mean()),
+        "unusable_volumes": float((~motion.usable).sum()),
+    }

@@ -1,0 +1,178 @@
+"""The displacement under which two images with different phase encoding become the same, on one level of resolution.
+
+Gauss-Newton steps by conjugate gradients on central differences, with a smoothness term and the barrier against
+folding of Ruthotto et al. 2012, doi 10.1088/0031-9155/57/18/5715.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from scipy.sparse.linalg import LinearOperator, cg
+
+from bids_alps.model import Array
+
+SMOOTHNESS = 0.01
+WALL = 0.1
+"""Weights of the field's roughness and of what keeps it from folding, beside squared intensities relative to tissue."""
+MOST_SLOPE = 0.95
+"""Steepest field; at 1 an image would fold."""
+
+
+@dataclass(slots=True, kw_only=True)
+class EpiImage:
+    """One image of the pair, seen from the grid of the first."""
+
+    data: Array
+    voxels: Array
+    own_axis: int
+    axis: int
+    shift: float
+    slope: float
+
+    def smoothed(self, sigma: float) -> tuple[Array, Array]:
+        """Return the image and its derivative along phase encoding as spline coefficients."""
+        smooth = ndimage.gaussian_filter(self.data, sigma)
+        coefficients = ndimage.spline_filter(smooth, order=3, output=np.float32)
+        return coefficients, np.gradient(smooth, axis=self.own_axis)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnwarpedImage:
+    """A side under a field: the corrected image, and its derivatives by the field and by the field's slope."""
+
+    corrected: Array
+    by_field: Array
+    by_slope: Array
+
+
+def unwarp(side: EpiImage, images: tuple[Array, Array], field: Array, stride: int) -> UnwarpedImage:
+    """Correct one side on a coarser grid."""
+    grid = np.indices(field.shape).reshape(3, -1) * stride
+    places = side.voxels[:3, :3] @ grid + side.voxels[:3, 3:]
+    places[side.own_axis] += side.shift * field.ravel()
+    value = ndimage.map_coordinates(images[0], places, order=3, prefilter=False, mode="constant")
+    slope = ndimage.map_coordinates(images[1], places, order=1, mode="constant")
+    stretch = 1 + side.slope * _difference(field, side.axis, stride)
+    value, slope = value.reshape(field.shape), slope.reshape(field.shape)
+    return UnwarpedImage(corrected=value * stretch, by_field=side.shift * slope * stretch, by_slope=side.slope * value)
+
+
+def _difference(field: Array, axis: int, stride: int) -> Array:
+    """Return central differences per voxel of the full grid, zero at both ends."""
+    moved = np.moveaxis(field, axis, 0)
+    out = np.zeros_like(moved)
+    out[1:-1] = (moved[2:] - moved[:-2]) / (2 * stride)
+    return np.moveaxis(out, 0, axis)
+
+
+def _difference_adjoint(values: Array, axis: int, stride: int) -> Array:
+    moved = np.moveaxis(values, axis, 0)
+    out = np.zeros_like(moved)
+    out[2:] += moved[1:-1]
+    out[:-2] -= moved[1:-1]
+    return np.moveaxis(out / (2 * stride), 0, axis)
+
+
+def _roughness(field: Array, size: Array, stride: int) -> Array:
+    """Return the (negative) Laplacian of the field, in units of the smallest voxel edge."""
+    out = np.zeros_like(field)
+    for axis in range(3):
+        step = np.diff(field, axis=axis) * (size.min() / size[axis] / stride) ** 2
+        before, after = [slice(None)] * 3, [slice(None)] * 3
+        before[axis], after[axis] = slice(None, -1), slice(1, None)
+        out[tuple(before)] -= step
+        out[tuple(after)] += step
+    return out
+
+
+@dataclass(slots=True, kw_only=True)
+class Problem:
+    """The pair on one level."""
+
+    sides: tuple[EpiImage, EpiImage]
+    images: tuple[tuple[Array, Array], tuple[Array, Array]]
+    size: Array
+    stride: int
+    weight: float = SMOOTHNESS
+
+    def residual(self, field: Array) -> tuple[UnwarpedImage, UnwarpedImage, Array]:
+        """Return both sides under a field, and their difference."""
+        first, second = (unwarp(s, i, field, self.stride) for s, i in zip(self.sides, self.images, strict=True))
+        return first, second, first.corrected - second.corrected
+
+    def cost(self, field: Array, residual: Array) -> float:
+        """Return the value to minimise; infinite where the field folds."""
+        slopes = [side.slope * _difference(field, side.axis, self.stride) for side in self.sides]
+        if max(float(np.abs(slope).max()) for slope in slopes) > MOST_SLOPE:
+            return float("inf")
+        rough = np.vdot(field, _roughness(field, self.size, self.stride))
+        wall = sum(float(np.sum(slope**4 / (1 - slope**2))) for slope in slopes)
+        return float(np.vdot(residual, residual) + self.weight * rough + WALL * wall)
+
+    def wall(self, field: Array) -> tuple[list[Array], list[Array]]:
+        """Return derivatives, by the field's slope along each side, of what keeps the field from folding."""
+        firsts, seconds = [], []
+        for side in self.sides:
+            slope = side.slope * _difference(field, side.axis, self.stride)
+            firsts.append(WALL * side.slope * (4 * slope**3 - 2 * slope**5) / (1 - slope**2) ** 2)
+            bend = (12 * slope**2 - 6 * slope**4 + 2 * slope**6) / (1 - slope**2) ** 3
+            seconds.append(WALL * side.slope**2 * bend)
+        return firsts, seconds
+
+    def step(self, field: Array, first: UnwarpedImage, second: UnwarpedImage, residual: Array) -> Array:
+        """Return the Gauss-Newton step."""
+        axes = [side.axis for side in self.sides]
+        plain = first.by_field - second.by_field
+        pull, stiffness = self.wall(field)
+
+        def forward(change: Array) -> Array:
+            slopes = [_difference(change, axis, self.stride) for axis in axes]
+            out: Array = plain * change + first.by_slope * slopes[0] - second.by_slope * slopes[1]
+            return out
+
+        def adjoint(values: Array) -> Array:
+            out: Array = plain * values + _difference_adjoint(first.by_slope * values, axes[0], self.stride)
+            out -= _difference_adjoint(second.by_slope * values, axes[1], self.stride)
+            return out
+
+        def normal(flat: Array) -> Array:
+            change = flat.reshape(field.shape)
+            full: Array = adjoint(forward(change)) + self.weight * _roughness(change, self.size, self.stride)
+            for axis, stiff in zip(axes, stiffness, strict=True):
+                full += _difference_adjoint(stiff * _difference(change, axis, self.stride), axis, self.stride)
+            return full.ravel()
+
+        slope = first.by_slope**2 + second.by_slope**2 + stiffness[0] + stiffness[1]
+        diagonal = plain**2 + slope / (2 * self.stride**2) + 6 * self.weight / self.stride**2
+        operator = LinearOperator((field.size, field.size), matvec=normal, dtype=field.dtype)
+        precondition = LinearOperator(
+            (field.size, field.size), matvec=lambda flat: flat / diagonal.ravel(), dtype=field.dtype
+        )
+        gradient = adjoint(residual) + self.weight * _roughness(field, self.size, self.stride)
+        for axis, force in zip(axes, pull, strict=True):
+            gradient += _difference_adjoint(force, axis, self.stride)
+        change, _ = cg(operator, -gradient.ravel(), rtol=0.03, maxiter=40, M=precondition)
+        return np.asarray(change, dtype=field.dtype).reshape(field.shape)
+
+    def minimise(self, field: Array, steps: int) -> Array:
+        """Return the field after damped Gauss-Newton steps."""
+        first, second, residual = self.residual(field)
+        cost = self.cost(field, residual)
+        for _ in range(steps):
+            change, length = self.step(field, first, second, residual), 1.0
+            while length > 0.1:
+                tried = field + length * change
+                seen = self.residual(tried)
+                if self.cost(tried, seen[2]) < cost:
+                    break
+                length /= 2
+            else:
+                return field
+            field, (first, second, residual) = tried, seen
+            before, cost = cost, self.cost(field, residual)
+            if before - cost < 1e-3 * before:
+                return field
+        return field

@@ -1,0 +1,112 @@
+"""What is found of a series' motion, and what goes with it: gradients turned, shells told apart, slices placed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from bids_alps.model import Array
+from bids_alps.numerics.preprocessing.volume_motion import VolumeMotion
+
+HEAD_RADIUS_MM = 50.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesMotion:
+    """Motion of a series.
+
+    Parameters
+    ----------
+    volumes
+        Motion of each volume from the first one without weighting.
+    bvecs
+        Gradient directions as the resting head sees them, shape (n, 3), unit, RAS+ world.
+    outlier_slices
+        Slices whose signal was lost, shape (n, slices), bool, acquired slices.
+    usable
+        Volumes that could be aligned, shape (n,), bool.
+    correlation
+        Of each volume with its prediction, shape (n,).
+    slice_axis
+        Voxel axis of the slices.
+    eddy_shift
+        What eddy currents shift each volume as a whole along phase encoding, mm, shape (n,): part of `volumes`,
+        but no motion of the head.
+    """
+
+    volumes: tuple[VolumeMotion, ...]
+    bvecs: Array
+    outlier_slices: Array
+    usable: Array
+    correlation: Array
+    slice_axis: int
+    eddy_shift: Array
+
+    @property
+    def translation(self) -> Array:
+        """Translation of the head, without the shift by eddy currents, shape (n, 3), mm."""
+        moved: Array = np.array([v.translation for v in self.volumes])
+        head: Array = moved - self.eddy_shift[:, None] * np.array([v.direction for v in self.volumes])
+        return head
+
+    @property
+    def rotation(self) -> Array:
+        """Rotation vectors, shape (n, 3), radians."""
+        rotation: Array = np.array([v.rotation for v in self.volumes])
+        return rotation
+
+    @property
+    def framewise_displacement(self) -> Array:
+        """Power's framewise displacement, shape (n,), mm, zero for the first; doi 10.1016/j.neuroimage.2011.10.018.
+
+        Sum of absolute changes of three translations and of three rotations as arcs on a sphere of 50 mm.
+        """
+        parameters = np.c_[HEAD_RADIUS_MM * self.rotation, self.translation]
+        displacement: Array = np.r_[0.0, np.abs(np.diff(parameters, axis=0)).sum(1)]
+        return displacement
+
+    @property
+    def confounds(self) -> Mapping[str, Array]:
+        """Columns of the motion table: mm, radians, mm, number of slices, 0 or 1."""
+        columns = {f"trans_{axis}": self.translation[:, i] for i, axis in enumerate("xyz")}
+        columns |= {f"rot_{axis}": self.rotation[:, i] for i, axis in enumerate("xyz")}
+        columns["framewise_displacement"] = self.framewise_displacement
+        columns["eddy_shift"] = self.eddy_shift
+        columns["outlier_slices"] = self.outlier_slices.sum(1)
+        columns["usable"] = self.usable.astype(int)
+        return columns
+
+
+def rotate_bvecs(bvecs: Array, motion: list[VolumeMotion] | tuple[VolumeMotion, ...]) -> Array:
+    """Return gradients as the resting head sees them: turned back by each volume's rotation; shape (n, 3)."""
+    return np.array([vector @ volume.matrix[:3, :3] for vector, volume in zip(bvecs, motion, strict=True)])
+
+
+def group_shells(bvals: Array, *, b0_threshold: float = 50.0) -> Array:
+    """Return the shell of each volume, 0 for no weighting, by gaps of more than 10 % and 100 s/mm^2.
+
+    Examples
+    --------
+    >>> group_shells(np.array([0, 5, 995, 1000, 2000])).tolist()
+    [0, 0, 1, 1, 2]
+    """
+    shells = np.zeros(len(bvals), dtype=int)
+    last, current = 0.0, 0
+    for volume in np.argsort(bvals, kind="stable"):
+        b = float(bvals[volume])
+        if b <= b0_threshold:
+            continue
+        if current == 0 or b - last > max(100.0, 0.1 * b):
+            current += 1
+        last = b
+        shells[volume] = current
+    return shells
+
+
+def acquired_slices(motion: VolumeMotion, affine: Array, slice_axis: int, points: Array) -> Array:
+    """Return the (fractional) slice in which points of the resting head were acquired; shapes (n, 3), (n,)."""
+    inverse = np.linalg.inv(affine)
+    slices: Array = motion.acquired(points) @ inverse[slice_axis, :3] + inverse[slice_axis, 3]
+    return slices

@@ -1,0 +1,187 @@
+"""Motion, eddy currents and susceptibility distortion undone together, in one interpolation.
+
+A point x of the undistorted head at rest lies at ``x + b(x) u`` in the distorted image at rest, and from there goes
+where the volume's motion takes it. What is read there is multiplied by the change of volume along the way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+from bids_alps.model import Array
+from bids_alps.numerics.preprocessing.distortion import Distortion
+from bids_alps.numerics.preprocessing.motion import SeriesMotion, acquired_slices, group_shells
+from bids_alps.numerics.preprocessing.prediction import fit_covariance, leave_one_out_weights
+from bids_alps.numerics.preprocessing.volume_motion import VolumeMotion, at_rest, fit_motion, sample_reference
+
+_COVARIANCE_VOXELS = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """Where corrected values are wanted.
+
+    Parameters
+    ----------
+    shape, affine
+        Voxels, and their RAS+ world mm.
+    pose
+        World mm on this grid to world mm of the series at rest, shape (4, 4); the identity for its own grid.
+    """
+
+    shape: tuple[int, int, int]
+    affine: Array
+    pose: Array
+
+    @property
+    def points(self) -> Array:
+        """World mm of the series at rest, shape (n, 3)."""
+        placed = self.pose @ self.affine
+        points: Array = np.indices(self.shape).reshape(3, -1).T @ placed[:3, :3].T + placed[:3, 3]
+        return points
+
+
+def resample_series(
+    data: Array,
+    affine: Array,
+    motion: SeriesMotion,
+    *,
+    distortion: Distortion | None = None,
+    grid: Grid | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Return the corrected series, volume by volume, by cubic B-splines.
+
+    Parameters
+    ----------
+    data, affine
+        Series, shape (i, j, k, n), and voxels to world mm.
+    motion
+        Where each volume was acquired.
+    distortion
+        Field of the series at rest, on its grid; used only where it is proven.
+    grid
+        Where values are wanted; the series' own grid by default.
+    out
+        Array to write to; `data` itself will do where no other grid is asked for.
+    """
+    grid = grid or Grid(shape=data.shape[:3], affine=affine, pose=np.eye(4))
+    points, gain = _distorted(grid.points, affine, distortion)
+    inverse, limit = np.linalg.inv(affine), np.array(data.shape[:3])[:, None] - 1.0
+    out = np.empty((*grid.shape, data.shape[3]), dtype=np.float32) if out is None else out
+    for number, volume in enumerate(motion.volumes):
+        image = np.nan_to_num(np.asarray(data[..., number], dtype=np.float32))
+        coefficients = ndimage.spline_filter(image, order=3, output=np.float32)
+        places = inverse[:3, :3] @ volume.acquired(points).T + inverse[:3, 3:]
+        np.clip(places, 0, limit, out=places)
+        values = ndimage.map_coordinates(
+            coefficients, places, order=3, prefilter=False, mode="mirror", output=np.float32
+        )
+        corrected = values * (gain * volume.stretch(points)).astype(np.float32)
+        out[..., number] = np.maximum(corrected, 0).reshape(grid.shape)  # splines overshoot at edges
+    return out
+
+
+def _distorted(points: Array, affine: Array, distortion: Distortion | None) -> tuple[Array, Array]:
+    """Return where undistorted points show up in the distorted image at rest, and the stretch there."""
+    if distortion is None or not distortion.proven:
+        return points, np.ones(len(points))
+    inverse = np.linalg.inv(affine)
+    voxels = inverse[:3, :3] @ points.T + inverse[:3, 3:]
+    field, axis = distortion.displacement, distortion.phase_axis
+    shift, slope = (
+        ndimage.map_coordinates(image, voxels, order=1, mode="nearest")
+        for image in (field, np.gradient(field, axis=axis))
+    )
+    return points + shift[:, None] * affine[:3, axis], 1 + slope
+
+
+def replace_outliers(
+    corrected: Array, affine: Array, bvals: Array, motion: SeriesMotion, *, distortion: Distortion | None = None
+) -> float:
+    """Put predictions in place of what was read from slices that lost their signal.
+
+    Parameters
+    ----------
+    corrected
+        Series on its own grid, shape (i, j, k, n); changed in place.
+    affine, bvals, motion, distortion
+        As it was corrected.
+
+    Returns
+    -------
+    float
+        Fraction of the weighted volumes' voxels that were replaced.
+    """
+    shells = group_shells(bvals)
+    members = np.flatnonzero((shells > 0) & motion.usable)
+    lost = _lost_voxels(corrected.shape[:3], affine, motion, distortion)
+    if not lost or members.size < 2:
+        return 0.0
+    flat = corrected.reshape(-1, corrected.shape[3])
+    bright = np.flatnonzero(flat[:, 0] > 0.3 * np.percentile(flat[:, 0], 95))
+    chosen = flat[bright[:: max(1, bright.size // _COVARIANCE_VOXELS)]][:, members]
+    covariance = fit_covariance(
+        chosen.T @ chosen / len(chosen), motion.bvecs[members], np.unique(shells[members], return_inverse=True)[1]
+    )
+    weights = leave_one_out_weights(covariance).astype(np.float32)
+    for _ in range(2):  # twice, as one lost slice may help to predict another
+        for row, volume in enumerate(members.tolist()):
+            if volume in lost:
+                flat[lost[volume], volume] = np.maximum(flat[lost[volume]][:, members] @ weights[row], 0)
+    replaced = sum(voxels.size for volume, voxels in lost.items() if volume in members)
+    return replaced / (len(flat) * members.size)
+
+
+def _lost_voxels(
+    shape: tuple[int, ...], affine: Array, motion: SeriesMotion, distortion: Distortion | None
+) -> dict[int, Array]:
+    """Return the flat indices of voxels read from lost slices or their neighbours, by volume."""
+    afflicted = np.flatnonzero(motion.outlier_slices.any(1)).tolist()
+    if not afflicted:
+        return {}
+    grid = Grid(shape=(shape[0], shape[1], shape[2]), affine=affine, pose=np.eye(4))
+    points, _ = _distorted(grid.points, affine, distortion)
+    lost = {}
+    for volume in afflicted:
+        slices = acquired_slices(motion.volumes[volume], affine, motion.slice_axis, points)
+        flags = ndimage.binary_dilation(motion.outlier_slices[volume])
+        lost[volume] = np.flatnonzero(flags[np.clip(np.rint(slices), 0, flags.size - 1).astype(int)])
+    return lost
+
+
+def mean_b0(data: Array, affine: Array, bvals: Array, motion: SeriesMotion) -> Array:
+    """Return the mean volume without weighting, at rest, motion undone; shape (i, j, k)."""
+    base = np.flatnonzero((group_shells(bvals) == 0) & motion.usable).tolist()
+    part = replace(motion, volumes=tuple(motion.volumes[volume] for volume in base))
+    mean: Array = resample_series(data[..., base], affine, part).mean(-1)
+    return mean
+
+
+def align_b0s(first: Array, second: Array, affines: tuple[Array, Array], mask: Array) -> VolumeMotion:
+    """Return the rigid motion from the rest of one run to the rest of another, by their corrected images.
+
+    Parameters
+    ----------
+    first, second
+        Mean corrected images without weighting, each on its own grid.
+    affines
+        Voxels to world mm of each.
+    mask
+        Brain of the first.
+
+    Returns
+    -------
+    VolumeMotion
+        World mm at rest in the first run to world mm at rest in the second; its `matrix` is a `Grid`'s pose.
+    """
+    image = ndimage.gaussian_filter(np.asarray(first, dtype=np.float32), 1)
+    reference = sample_reference(image, affines[0], mask)
+    smooth = ndimage.gaussian_filter(np.asarray(second, dtype=np.float32), 1)
+    coefficients = ndimage.spline_filter(smooth, order=3, output=np.float32)
+    return fit_motion(
+        coefficients, affines[1], reference, at_rest(reference.points.mean(0), np.zeros(3)), iterations=20
+    ).motion

@@ -1,0 +1,219 @@
+"""Rigid motion and eddy-current distortion of one volume, by Gauss-Newton on points of a reference.
+
+A point x of the reference lies at ``q = centre + R (x - centre) + t`` in the moved head, and shows up at
+``y = q + u (terms(q - centre) . e)`` in the acquired volume, u being the world direction of phase encoding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from bids_alps.model import Array
+
+LINEAR_TERMS, QUADRATIC_TERMS = 3, 9
+_TUKEY = 4.685
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeMotion:
+    """Where the points of a resting head show up in an acquired volume, all in RAS+ world mm.
+
+    Parameters
+    ----------
+    rotation
+        Rotation vector about `centre`, radians, shape (3,).
+    translation
+        mm, shape (3,).
+    eddy
+        Displacement along `direction`: coefficients of x, y, z and, where there are nine, of x^2, y^2, z^2, xy, xz,
+        yz (mm about `centre`); mm/mm and mm/mm^2. Empty for a rigid motion.
+    centre, direction
+        Centre of rotation and unit vector of phase encoding, shape (3,).
+    """
+
+    rotation: Array
+    translation: Array
+    eddy: Array
+    centre: Array
+    direction: Array
+
+    @property
+    def matrix(self) -> Array:
+        """The rigid part as a matrix of shape (4, 4), moved from rest."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = Rotation.from_rotvec(self.rotation).as_matrix()
+        matrix[:3, 3] = self.centre - matrix[:3, :3] @ self.centre + self.translation
+        return matrix
+
+    def moved(self, points: Array) -> Array:
+        """Return where points of the resting head lie after the motion, before distortion; shape (n, 3)."""
+        matrix = self.matrix
+        moved: Array = points @ matrix[:3, :3].T + matrix[:3, 3]
+        return moved
+
+    def acquired(self, points: Array) -> Array:
+        """Return where points of the resting head show up in the volume; shape (n, 3)."""
+        moved = self.moved(points)
+        if not self.eddy.any():
+            return moved
+        shift = eddy_terms(moved - self.centre, self.eddy.size) @ self.eddy
+        shown: Array = moved + shift[:, None] * self.direction
+        return shown
+
+    def stretch(self, points: Array) -> Array:
+        """Return by how much eddy currents stretch the image along phase encoding at points at rest; shape (n,)."""
+        offset = self.moved(points) - self.centre
+        gradient = self.eddy[:3] @ self.direction if self.eddy.size else 0.0
+        stretch = np.full(len(points), 1.0 + gradient)
+        if self.eddy.size == QUADRATIC_TERMS:
+            x, y, z = offset.T
+            u, v, w = self.direction
+            slopes = np.stack([2 * x * u, 2 * y * v, 2 * z * w, x * v + y * u, x * w + z * u, y * w + z * v], 1)
+            stretch += slopes @ self.eddy[3:]
+        return stretch
+
+    def after(self, matrix: Array) -> VolumeMotion:
+        """Return this motion for a head whose rest is another one: `matrix` takes the new rest to the old."""
+        joined = self.matrix @ matrix
+        rotation = Rotation.from_matrix(joined[:3, :3])
+        translation = joined[:3, :3] @ self.centre + joined[:3, 3] - self.centre
+        return VolumeMotion(
+            rotation=rotation.as_rotvec(),
+            translation=translation,
+            eddy=self.eddy,
+            centre=self.centre,
+            direction=self.direction,
+        )
+
+    def step(self, change: Array) -> VolumeMotion:
+        """Return the motion with parameters (rotation, translation, eddy) changed."""
+        return VolumeMotion(
+            rotation=self.rotation + change[:3],
+            translation=self.translation + change[3:6],
+            eddy=self.eddy + change[6:],
+            centre=self.centre,
+            direction=self.direction,
+        )
+
+
+def at_rest(centre: Array, direction: Array, terms: int = 0) -> VolumeMotion:
+    """Return no motion, with room for `terms` eddy coefficients."""
+    return VolumeMotion(
+        rotation=np.zeros(3), translation=np.zeros(3), eddy=np.zeros(terms), centre=centre, direction=direction
+    )
+
+
+def eddy_terms(offset: Array, number: int) -> Array:
+    """Return the polynomials of the eddy-current field at offsets from the centre; shapes (n, 3), (n, number)."""
+    if number == LINEAR_TERMS:
+        return offset
+    x, y, z = offset.T
+    return np.stack([x, y, z, x * x, y * y, z * z, x * y, x * z, y * z], axis=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferencePoints:
+    """Points of a reference image with what is known there.
+
+    Parameters
+    ----------
+    points
+        RAS+ world mm, shape (n, 3).
+    values, gradients
+        Intensity, shape (n,), and its gradient in world axes, per mm, shape (n, 3).
+    """
+
+    points: Array
+    values: Array
+    gradients: Array
+
+
+def sample_reference(image: Array, affine: Array, mask: Array, *, stride: int = 1) -> ReferencePoints:
+    """Return every `stride`-th point inside a mask, with the values and gradients of an image."""
+    slopes = np.stack([*np.gradient(image)], axis=-1)[mask][::stride] @ np.linalg.inv(affine[:3, :3])
+    points = np.argwhere(mask)[::stride] @ affine[:3, :3].T + affine[:3, 3]
+    return ReferencePoints(points=points, values=image[mask][::stride], gradients=slopes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """A fitted motion with how well it fits: correlation and gain of the volume over the reference."""
+
+    motion: VolumeMotion
+    correlation: float
+    gain: float
+
+
+def fit_motion(
+    coefficients: Array, affine: Array, reference: ReferencePoints, start: VolumeMotion, *, iterations: int = 8
+) -> Fit:
+    """Return the motion that brings a volume onto the reference.
+
+    Derivatives come from the reference alone: its noise is independent of the volume's, so noise does not
+    draw the fit towards any place on the grid.
+
+    Parameters
+    ----------
+    coefficients
+        Cubic B-spline coefficients of the volume.
+    affine
+        Its voxels to world mm.
+    reference
+        Points with values and gradients.
+    start
+        First guess; its number of eddy coefficients is kept.
+    """
+    jacobian = _jacobian(reference, start)
+    least = 20 * jacobian.shape[1]
+    if len(jacobian) < least:
+        return Fit(motion=start, correlation=0.0, gain=0.0)
+    scale = np.maximum(np.sqrt((jacobian**2).mean(0)), 1e-12)
+    jacobian = jacobian / scale
+    inverse = np.linalg.inv(affine)
+    motion = start
+    correlation = gain = 0.0
+    for _ in range(iterations):
+        values, inside = sample_volume(coefficients, inverse, motion.acquired(reference.points))
+        if inside.sum() < least:
+            return Fit(motion=start, correlation=0.0, gain=0.0)
+        observed, expected = values[inside], reference.values[inside]
+        gain = float(observed @ expected / max(expected @ expected, 1e-12))
+        correlation = _correlation(observed, expected)
+        residual = observed - gain * expected
+        spread = 1.4826 * np.median(np.abs(residual)) + 1e-12
+        weights = np.maximum(1 - (residual / (_TUKEY * spread)) ** 2, 0) ** 2
+        used = gain * jacobian[inside]
+        normal = (used * weights[:, None]).T @ used
+        normal[np.diag_indices_from(normal)] *= 1 + 1e-6
+        change = -np.linalg.lstsq(normal, used.T @ (weights * residual), rcond=1e-12)[0] / scale
+        motion = motion.step(change)
+        if np.abs(change[:3]).max() < 2e-5 and np.abs(change[3:6]).max() < 2e-3:
+            break
+    return Fit(motion=motion, correlation=correlation, gain=gain)
+
+
+def sample_volume(coefficients: Array, inverse: Array, points: Array) -> tuple[Array, Array]:
+    """Return a volume at points in world mm, and which of these lie inside the grid."""
+    voxels = inverse[:3, :3] @ points.T + inverse[:3, 3:]
+    limit = np.array(coefficients.shape)[:, None] - 1
+    inside: Array = np.all((voxels >= 0) & (voxels <= limit), axis=0)
+    values = ndimage.map_coordinates(coefficients, voxels, order=3, prefilter=False, mode="mirror", output=np.float32)
+    return values, inside
+
+
+def _jacobian(reference: ReferencePoints, motion: VolumeMotion) -> Array:
+    offset = reference.points - motion.centre
+    columns = [np.cross(offset, reference.gradients), reference.gradients]
+    if motion.eddy.size:
+        along = reference.gradients @ motion.direction
+        columns.append(eddy_terms(offset, motion.eddy.size) * along[:, None])
+    return np.concatenate(columns, axis=1)
+
+
+def _correlation(first: Array, second: Array) -> float:
+    first, second = first - first.mean(), second - second.mean()
+    return float(first @ second / max(np.sqrt((first @ first) * (second @ second)), 1e-12))

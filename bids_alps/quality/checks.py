@@ -1,0 +1,145 @@
+"""Quality checks: each a value with thresholds, a status, and one sentence why it matters."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from bids_alps.errors import UsageError
+from bids_alps.model import SIDES, AlpsResult, Check, Status
+from bids_alps.quality.thresholds import THRESHOLDS, Threshold
+
+
+def evaluate(name: str, value: float, thresholds: Mapping[str, Threshold] = THRESHOLDS) -> Check:
+    """Return what comes of a value; one that could not be measured is a warning, or whatever its threshold says.
+
+    Examples
+    --------
+    >>> judge("fa", 0.45).status, judge("fa", 0.2).status, judge("fa", 0.1).status
+    ('pass', 'warn', 'fail')
+    """
+    limit = thresholds[name]
+    return Check(
+        name=name,
+        value=value,
+        unit=limit.unit,
+        warn=limit.warn,
+        fail=limit.fail,
+        status=_status(value, limit),
+        direction=limit.direction,
+        reason=limit.reason,
+    )
+
+
+def apply_thresholds(checks: Iterable[Check], limits: Mapping[str, tuple[float, float]]) -> tuple[Check, ...]:
+    """Return checks judged by other thresholds, warn and fail, where there are such for their name.
+
+    For checks that watch both sides of a middle the thresholds are distances from it.
+
+    Raises
+    ------
+    KeyError
+        If a check is not one of `THRESHOLDS`.
+    """
+    chosen = {
+        name: replace(THRESHOLDS[name], warn=warn, fail=fail, source="settings")
+        for name, (warn, fail) in limits.items()
+    }
+    return tuple(evaluate(check.name, check.value, chosen) if check.name in chosen else check for check in checks)
+
+
+def parse_thresholds(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
+    """Return thresholds by the name of their check from ``NAME=WARN,FAIL``; ``n/a`` stands for never.
+
+    Raises
+    ------
+    UsageError
+        If a text is none, no check has the name, or a failure comes before its warning.
+
+    Examples
+    --------
+    >>> parse_limits(["pitch=15,n/a", "fa=.25,.1"])
+    {'pitch': (15.0, nan), 'fa': (0.25, 0.1)}
+    """
+    limits = {}
+    for text in texts:
+        found = re.fullmatch(r"(\w+)=([^,]+),([^,]+)", text.strip())
+        try:
+            name, warn, fail = found.groups() if found else ("", "", "")
+            limits[name] = _sound(name, float(warn.replace("n/a", "nan")), float(fail.replace("n/a", "nan")))
+        except ValueError:
+            raise UsageError(
+                "--threshold", f"{text!r} is no threshold", "write NAME=WARN,FAIL, such as pitch=15,n/a"
+            ) from None
+    return limits
+
+
+def _sound(name: str, warn: float, fail: float) -> tuple[float, float]:
+    if name not in THRESHOLDS:
+        raise UsageError("--threshold", f"no check is called {name}", f"choose of {', '.join(sorted(THRESHOLDS))}")
+    if (fail < warn) if THRESHOLDS[name].direction != "below" else (fail > warn):
+        raise UsageError(
+            f"--threshold {name}={warn:g},{fail:g}", "the failure comes before the warning", "exchange the two"
+        )
+    return warn, fail
+
+
+def _status(value: float, limit: Threshold) -> Status:
+    if math.isnan(value):
+        return limit.unknown
+    if limit.direction == "outside":
+        value = abs(value - limit.middle)
+    beyond = value.__lt__ if limit.direction == "below" else value.__gt__
+    if not math.isnan(limit.fail) and beyond(limit.fail):
+        return "fail"
+    return "warn" if not math.isnan(limit.warn) and beyond(limit.warn) else "pass"
+
+
+def check_index(result: AlpsResult) -> tuple[Check, ...]:
+    """Return the checks of the regions and of the index; each takes the worst of its regions."""
+    used = [roi for roi in result.rois if roi.name.startswith(("projection", "association"))]
+
+    def worst(scalar: str, choose: str, prefix: str = "") -> float:
+        values = [roi.scalars.get(scalar, math.nan) for roi in used if roi.name.startswith(prefix)]
+        return float(getattr(np, choose)(values))
+
+    found = {
+        "angle_projection": worst("v1_angle", "max", "projection"),
+        "angle_association": worst("v1_angle", "max", "association"),
+        "dispersion": worst("v1_dispersion", "max"),
+        "fa": worst("fa", "min"),
+        "lambda2_lambda3": worst("lambda2_lambda3", "max"),
+        "off_tract_fraction": worst("off_tract_fraction", "max"),
+        "effective_voxels": worst("n_voxels", "min"),
+        "coverage": worst("coverage", "min"),
+        "pitch": result.pose.pitch,
+        "alps": _farthest([result.alps[side] for side in SIDES]),
+    }
+    return tuple(evaluate(name, value) for name, value in found.items())
+
+
+def _farthest(values: Iterable[float]) -> float:
+    listed = list(values)
+    return max(listed, key=lambda value: math.inf if math.isnan(value) else abs(value - THRESHOLDS["alps"].middle))
+
+
+def estimate_snr(signal: np.ndarray, prediction: np.ndarray, parameters: int) -> float:
+    """Return the median over voxels of unweighted signal over the noise that the fit leaves.
+
+    Parameters
+    ----------
+    signal, prediction
+        Measured and fitted signal, shape (m, n); the largest prediction of a voxel stands for its unweighted signal.
+    parameters
+        Parameters of the fit, which take that many degrees of freedom.
+    """
+    volumes = signal.shape[1]
+    if volumes <= parameters:
+        return math.nan
+    noise = np.sqrt(((signal - prediction) ** 2).sum(1) / (volumes - parameters))
+    usable = noise > 0
+    return float(np.median(prediction.max(1)[usable] / noise[usable])) if usable.any() else math.nan

@@ -1,0 +1,45 @@
+"""The conventions of the script ``alps.sh``, for comparison with values that were published with it.
+
+Tensors by ordinary least squares on all shells, left in the axes of the image, and regions placed by an affine alone:
+https://github.com/gbarisano/alps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.linalg import polar
+from scipy.optimize import linear_sum_assignment
+
+from bids_alps.model import Array, SpatialTransform
+from bids_alps.numerics.tensors.tensor import fit_tensor
+from bids_alps.registration.base import Registration
+from bids_alps.stages.prepare import PreparedSeries
+from bids_alps.stages.tensors import TensorFit
+
+
+def follow_alps_sh(
+    prepared: PreparedSeries, fitted: TensorFit, registration: Registration
+) -> tuple[TensorFit, Registration]:
+    """Return the fit and the alignment as ``alps.sh`` would have them; the pose stays that of the head."""
+    field = fit_tensor(prepared.series, prepared.mask, reweightings=-1)
+    rigid = np.eye(4)
+    rigid[:3, :3] = image_axes(field.image.affine)
+    transform = SpatialTransform(affine=registration.transform.affine, rigid=rigid)
+    return replace(fitted, field=field, series=prepared.series), replace(registration, transform=transform)
+
+
+def image_axes(affine: Array) -> Array:
+    """Return the rotation from world axes to the image's own, taken in the order and sense nearest to RAS+: (3, 3).
+
+    Examples
+    --------
+    >>> image_axes(np.array([[0, 0, -3.0, 0], [2, 0, 0, 0], [0, 2, 0, 0], [0, 0, 0, 1]])).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    directions, _ = polar(affine[:3, :3])
+    axes, columns = linear_sum_assignment(-np.abs(directions))
+    nearest = directions[:, columns[np.argsort(axes)]]
+    rotation: Array = (nearest * np.sign(np.diag(nearest))).T + 0.0
+    return rotation

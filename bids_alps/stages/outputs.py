@@ -1,0 +1,30 @@
+"""Where the files of a run go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bids_alps.io.derivatives import derivative_path, sidecar_of
+from bids_alps.io.writing import write_map
+from bids_alps.model import DwiRun, SpatialMap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOutputs:
+    """Where a run's files go."""
+
+    output_dir: Path
+    run: DwiRun
+    template: str
+
+    def path(self, key: str, **fill: str) -> Path:
+        """Return the path of a derivative; `fill` are labels that its name leaves open."""
+        return derivative_path(self.output_dir, self.run, key, template=self.template, **fill)
+
+    def write(self, key: str, image: SpatialMap, *, dtype: Any = np.float32, preset: str = "", **fields: Any) -> None:
+        """Write an image with its sidecar; `preset` is the label of the ROI preset that it shows, if any."""
+        write_map(self.path(key, preset=preset), image, sidecar=sidecar_of(self.run, key, **fields), dtype=dtype)

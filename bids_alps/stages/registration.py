@@ -1,0 +1,91 @@
+"""The stage that aligns the subject with the template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bids_alps.errors import NoInputError
+from bids_alps.io.images import read_map
+from bids_alps.io.templates import template_label
+from bids_alps.io.transforms import read_itk_transform
+from bids_alps.io.writing import write_displacements, write_text
+from bids_alps.model import Array, DwiRun, SpatialMap, SubjectMaps
+from bids_alps.numerics.itk import itk_text
+from bids_alps.registration.base import Registrar, Registration
+from bids_alps.registration.engines import ENGINES
+from bids_alps.settings import Method
+from bids_alps.stages.outputs import RunOutputs
+from bids_alps.stages.tensors import TensorFit
+
+
+def subject_maps(fitted: TensorFit, run: DwiRun) -> SubjectMaps:
+    """Return what a registration engine sees of the subject."""
+    return SubjectMaps(
+        fa=fitted.fa,
+        md=fitted.md,
+        b0=fitted.b0,
+        mask=fitted.field.image.like(fitted.field.mask),
+        t1w=None if run.t1w is None else read_map(run.t1w),
+    )
+
+
+def make_registrar(run: DwiRun, method: Method) -> Registrar:
+    """Return the engine that the method asks for; ``precomputed`` takes the transform that lies with the run.
+
+    Raises
+    ------
+    NoInputError
+        If none lies there that leads to the template.
+    """
+    engine = ENGINES[method.registrar]
+    if not engine.needs_transform:
+        return engine.make()
+    template = template_label(method.template)
+    path = run.transforms.get(template)
+    if path is None:
+        raise NoInputError(
+            str(run.image),
+            f"no transform to {template} with it, but to {', '.join(run.transforms) or 'no template'}",
+            "choose another --template, or --registrar staged",
+        )
+    return engine.make(subject_from_template=read_itk_transform(path), name=f"precomputed: {path.name}")
+
+
+FIELD_STEP_MM = 4.0
+"""Step of the fields that are written: the deformation is smooth over centimetres."""
+
+
+def write_transforms(place: RunOutputs, registration: Registration, mask: SpatialMap, template: SpatialMap) -> None:
+    """Write the alignment both ways as displacement fields, and its rigid and affine part as ITK text.
+
+    Parameters
+    ----------
+    place
+        Where files go.
+    registration
+        The alignment.
+    mask, template
+        Brain masks of the scan and of the template: the fields cover them.
+    """
+    transform = registration.transform
+    inverse = np.linalg.inv(transform.affine)
+    # A file "from A to B" resamples images of A onto B: it maps points of B to A.
+    write_displacements(place.path("xfm"), displacements(template, transform.subject_from_template))
+    write_displacements(place.path("xfm_inverse"), displacements(mask, transform.template_from_subject))
+    write_text(place.path("xfm_rigid"), itk_text(np.linalg.inv(transform.rigid)))
+    write_text(place.path("xfm_affine"), itk_text(inverse))
+    write_text(place.path("xfm_inverse_affine"), itk_text(transform.affine))
+
+
+def displacements(mask: SpatialMap, moved: Callable[[Array], Array]) -> SpatialMap:
+    """Return how far a map moves points about a mask, on a grid along world axes, shape (i, j, k, 3), mm."""
+    inside = mask.world(np.argwhere(mask.data))
+    low = inside.min(axis=0) - 3 * FIELD_STEP_MM
+    shape = np.ceil((inside.max(axis=0) - low) / FIELD_STEP_MM).astype(int) + 4
+    affine = np.diag([FIELD_STEP_MM] * 3 + [1.0])
+    affine[:3, 3] = low
+    grid = SpatialMap(data=np.zeros(shape, dtype=np.float32), affine=affine)
+    points = grid.world(np.moveaxis(np.indices(shape), 0, -1))
+    return grid.like((moved(points) - points).astype(np.float32))

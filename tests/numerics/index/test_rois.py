@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from bids_alps.io.presets import preset_names, read_preset
+from bids_alps.model import SIDES, Pose, Roi, SpatialMap, SpatialTransform, TensorField
+from bids_alps.numerics.index.alps import index_of, indices_of, measure_alps
+from bids_alps.numerics.index.rois import angles_to_expected_axis, place_preset, prepare_placement, weight_by_tissue
+from bids_alps.numerics.tensors.tensor import rotate_elements
+
+angles = st.floats(-40, 40)
+STORAGES = [
+    np.diag([sx, sy, sz]) @ np.eye(3)[:, order]
+    for sx, sy, sz, order in [
+        (1, 1, 1, [0, 1, 2]),
+        (-1, 1, 1, [0, 1, 2]),
+        (-1, -1, 1, [0, 1, 2]),
+        (1, 1, -1, [1, 2, 0]),
+    ]
+]
+POSE = Pose(pitch=0.0, roll=0.0, yaw=0.0)
+P, A, S = (0.63e-3, 0, 0, 0.42e-3, 0, 1.11e-3), (0.64e-3, 0, 0, 1.11e-3, 0, 0.38e-3), (1e-3, 0, 0, 0.65e-3, 0, 0.6e-3)
+TRUTH = (0.63 + 0.64) / (0.42 + 0.38)
+
+
+def grid(axes=None, size=2.0, extent=140.0, turn=None):
+    """Return a mask of ones about the origin of the template, in a storage order."""
+    axes = np.eye(3) if axes is None else axes
+    linear = (np.eye(3) if turn is None else turn) @ axes * size
+    shape = np.array([int(extent / size)] * 3)
+    affine = np.eye(4)
+    affine[:3, :3] = linear
+    affine[:3, 3] = np.array([0.0, -16, 27]) - linear @ ((shape - 1) / 2)
+    return SpatialMap(data=np.ones(shape, bool), affine=affine)
+
+
+def brain(mask, transform):
+    """Return tensors that are projection, association or subcortical by the distance from the midline."""
+    voxels = np.stack(np.indices(mask.shape), axis=-1)
+    x = np.abs(transform.template_from_subject(mask.world(voxels))[..., 0])
+    kinds = np.select([x[..., None] < 32, x[..., None] < 45], [np.array(P), np.array(A)], np.array(S))
+    turned = rotate_elements(kinds.reshape(-1, 6), transform.rotation.T).reshape(*mask.shape, 6)
+    return TensorField(image=mask.like(turned), mask=mask.data, s0=np.ones(mask.shape))
+
+
+def rigid(euler=(0, 0, 0), shift=(0, 0, 0)):
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler("xyz", euler, degrees=True).as_matrix()
+    matrix[:3, 3] = shift
+    return SpatialTransform(affine=matrix, rigid=matrix)
+
+
+@pytest.mark.parametrize("axes", STORAGES)
+def test_storage_order_leaves_the_index(axes):
+    transform = rigid()
+    mask = grid(axes)
+    field = brain(mask, transform)
+    found = measure_alps(field, place_preset(read_preset("alps"), transform, mask), transform.rotation, POSE)
+    assert found.alps["left"] == pytest.approx(TRUTH, rel=1e-6)
+    assert found.alps["right"] == pytest.approx(TRUTH, rel=1e-6)
+
+
+@given(st.tuples(angles, angles, angles))
+def test_turning_the_head_leaves_the_index_but_not_the_uncorrected_one(euler):
+    transform = rigid(euler)
+    mask = grid(size=4.0)
+    field = brain(mask, transform)
+    found = measure_alps(field, place_preset(read_preset("alps"), transform, mask), transform.rotation, POSE)
+    straight = measure_alps(brain(mask, rigid()), place_preset(read_preset("alps"), rigid(), mask), np.eye(3), POSE)
+    assert found.alps["bilateral"] == pytest.approx(straight.alps["bilateral"], rel=0.12)  # other partial volumes
+    if abs(euler[0]) > 15:
+        assert abs(found.alps_uncorrected["bilateral"] / found.alps["bilateral"] - 1) > 0.01
+
+
+@given(st.floats(0.1, 10))
+def test_scaling_diffusivities_leaves_the_index(factor):
+    projection, association = np.array(P), np.array(A)
+    assert index_of(projection * factor, association * factor) == pytest.approx(index_of(projection, association))
+
+
+def test_swapping_hemispheres_swaps_the_index():
+    tensors = {"projection_left": P, "association_left": A, "projection_right": S, "association_right": A}
+    tensors = {name: np.array(tensor) for name, tensor in tensors.items()}
+    swapped = {
+        name.replace("left", "x").replace("right", "left").replace("x", "right"): t for name, t in tensors.items()
+    }
+    here, there = indices_of(tensors), indices_of(swapped)
+    assert here["left"] == there["right"] != there["left"] == here["right"]
+    assert here["bilateral"] == there["bilateral"]
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_left_is_where_world_x_is_negative(name):
+    mask = grid()
+    for roi in place_preset(read_preset(name), rigid(), mask):
+        x = mask.world(roi.voxels)[:, 0]
+        assert (x < 0).all() == (roi.side == "left")
+
+
+@pytest.mark.parametrize("size", [1.0, 1.7, 2.5, 3.0])
+@pytest.mark.parametrize("name", ["alps", "alps-sphere"])
+def test_weights_add_up_to_the_volume_of_the_region(name, size):
+    preset = read_preset(name)
+    for roi in place_preset(preset, rigid(), grid(size=size)):
+        volume = roi.weights.sum() * size**3
+        assert volume == pytest.approx(4 / 3 * np.pi * np.prod(preset.semi_axes_mm), rel=0.06)
+        assert roi.coverage == pytest.approx(1.0)
+
+
+def test_weighted_centre_is_the_centre_of_the_sphere():
+    mask, shift = grid(size=2.0), rigid((5, 10, -8), (3, 1, -2))
+    preset = read_preset("alps")
+    for roi in place_preset(preset, shift, mask):
+        centre = mask.world(roi.weights @ roi.voxels / roi.weights.sum())
+        np.testing.assert_allclose(shift.template_from_subject(centre), preset.centres[roi.name], atol=0.25)
+
+
+def test_a_region_outside_the_field_of_view_is_covered_by_nothing():
+    preset = read_preset("alps")
+    mask = grid(extent=60.0)
+    rois = {roi.name: roi for roi in place_preset(preset, rigid(), mask)}
+    assert rois["subcortical_left"].coverage == 0
+    assert rois["projection_left"].coverage == pytest.approx(1)
+    found = measure_alps(brain(mask, rigid()), rois.values(), np.eye(3), POSE)
+    assert np.isnan(found.alps["left"])
+
+
+def test_what_one_half_of_the_head_does_not_cover_the_other_does():
+    mask = grid(size=1.0)
+    above = mask.world(np.stack(np.indices(mask.shape), axis=-1))[..., 2] > 27.6
+    upper = place_preset(read_preset("alps"), rigid(), mask.like(mask.data & above))
+    lower = place_preset(read_preset("alps"), rigid(), mask.like(mask.data & ~above))
+    for one, other in zip(upper, lower, strict=True):
+        assert one.coverage + other.coverage == pytest.approx(1)
+        assert 0.2 < one.coverage < 0.8
+
+
+def test_angles_are_zero_along_the_expected_axes():
+    for tensor, region in ((P, "projection"), (A, "association"), (S, "subcortical")):
+        assert angles_to_expected_axis(np.array([tensor]), region, np.eye(3))[0] == pytest.approx(0, abs=1e-4)
+
+
+def test_tissue_rule_drops_fluid_and_keeps_white_matter():
+    fluid = (3e-3, 0, 0, 3e-3, 0, 3e-3)
+    data = np.array([P, fluid, A]).reshape(3, 1, 1, 6)
+    field = TensorField(
+        image=SpatialMap(data=data, affine=np.eye(4)), mask=np.ones((3, 1, 1), bool), s0=np.ones((3, 1, 1))
+    )
+    roi = Roi(name="projection_left", voxels=[[0, 0, 0], [1, 0, 0], [2, 0, 0]], weights=np.ones(3))
+    np.testing.assert_allclose(weight_by_tissue((roi,), field)[0].weights, [1, 0, 1])
+
+
+def test_isotropic_tensors_have_index_one():
+    isotropic = {
+        f"{region}_{side}": np.array([1.0, 0, 0, 1, 0, 1]) for region in ("projection", "association") for side in SIDES
+    }
+    assert set(indices_of(isotropic).values()) == {1.0}
+
+
+@pytest.mark.parametrize("axes", STORAGES)
+def test_drawn_regions_are_placed_as_the_ellipsoids_that_they_draw(axes):
+    preset = read_preset("alps")
+    image = SpatialMap(data=np.zeros((240, 120, 60), np.uint8), affine=np.diag([0.5, 0.5, 0.5, 1.0]))
+    image = SpatialMap(data=image.data, affine=image.affine + np.outer([-60, -46, 12, 0], [0, 0, 0, 1]))
+    points = image.world(np.stack(np.indices(image.shape), axis=-1))
+    values = np.zeros(image.shape, np.uint8)
+    for n, centre in enumerate(preset.centres.values(), start=1):
+        values[(((points - centre) / preset.semi_axes_mm) ** 2).sum(-1) <= 1] = n
+    drawn = replace(preset, drawn=image.like(values))
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("xyz", [8, -5, 10], degrees=True).as_matrix()
+    transform, mask = SpatialTransform(affine=turn, rigid=turn), grid(axes)
+    shift = {name: np.array([1.0, -2.0, 0.5]) for name in preset.centres}
+    for offsets in ({}, shift):
+        placed = [prepare_placement(one, transform, mask, margin_mm=3)(offsets) for one in (preset, drawn)]
+        for smooth, jagged in zip(*placed, strict=True):
+            assert jagged.weights.sum() == pytest.approx(smooth.weights.sum(), rel=0.03)
+            centres = [np.average(mask.world(roi.voxels), axis=0, weights=roi.weights) for roi in (smooth, jagged)]
+            np.testing.assert_allclose(*centres, atol=0.1)

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bids_alps.model import SIDES, DwiSeries, Gradients, Roi, SpatialMap, TensorField
+from bids_alps.numerics.index.alps import index_of
+from bids_alps.numerics.index.uncertainty import OTHER_TISSUE, add_resolution, blur_by_a_voxel, estimate_intervals
+from bids_alps.numerics.tensors.tensor import design_matrix, fit_coefficients
+
+DIAGONALS = {"projection": (0.63e-3, 0.42e-3, 1.11e-3), "association": (0.64e-3, 1.11e-3, 0.38e-3)}
+TRUTH = (0.63 + 0.64) / (0.42 + 0.38)
+NAMES = [f"{region}_{side}" for region in DIAGONALS for side in SIDES]
+
+
+def make(n_directions, b0, snr, voxels, rng, smooth=False):
+    """Return a series of four regions side by side, with Rician noise, and its regions."""
+    vectors = rng.normal(size=(n_directions, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    gradients = Gradients(
+        bvals=np.r_[np.zeros(b0), np.full(n_directions, 1000.0)], bvecs=np.vstack([np.zeros((b0, 3)), vectors])
+    )
+    data = np.zeros((4, voxels, 1, b0 + n_directions), dtype=np.float32)
+    for n, name in enumerate(NAMES):
+        signal = np.exp(-gradients.bvals * (gradients.bvecs**2 @ np.array(DIAGONALS[name.split("_")[0]])))
+        noise = rng.normal(scale=1 / snr, size=(2, voxels, signal.size))
+        if smooth:
+            noise = np.repeat(noise[:, ::4], 4, axis=1)[:, :voxels]
+        data[n, :, 0] = 1000 * np.hypot(signal + noise[0], noise[1])
+    series = DwiSeries(image=SpatialMap(data=data, affine=np.eye(4)), gradients=gradients)
+    rois = [
+        Roi(name=name, voxels=[[n, v, 0] for v in range(voxels)], weights=np.ones(voxels))
+        for n, name in enumerate(NAMES)
+    ]
+    return series, rois
+
+
+def means_of(series, rois):
+    design = design_matrix(series.gradients.bvals, series.gradients.bvecs)
+    return {roi.name: fit_coefficients(series.image.data[tuple(roi.voxels.T)], design)[:, :6].mean(0) for roi in rois}
+
+
+def intervals(series, rois, seed=0, errors=(0.0, 0.0)):
+    return estimate_intervals(series, rois, np.eye(3), lambda _: means_of(series, rois), errors, seed=seed)
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize(("directions", "b0", "voxels"), [(30, 3, 8), (12, 1, 8), (64, 6, 16)])
+def test_intervals_hold_the_truth_as_often_as_they_say(directions, b0, voxels, smooth):
+    rng = np.random.default_rng(5)
+    inside, total = 0, 60
+    for n in range(total):
+        series, rois = make(directions, b0, 25, voxels, rng, smooth)
+        found = intervals(series, rois, seed=n)
+        inside += sum(found[side].low <= TRUTH <= found[side].high for side in SIDES)
+    assert 0.85 <= inside / (2 * total) <= 0.995
+
+
+def test_equal_seeds_give_equal_intervals_and_other_seeds_near_ones():
+    series, rois = make(30, 3, 20, 8, np.random.default_rng(1))
+    first, again, other = intervals(series, rois), intervals(series, rois), intervals(series, rois, seed=9)
+    assert first == again
+    assert first["left"].se == pytest.approx(other["left"].se, rel=0.15)
+    assert first["left"].se != other["left"].se
+
+
+def test_less_noise_or_more_voxels_is_a_narrower_interval():
+    rng = np.random.default_rng(2)
+    noisy, clean, large = (intervals(*make(30, 3, *how, rng))["bilateral"].se for how in ((15, 8), (60, 8), (15, 64)))
+    assert clean < noisy / 2
+    assert large < noisy / 2
+
+
+def test_pose_error_alone_follows_from_turning_the_tensors():
+    series, rois = make(30, 3, 1e5, 8, np.random.default_rng(3))
+    still, unsure = intervals(series, rois), intervals(series, rois, errors=(0.0, 3.0))
+    assert still["left"].se_pose == 0
+    assert 0 < unsure["left"].se_pose < 0.1
+    assert unsure["left"].se_noise == pytest.approx(still["left"].se_noise)
+
+
+def test_placement_error_reaches_the_interval():
+    series, rois = make(30, 3, 1e5, 8, np.random.default_rng(3))
+    means = means_of(series, rois)
+
+    def placed(offsets):
+        return {name: means[name] * (1 + 0.1 * np.array([offsets[name][0], 0, 0, 0, 0, 0])) for name in means}
+
+    found = estimate_intervals(series, rois, np.eye(3), placed, (1.0, 0.0), seed=0)
+    assert found["left"].se_placement > 10 * found["left"].se_noise
+    assert found["bilateral"].se_placement < found["left"].se_placement
+    assert found["left"].se == pytest.approx(
+        np.sqrt(found["left"].se_placement ** 2 + found["left"].se_noise ** 2 + found["left"].se_pose ** 2)
+    )
+
+
+def test_a_region_without_voxels_has_no_interval():
+    series, rois = make(30, 3, 25, 8, np.random.default_rng(4))
+    empty = Roi(name=rois[0].name, voxels=np.zeros((0, 3)), weights=np.zeros(0), coverage=0.0)
+    assert intervals(series, [empty, *rois[1:]]) == {}
+
+
+def test_index_of_the_truth():
+    projection, association = (np.array([x, 0, 0, y, 0, z]) for x, y, z in DIAGONALS.values())
+    assert index_of(projection, association) == pytest.approx(TRUTH)
+
+
+def test_blur_leaves_an_even_field_and_has_the_variance_of_a_voxel():
+    elements = np.zeros((9, 9, 9, 6), dtype=np.float32)
+    elements[..., 0] = 1e-3
+    mask = np.ones((9, 9, 9), dtype=bool)
+    mask[:2] = False
+
+    def field(data):
+        return TensorField(
+            image=SpatialMap(data=data * mask[..., None], affine=np.eye(4)), mask=mask, s0=np.ones(mask.shape)
+        )
+
+    assert blur_by_a_voxel(field(elements)).image.data[mask][:, 0] == pytest.approx(1e-3)
+    point = np.zeros_like(elements)
+    point[5, 4, 4, 0] = 1
+    spread = blur_by_a_voxel(field(point)).image.data[..., 0]
+    assert spread.sum() == pytest.approx(1, rel=1e-5)
+    assert (spread.sum((1, 2)) * (np.arange(9) - 5) ** 2).sum() == pytest.approx(1 / 12, rel=1e-5)
+
+
+def test_what_blur_changes_widens_the_interval():
+    series, rois = make(30, 3, 20, 8, np.random.default_rng(1))
+    sharp, found = means_of(series, rois), intervals(series, rois)
+    same = add_resolution(found, sharp, sharp)
+    value = index_of(sharp["projection_left"], sharp["association_left"])
+    assert same["left"].se_resolution == pytest.approx(OTHER_TISSUE * (value - 1), rel=1e-6)
+    assert same["left"].se == pytest.approx(np.hypot(found["left"].se, same["left"].se_resolution))
+    mixed = {
+        name: 0.95 * mean + 0.05 * mean[[0, 3, 5]].mean() * np.array([1, 0, 0, 1, 0, 1]) for name, mean in sharp.items()
+    }
+    wider = add_resolution(found, sharp, mixed)["left"]
+    assert wider.se == pytest.approx(np.hypot(found["left"].se, wider.se_resolution), rel=1e-6)
+    assert wider.low < found["left"].low < found["left"].high < wider.high

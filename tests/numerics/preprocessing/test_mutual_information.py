@@ -1,0 +1,21 @@
+"""Alignment of contrasts: one image beside its own negative, moved by whole voxels."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from bids_alps.numerics.preprocessing.mutual_information import align_by_mutual_information
+
+
+@pytest.mark.parametrize("axes", [np.diag([-3.0, 3, 3, 1]), np.diag([3.0, 3, 3, 1])[:, [1, 2, 0, 3]]])
+def test_a_move_is_found_across_inverted_contrast(axes):
+    random = np.random.default_rng(0)
+    image = 300 + 2000 * ndimage.gaussian_filter(random.normal(size=(26, 26, 26)), 2)
+    negative = 900 - np.roll(image, 1, axis=0)
+    mask = np.zeros(image.shape, dtype=bool)
+    mask[4:-4, 4:-4, 4:-4] = True
+    found = align_by_mutual_information(image, negative, mask, axes)
+    centre = axes[:3, :3] @ np.full(3, 12.5) + axes[:3, 3]
+    moved = found[:3, :3] @ centre + found[:3, 3] - centre
+    assert np.allclose(moved, axes[:3, 0], atol=0.2)
+    assert np.allclose(found[:3, :3], np.eye(3), atol=0.01)

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from bids_alps.model import SpatialMap, TensorField
+from bids_alps.numerics.tensors.coherence import measure_coherence_gain
+
+SHAPE = (24, 24, 12)
+
+
+ALONG = np.array([[0.75, 0.62, 0.23], [0.23, 0.62, 0.75]])
+"""Directions of two families of bundles along voxel axes: every flip or exchange of axes turns one of them away."""
+
+
+def bundles(reading=None, affine=None):
+    """Thin straight bundles in tissue without a direction; `reading` turns the fibres, not the bundles."""
+    affine = np.diag([2.0, 2, 2, 1]) if affine is None else affine
+    indices = np.moveaxis(np.indices(SHAPE), 0, -1)
+    halves = [family(along, indices, affine, np.eye(3) if reading is None else reading) for along in ALONG]
+    tensor = np.where((indices[..., 0] < SHAPE[0] // 2)[..., None, None], *halves)
+    elements = np.stack([tensor[..., i, j] for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))], axis=-1)
+    mask = np.ones(SHAPE, dtype=bool)
+    return TensorField(image=SpatialMap(data=elements, affine=affine), mask=mask, s0=np.ones(SHAPE))
+
+
+def family(along, indices, affine, reading):
+    across = np.linalg.svd(along[None])[2][1:]
+    inside = (np.cos(indices @ across.T) > 0).all(axis=-1)
+    world = affine[:3, :3] @ (along / np.linalg.norm(along) @ reading) / 2
+    return 0.8e-3 * np.eye(3) + inside[..., None, None] * 0.8e-3 * (np.outer(world, world) - np.eye(3) / 3)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1)])
+def test_a_true_gradient_table_makes_fibres_continue_best_in_any_storage_order(order):
+    affine = np.eye(4)
+    affine[:3, :3] = 2 * np.eye(3)[:, list(order)] * [-1, 1, 1]
+    assert measure_coherence_gain(bundles(affine=affine)) > 1.05
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [np.diag([-1.0, 1, 1]), np.diag([1.0, -1, 1]), np.diag([1.0, 1, -1]), np.eye(3)[[1, 0, 2]], np.eye(3)[[2, 1, 0]]],
+    ids=["flip x", "flip y", "flip z", "x for y", "x for z"],
+)
+def test_a_flipped_or_exchanged_table_is_told(reading):
+    assert measure_coherence_gain(bundles(reading)) < 0.95
+
+
+def test_the_sign_of_a_vector_means_nothing():
+    assert measure_coherence_gain(bundles(-np.eye(3))) == pytest.approx(measure_coherence_gain(bundles()))
+
+
+def test_without_white_matter_there_is_nothing_to_tell():
+    field = bundles()
+    isotropic = np.tile(np.array([1.0, 0, 0, 1, 0, 1]) * 1e-3, (*SHAPE, 1))
+    nothing = TensorField(image=field.image.like(isotropic), mask=field.mask, s0=field.s0)
+    assert np.isnan(measure_coherence_gain(nothing))

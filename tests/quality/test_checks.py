@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bids_alps.errors import UsageError
+from bids_alps.model import SIDES, AlpsResult, Pose, RoiDiffusivity
+from bids_alps.quality.checks import THRESHOLDS, apply_thresholds, check_index, estimate_snr, evaluate, parse_thresholds
+
+GOOD = {
+    "v1_angle": 8.0,
+    "v1_dispersion": 9.0,
+    "fa": 0.5,
+    "lambda2_lambda3": 1.3,
+    "off_tract_fraction": 0.0,
+    "n_voxels": 9.0,
+    "coverage": 1.0,
+}
+
+
+def result(pitch=0.0, alps=1.5, **changes):
+    rois = tuple(
+        RoiDiffusivity(
+            name=f"{region}_{side}", tensor=np.ones(6), tensor_uncorrected=np.ones(6), scalars={**GOOD, **changes}
+        )
+        for region in ("projection", "association")
+        for side in SIDES
+    )
+    indices = {"left": alps, "right": 1.5, "bilateral": (alps + 1.5) / 2}
+    pose = Pose(pitch=pitch, roll=0.0, yaw=0.0)
+    return AlpsResult(alps=indices, alps_uncorrected=indices, rois=rois, pose=pose)
+
+
+def statuses(found):
+    return {check.name: check.status for check in check_index(found)}
+
+
+def test_a_good_result_passes_every_check():
+    assert set(statuses(result()).values()) == {"pass"}
+
+
+@pytest.mark.parametrize(
+    ("check", "change"),
+    [
+        ("angle_projection", {"v1_angle": 30.0}),
+        ("angle_association", {"v1_angle": 30.0}),
+        ("dispersion", {"v1_dispersion": 40.0}),
+        ("fa", {"fa": 0.2}),
+        ("lambda2_lambda3", {"lambda2_lambda3": 2.0}),
+        ("off_tract_fraction", {"off_tract_fraction": 0.5}),
+        ("effective_voxels", {"n_voxels": 2.0}),
+        ("coverage", {"coverage": 0.8}),
+        ("pitch", {"pitch": -12.0}),
+        ("alps", {"alps": 2.4}),
+        ("alps", {"alps": 0.7}),
+        ("alps", {"alps": math.nan}),
+    ],
+)
+def test_each_check_of_the_index_is_tripped_by_what_it_watches(check, change):
+    assert statuses(result(**change))[check] == "warn"
+
+
+@pytest.mark.parametrize(
+    ("check", "good", "doubtful"),
+    [
+        ("snr_b0", 25, 8),
+        ("b_value", 1000, 2500),
+        ("directions", 30, 7),
+        ("framewise_displacement", 0.2, 2.0),
+        ("outlier_slices", 0.0, 0.05),
+        ("gradient_spread", 0.8, 3.5),
+        ("gradient_axes", 1.1, 0.93),
+    ],
+)
+def test_each_check_of_the_acquisition_has_two_sides(check, good, doubtful):
+    assert evaluate(check, good).status == "pass"
+    assert evaluate(check, doubtful).status == "warn"
+
+
+def test_every_check_has_a_value_that_trips_it_and_one_that_does_not():
+    for name, limit in THRESHOLDS.items():
+        step = abs(limit.warn) * 0.01
+        side = -1 if limit.direction == "below" else 1
+        assert evaluate(name, limit.middle + limit.warn - side * step).status == "pass"
+        assert evaluate(name, limit.middle + limit.warn + side * step).status != "pass"
+
+
+def test_thresholds_can_be_chosen():
+    checks = check_index(result(pitch=12.0, fa=0.28))
+    assert statuses(result(pitch=12.0, fa=0.28))["pitch"] == "warn"
+    chosen = {check.name: check for check in apply_thresholds(checks, parse_thresholds(["pitch=15,n/a", "fa=.4,.3"]))}
+    assert chosen["pitch"].status == "pass"
+    assert (chosen["fa"].status, chosen["fa"].warn) == ("fail", 0.4)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("pitch", "is no threshold"),
+        ("pitch=a,b", "is no threshold"),
+        ("nothing=1,2", "no check"),
+        ("fa=.1,.2", "before"),
+        ("registration_pose_se=5,1", "before"),
+    ],
+)
+def test_thresholds_that_make_no_sense_are_refused(text, told):
+    with pytest.raises(UsageError, match=told):
+        apply_thresholds(check_index(result()), parse_thresholds([text]))
+
+
+@pytest.mark.parametrize("check", [name for name, limit in THRESHOLDS.items() if not math.isnan(limit.fail)])
+def test_failing_is_worse_than_warning(check):
+    limit = THRESHOLDS[check]
+    step = 0.01 * abs(limit.warn - limit.fail) * (-1 if limit.direction == "below" else 1)
+    assert evaluate(check, limit.fail - step).status == "warn"
+    assert evaluate(check, limit.fail + step).status == "fail"
+
+
+def test_what_could_not_be_measured_is_a_warning():
+    assert evaluate("fa", math.nan).status == "warn"
+
+
+@pytest.mark.parametrize("snr", [8, 20, 50])
+def test_snr_is_that_of_the_simulation(snr):
+    rng = np.random.default_rng(0)
+    prediction = np.repeat(np.linspace(1000, 300, 40)[None], 400, axis=0)
+    noisy = prediction + rng.normal(scale=1000 / snr, size=prediction.shape)
+    assert estimate_snr(noisy, prediction, 0) == pytest.approx(snr, rel=0.03)
+
+
+@pytest.mark.parametrize("name", THRESHOLDS)
+def test_every_check_is_documented_with_its_thresholds_and_their_source(name):
+    limit = THRESHOLDS[name]
+    told = (f"`{name}`", limit.unit, limited(limit, limit.warn), limited(limit, limit.fail), limit.reason, limit.source)
+    assert f"| {' | '.join(told)} |" in (Path(__file__).parents[2] / "docs" / "quality.md").read_text()
+
+
+def limited(limit, value):
+    if math.isnan(value):
+        return "never"
+    return f"{limit.middle - value:g} to {limit.middle + value:g}" if limit.direction == "outside" else f"{value:g}"

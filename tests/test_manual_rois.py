@@ -1,0 +1,149 @@
+"""Regions drawn in single scans stand for those of a preset, in the run that they were drawn in alone."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bids_alps import cli
+from bids_alps.io.images import read_map
+from bids_alps.io.tables import read_table
+from bids_alps.io.writing import write_map
+from bids_alps.phantom import PhantomSettings, write_phantom
+
+SETTINGS = PhantomSettings(participants=2, voxel_size=4.0, directions=8, b0=1, rotation=0.0, warp=0.0)
+OPTIONS = [
+    "--skip-preprocessing",
+    "--registrar",
+    "identity",
+    "--skip-bids-validation",
+    "--keep-failed",
+    "--roi-weighting",
+    "fraction",
+]
+NAME = "sub-01/dwi/sub-01_seg-alps_dseg.nii.gz"
+
+
+def run(*arguments: object) -> int:
+    return cli.main([*map(str, arguments[:2]), "participant", *OPTIONS, *map(str, arguments[2:])])
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset and what the program placed in it by itself."""
+    root = tmp_path_factory.mktemp("drawn")
+    write_phantom(root / "in", SETTINGS)
+    assert run(root / "in", root / "out") == 0
+    return root
+
+
+@pytest.fixture
+def drawn(study: Path, tmp_path: Path) -> Path:
+    """The regions of one participant, moved by a voxel to the front, with their table."""
+    folder = tmp_path / "drawn"
+    image = read_map(study / "out" / NAME)
+    write_map(folder / NAME, image.like(np.roll(image.data, 1, axis=1)), dtype=np.uint8)
+    shutil.copy(study / "out/seg-alps_dseg.tsv", folder)
+    return folder
+
+
+def with_manual_rois(folder: Path, change: object) -> None:
+    image = read_map(folder / NAME)
+    write_map(folder / NAME, change(image), dtype=np.uint8)  # type: ignore[operator]
+
+
+def rows(out: Path, label: str, kind: str = "desc-alps") -> dict[str, list[object]]:
+    table = read_table(out / f"sub-{label}/dwi/sub-{label}_{kind}_scalarstats.tsv")
+    return {str(name): values.tolist() for name, values in table.items()}
+
+
+def test_one_run_is_measured_in_what_was_drawn_and_the_other_as_before(
+    study: Path, drawn: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert run(study / "in", out, "-d", f"rois={drawn}") == 0
+    np.testing.assert_array_equal(read_map(out / NAME).data, read_map(drawn / NAME).data)
+    placed, moved = (rows(folder, "01", "seg-alps") for folder in (study / "out", out))
+    labels = read_map(drawn / NAME)
+    inside = [labels.world(np.argwhere(labels.data == value)).mean(axis=0)[1] for value in (1, 2, 4, 5)]
+    told = [
+        moved["y"][moved["roi"].index(f"{region}_{side}")]
+        for side in ("left", "right")
+        for region in ("projection", "association")
+    ]
+    np.testing.assert_allclose(told, inside, atol=1.5)
+    assert moved["y"] != placed["y"]
+    assert rows(out, "01")["roi_source"] == ["scan"] * 3
+    assert rows(out, "01")["roi_preset"] == ["alps"] * 3
+    assert np.isfinite(rows(out, "01")["alps_se"]).all()
+    other = "sub-02/dwi/sub-02_desc-alps_scalarstats.tsv"
+    assert (out / other).read_text() == (study / "out" / other).read_text()
+    assert rows(out, "02")["roi_source"] == ["template"] * 3
+
+
+def test_what_was_drawn_again_makes_its_run_due(
+    study: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [study / "in", tmp_path / "out", "--participant-label", "01", "-d", f"rois={drawn}"]
+    assert run(*options) == 0
+    assert run(*options) == 0
+    assert "[done before]" in capsys.readouterr().out
+    with_manual_rois(drawn, lambda image: image.like(np.roll(image.data, 1, axis=2)))
+    assert run(*options) == 0
+    assert "[done before]" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda image: image.like(image.data[:-1]), "Draw on its grid"),
+        (lambda image: type(image)(data=image.data, affine=image.affine + np.diag([0.1, 0, 0, 0])), "Draw on its grid"),
+        (lambda image: image.like(np.where(image.data == 2, 0, image.data)), "no voxel of association_left"),
+        (
+            lambda image: image.like(np.choose(image.data.astype(int), [0, 4, 5, 6, 1, 2, 3])),
+            "to the right of its twin",
+        ),
+    ],
+    ids=["shape", "position", "missing", "sides"],
+)
+def test_what_does_not_fit_is_refused(
+    study: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: object, told: str
+) -> None:
+    with_manual_rois(drawn, change)
+    assert run(study / "in", tmp_path / "out", "--participant-label", "01", "-d", f"rois={drawn}") == 65
+    assert told in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        (lambda folder: (folder / "seg-alps_dseg.tsv").unlink(), 66),
+        (lambda folder: shutil.copy(folder / NAME, folder / NAME.replace(".nii.gz", ".nii")), 65),
+    ],
+    ids=["table", "twice"],
+)
+def test_what_cannot_be_told_is_refused_in_the_plan(
+    study: Path, drawn: Path, tmp_path: Path, spoil: object, code: int
+) -> None:
+    spoil(drawn)  # type: ignore[operator]
+    assert run(study / "in", tmp_path / "out", "--participant-label", "01", "-d", f"rois={drawn}", "--dry-run") == code
+
+
+def test_an_image_that_serves_no_run_is_told(
+    study: Path, drawn: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    misspelt = (drawn / NAME).rename(drawn / NAME.replace("seg-alps", "seg-apls"))
+    assert run(study / "in", tmp_path / "out", "-d", f"rois={drawn}", "--dry-run") == 0
+    assert f"{misspelt}: it is called after no run" in caplog.text
+
+
+def test_the_plan_names_what_was_drawn(
+    study: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(study / "in", tmp_path / "out", "-d", f"rois={drawn}", "--dry-run") == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if "regions" in line] == [
+        f"  regions   {drawn / NAME} for alps"
+    ]

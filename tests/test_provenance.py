@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bids_alps.io.derivatives import derivative_path
+from bids_alps.io.writing import write_text
+from bids_alps.model import DwiRun, LesionMask
+from bids_alps.provenance import (
+    clear_run,
+    describe_provenance,
+    find_finished,
+    find_outputs,
+    receipt_path,
+    write_receipt,
+)
+from bids_alps.settings import Method
+
+METHOD = Method()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> DwiRun:
+    files = {name: tmp_path / f"in/{name}" for name in ("image", "bval", "bvec")}
+    for path in files.values():
+        write_text(path, path.name)
+    return DwiRun(entities={"sub": "01"}, **files, metadata={"EchoTime": 0.1})
+
+
+@pytest.fixture
+def out(tmp_path: Path, run: DwiRun) -> Path:
+    output_dir = tmp_path / "out"
+    for key in ("fa", "alps"):
+        write_text(derivative_path(output_dir, run, key), key)
+    write_receipt(output_dir, run, describe_provenance(run, METHOD), "found")
+    return output_dir
+
+
+def test_finished_run_is_known_again(out: Path, run: DwiRun) -> None:
+    assert find_finished(out, run, describe_provenance(run, METHOD)) == "found"
+
+
+@pytest.mark.parametrize("change", ["settings", "input", "metadata", "lesions", "output", "lost output", "receipt"])
+def test_any_change_makes_a_run_due(out: Path, run: DwiRun, change: str) -> None:
+    method = replace(METHOD, roi_radius=4.0) if change == "settings" else METHOD
+    if change == "input":
+        run.bval.write_text("other")
+    if change == "metadata":
+        run = replace(run, metadata={"EchoTime": 0.2})
+    if change == "lesions":  # asked for, and none there
+        run = replace(run, lesions=LesionMask())
+    if change == "output":
+        derivative_path(out, run, "fa").write_text("other")
+    if change == "lost output":
+        derivative_path(out, run, "fa").unlink()
+    if change == "receipt":
+        receipt_path(out, run).write_text("{")
+    assert find_finished(out, run, describe_provenance(run, method)) is None
+
+
+def test_another_lesion_mask_makes_a_run_due(out: Path, run: DwiRun) -> None:
+    mask = out.with_name("mask")
+    write_text(mask, "a mask")
+    run = replace(run, lesions=LesionMask(path=mask, space="dwi"))
+    write_receipt(out, run, describe_provenance(run, METHOD), "found")
+    assert find_finished(out, run, describe_provenance(run, METHOD)) == "found"
+    write_text(mask, "another")
+    assert find_finished(out, run, describe_provenance(run, METHOD)) is None
+
+
+def test_outputs_of_a_run_are_its_own(out: Path, run: DwiRun) -> None:
+    other = replace(run, entities={"sub": "01", "run": "2"})
+    write_text(derivative_path(out, other, "fa"), "other")
+    assert find_outputs(out, run) == sorted(derivative_path(out, run, key) for key in ("fa", "alps"))
+    clear_run(out, run)
+    assert not find_outputs(out, run)
+    assert not receipt_path(out, run).exists()
+    assert find_outputs(out, other)
+
+
+def test_what_a_killed_process_left_is_removed_unless_it_may_still_be_written(out: Path, run: DwiRun) -> None:
+    folder = derivative_path(out, run, "fa").parent
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    here = re.sub("[^a-zA-Z0-9]", "", platform.node())[:30] or "here"
+    dead, alive = (folder / f".sub-01_a.nii.gz.{here}-{pid}.x.tmp" for pid in (ended.pid, os.getpid()))
+    old, new = folder / ".sub-01_a.nii.gz.elsewhere-1.x.tmp", folder / ".sub-01_b.nii.gz.elsewhere-1.y.tmp"
+    for path, age in ((old, 3600), (new, 0), (dead, 0), (alive, 3600)):
+        path.write_text("half")
+        os.utime(path, (time.time() - age, time.time() - age))
+    clear_run(out, run)
+    assert sorted(folder.glob(".*.tmp")) == sorted([alive, new])
