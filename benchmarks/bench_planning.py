@@ -5,6 +5,7 @@ python benchmarks/bench_planning.py [PARTICIPANTS]      # 1,000 where nothing is
 
 from __future__ import annotations
 
+import gzip
 import os
 import resource
 import subprocess
@@ -13,12 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 
-from bids_alps.io.writing import image_bytes
-from bids_alps.model import SpatialMap
-
-SERIES = image_bytes(SpatialMap(data=np.ones((2, 2, 2, 3)), affine=np.eye(4)))
+SERIES = gzip.compress(nib.Nifti1Image(np.ones((2, 2, 2, 3), np.float32), np.eye(4)).to_bytes())
 SIDECAR = '{"EchoTime": 0.08, "PhaseEncodingDirection": "j-", "TotalReadoutTime": 0.05}'
 PART = {"nii.gz": SERIES, "bval": b"0 1000 1000\n", "bvec": b"0 1 0\n0 0 1\n0 0 0\n", "json": SIDECAR.encode()}
 

@@ -118,7 +118,7 @@ def run_participants(settings: Settings, *, validate: bool) -> int:
     from bids_alps.io.atlases import atlas_label
     from bids_alps.io.layout import find_participants
     from bids_alps.io.root import write_root
-    from bids_alps.participant import datasets_of, lesions_of
+    from bids_alps.participant import lesions_of
 
     request = settings.request
     lesions_of(settings)
@@ -130,7 +130,7 @@ def run_participants(settings: Settings, *, validate: bool) -> int:
 
         validate_dataset(request.bids_dir)
     presets = [atlas_label(name) for name in settings.method.rois]
-    write_root(request.output_dir, request.bids_dir, datasets_of(request), presets=presets)
+    write_root(request.output_dir, request.bids_dir, request.datasets, presets=presets)
     _write_citation(settings)
     if request.boilerplate_only:
         return 0

@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from bids_alps.errors import AlpsError, NoInputError, UsageError
+from threadpoolctl import threadpool_limits
+
+from bids_alps.errors import AlpsError, UsageError
 from bids_alps.io.atlases import atlas_label
 from bids_alps.io.layout import Problem, find_runs
 from bids_alps.io.lesions import LESIONS, find_lesions
@@ -29,7 +31,7 @@ from bids_alps.provenance import (
     receipt_path,
     write_receipt,
 )
-from bids_alps.settings import Method, Request, Settings, as_toml
+from bids_alps.settings import Method, Settings, as_toml
 
 LOG = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ def plan_participant(participant: str, settings: Settings) -> list[DwiRun | Prob
     Where a preprocessed dataset holds runs of the participant, they stand for the raw ones. Runs know their lesion
     masks and the regions that were drawn in them, where datasets of these were given.
     """
-    lesions, rois = lesions_of(settings), datasets_of(settings.request).get(ROIS)
+    lesions, rois = lesions_of(settings), settings.request.datasets.get(ROIS)
     runs = _select_runs(participant, settings)
     if lesions is not None:
         find = partial(find_lesions, lesions, t1w_aligned=settings.method.t1w_aligned)
@@ -77,7 +79,7 @@ def _select_runs(participant: str, settings: Settings) -> list[DwiRun | Problem]
         runs=request.run_label,
         filters={} if request.bids_filter_file is None else read_filters(request.bids_filter_file),
     )
-    for name, dataset in datasets_of(request).items():
+    for name, dataset in request.datasets.items():
         runs = [] if name in (LESIONS, ROIS) else find_runs(dataset, participant, selection, preprocessed=True)
         if runs:
             return runs
@@ -100,7 +102,7 @@ def lesions_of(settings: Settings) -> Path | None:
     UsageError
         If lesions are to be excluded and there is none.
     """
-    dataset = datasets_of(settings.request).get(LESIONS)
+    dataset = settings.request.datasets.get(LESIONS)
     if dataset is None and settings.method.exclude_lesions:
         raise UsageError("--exclude-lesions", "no dataset of lesion masks", f"give one: -d {LESIONS}=PATH")
     return dataset
@@ -126,24 +128,6 @@ def _with_manual_rois(
     for path in find_unused_manual_rois(dataset, participant, used):
         LOG.warning("%s: it is called after no run and preset that is measured. Compare the names.", path)
     return found
-
-
-def datasets_of(request: Request) -> dict[str, Path]:
-    """Return the preprocessed datasets by name, ``NAME=PATH`` or a path that is named by its folder.
-
-    Raises
-    ------
-    NoInputError
-        If one of them is no folder.
-    """
-    datasets = {}
-    for text in request.derivatives:
-        name, equals, path = text.partition("=")
-        folder = Path(path if equals else text)
-        if not folder.is_dir():
-            raise NoInputError(f"--derivatives {text}", "no such folder", "give PATH or NAME=PATH")
-        datasets[name if equals else folder.resolve().name] = folder
-    return datasets
 
 
 def is_derivative(bids_dir: Path) -> bool:
@@ -178,7 +162,7 @@ def process_run(run: DwiRun, settings: Settings) -> Outcome:
 
     It does not raise: a run that fails is told in its outcome, and leaves a crash file.
     """
-    return _attempt(run.name, partial(_measure, run, settings), settings)
+    return _run_logged(run.name, partial(_measure, run, settings), settings)
 
 
 def find_longitudinal_runs(runs: Sequence[DwiRun]) -> list[tuple[DwiRun, ...]]:
@@ -198,15 +182,7 @@ def without_session(run: DwiRun) -> DwiRun:
 
 def process_longitudinal(runs: tuple[DwiRun, ...], settings: Settings) -> Outcome:
     """Compare the sessions of a participant once each has been processed; like `process_run`, it does not raise."""
-    return _attempt(f"{without_session(runs[0]).name}_longitudinal", partial(_compare, runs, settings), settings)
-
-
-def _attempt(name: str, work: Callable[[], str], settings: Settings) -> Outcome:
-    try:
-        with _logged(participant_of(name), settings):
-            return _process(name, work, settings)
-    except (AlpsError, OSError) as error:  # not even a log can be written
-        return fail_run(name, error, settings)
+    return _run_logged(f"{without_session(runs[0]).name}_longitudinal", partial(_compare, runs, settings), settings)
 
 
 def participant_of(name: str) -> str:
@@ -257,19 +233,29 @@ def log_folder(settings: Settings, participant: str) -> Path:
     return settings.request.output_dir / "logs" / f"sub-{participant}" / (settings.execution.run_uuid or "run")
 
 
-def _process(name: str, work: Callable[[], str], settings: Settings) -> Outcome:
-    LOG.info("%s: start", name)
+def _run_logged(name: str, work: Callable[[], str], settings: Settings) -> Outcome:
+    """Do the work of a run with its participant's log; whatever it raises becomes the outcome."""
     try:
-        message = work()
-    except Exception as error:  # noqa: BLE001 -- whatever happens in one run, the others go on
+        with _logged(participant_of(name), settings):
+            LOG.info("%s: start", name)
+            try:
+                with threadpool_limits(limits=1, user_api="blas"):  # sums of BLAS depend on how work is split
+                    message = work()
+            except Exception as error:  # noqa: BLE001 -- whatever happens in one run, the others go on
+                return fail_run(name, error, settings)
+            LOG.info("%s: %s", name, message)
+            resolve_crashes(settings, name)
+            _monitor(name, settings)
+            return Outcome(name=name, message=message)
+    except (AlpsError, OSError) as error:  # not even a log can be written
         return fail_run(name, error, settings)
-    LOG.info("%s: %s", name, message)
-    resolve_crashes(settings, name)
+
+
+def _monitor(name: str, settings: Settings) -> None:
     if settings.execution.resource_monitor:
         used = resource.getrusage(resource.RUSAGE_SELF)
         seconds, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 1000
         LOG.warning("%s: %.1f CPU seconds and %.0f MB at most in this process so far", name, seconds, peak)
-    return Outcome(name=name, message=message)
 
 
 def _measure(run: DwiRun, settings: Settings) -> str:

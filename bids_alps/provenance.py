@@ -54,8 +54,7 @@ def describe_provenance(run: DwiRun, method: Method) -> dict[str, Any]:
         "lesions": "not given" if run.lesions is None else run.lesions.space or "none",
         "metadata": hashlib.sha256(metadata.encode()).hexdigest(),
     }
-    plain: dict[str, Any] = json.loads(json.dumps(making, default=str))  # as a receipt on disk says it
-    return plain
+    return json.loads(json.dumps(making, default=str))  # as a receipt on disk says it
 
 
 def describe_longitudinal_provenance(output_dir: Path, runs: Sequence[DwiRun], method: Method) -> dict[str, Any]:
@@ -66,8 +65,7 @@ def describe_longitudinal_provenance(output_dir: Path, runs: Sequence[DwiRun], m
         "inputs": {path.name: _fingerprint(path) for path in (receipt_path(output_dir, run) for run in runs)},
         "longitudinal": True,
     }
-    plain: dict[str, Any] = json.loads(json.dumps(making, default=str))
-    return plain
+    return json.loads(json.dumps(making, default=str))
 
 
 def find_longitudinal(output_dir: Path, runs: Sequence[DwiRun]) -> list[Path]:

@@ -11,6 +11,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from bids_alps.errors import NoInputError
 from bids_alps.registration.engines import ENGINES
 
 
@@ -161,6 +162,24 @@ class Request:
     stop_on_first_crash: bool = option(
         False, description="stop at the first run that fails", spellings=("--stop_on_first_crash",)
     )
+
+    @property
+    def datasets(self) -> dict[str, Path]:
+        """The other datasets by name: ``NAME=PATH``, or a path that is named by its folder.
+
+        Raises
+        ------
+        NoInputError
+            If one of them is no folder.
+        """
+        datasets = {}
+        for text in self.derivatives:
+            name, equals, path = text.partition("=")
+            folder = Path(path if equals else text)
+            if not folder.is_dir():
+                raise NoInputError(f"--derivatives {text}", "no such folder", "give PATH or NAME=PATH")
+            datasets[name if equals else folder.resolve().name] = folder
+        return datasets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import nifti_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,6 @@ from bids_alps.cli import main, read_labels, settings_from
 from bids_alps.descriptor import render_descriptor
 from bids_alps.errors import AnalysisLevelError, UsageError
 from bids_alps.io.validation import find_validator
-from bids_alps.io.writing import image_bytes
 from bids_alps.model import SpatialMap
 from bids_alps.settings import Settings, as_toml
 
@@ -299,7 +299,7 @@ def test_start_to_first_work_asks_little_of_the_processor(dataset: Path, tmp_pat
 
 def test_plan_of_a_tree_like_those_of_bids_examples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Tables at the root, a participant, a session, beside the image; run-1 beside no run; part-mag and -phase."""
-    series = image_bytes(SpatialMap(data=np.ones((2, 2, 2, 3)), affine=np.eye(4)))
+    series = nifti_bytes(SpatialMap(data=np.ones((2, 2, 2, 3)), affine=np.eye(4)))
     root = tmp_path / "in"
     images = {
         "sub-01/dwi/sub-01_dwi": "dwi",

@@ -9,7 +9,7 @@ import pytest
 from bids_alps.cli import main
 from bids_alps.group.gather import join_atlases
 from bids_alps.io.results import ALPS_COLUMNS, QUALITY_COLUMNS, ROI_COLUMNS
-from bids_alps.io.tables import Column, write_table
+from bids_alps.io.tables import Column, fill_rows, write_table
 from bids_alps.report.cohort import Results, write_group_page
 from bids_alps.statistics.correlation import correlate
 
@@ -37,7 +37,9 @@ def cohort(tmp_path):
         rows = [row | {"hemisphere": side} for side in ("left", "right", "bilateral")]
         write_table(out / label / "dwi" / f"{label}_desc-alps_scalarstats.tsv", rows, ALPS_COLUMNS)
         regions = [{"roi_preset": "alps", "roi": "projection_left", "dxx": 0.001}]
-        write_table(out / label / "dwi" / f"{label}_seg-alps_scalarstats.tsv", regions, ROI_COLUMNS)
+        write_table(
+            out / label / "dwi" / f"{label}_seg-alps_scalarstats.tsv", fill_rows(regions, ROI_COLUMNS), ROI_COLUMNS
+        )
     (bids / "participants.tsv").write_text("\n".join(people) + "\n")
     return bids, out
 

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import nifti_bytes
 
 from bids_alps import participant
 from bids_alps.arguments import parse, settings_of
 from bids_alps.errors import NoInputError, UsageError
 from bids_alps.io.layout import Problem
-from bids_alps.io.writing import image_bytes
 from bids_alps.model import DwiRun, SpatialMap
-from bids_alps.participant import Outcome, datasets_of, plan_participant, plan_work
+from bids_alps.participant import Outcome, plan_participant, plan_work
 from bids_alps.settings import Settings
 
-SERIES = image_bytes(SpatialMap(data=np.ones((2, 2, 2, 3)), affine=np.eye(4)))
+SERIES = nifti_bytes(SpatialMap(data=np.ones((2, 2, 2, 3)), affine=np.eye(4)))
 
 
 def put_run(root: Path, stem: str, **description: str) -> None:
@@ -46,9 +46,9 @@ def test_preprocessed_runs_stand_for_the_raw_ones(tmp_path: Path) -> None:
 def test_derivatives_are_named_or_take_the_name_of_their_folder(tmp_path: Path) -> None:
     (tmp_path / "q").mkdir()
     chosen = settings_for(tmp_path, "--derivatives", f"a={tmp_path / 'q'}", str(tmp_path / "q"))
-    assert datasets_of(chosen.request) == {"a": tmp_path / "q", "q": tmp_path / "q"}
+    assert chosen.request.datasets == {"a": tmp_path / "q", "q": tmp_path / "q"}
     with pytest.raises(NoInputError):
-        datasets_of(settings_for(tmp_path, "-d", "a=nowhere").request)
+        _ = settings_for(tmp_path, "-d", "a=nowhere").request.datasets
 
 
 def test_whatever_lies_in_one_folder_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 from bids_alps.errors import OutputError
 from bids_alps.settings import Settings
 
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+_BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Always one: sums of BLAS depend on how work is split, and results must not."""
+_THREADS = ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEPT_BYTES = 1 << 29
 
@@ -24,8 +26,8 @@ def prepare_machine(settings: Settings) -> None:
     OutputError
         If there is no folder for scratch files.
     """
-    for name in _THREADS:
-        os.environ[name] = str(settings.execution.omp_nthreads)
+    os.environ.update(dict.fromkeys(_BLAS_THREADS, "1"))
+    os.environ.update(dict.fromkeys(_THREADS, str(settings.execution.omp_nthreads)))
     _keep_freed_memory()
     scratch = _scratch(settings)
     os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)

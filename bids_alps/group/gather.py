@@ -17,7 +17,7 @@ from bids_alps.errors import MetadataError, NoInputError
 from bids_alps.io.inheritance import entities_of
 from bids_alps.io.results import ALPS_COLUMNS, ROI_COLUMNS
 from bids_alps.io.root import read_description
-from bids_alps.io.tables import Column, read_dictionary, read_table
+from bids_alps.io.tables import Column, fill_rows, read_dictionary, read_table
 from bids_alps.model import SIDES
 
 LOG = logging.getLogger(__name__)
@@ -308,7 +308,8 @@ def gather_regions(datasets: Mapping[str, Path]) -> tuple[list[dict[str, Any]], 
     columns = [
         Column(name=name, description=describe_entity(name)) for name in ids if name != "dataset" or len(datasets) > 1
     ]
-    return rows, [*columns, *ROI_COLUMNS]
+    columns += ROI_COLUMNS
+    return fill_rows(rows, columns), columns
 
 
 def gather_atlases(datasets: Mapping[str, Path]) -> dict[str, list[dict[str, Any]]]:

@@ -30,7 +30,7 @@ from bids_alps.io.changes import CHANGE_COLUMNS
 from bids_alps.io.lesions import LESIONS
 from bids_alps.io.manual_rois import ROIS
 from bids_alps.io.presets import conventions_of
-from bids_alps.io.tables import Column, write_table
+from bids_alps.io.tables import Column, fill_rows, write_table
 from bids_alps.io.writing import write_text
 from bids_alps.report.cohort import Results, write_group_page
 from bids_alps.report.html import number, words
@@ -62,7 +62,8 @@ def run_group(settings: Settings) -> Path:
     added += sessions
     path = output_dir / "group_alps.tsv"
     written = _records(table)
-    write_table(path, written, [*columns_of(rows), *added])
+    columns = [*columns_of(rows), *added]
+    write_table(path, fill_rows(written, columns), columns)
     regions, columns = gather_regions(datasets)
     write_table(output_dir / "group_rois.tsv", regions, columns)
     write_script_table(output_dir / "group_alps-sh.csv", table)
@@ -81,13 +82,8 @@ def run_group(settings: Settings) -> Path:
 
 def _datasets(request: Request) -> dict[str, Path]:
     """Return the derivative datasets to pool by name; the output itself has none."""
-    found = {"": request.output_dir}
-    for text in request.derivatives:
-        name, equals, path = text.partition("=")
-        found[name if equals else Path(text).name] = Path(path if equals else text)
-    for name in (LESIONS, ROIS):  # masks and regions, no results
-        found.pop(name, None)
-    return found
+    others = {name: path for name, path in request.datasets.items() if name not in (LESIONS, ROIS)}  # no results
+    return {"": request.output_dir, **others}
 
 
 def _write_changes(output_dir: Path) -> None:
@@ -95,14 +91,14 @@ def _write_changes(output_dir: Path) -> None:
     named = {column.name for column in CHANGE_COLUMNS}
     others = dict.fromkeys(name for row in rows for name in row if name not in named)
     columns = [*(Column(name=name, description=describe_entity(name)) for name in others), *CHANGE_COLUMNS]
-    write_table(output_dir / "group_change.tsv", rows, columns)
+    write_table(output_dir / "group_change.tsv", fill_rows(rows, columns), columns)
 
 
 def _write_atlases(output_dir: Path, atlases: Mapping[str, list[dict[str, Any]]]) -> None:
     for atlas, rows in atlases.items():
         names = dict.fromkeys(name for row in rows for name in row)
         columns = [Column(name=name, description=describe_region(name)) for name in names]
-        write_table(output_dir / f"group_seg-{atlas}.tsv", rows, columns)
+        write_table(output_dir / f"group_seg-{atlas}.tsv", fill_rows(rows, columns), columns)
 
 
 def _analyse(kept: pd.DataFrame, asked: Plan, request: Request, notes: list[str]) -> Results:
@@ -167,7 +163,7 @@ def _exclude(output_dir: Path, table: pd.DataFrame, statuses: tuple[str, ...]) -
     ids = list(table.columns)[: list(table.columns).index("alps_left")]
     columns = [Column(name=name, description=describe_entity(name)) for name in ids]
     columns.append(Column(name="excluded_for", description="Why statistics leave this run out."))
-    write_table(output_dir / "group_exclusions.tsv", _records(out), columns)
+    write_table(output_dir / "group_exclusions.tsv", fill_rows(_records(out), columns), columns)
     return table[~(by_status | missing)]
 
 

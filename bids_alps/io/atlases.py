@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from bids_alps.errors import AmbiguityError, ImageError, MetadataError, NoInputE
 from bids_alps.io.images import read_volumes
 from bids_alps.io.inheritance import IMAGE_EXTENSIONS, stem_of
 from bids_alps.io.tables import read_table
+from bids_alps.io.templates import template_cache
 from bids_alps.model import SpatialMap
 
 
@@ -119,7 +119,7 @@ def find_atlas(name: str, *, template: str) -> tuple[Path, Path]:
 def _find_cached(name: str, template: str) -> tuple[Path, Path]:
     """Find an atlas by TemplateFlow's naming in its cache: nothing is fetched, so no run waits for a network."""
     wanted, _, desc = name.partition(":")
-    home = Path(os.environ.get("TEMPLATEFLOW_HOME") or Path.home() / ".cache" / "templateflow")
+    home = template_cache()
     folder = home / f"tpl-{template}"
     named = re.compile(rf"_(?:atlas|seg)-{re.escape(wanted)}_")
     files = [path for path in sorted(folder.glob("*_dseg.*")) if named.search(path.name) and path.stat().st_size]

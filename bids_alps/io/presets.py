@@ -37,8 +37,7 @@ def preset_names() -> tuple[str, ...]:
 
 def conventions_of(name: str) -> Conventions:
     """Return how the index of a preset is measured; ``anatomical`` for names that no preset has."""
-    conventions: Conventions = _entries().get(name, {}).get("conventions", "anatomical")
-    return conventions
+    return _entries().get(name, {}).get("conventions", "anatomical")
 
 
 def read_presets(
@@ -100,7 +99,7 @@ def read_preset(name: str, *, template: str | None = None, radius_mm: float | No
         drawn = _read_label_image(Path(name), template)
         return drawn if radius_mm is None else replace(drawn, drawn=None, semi_axes_mm=(radius_mm,) * 3)
     if name not in _entries():
-        hint = f"choose one of {', '.join(_entries())}, or give a label image (.nii.gz)"
+        hint = f"choose one of {', '.join(preset_names())}, or give a label image (.nii.gz)"
         raise UsageError("--rois", f"no preset named {name!r}", hint)
     entry = _entries()[name]
     template = template or entry["template"]
@@ -171,7 +170,7 @@ def with_manual_rois(preset: RoiPreset, files: tuple[Path, Path], mask: SpatialM
     """
     path, table = files
     drawn, centres, semi_axes_mm = _read_regions(path, table)
-    if drawn.shape != mask.shape or not np.allclose(drawn.affine, mask.affine, atol=1e-3):
+    if not drawn.same_grid(mask):
         raise ImageError(
             str(path), f"shape {drawn.shape}, or another position than the scan of {mask.shape}", "draw on its grid"
         )

@@ -38,23 +38,34 @@ ALPS_COLUMNS: tuple[Column, ...] = (
     Column(name="roi_preset", description="ROI definition."),
     Column(name="hemisphere", description="Hemisphere; bilateral is the mean of left and right."),
     Column(name="alps", description="DTI-ALPS index, tensors in template axes (pose-corrected) unless switched off."),
-    Column(name="alps_se", description="Standard error of the index, all sources together."),
-    Column(name="alps_ci_low", description="Lower end of the 95 % interval."),
-    Column(name="alps_ci_high", description="Upper end of the 95 % interval."),
-    Column(name="alps_se_noise", description="Standard error from noise: residual bootstrap of the tensor fit."),
-    Column(name="alps_se_placement", description="Standard error from where the regions were placed."),
-    Column(name="alps_se_pose", description="Standard error from the estimate of the head's pose."),
+    Column(name="alps_se", description="Standard error of the index, all sources together.", optional=True),
+    Column(name="alps_ci_low", description="Lower end of the 95 % interval.", optional=True),
+    Column(name="alps_ci_high", description="Upper end of the 95 % interval.", optional=True),
+    Column(
+        name="alps_se_noise",
+        description="Standard error from noise: residual bootstrap of the tensor fit.",
+        optional=True,
+    ),
+    Column(name="alps_se_placement", description="Standard error from where the regions were placed.", optional=True),
+    Column(name="alps_se_pose", description="Standard error from the estimate of the head's pose.", optional=True),
     Column(
         name="alps_se_resolution",
-        description="Standard error from the size of a voxel (what one voxel more of blur changes) and other tissue inside.",
+        description="Standard error from the voxel size (the effect of one more voxel of blur) and from other tissue.",
+        optional=True,
     ),
     Column(name="alps_uncorrected", description="Index with tensors left in scanner axes."),
     Column(
         name="alps_water_corrected", description="Index of the tissue alone, free water taken out; needs two shells."
     ),
-    Column(name="alps_with_lesions", description="Index with every voxel, in lesions or not; needs a lesion mask."),
     Column(
-        name="alps_without_lesions", description="Index without the voxels that a lesion touches; needs a lesion mask."
+        name="alps_with_lesions",
+        description="Index with every voxel, in lesions or not; needs a lesion mask.",
+        optional=True,
+    ),
+    Column(
+        name="alps_without_lesions",
+        description="Index without the voxels that a lesion touches; needs a lesion mask.",
+        optional=True,
     ),
     *(
         Column(name=f"{element}_{region}", description=f"Mean {element} in the {region} region.", unit=DIFFUSIVITY)
@@ -78,8 +89,12 @@ ALPS_COLUMNS: tuple[Column, ...] = (
         )
         for region in REGIONS
     ),
-    Column(name="lesion_volume", description="Volume of lesions inside the brain mask.", unit="mL"),
-    Column(name="lesion_space", description="Whose world coordinates the lesion mask has: dwi, T1w, or a template."),
+    Column(name="lesion_volume", description="Volume of lesions inside the brain mask.", unit="mL", optional=True),
+    Column(
+        name="lesion_space",
+        description="Whose world coordinates the lesion mask has: dwi, T1w, or a template.",
+        optional=True,
+    ),
     Column(name="pitch", description="Rotation of the head about the left-right axis.", unit="degrees"),
     Column(name="roll", description="Rotation of the head about the posterior-anterior axis.", unit="degrees"),
     Column(name="yaw", description="Rotation of the head about the inferior-superior axis.", unit="degrees"),
@@ -116,9 +131,11 @@ ROI_COLUMNS: tuple[Column, ...] = (
     Column(name="md", description="Mean diffusivity.", unit=DIFFUSIVITY),
     Column(name="ad", description="Mean axial diffusivity.", unit=DIFFUSIVITY),
     Column(name="rd", description="Mean radial diffusivity.", unit=DIFFUSIVITY),
-    Column(name="free_water", description="Share of free water; needs two shells."),
+    Column(name="free_water", description="Share of free water; needs two shells.", optional=True),
     Column(
-        name="lesion_overlap", description="Fraction of the region in lesions, counted or not; needs a lesion mask."
+        name="lesion_overlap",
+        description="Fraction of the region in lesions, counted or not; needs a lesion mask.",
+        optional=True,
     ),
     Column(name="mode", description="Mean mode of anisotropy, -1 planar to 1 linear."),
     Column(
@@ -227,12 +244,6 @@ def roi_rows(rois: Iterable[RoiDiffusivity], preset: str) -> list[dict[str, Any]
 def quality_rows(checks: Iterable[Check], preset: str) -> list[dict[str, Any]]:
     """Return one row per check."""
     return [{"roi_preset": preset, **{name: getattr(check, name) for name in Check.__slots__}} for check in checks]
-
-
-def worst_status(checks: Iterable[Check]) -> Status:
-    """Return the worst status of all checks."""
-    found = {check.status for check in checks}
-    return "fail" if "fail" in found else "warn" if "warn" in found else "pass"
 
 
 def write_results(paths: Mapping[str, Path], rows: Mapping[str, list[dict[str, Any]]]) -> None:

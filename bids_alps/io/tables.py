@@ -23,12 +23,23 @@ _DIGITS = 7  # more than any measurement here deserves, fewer than platforms may
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A column of a table, as its data dictionary tells it."""
+    """A column of a table, as its data dictionary describes it.
+
+    Parameters
+    ----------
+    name, description, unit
+        Name, one sentence, and unit of its values.
+    levels
+        Meaning of each value, for categories.
+    optional
+        Whether rows may lack it, such as a measure that needs two shells; it is ``n/a`` there.
+    """
 
     name: str
     description: str
     unit: str = ""
     levels: Mapping[str, str] | None = None
+    optional: bool = False
 
     def described(self) -> dict[str, Any]:
         """Return the entry of the data dictionary."""
@@ -79,9 +90,35 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence
         One mapping a row, by column name.
     columns
         What to write, in order, with the description of each.
+
+    Raises
+    ------
+    ValueError
+        If a row has a value that no column takes, or lacks one that is not optional: neither is lost in silence.
     """
+    rows = list(rows)
+    _check_rows(path, rows, columns)
     write_json(path.with_suffix(".json"), {column.name: column.described() for column in columns})
     write_text(path, table_text(rows, [column.name for column in columns]))
+
+
+def _check_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
+    known = {column.name for column in columns}
+    required = {column.name for column in columns if not column.optional}
+    for row in rows:
+        unknown, missing = sorted(row.keys() - known), sorted(required - row.keys())
+        if unknown or missing:
+            raise ValueError(
+                f"{path.name}: no column for {unknown}" if unknown else f"{path.name}: no value for {missing}"
+            )
+
+
+def fill_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """Return rows with exactly the given columns: None for what one lacks, nothing else.
+
+    For tables gathered from many files, which differ in what they hold.
+    """
+    return [{column.name: row.get(column.name) for column in columns} for row in rows]
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -98,7 +98,11 @@ def find_template(template: str) -> dict[str, Path]:
         return {"fa": Path(template)}
     name, _, cohort = template_label(template).partition("+")
     prefix = f"tpl-{name}" + (f"_cohort-{cohort}" if cohort else "")
-    folder = Path(template) if _is_path(template) else _cache() / f"tpl-{name}" / (f"cohort-{cohort}" if cohort else "")
+    folder = (
+        Path(template)
+        if _is_path(template)
+        else template_cache() / f"tpl-{name}" / (f"cohort-{cohort}" if cohort else "")
+    )
     found = {kind: path for kind, ending in _ENDINGS.items() if (path := _find(folder, prefix, ending)) is not None}
     lacking = [] if "fa" in found else [kind for kind in _NEEDED if kind not in found]
     if lacking and _is_path(template):
@@ -107,7 +111,8 @@ def find_template(template: str) -> dict[str, Path]:
     return found | {kind: _fetch(template, name, cohort, _NEEDED[kind]) for kind in lacking}
 
 
-def _cache() -> Path:
+def template_cache() -> Path:
+    """Return TemplateFlow's cache."""
     return Path(os.environ.get("TEMPLATEFLOW_HOME") or Path.home() / ".cache" / "templateflow")
 
 
@@ -153,7 +158,7 @@ def read_template(template: str = BUILT_IN) -> Template:
     maps = {kind: read_map(path) for kind, path in files.items()}
     grid = maps.get("wm", maps.get("fa"))
     for kind, image in maps.items():
-        if grid is None or image.shape != grid.shape or not np.allclose(image.affine, grid.affine, atol=1e-3):
+        if grid is None or not image.same_grid(grid):
             raise ImageError(str(files[kind]), "another grid than the other images", "resample them to one")
     if "wm" not in maps:
         return _from_diffusion(name, maps, files["fa"])
@@ -194,7 +199,7 @@ def _template(name: str, t1w: SpatialMap, gm: SpatialMap, wm: SpatialMap, mask: 
 
 def find_transform(*, template: str, source: str) -> Path | None:
     """Return TemplateFlow's file that resamples images of `source` onto `template`, if there is one to be had."""
-    cached = _cache() / f"tpl-{template}" / f"tpl-{template}_from-{source}_mode-image_xfm.h5"
+    cached = template_cache() / f"tpl-{template}" / f"tpl-{template}_from-{source}_mode-image_xfm.h5"
     if cached.is_file() and cached.stat().st_size:
         return cached
     try:

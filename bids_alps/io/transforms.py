@@ -77,8 +77,7 @@ def read_itk_transform(path: Path) -> PointMap:
 
     def moved(points: Array) -> Array:
         lps = [transform.TransformPoint(point) for point in (np.asarray(points) * _FLIP).tolist()]
-        mapped: Array = np.array(lps).reshape(-1, 3) * _FLIP
-        return mapped
+        return np.array(lps).reshape(-1, 3) * _FLIP
 
     return moved
 

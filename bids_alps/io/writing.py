@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import gzip
-import io
 import json
 import os
 import platform
@@ -141,22 +140,7 @@ def write_if_changed(path: Path, content: bytes) -> bool:
     return True
 
 
-def image_bytes(image: SpatialMap, *, dtype: Any = np.float32) -> bytes:
-    """Return a NIfTI-1 file, gzipped without time or name, so that equal images give equal bytes.
-
-    Parameters
-    ----------
-    image
-        What to write.
-    dtype
-        Type on disk.
-    """
-    stream = io.BytesIO()
-    _write_nifti(stream, image.data, image.affine, dtype=dtype)
-    return stream.getvalue()
-
-
-def _write_nifti(stream: BinaryIO, data: Array, affine: Array, *, dtype: Any, intent: str = "none") -> None:
+def write_nifti(stream: BinaryIO, data: Array, affine: Array, *, dtype: Any, intent: str = "none") -> None:
     """Write a gzipped NIfTI-1 file volume by volume, so that a series is never held twice."""
     header = nib.Nifti1Header()
     header.set_data_dtype(np.dtype(dtype))
@@ -187,7 +171,7 @@ def write_displacements(path: Path, field: SpatialMap) -> None:
     """
     lps = np.array([-1, -1, 1], dtype=np.float32)
     vectors = (np.asarray(field.data, dtype=np.float32) * lps)[..., None, :]
-    _write(path, lambda stream: _write_nifti(stream, vectors, field.affine, dtype=np.float32, intent="vector"))
+    _write(path, lambda stream: write_nifti(stream, vectors, field.affine, dtype=np.float32, intent="vector"))
 
 
 def write_map(
@@ -208,4 +192,4 @@ def write_map(
     """
     if sidecar is not None:
         write_json(path.with_name(path.name.removesuffix(".nii.gz") + ".json"), sidecar)
-    _write(path, lambda stream: _write_nifti(stream, image.data, image.affine, dtype=dtype))
+    _write(path, lambda stream: write_nifti(stream, image.data, image.affine, dtype=dtype))

@@ -8,13 +8,24 @@ voxel indices to that frame.
 from bids_alps.model.arrays import Array, read_only
 from bids_alps.model.maps import SubjectMaps, Template
 from bids_alps.model.regions import REGIONS, SIDES, Conventions, Region, Roi, RoiPreset, Side
-from bids_alps.model.results import AlpsResult, Check, Interval, LesionEffect, Pose, RoiDiffusivity, Status
+from bids_alps.model.results import (
+    STATUSES,
+    AlpsResult,
+    Check,
+    Interval,
+    LesionEffect,
+    Pose,
+    RoiDiffusivity,
+    Status,
+    worst_status,
+)
 from bids_alps.model.series import TENSOR_COMPONENTS, Axes, DwiRun, DwiSeries, Gradients, LesionMask, TensorField
 from bids_alps.model.spatial import SpatialMap, SpatialTransform, sample_linear, sample_nearest
 
 __all__ = [
     "REGIONS",
     "SIDES",
+    "STATUSES",
     "TENSOR_COMPONENTS",
     "AlpsResult",
     "Array",
@@ -37,9 +48,10 @@ __all__ = [
     "SpatialTransform",
     "Status",
     "SubjectMaps",
-    "TensorField",
     "Template",
+    "TensorField",
     "read_only",
     "sample_linear",
     "sample_nearest",
+    "worst_status",
 ]

@@ -109,5 +109,4 @@ class Roi:
     def mean(self, values: Array) -> Array:
         """Return the weighted mean over the region of `values`, shape (i, j, k, ...); result of shape (...)."""
         picked = values[tuple(self.voxels.T)]
-        mean: Array = np.tensordot(self.weights / self.weights.sum(), picked, axes=1)
-        return mean
+        return np.tensordot(self.weights / self.weights.sum(), picked, axes=1)

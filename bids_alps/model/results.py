@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,6 +11,19 @@ import numpy as np
 from bids_alps.model.arrays import Array, frozen, read_only
 
 Status = Literal["pass", "warn", "fail"]
+STATUSES: tuple[Status, ...] = ("pass", "warn", "fail")
+"""From the best to the worst."""
+
+
+def worst_status(statuses: Iterable[Status]) -> Status:
+    """Return the worst of some statuses; pass where there is none.
+
+    Examples
+    --------
+    >>> worst_status(["pass", "fail", "warn"])
+    'fail'
+    """
+    return max(statuses, key=STATUSES.index, default="pass")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,8 +41,7 @@ class SpatialMap:
     @property
     def voxel_size(self) -> Array:
         """Edge lengths of a voxel, shape (3,), mm."""
-        size: Array = np.linalg.norm(self.affine[:3, :3], axis=0)
-        return size
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
 
     def like(self, data: Array) -> SpatialMap:
         """Return other data on the same grid."""
@@ -50,8 +49,7 @@ class SpatialMap:
 
     def world(self, voxels: Array) -> Array:
         """Return the RAS+ world mm of voxel indices, both of shape (..., 3)."""
-        points: Array = np.asarray(voxels) @ self.affine[:3, :3].T + self.affine[:3, 3]
-        return points
+        return np.asarray(voxels) @ self.affine[:3, :3].T + self.affine[:3, 3]
 
     def points_within(self, voxels: Array, per_edge: int) -> Array:
         """Return the world points of a regular lattice in each voxel, shapes (n, 3) and (n, per_edge^3, 3), mm."""
@@ -59,11 +57,26 @@ class SpatialMap:
         cell = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
         return self.world(voxels[:, None, :] + cell)
 
+    def same_grid(self, other: SpatialMap) -> bool:
+        """Whether another image has the same spatial shape and, within 1e-3 mm, the same affine."""
+        return self.shape == other.shape and bool(np.allclose(self.affine, other.affine, atol=1e-3))
+
+    def contains(self, points: Array) -> Array:
+        """Return which points in RAS+ world mm lie in a voxel of the grid, shapes (..., 3) and (...).
+
+        Examples
+        --------
+        >>> image = SpatialMap(data=np.zeros((2, 2, 2)), affine=np.eye(4))
+        >>> image.contains(np.array([[0, 0, 1.4], [0, 0, 1.6]])).tolist()
+        [True, False]
+        """
+        indices = self.voxels(points)
+        return np.all((indices > -0.5) & (indices < np.array(self.shape) - 0.5), axis=-1)
+
     def voxels(self, points: Array) -> Array:
         """Return the (fractional) voxel indices of points in RAS+ world mm, both of shape (..., 3)."""
         inverse = np.linalg.inv(self.affine)
-        indices: Array = np.asarray(points) @ inverse[:3, :3].T + inverse[:3, 3]
-        return indices
+        return np.asarray(points) @ inverse[:3, :3].T + inverse[:3, 3]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +112,7 @@ class SpatialTransform:
         """Return the template points of subject points, both of shape (..., 3), mm."""
         points = np.asarray(points, dtype=np.float64)
         moved = points if self.displacement is None else points + sample_linear(self.displacement, points)
-        mapped: Array = moved @ self.affine[:3, :3].T + self.affine[:3, 3]
-        return mapped
+        return moved @ self.affine[:3, :3].T + self.affine[:3, 3]
 
     def subject_from_template(self, points: Array, *, iterations: int = 30) -> Array:
         """Return the subject points of template points, both of shape (..., 3), mm, by fixed-point iteration."""
@@ -162,5 +174,4 @@ def sample_nearest(labels: SpatialMap, points: Array) -> Array:
     nearest = np.rint(labels.voxels(points)).astype(int)
     within = np.all((nearest >= 0) & (nearest < np.array(labels.shape)), axis=-1, keepdims=True)
     values = labels.data[tuple(np.moveaxis(np.where(within, nearest, 0), -1, 0))]
-    found: Array = np.where(within[..., 0], values, 0)
-    return found
+    return np.where(within[..., 0], values, 0)

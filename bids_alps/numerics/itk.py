@@ -30,8 +30,7 @@ def grid_affine(image: sitk.Image) -> Array:
     matrix = np.eye(4)
     matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.array(image.GetSpacing())
     matrix[:3, 3] = image.GetOrigin()
-    affine: Array = _FLIP @ matrix
-    return affine
+    return _FLIP @ matrix
 
 
 def spatial_map(image: sitk.Image) -> SpatialMap:

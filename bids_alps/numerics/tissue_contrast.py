@@ -46,5 +46,4 @@ def template_contrast(template: Template) -> SpatialMap:
 
 def _tissue(subject: SubjectMaps) -> Array:
     fluid = np.clip((np.nan_to_num(subject.md.data) - _MD_OF_TISSUE) / _MD_SPAN_TO_CSF, 0, 1)
-    tissue: Array = np.where(subject.mask.data, 1 - fluid, 0)
-    return tissue
+    return np.where(subject.mask.data, 1 - fluid, 0)

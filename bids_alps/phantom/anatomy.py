@@ -89,8 +89,7 @@ class Anatomy:
         kinds = [np.broadcast_to(CALLOSUM, points.shape), *sided]
         mixed: Array = sum(share[:, None] * kind for share, kind in zip(shares, kinds, strict=True))
         aligned = np.clip((white - FANNED_OUT) / (1 - FANNED_OUT), 0, 1)[:, None]
-        tensors: Array = aligned * mixed + (1 - aligned) * mixed.mean(axis=1, keepdims=True)
-        return tensors
+        return aligned * mixed + (1 - aligned) * mixed.mean(axis=1, keepdims=True)
 
 
 @cache

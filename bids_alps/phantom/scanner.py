@@ -125,8 +125,7 @@ class Distortion:
         field = sum(
             height * np.exp(-((local - [x, y, z]) ** 2).sum(-1) / (2 * width**2)) for x, y, z, width, height in bumps
         )
-        shift: Array = self.susceptibility * field + local @ self.eddy
-        return shift
+        return self.susceptibility * field + local @ self.eddy
 
     def shift_on(self, grid: SpatialMap) -> Array:
         """Return the shift by susceptibility at the voxels of a grid, shape (i, j, k), mm."""

@@ -91,8 +91,7 @@ class Head:
         ]
         jacobian = np.stack(columns, axis=-1) / (2 * step)
         u, _, vt = np.linalg.svd(jacobian)
-        rotations: Array = u @ vt
-        return rotations
+        return u @ vt
 
 
 def make_head(settings: PhantomSettings, seed: int, group: str = "control") -> Head:

@@ -95,5 +95,4 @@ def jacobian_determinants(displacement: SpatialMap) -> Array:
     """Return det(I + du/dp) at every voxel, shape (i, j, k): 1 where volume is kept, <= 0 where space folds."""
     inverse = np.linalg.inv(displacement.affine[:3, :3])
     slopes = np.stack([np.gradient(displacement.data, axis=axis) for axis in range(3)], axis=-1) @ inverse
-    determinants: Array = np.linalg.det(slopes + np.eye(3))
-    return determinants
+    return np.linalg.det(slopes + np.eye(3))

@@ -92,7 +92,7 @@ def check_registration(
 def require_coverage(transform: SpatialTransform, mask: SpatialMap, centres: Centres) -> None:
     """Raise CoverageError where not one ROI centre lies inside the mask."""
     points = transform.subject_from_template(np.array(list(centres.values())))
-    inside = _inside(mask, points)
+    inside = mask.contains(points)
     held = sample_linear(mask.like(mask.data.astype(np.float32)), points) > 0.25
     if not (inside & held).any():
         low, high = (float(edge) for edge in np.percentile(mask.world(np.argwhere(mask.data))[:, 2], [0, 100]))
@@ -110,7 +110,7 @@ def overlap(transform: SpatialTransform, mask: SpatialMap, template: Template, *
         np.meshgrid(*(np.arange(0, size, step_mm) for size in template.mask.shape), indexing="ij"), axis=-1
     ).reshape(-1, 3)
     points = transform.subject_from_template(template.mask.world(grid), iterations=8)
-    seen = _inside(mask, points)
+    seen = mask.contains(points)
     theirs = np.asarray(template.mask.data, dtype=bool)[tuple(grid[seen].T)]
     ours = sample_linear(mask.like(mask.data.astype(np.float32)), points[seen]) > 0.5
     total = int(theirs.sum() + ours.sum())
@@ -128,24 +128,15 @@ def _ventricles(template: Template) -> Array:
     """Return points of the bodies of the lateral ventricles: certain CSF near the midline at the ROIs' height."""
     points = template.csf.world(np.argwhere(template.csf.data > 0.9))
     box = (np.abs(points[:, 0]) < 20) & (np.abs(points[:, 1] + 10) < 25) & (np.abs(points[:, 2] - 19) < 7)
-    chosen: Array = points[box & (np.abs(points[:, 0]) > 3)]
-    return chosen
+    return points[box & (np.abs(points[:, 0]) > 3)]
 
 
 def _outside(lesions: SpatialMap | None, points: Array) -> Array:
     """Return the points that no lesion touches, both of shape (n, 3)."""
-    outside: Array = points if lesions is None else points[sample_linear(lesions, points) == 0]
-    return outside
-
-
-def _inside(image: SpatialMap, points: Array) -> Array:
-    index = image.voxels(points)
-    within: Array = np.all((index > -0.5) & (index < np.array(image.shape) - 0.5), axis=-1)
-    return within
+    return points if lesions is None else points[sample_linear(lesions, points) == 0]
 
 
 def _sphere(radius_mm: float) -> Array:
     steps = np.linspace(-radius_mm, radius_mm, 5)
     points = np.array(list(itertools.product(steps, steps, steps)))
-    chosen: Array = points[(points**2).sum(axis=1) <= radius_mm**2]
-    return chosen
+    return points[(points**2).sum(axis=1) <= radius_mm**2]

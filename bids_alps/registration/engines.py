@@ -39,8 +39,7 @@ class Engine:
     def make(self, **options: Any) -> Registrar:
         """Return the engine, made with options of its constructor."""
         module, _, name = self.constructor.partition(":")
-        engine: Registrar = getattr(import_module(f"bids_alps.registration.{module}"), name)(**options)
-        return engine
+        return getattr(import_module(f"bids_alps.registration.{module}"), name)(**options)
 
 
 ENGINES: Mapping[str, Engine] = {

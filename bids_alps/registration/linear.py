@@ -63,8 +63,7 @@ class LinearFit:
     @property
     def rotation(self) -> Array:
         """Proper rotation that takes subject axes to template axes, shape (3, 3)."""
-        turned: Array = _rotation(self.parameters[3:6]).T
-        return turned
+        return _rotation(self.parameters[3:6]).T
 
     @property
     def subject_from_template(self) -> Array:
@@ -83,8 +82,7 @@ class LinearFit:
     @property
     def scales(self) -> Array:
         """Principal stretches, template to subject, largest first, shape (3,)."""
-        scales: Array = np.exp(np.sort(np.linalg.eigvalsh(_log_stretch(self.parameters[6:])))[::-1])
-        return scales
+        return np.exp(np.sort(np.linalg.eigvalsh(_log_stretch(self.parameters[6:])))[::-1])
 
 
 class Pair:
@@ -215,18 +213,15 @@ def _changes(fit: LinearFit, free: int, *, small: float = 1e-5) -> list[Array]:
 
 def _rotation(vector: Array) -> Array:
     x, y, z = vector
-    turned: Array = expm(np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]))
-    return turned
+    return expm(np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]))
 
 
 def _log_stretch(parameters: Array) -> Array:
-    logarithm: Array = np.tensordot(parameters, _STRETCH_BASIS, axes=1)
-    return logarithm
+    return np.tensordot(parameters, _STRETCH_BASIS, axes=1)
 
 
 def _stretch(parameters: Array) -> Array:
-    stretched: Array = expm(_log_stretch(parameters))
-    return stretched
+    return expm(_log_stretch(parameters))
 
 
 def _correlation(one: Array, other: Array) -> float:

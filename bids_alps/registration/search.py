@@ -70,8 +70,7 @@ def best_rotated_similarity(coarse: Pair, fit: LinearFit) -> float:
 
 def centre_of_mass(mask: SpatialMap) -> Array:
     """Return the centre of mass of a mask, RAS+ mm, shape (3,)."""
-    centre: Array = mask.world(np.argwhere(mask.data)).mean(axis=0)
-    return centre
+    return mask.world(np.argwhere(mask.data)).mean(axis=0)
 
 
 def _parameters(angles: list[float], shift: float) -> Array:

@@ -119,8 +119,7 @@ def inner_brain(mask: SpatialMap) -> Array:
     """
     depth = distance_transform_edt(mask.data, sampling=mask.voxel_size)
     height = mask.world(np.moveaxis(np.indices(mask.shape), 0, -1))[..., 2]
-    inner: Array = (depth > _DEPTH_MM) & (height > _ABOVE_MM)
-    return inner
+    return (depth > _DEPTH_MM) & (height > _ABOVE_MM)
 
 
 def require_similarity(fit: LinearFit) -> None:

@@ -160,14 +160,12 @@ def _shifts(motions: Mapping[tuple[int, int], Array], turns: Array, centres: Arr
     rows.append(np.tile(np.eye(3), n) * 1e3)  # the mean is zero: free of the relative ones, so its weight is no matter
     right.append(np.zeros(3))
     solution = np.linalg.lstsq(np.concatenate(rows), np.concatenate(right), rcond=None)[0]
-    shifts: Array = solution.reshape(n, 3)
-    return shifts
+    return solution.reshape(n, 3)
 
 
 def _nearest_rotation(matrix: Array) -> Array:
     left, _, right = np.linalg.svd(matrix)
-    turn: Array = left @ np.diag([1, 1, np.sign(np.linalg.det(left @ right))]) @ right
-    return turn
+    return left @ np.diag([1, 1, np.sign(np.linalg.det(left @ right))]) @ right
 
 
 def average_maps(scans: Sequence[SubjectMaps], midpoint: Midpoint) -> SubjectMaps:
@@ -191,7 +189,7 @@ def average_maps(scans: Sequence[SubjectMaps], midpoint: Midpoint) -> SubjectMap
     held = np.zeros(shape)
     for scan, matrix in zip(scans, scans_from_frame, strict=True):
         places = points @ matrix[:3, :3].T + matrix[:3, 3]
-        within = _within(scan.mask, places)
+        within = scan.mask.contains(places)
         share = np.where(within, sample_linear(scan.mask.like(scan.mask.data.astype(np.float32)), places), 0.0)
         scale = float(np.median(scan.b0.data[scan.mask.data])) or 1.0
         held += share
@@ -206,12 +204,6 @@ def average_maps(scans: Sequence[SubjectMaps], midpoint: Midpoint) -> SubjectMap
         for name, total in totals.items()
     }
     return SubjectMaps(**means, mask=grid)
-
-
-def _within(image: SpatialMap, points: Array) -> Array:
-    index = image.voxels(points)
-    inside: Array = np.all((index > -0.5) & (index < np.array(image.shape) - 0.5), axis=-1)
-    return inside
 
 
 def transfer_registration(registration: Registration, frame_from_scan: Array, voxel_mm: float) -> Registration:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from bids_alps.model import Check, Status
+from bids_alps.model import STATUSES, Check, Status, worst_status
 
 CAVEAT = "The index is an asymmetry of diffusion. It is not a measure of glymphatic clearance."
 _SAFE = " /:=;,+()!*@?~"  # what may stand in an address inside double quotes; a third smaller than base64
-_RANK: tuple[Status, ...] = ("pass", "warn", "fail")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +126,7 @@ class RunSection:
     def flagged(self) -> tuple[Check, ...]:
         """Checks that did not pass, the worst first."""
         doubtful = [check for check in self.checks if check.status != "pass"]
-        return tuple(sorted(doubtful, key=lambda check: -_RANK.index(check.status)))
+        return tuple(sorted(doubtful, key=lambda check: -STATUSES.index(check.status)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,20 +218,9 @@ class GroupPage:
     @property
     def sorted_rows(self) -> tuple[GroupRow, ...]:
         """Flagged runs first, otherwise as given."""
-        return tuple(sorted(self.rows, key=lambda row: -_RANK.index(row.status)))
+        return tuple(sorted(self.rows, key=lambda row: -STATUSES.index(row.status)))
 
     @property
     def counts(self) -> tuple[tuple[Status, int], ...]:
         """How many runs have each status."""
-        return tuple((status, sum(row.status == status for row in self.rows)) for status in _RANK)
-
-
-def worst_status(statuses: Iterable[Status]) -> Status:
-    """Return the worst of some statuses; pass where there is none.
-
-    Examples
-    --------
-    >>> worst_status(["pass", "fail", "warn"])
-    'fail'
-    """
-    return max(statuses, key=_RANK.index, default="pass")
+        return tuple((status, sum(row.status == status for row in self.rows)) for status in STATUSES)

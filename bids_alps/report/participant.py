@@ -13,7 +13,7 @@ from bids_alps import __version__
 from bids_alps.errors import AlpsError, NoInputError
 from bids_alps.io.tables import read_table
 from bids_alps.io.writing import write_text
-from bids_alps.model import Check, Status
+from bids_alps.model import Check, Status, worst_status
 from bids_alps.report.catalogue import find_pictures, find_steps
 from bids_alps.report.changes import read_changes
 from bids_alps.report.html import number, render_participant, words
@@ -28,7 +28,6 @@ from bids_alps.report.page import (
     Reference,
     RunSection,
     Table,
-    worst_status,
 )
 from bids_alps.report.reference import find_reference
 

@@ -61,13 +61,11 @@ class Display:
     @property
     def rotation(self) -> Array:
         """Rotation that takes subject axes to display axes, shape (3, 3)."""
-        rotation: Array = self.display_from_subject[:3, :3]
-        return rotation
+        return self.display_from_subject[:3, :3]
 
     def place(self, points: Array) -> Array:
         """Return display points of subject points, both of shape (..., 3), mm."""
-        placed: Array = points @ self.rotation.T + self.display_from_subject[:3, 3]
-        return placed
+        return points @ self.rotation.T + self.display_from_subject[:3, 3]
 
     def plane(self, axis: int, level: float, *, step_mm: float = 1.0, corners: Array | None = None) -> Plane:
         """Return a plane with square pixels.
@@ -104,10 +102,8 @@ def find_display(mask: SpatialMap, display_from_subject: Array, *, margin_mm: fl
 
 def sample_plane(image: SpatialMap, plane: Plane) -> Array:
     """Return an image's values in a plane, shape (rows, columns[, n]); zero outside its field of view."""
-    voxels = image.voxels(plane.points)
-    inside = ((voxels > -0.5) & (voxels < np.array(image.shape) - 0.5)).all(axis=-1)
     values = sample_linear(image, plane.points)
-    values[~inside] = 0
+    values[~image.contains(plane.points)] = 0
     return values
 
 
@@ -120,8 +116,7 @@ def roi_map(roi: Roi, like: SpatialMap) -> SpatialMap:
 
 def roi_centre(roi: Roi, like: SpatialMap) -> Array:
     """Return the weighted centre of a region in RAS+ world mm, shape (3,)."""
-    centre: Array = np.average(like.world(roi.voxels), axis=0, weights=roi.weights)
-    return centre
+    return np.average(like.world(roi.voxels), axis=0, weights=roi.weights)
 
 
 def colour_fa(fa: SpatialMap, v1: SpatialMap, rotation: Array) -> SpatialMap:

@@ -3,4 +3,4 @@
 from bids_alps.stages.index import Measurement
 from bids_alps.stages.run import run_stages
 
-__all__ = ["Measured", "run_stages"]
+__all__ = ["Measurement", "run_stages"]

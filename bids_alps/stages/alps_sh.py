@@ -41,5 +41,4 @@ def image_axes(affine: Array) -> Array:
     directions, _ = polar(affine[:3, :3])
     axes, columns = linear_sum_assignment(-np.abs(directions))
     nearest = directions[:, columns[np.argsort(axes)]]
-    rotation: Array = (nearest * np.sign(np.diag(nearest))).T + 0.0
-    return rotation
+    return (nearest * np.sign(np.diag(nearest))).T + 0.0

@@ -30,11 +30,11 @@ REGION_COLUMNS = (
     Column(name="name", description="Name of the region, as the atlas has it."),
     Column(name="n_voxels", description="Voxels that count."),
     *(
-        Column(name=f"{measure}_{kind}", description=f"{said} of the {name}.", unit=unit)
+        Column(name=f"{measure}_{kind}", description=f"{said} of the {name}.", unit=unit, optional=True)
         for measure, (name, unit) in _MEASURES.items()
         for kind, said in _KINDS.items()
     ),
-    Column(name="reason", description="Why nothing was measured."),
+    Column(name="reason", description="Why nothing was measured.", optional=True),
 )
 
 

@@ -11,13 +11,24 @@ import numpy as np
 from bids_alps.errors import CoverageError
 from bids_alps.io.derivatives import ROI_LABELS
 from bids_alps.io.presets import preset_labels
-from bids_alps.io.results import alps_rows, quality_rows, roi_rows, worst_status, write_results
-from bids_alps.model import AlpsResult, Array, Check, Interval, Roi, RoiPreset, SpatialMap, SpatialTransform, Status
+from bids_alps.io.results import alps_rows, quality_rows, roi_rows, write_results
+from bids_alps.model import (
+    AlpsResult,
+    Array,
+    Check,
+    Interval,
+    Roi,
+    RoiPreset,
+    SpatialMap,
+    SpatialTransform,
+    Status,
+    worst_status,
+)
 from bids_alps.numerics.index.alps import mean_tensor, measure_alps
+from bids_alps.numerics.index.free_water import measure_free_water
 from bids_alps.numerics.index.lesions import without_lesions
 from bids_alps.numerics.index.rois import place_preset, prepare_placement, weight_by_tissue
 from bids_alps.numerics.index.uncertainty import add_resolution, blur_by_a_voxel, estimate_intervals
-from bids_alps.numerics.tensors.free_water import measure_free_water
 from bids_alps.numerics.tensors.tensor import rotate_elements
 from bids_alps.quality.checks import apply_thresholds, check_index, parse_thresholds
 from bids_alps.registration.base import Registration
@@ -93,7 +104,7 @@ def measure(
         rois=rois,
         result=result,
         checks=checks,
-        status=worst_status(checks),
+        status=worst_status(check.status for check in checks),
     )
 
 

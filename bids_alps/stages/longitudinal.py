@@ -20,12 +20,23 @@ from bids_alps.errors import AlpsError, BadDataError
 from bids_alps.io.changes import CHANGE_COLUMNS, change_row
 from bids_alps.io.images import read_map, read_series
 from bids_alps.io.presets import read_presets
-from bids_alps.io.results import Acquisition, worst_status
+from bids_alps.io.results import Acquisition
 from bids_alps.io.tables import read_table, write_table
 from bids_alps.io.templates import read_template
 from bids_alps.io.transforms import read_itk_matrix
 from bids_alps.io.writing import write_displacements, write_text
-from bids_alps.model import SIDES, Array, Check, DwiRun, RoiPreset, SpatialMap, SpatialTransform, SubjectMaps, Template
+from bids_alps.model import (
+    SIDES,
+    Array,
+    Check,
+    DwiRun,
+    RoiPreset,
+    SpatialMap,
+    SpatialTransform,
+    SubjectMaps,
+    Template,
+    worst_status,
+)
 from bids_alps.numerics.index.change import Sensitivity, differing, measure_change, measure_sensitivity
 from bids_alps.numerics.itk import itk_text
 from bids_alps.quality.checks import evaluate
@@ -274,7 +285,7 @@ def compare(repeats: Sequence[SessionResult]) -> list[dict[str, Any]]:
     for first, second in itertools.combinations(repeats, 2):
         differs = differing(first.protocol, second.protocol, _TOLERANCES)
         for n, (one, other) in enumerate(zip(first.measured, second.measured, strict=True)):
-            status = worst_status((*one.checks, *other.checks))
+            status = worst_status(check.status for check in (*one.checks, *other.checks))
             for side in (*SIDES, "bilateral"):
                 labels = {
                     "roi_preset": one.preset.name,

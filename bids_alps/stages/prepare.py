@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from bids_alps.errors import ImageError
 from bids_alps.io.images import read_map, read_series
 from bids_alps.model import Array, DwiRun, DwiSeries
@@ -44,11 +42,10 @@ def read_mask(run: DwiRun, series: DwiSeries) -> Array:
     """
     assert run.mask is not None  # noqa: S101 -- the caller asked
     mask = read_map(run.mask)
-    if mask.shape != series.image.shape or not np.allclose(mask.affine, series.image.affine, atol=1e-3):
+    if not mask.same_grid(series.image):
         raise ImageError(
             str(run.mask),
             f"shape {mask.shape}, or another position than the series of {series.image.shape}",
             "use one grid",
         )
-    inside: Array = mask.data > 0.5
-    return inside
+    return mask.data > 0.5

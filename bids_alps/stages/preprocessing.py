@@ -22,10 +22,9 @@ from bids_alps.numerics.preprocessing.correction import (
     encoding_from_sidecar,
 )
 from bids_alps.numerics.preprocessing.distortion import EncodedImage
-from bids_alps.numerics.preprocessing.motion import SeriesMotion
 from bids_alps.numerics.tensors.gradients import fsl_from_world
 from bids_alps.quality.checks import evaluate
-from bids_alps.report.drawing import BeforeAfter, Motion, compare_steps
+from bids_alps.report.drawing import BeforeAfter, Motion, compare_steps, trace_motion
 from bids_alps.settings import Method
 from bids_alps.stages.denoising import DenoisedSeries, clean
 from bids_alps.stages.masking import find_mask
@@ -35,6 +34,11 @@ _MOTION_COLUMNS = (
     *(Column(name=f"trans_{axis}", description=f"Translation along {axis}, world axes.", unit="mm") for axis in "xyz"),
     *(Column(name=f"rot_{axis}", description=f"Rotation about {axis}, world axes.", unit="rad") for axis in "xyz"),
     Column(name="framewise_displacement", description="Motion since the volume before (Power).", unit="mm"),
+    Column(
+        name="eddy_shift",
+        description="Shift of the whole volume along phase encoding by eddy currents; not part of the head motion.",
+        unit="mm",
+    ),
     Column(name="outlier_slices", description="Slices whose signal was lost and replaced by its prediction."),
     Column(name="usable", description="Whether the volume was kept.", levels={"1": "kept", "0": "left out"}),
 )
@@ -79,7 +83,7 @@ def correct(run: DwiRun, series: DwiSeries, mask: Array, method: Method, output_
     return PreprocessedSeries(
         series=whole,
         comparisons=compare_steps(whole.image, one.cleaned.before_after) + _comparisons(one.found, method),
-        motion=_drawn(one.found.motion) if method.motion_correction else None,
+        motion=trace_motion(one.found.motion) if method.motion_correction else None,
         checks=check_correction([part.found.figures for part in parts]) if method.motion_correction else (),
         notes=tuple(notes),
     )
@@ -165,16 +169,6 @@ def _comparisons(found: CorrectedSeries, method: Method) -> tuple[BeforeAfter, .
         )
         for name, (before, after) in found.before_after.items()
         if wanted[name]
-    )
-
-
-def _drawn(motion: SeriesMotion) -> Motion:
-    columns = motion.confounds
-    return Motion(
-        translations_mm=np.stack([columns[f"trans_{axis}"] for axis in "xyz"], axis=1),
-        rotations_degrees=np.degrees(np.stack([columns[f"rot_{axis}"] for axis in "xyz"], axis=1)),
-        displacement_mm=motion.framewise_displacement,
-        outlier_fraction=tuple(float(fraction) for fraction in motion.outlier_slices.mean(1)),
     )
 
 

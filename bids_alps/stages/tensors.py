@@ -20,9 +20,9 @@ from bids_alps.numerics.tensors.tensor import (
     fractional_anisotropy,
     mean_diffusivity,
 )
+from bids_alps.numerics.volumes import mean_volume
 from bids_alps.quality.checks import estimate_snr, evaluate
 from bids_alps.settings import Method
-from bids_alps.stages.masking import mean_volume
 from bids_alps.stages.outputs import RunOutputs
 from bids_alps.stages.prepare import PreparedSeries
 

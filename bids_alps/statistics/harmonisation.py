@@ -52,8 +52,7 @@ def harmonise(values: Array, sites: Array, covariates: Array) -> Array:
         own = standard[members == n]
         shift, scale = _posterior(own)
         adjusted[members == n] = (own - shift) / np.sqrt(scale)
-    result: Array = adjusted * spread + expected
-    return result
+    return adjusted * spread + expected
 
 
 def _refuse(values: Array, names: Array, indicator: Array, design: Array) -> None:

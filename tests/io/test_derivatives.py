@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from helpers import nifti_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ from bids_alps.errors import MetadataError, OutputError
 from bids_alps.io.derivatives import DERIVATIVES, derivative_path, sidecar_of
 from bids_alps.io.root import write_root
 from bids_alps.io.tables import Column, read_table, write_table
-from bids_alps.io.writing import image_bytes, write_if_changed, write_json, write_map, write_text
+from bids_alps.io.writing import write_if_changed, write_json, write_map, write_text
 from bids_alps.model import DwiRun, SpatialMap
 
 DOCS = Path(__file__).parents[2] / "docs/outputs.md"
@@ -56,7 +57,7 @@ def test_sidecars_have_the_fields_that_bids_requires() -> None:
 def test_equal_images_give_equal_bytes_and_come_back(tmp_path: Path) -> None:
     affine = np.array([[-2, 0.1, 0, 5], [0, 2, 0.3, 6], [0, 0, 2.5, 7], [0, 0, 0, 1]], dtype=float)
     image = SpatialMap(data=np.arange(24.0).reshape(2, 3, 4), affine=affine)
-    assert image_bytes(image) == image_bytes(image)
+    assert nifti_bytes(image) == nifti_bytes(image)
     write_map(tmp_path / "a.nii.gz", image, sidecar={"Units": "mm"})
     back = nib.load(tmp_path / "a.nii.gz")
     np.testing.assert_allclose(back.affine, affine, atol=1e-6)
@@ -91,13 +92,22 @@ def test_json_has_no_values_that_are_not_finite(tmp_path: Path) -> None:
 
 
 def test_table_comes_back_with_its_labels_and_gaps(tmp_path: Path) -> None:
-    columns = [Column(name=name, description=name) for name in ("participant_id", "run", "alps")]
+    columns = [
+        Column(name=name, description=name, optional=name == "run") for name in ("participant_id", "run", "alps")
+    ]
     rows = [{"participant_id": "sub-01", "run": "02", "alps": 1.5}, {"participant_id": "a\tb\nc", "alps": np.nan}]
     write_table(tmp_path / "t.tsv", rows, columns)
     table = read_table(tmp_path / "t.tsv")
     assert next(iter(table["run"])) == "02"
     assert list(table["participant_id"]) == ["sub-01", "a b c"]
     assert table["alps"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("row", [{"a": 1, "b": 2}, {}, {"b": 1}])
+def test_a_row_with_an_unknown_or_a_missing_value_is_refused(tmp_path: Path, row: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="no column for|no value for"):
+        write_table(tmp_path / "t.tsv", [row], [Column(name="a", description="a")])
+    assert not (tmp_path / "t.tsv").exists()
 
 
 def test_root_files_keep_where_the_data_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

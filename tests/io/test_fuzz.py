@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import nifti_bytes
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -21,10 +22,9 @@ from bids_alps.io.inheritance import entities_of, read_json, suffix_of
 from bids_alps.io.layout import Problem, find_runs
 from bids_alps.io.queries import read_filters
 from bids_alps.io.tables import read_table
-from bids_alps.io.writing import image_bytes
 from bids_alps.model import DwiRun, SpatialMap
 
-SERIES = image_bytes(SpatialMap(data=np.ones((2, 2, 2, 3)), affine=np.eye(4)))
+SERIES = nifti_bytes(SpatialMap(data=np.ones((2, 2, 2, 3)), affine=np.eye(4)))
 TABLES = st.one_of(
     st.binary(max_size=60),
     st.text(max_size=60).map(str.encode),

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import nifti_bytes
 
 from bids_alps.errors import InvalidBidsError, NothingSelectedError
 from bids_alps.io.layout import Problem, find_participants, find_runs
 from bids_alps.io.queries import Selection
-from bids_alps.io.writing import image_bytes
 from bids_alps.model import DwiRun, SpatialMap
 
-SERIES = image_bytes(SpatialMap(data=np.ones((2, 2, 2, 3)), affine=np.eye(4)))
+SERIES = nifti_bytes(SpatialMap(data=np.ones((2, 2, 2, 3)), affine=np.eye(4)))
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_unlocked_annex_pointer_is_told_with_the_remedy(dataset: Path) -> None:
         (b"no image", "no gzip file"),
         (gzip.compress(b"short"), "5 bytes of a header"),
         (gzip.compress(bytes(400)), "no NIfTI header"),
-        (image_bytes(SpatialMap(data=np.ones((2, 2, 2)), affine=np.eye(4))), "3-D image"),
+        (nifti_bytes(SpatialMap(data=np.ones((2, 2, 2)), affine=np.eye(4))), "3-D image"),
     ],
     ids=["empty", "text", "short", "zeros", "3-D"],  # contents hold the time of compression
 )

@@ -17,6 +17,12 @@ from bids_alps.numerics.tensors.tensor import (
 
 XX, YY, ZZ = 0, 3, 5
 
+SCALARS = (
+    *("n_voxels", "coverage", "x", "y", "z", "fa", "md", "ad", "rd", "mode"),
+    *("lambda2_lambda3", "v1_angle", "v1_dispersion", "off_tract_fraction"),
+)
+"""What is measured in each region beside its tensor."""
+
 
 def index_of(projection: Array, association: Array) -> Array:
     """Return the index of one hemisphere, mean(Dxx, Dxx) / mean(Dyy of projection, Dzz of association).
@@ -44,16 +50,29 @@ def index_of(projection: Array, association: Array) -> Array:
     numerator = projection[..., XX] + association[..., XX]
     denominator = projection[..., YY] + association[..., ZZ]
     positive = denominator > 0
-    index: Array = np.where(positive, numerator / np.where(positive, denominator, 1.0), np.nan)
-    return index
+    return np.where(positive, numerator / np.where(positive, denominator, 1.0), np.nan)
 
 
-def indices_of(tensors: Mapping[str, Array]) -> dict[str, float]:
-    """Return the index left, right and bilateral (the mean of both) from mean tensors by region name."""
-    sides: dict[str, float] = {
-        side: float(index_of(tensors[f"projection_{side}"], tensors[f"association_{side}"])) for side in SIDES
-    }
-    return {**sides, "bilateral": float(np.mean(list(sides.values())))}
+def alps_by_hemisphere(tensors: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the index left, right and bilateral (the mean of both) from mean tensors by region name.
+
+    Parameters
+    ----------
+    tensors
+        Mean tensors in template axes, ``{"projection_left": ..., ...}``, each of shape (..., 6).
+
+    Returns
+    -------
+    dict
+        ``left``, ``right`` and ``bilateral``, each of the leading shape.
+    """
+    left, right = (index_of(tensors[f"projection_{side}"], tensors[f"association_{side}"]) for side in SIDES)
+    return {"left": left, "right": right, "bilateral": (left + right) / 2}
+
+
+def as_floats(values: Mapping[str, Array]) -> dict[str, float]:
+    """Return single values as floats."""
+    return {name: float(value) for name, value in values.items()}
 
 
 def measure_alps(
@@ -80,8 +99,8 @@ def measure_alps(
         NaN for a hemisphere where a region has no voxel.
     """
     measured = tuple(measure_roi(field, roi, rotation) for roi in rois)
-    corrected = indices_of({roi.name: roi.tensor for roi in measured})
-    uncorrected = indices_of({roi.name: roi.tensor_uncorrected for roi in measured})
+    corrected = as_floats(alps_by_hemisphere({roi.name: roi.tensor for roi in measured}))
+    uncorrected = as_floats(alps_by_hemisphere({roi.name: roi.tensor_uncorrected for roi in measured}))
     return AlpsResult(
         alps=corrected if pose_correction else uncorrected, alps_uncorrected=uncorrected, rois=measured, pose=pose
     )
@@ -105,10 +124,9 @@ def measure_roi(field: TensorField, roi: Roi, rotation: Array) -> RoiDiffusivity
         Scanner axes to template axes, shape (3, 3).
     """
     if not roi.weights.size or roi.weights.sum() <= 0:
-        missing = np.full(6, np.nan)
-        return RoiDiffusivity(
-            name=roi.name, tensor=missing, tensor_uncorrected=missing, scalars={"n_voxels": 0.0, "coverage": 0.0}
-        )
+        missing, unknown = np.full(6, np.nan), dict.fromkeys(SCALARS, float("nan"))
+        scalars = {**unknown, "n_voxels": 0.0, "coverage": 0.0}
+        return RoiDiffusivity(name=roi.name, tensor=missing, tensor_uncorrected=missing, scalars=scalars)
     mean = mean_tensor(field, roi)
     return RoiDiffusivity(
         name=roi.name,
@@ -149,7 +167,7 @@ def _orientation(field: TensorField, roi: Roi, rotation: Array) -> dict[str, flo
     coherence = float(np.linalg.eigvalsh(dyadic)[-1])
     measures = {"v1_dispersion": float(np.degrees(np.arccos(np.sqrt(min(coherence, 1.0)))))}
     if roi.region not in EXPECTED_AXIS:
-        return measures
+        return {**measures, "v1_angle": float("nan"), "off_tract_fraction": float("nan")}
     _, mean_vectors = np.linalg.eigh(rotation @ dyadic @ rotation.T)
     toward = abs(mean_vectors[EXPECTED_AXIS[roi.region], -1])
     off = (angles_to_expected_axis(elements, roi.region, rotation) > OFF_TRACT_ANGLE) | (

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from bids_alps.model import Array, Interval
+from bids_alps.numerics.index.alps import alps_by_hemisphere
 from bids_alps.numerics.index.uncertainty import (
     NORMAL_95,
     OTHER_TISSUE,
     Means,
     draw_placement,
     draw_pose,
-    indices_by_side,
     spread_of,
 )
 
@@ -106,7 +106,7 @@ def measure_sensitivity(
         rng = np.random.default_rng([seed, stream])
         drawn.append((draw_placement(placed, names, error_mm, rng), draw_pose(means, error_degrees, rng)))
     (placement, pose), (own_place, own_turn) = drawn
-    values, rough = indices_by_side(means), indices_by_side(blurred)
+    values, rough = alps_by_hemisphere(means), alps_by_hemisphere(blurred)
     return Sensitivity(
         alps={side: float(value) for side, value in values.items()},
         noise={side: found.se_noise / float(values[side]) for side, found in intervals.items()},

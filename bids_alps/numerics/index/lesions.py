@@ -56,9 +56,7 @@ def covered_fraction(lesions: SpatialMap, transform: SpatialTransform, mask: Spa
     0.5
     """
     centres = mask.world(np.argwhere(np.asarray(mask.data, dtype=bool)))
-    where = lesions.voxels(transform.template_from_subject(centres))
-    inside = ((where >= -0.5) & (where < np.array(lesions.shape) - 0.5)).all(axis=-1)
-    return float(inside.mean())
+    return float(lesions.contains(transform.template_from_subject(centres)).mean())
 
 
 def lesion_overlap(roi: Roi, share: SpatialMap) -> float:

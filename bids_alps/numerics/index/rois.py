@@ -87,10 +87,8 @@ def _is_inside(preset: RoiPreset, name: str, points: Array, offset: Array) -> Ar
     """Say whether template points, shape (..., 3), lie in a region displaced by an offset, mm."""
     if preset.drawn is None:
         middle = np.asarray(preset.centres[name]) + offset
-        ellipsoid: Array = (((points - middle) / np.asarray(preset.semi_axes_mm)) ** 2).sum(-1) <= 1
-        return ellipsoid
-    inside: Array = sample_nearest(preset.drawn, points - offset) == 1 + list(preset.centres).index(name)
-    return inside
+        return (((points - middle) / np.asarray(preset.semi_axes_mm)) ** 2).sum(-1) <= 1
+    return sample_nearest(preset.drawn, points - offset) == 1 + list(preset.centres).index(name)
 
 
 def find_neighbourhood(box: tuple[Array, Array], transform: SpatialTransform, mask: SpatialMap) -> Neighbourhood:
@@ -116,8 +114,7 @@ def _candidate_voxels(box: tuple[Array, Array], transform: SpatialTransform, mas
     corners = mask.voxels(transform.subject_from_template(grid))
     low, high = np.floor(corners.min(0) - 1).astype(int), np.ceil(corners.max(0) + 1).astype(int)
     axes = [np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]
-    voxels: Array = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    return voxels
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
 def angles_to_expected_axis(elements: Array, region: str, rotation: Array) -> Array:
@@ -139,8 +136,7 @@ def angles_to_expected_axis(elements: Array, region: str, rotation: Array) -> Ar
     """
     _, vectors = eigen_system(rotate_elements(elements, rotation))
     cosine = np.abs(vectors[..., EXPECTED_AXIS[region], 0])
-    angles: Array = np.degrees(np.arccos(np.clip(cosine, 0, 1)))
-    return angles
+    return np.degrees(np.arccos(np.clip(cosine, 0, 1)))
 
 
 def weight_by_tissue(rois: tuple[Roi, ...], field: TensorField, *, free_md: float = 1.5e-3) -> tuple[Roi, ...]:

@@ -10,7 +10,7 @@ from scipy.ndimage import convolve1d
 from scipy.spatial.transform import Rotation
 
 from bids_alps.model import SIDES, Array, DwiSeries, Interval, Roi, TensorField
-from bids_alps.numerics.index.alps import index_of
+from bids_alps.numerics.index.alps import alps_by_hemisphere
 from bids_alps.numerics.tensors.tensor import (
     design_matrix,
     fit_coefficients,
@@ -93,7 +93,7 @@ def estimate_intervals(
         placement=draw_placement(placed, [roi.name for roi in used], placement_mm, rng),
         pose=draw_pose(means, pose_degrees, rng),
     )
-    values = indices_by_side(means)
+    values = alps_by_hemisphere(means)
     return {side: _interval(float(values[side]), side, spread) for side in values}
 
 
@@ -109,7 +109,7 @@ def add_resolution(intervals: Mapping[str, Interval], sharp: Means, blurred: Mea
     sharp, blurred
         Mean tensors of the regions, template axes, each of shape (6,), in the data and in data blurred by one voxel.
     """
-    values, rough = indices_by_side(sharp), indices_by_side(blurred)
+    values, rough = alps_by_hemisphere(sharp), alps_by_hemisphere(blurred)
     return {side: _widened(found, float(values[side]), float(rough[side])) for side, found in intervals.items()}
 
 
@@ -211,17 +211,9 @@ def draw_pose(means: Means, error_degrees: float, rng: np.random.Generator) -> d
     return _log_departure(turned, means)
 
 
-def indices_by_side(means: Means) -> dict[str, Array]:
-    """Return the index left, right and bilateral from mean tensors in template axes, each of their leading shape."""
-    sides: dict[str, Array] = {
-        side: index_of(means[f"projection_{side}"], means[f"association_{side}"]) for side in SIDES
-    }
-    return {**sides, "bilateral": (sides["left"] + sides["right"]) / 2}
-
-
 def _log_departure(drawn: Means, centre: Means) -> dict[str, Array]:
     """Return log(index of each draw / index of the centre), shape (draws,); NaN for draws without an index."""
-    values, middle = indices_by_side(drawn), indices_by_side(centre)
+    values, middle = alps_by_hemisphere(drawn), alps_by_hemisphere(centre)
     departures = {}
     for side, value in values.items():
         ratio = value / middle[side]

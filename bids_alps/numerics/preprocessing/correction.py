@@ -14,6 +14,7 @@ from bids_alps.numerics.preprocessing.motion import SeriesMotion
 from bids_alps.numerics.preprocessing.realignment import estimate_motion
 from bids_alps.numerics.preprocessing.resampling import Grid, align_b0s, mean_b0, replace_outliers, resample_series
 from bids_alps.numerics.preprocessing.volume_motion import at_rest
+from bids_alps.numerics.volumes import mean_volume
 
 _AXES = {"i": 0, "j": 1, "k": 2}
 
@@ -133,9 +134,9 @@ def correct_series(
     corrected = resample_series(data, affine, found, distortion=field_found)
     replaced = replace_outliers(corrected, affine, bvals, found, distortion=field_found)
     weighted = bvals > 0
-    pairs = {"motion": (_mean(data, weighted & found.usable), _mean(corrected, weighted & found.usable))}
+    pairs = {"motion": (mean_volume(data, weighted & found.usable), mean_volume(corrected, weighted & found.usable))}
     if field_found is not None and field_found.proven:
-        pairs["distortion"] = (base, _mean(corrected, ~weighted & found.usable))
+        pairs["distortion"] = (base, mean_volume(corrected, ~weighted & found.usable))
     kept = found.usable
     gradients = Gradients(bvals=series.gradients.bvals, bvecs=found.bvecs).take(kept)
     if not kept.all():
@@ -166,7 +167,7 @@ def combine_runs(
         b-values up to this count as no weighting, s/mm^2.
     """
     one, two = first.series, second.series
-    bases = [_mean(run.image.data, run.gradients.bvals <= b0_threshold) for run in (one, two)]
+    bases = [mean_volume(run.image.data, run.gradients.bvals <= b0_threshold) for run in (one, two)]
     pose = align_b0s(bases[0], bases[1], (one.image.affine, two.image.affine), mask).matrix
     moved = resample_series(
         two.image.data,
@@ -219,16 +220,6 @@ def _distortion(image: EncodedImage, other: EncodedImage, mask: Array, notes: li
         return None
     notes.append(f"distortion: {found.reason}" + (f" ({found.assumed})" if found.assumed else ""))
     return found
-
-
-def _mean(data: Array, volumes: Array) -> Array:
-    """Return the mean of some volumes without a copy of the series; shape (i, j, k), float32."""
-    chosen = np.flatnonzero(volumes)
-    total = np.zeros(data.shape[:3])
-    for volume in chosen:
-        total += data[..., volume]
-    mean: Array = (total / max(chosen.size, 1)).astype(np.float32)
-    return mean
 
 
 def _figures(

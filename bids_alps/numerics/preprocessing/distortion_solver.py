@@ -130,8 +130,7 @@ class Problem:
 
         def forward(change: Array) -> Array:
             slopes = [_difference(change, axis, self.stride) for axis in axes]
-            out: Array = plain * change + first.by_slope * slopes[0] - second.by_slope * slopes[1]
-            return out
+            return plain * change + first.by_slope * slopes[0] - second.by_slope * slopes[1]
 
         def adjoint(values: Array) -> Array:
             out: Array = plain * values + _difference_adjoint(first.by_slope * values, axes[0], self.stride)

@@ -74,8 +74,7 @@ def _unring_some(lines: Array) -> Array:
     step = _STEPS[best].astype(np.float32)
     here = shifted[best, rows, columns]
     beside = shifted[best, rows, (columns - np.sign(step).astype(np.intp)) % size]
-    unrung: Array = here + (beside - here) * np.abs(step)
-    return unrung
+    return here + (beside - here) * np.abs(step)
 
 
 def _variation(lines: Array) -> Array:
@@ -88,5 +87,4 @@ def _variation(lines: Array) -> Array:
     for t in range(NEAREST + 1, FARTHEST + 1):
         right += jumps[..., t : t + count]
     # the left side of l is the right side of l - first
-    smaller: Array = np.minimum(right[..., first:], right[..., :size])
-    return smaller
+    return np.minimum(right[..., first:], right[..., :size])

@@ -48,14 +48,12 @@ class SeriesMotion:
     def translation(self) -> Array:
         """Translation of the head, without the shift by eddy currents, shape (n, 3), mm."""
         moved: Array = np.array([v.translation for v in self.volumes])
-        head: Array = moved - self.eddy_shift[:, None] * np.array([v.direction for v in self.volumes])
-        return head
+        return moved - self.eddy_shift[:, None] * np.array([v.direction for v in self.volumes])
 
     @property
     def rotation(self) -> Array:
         """Rotation vectors, shape (n, 3), radians."""
-        rotation: Array = np.array([v.rotation for v in self.volumes])
-        return rotation
+        return np.array([v.rotation for v in self.volumes])
 
     @property
     def framewise_displacement(self) -> Array:
@@ -64,8 +62,7 @@ class SeriesMotion:
         Sum of absolute changes of three translations and of three rotations as arcs on a sphere of 50 mm.
         """
         parameters = np.c_[HEAD_RADIUS_MM * self.rotation, self.translation]
-        displacement: Array = np.r_[0.0, np.abs(np.diff(parameters, axis=0)).sum(1)]
-        return displacement
+        return np.r_[0.0, np.abs(np.diff(parameters, axis=0)).sum(1)]
 
     @property
     def confounds(self) -> Mapping[str, Array]:
@@ -84,29 +81,7 @@ def rotate_bvecs(bvecs: Array, motion: list[VolumeMotion] | tuple[VolumeMotion, 
     return np.array([vector @ volume.matrix[:3, :3] for vector, volume in zip(bvecs, motion, strict=True)])
 
 
-def group_shells(bvals: Array, *, b0_threshold: float = 50.0) -> Array:
-    """Return the shell of each volume, 0 for no weighting, by gaps of more than 10 % and 100 s/mm^2.
-
-    Examples
-    --------
-    >>> group_shells(np.array([0, 5, 995, 1000, 2000])).tolist()
-    [0, 0, 1, 1, 2]
-    """
-    shells = np.zeros(len(bvals), dtype=int)
-    last, current = 0.0, 0
-    for volume in np.argsort(bvals, kind="stable"):
-        b = float(bvals[volume])
-        if b <= b0_threshold:
-            continue
-        if current == 0 or b - last > max(100.0, 0.1 * b):
-            current += 1
-        last = b
-        shells[volume] = current
-    return shells
-
-
 def acquired_slices(motion: VolumeMotion, affine: Array, slice_axis: int, points: Array) -> Array:
     """Return the (fractional) slice in which points of the resting head were acquired; shapes (n, 3), (n,)."""
     inverse = np.linalg.inv(affine)
-    slices: Array = motion.acquired(points) @ inverse[slice_axis, :3] + inverse[slice_axis, 3]
-    return slices
+    return motion.acquired(points) @ inverse[slice_axis, :3] + inverse[slice_axis, 3]

@@ -50,5 +50,4 @@ def find_outlier_slices(stack: Array, predicted: Array, slices: Array, number: i
     usual[known] = np.nanmedian(loss[:, known], axis=0)
     centred = loss - usual
     spread = 1.4826 * np.nanmedian(np.abs(centred)) + 1e-12
-    outliers: Array = np.nan_to_num(centred) > max(OUTLIER_DEVIATIONS * spread, OUTLIER_LOSS)
-    return outliers
+    return np.nan_to_num(centred) > max(OUTLIER_DEVIATIONS * spread, OUTLIER_LOSS)

@@ -54,8 +54,7 @@ def fit_covariance(moments: Array, bvecs: Array, shells: Array) -> Array:
         here = shells == shell
         left = np.median(np.diag(moments - signal)[here])
         noise[here] = max(left, NOISE_FLOOR * np.median(np.diag(moments)[here]))
-    covariance: Array = signal + np.diag(noise)
-    return covariance
+    return signal + np.diag(noise)
 
 
 def _fit_terms(basis: Array, moments: Array) -> Array:
@@ -87,5 +86,4 @@ def leave_one_out_weights(covariance: Array) -> Array:
     [[0.0, 0.8], [0.8, 0.0]]
     """
     precision = np.linalg.inv(covariance)
-    weights: Array = np.eye(len(covariance)) - precision / np.diag(precision)[:, None]
-    return weights
+    return np.eye(len(covariance)) - precision / np.diag(precision)[:, None]

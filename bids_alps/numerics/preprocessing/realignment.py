@@ -1,12 +1,17 @@
 """Head motion and eddy currents of a diffusion series, and slices that lost their signal.
 
-Every volume is aligned with what the others predict for it. All poses are relative to the first volume without
-diffusion weighting, so the corrected series lies where that volume lies.
+Every volume is aligned with what the others predict for it. All poses are relative to the first b=0 volume, so the
+corrected series lies where that volume lies. The estimate is a line of steps, each of which takes the coarse series
+and a `MotionState` and returns the next one::
+
+    initial -> aligned with shell means (twice) -> aligned with predictions (three times)
+            -> eddy terms linear in the gradient -> common drift removed -> shells aligned -> anchored at the first b=0
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,18 +20,13 @@ from scipy.spatial.transform import Rotation
 
 from bids_alps.errors import ImageError
 from bids_alps.model import Array
-from bids_alps.numerics.preprocessing.motion import (
-    HEAD_RADIUS_MM,
-    SeriesMotion,
-    acquired_slices,
-    group_shells,
-    rotate_bvecs,
-)
+from bids_alps.numerics.preprocessing.motion import HEAD_RADIUS_MM, SeriesMotion, acquired_slices, rotate_bvecs
 from bids_alps.numerics.preprocessing.mutual_information import align_by_mutual_information
 from bids_alps.numerics.preprocessing.outliers import find_outlier_slices
 from bids_alps.numerics.preprocessing.prediction import fit_covariance, leave_one_out_weights
 from bids_alps.numerics.preprocessing.volume_motion import (
     LINEAR_TERMS,
+    Fit,
     ReferencePoints,
     VolumeMotion,
     at_rest,
@@ -34,35 +34,124 @@ from bids_alps.numerics.preprocessing.volume_motion import (
     sample_reference,
     sample_volume,
 )
+from bids_alps.numerics.tensors.gradients import find_shells
 
 WORK_SPACING_MM = 3.0
 UNUSABLE_CORRELATION = 0.3
 """A volume that correlates less than this with what the others predict is not used."""
 CONTRAST_ERROR_MM = 0.5
-"""Standard error of an alignment of weighted with unweighted images."""
+"""Standard error of an alignment of diffusion-weighted with b=0 images."""
 FEWEST_FOR_TERMS, FEWEST_FOR_SHIFT = 6, 10
-"""Directions that tell which eddy currents are linear in the gradient, and which shift is no motion of the head."""
+"""Directions needed to tell which eddy currents are linear in the gradient, and which shift is not head motion."""
 _FIT_POINTS = 25_000
 _RIM = 2
 
 
-@dataclass(slots=True, kw_only=True)
-class _Work:
-    """The series on a coarser grid as spline coefficients, and the state of the fit."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoarseSeries:
+    """The series on a coarser grid, ready to be sampled.
 
-    coefficients: list[Array]
+    Parameters
+    ----------
+    coefficients
+        Cubic B-spline coefficients of each volume.
+    affine
+        Coarse voxels to RAS+ world mm.
+    inside
+        Brain mask with a rim, shape (i, j, k), bool.
+    points
+        World mm of the voxels in `inside`, shape (m, 3).
+    shells
+        Mean b-value of each volume's shell, 0 for b=0, shape (n,).
+    bvals, bvecs
+        Shape (n,), s/mm^2, and (n, 3), unit vectors, RAS+ world.
+    not_empty
+        Volumes with contrast inside the mask, shape (n,), bool.
+    direction
+        World direction of phase encoding, unit vector, shape (3,).
+    slice_axis, slices
+        Voxel axis of the slices, and their number.
+    """
+
+    coefficients: tuple[Array, ...]
     affine: Array
     inside: Array
     points: Array
-    weighted: Array
     shells: Array
     bvals: Array
     bvecs: Array
-    motion: list[VolumeMotion]
+    not_empty: Array
+    direction: Array
+    slice_axis: int
+    slices: int
+
+    @property
+    def weighted(self) -> Array:
+        """Which volumes are diffusion-weighted, shape (n,), bool."""
+        return self.shells > 0
+
+    @property
+    def centre(self) -> Array:
+        """Centre of rotation, world mm, shape (3,)."""
+        return self.points.mean(0)
+
+    def image(self, values: Array) -> Array:
+        """Return values at `points` as an image, zero elsewhere; shape (i, j, k), float32."""
+        image = np.zeros(self.inside.shape, dtype=np.float32)
+        image[self.inside] = values
+        return image
+
+    def resampled(self, volume: int, motion: VolumeMotion) -> Array:
+        """Return a volume at the points of the head at rest, its eddy-current stretch undone; shape (m,)."""
+        values, inside = sample_volume(
+            self.coefficients[volume], np.linalg.inv(self.affine), motion.acquired(self.points)
+        )
+        return np.where(inside, values, 0) * motion.stretch(self.points)
+
+    def reference(self, values: Array, *, smooth: bool = False) -> ReferencePoints:
+        """Return points with values and gradients of an image given at `points`."""
+        image = self.image(values)
+        eroded = ndimage.binary_erosion(self.inside)
+        if smooth:
+            image = ndimage.gaussian_filter(image, 1.0)
+        return sample_reference(image, self.affine, eroded, stride=max(1, int(eroded.sum()) // _FIT_POINTS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MotionState:
+    """What is known of the motion after a step.
+
+    Parameters
+    ----------
+    motion
+        Of each volume.
+    usable
+        Volumes that could be aligned, shape (n,), bool.
+    outliers
+        Slices that lost their signal, shape (n, slices), bool.
+    correlation
+        Of each volume with its reference, shape (n,).
+    """
+
+    motion: tuple[VolumeMotion, ...]
     usable: Array
     outliers: Array
     correlation: Array
-    slice_axis: int
+
+    def members(self, group: Array) -> list[int]:
+        """Return the usable volumes of a group, given as a boolean array of shape (n,)."""
+        return np.flatnonzero(group & self.usable).tolist()
+
+    def moved(self, changes: Mapping[int, VolumeMotion]) -> MotionState:
+        """Return the state with the motion of some volumes replaced."""
+        return replace(self, motion=tuple(changes.get(n, motion) for n, motion in enumerate(self.motion)))
+
+    def fitted(self, fits: Mapping[int, Fit]) -> MotionState:
+        """Return the state with new fits of some volumes."""
+        correlation = self.correlation.copy()
+        for volume, fit in fits.items():
+            correlation[volume] = fit.correlation
+        return replace(self.moved({volume: fit.motion for volume, fit in fits.items()}), correlation=correlation)
 
 
 def estimate_motion(
@@ -92,74 +181,67 @@ def estimate_motion(
     Raises
     ------
     ImageError
-        If the mask or all volumes without weighting are empty, or fewer than three volumes can be used.
+        If the mask or all b=0 volumes are empty, or fewer than three volumes can be used.
     """
-    work = _prepare(data, affine, gradients, mask, phase_axis, slice_axis)
-    base = np.flatnonzero(~work.weighted & work.usable)
-    if not base.size or work.usable.sum() < 3:
-        raise ImageError(
-            "motion", f"{base.size} volumes without weighting, {work.usable.sum()} not empty", "check the series"
-        )
+    series = coarsen(data, affine, gradients, mask, (phase_axis, slice_axis))
+    state = initial_state(series)
     for sweep in range(2):
-        _align_to_means(work, smooth=sweep == 0)
+        state = align_to_means(series, state, smooth=sweep == 0)
     for _ in range(3):
-        _align_to_predictions(work)
-    shift = _settle_eddy(work)
-    _centre(work, shift)
-    _align_shells(work, shift)
-    _anchor(work, int(base[0]))
+        state = align_to_predictions(series, state)
+    state, shift = keep_linear_eddy_terms(series, state)
+    state = remove_common_drift(series, state, shift)
+    state = align_shells(series, state, shift)
+    state = anchor(state, int(np.flatnonzero(~series.weighted & series.not_empty)[0]))
     return SeriesMotion(
-        volumes=tuple(work.motion),
-        bvecs=rotate_bvecs(work.bvecs, work.motion),
-        outlier_slices=work.outliers,
-        usable=work.usable,
-        correlation=work.correlation,
+        volumes=state.motion,
+        bvecs=rotate_bvecs(series.bvecs, state.motion),
+        outlier_slices=state.outliers,
+        usable=state.usable,
+        correlation=state.correlation,
         slice_axis=slice_axis,
         eddy_shift=shift,
     )
 
 
-def _prepare(
-    data: Array, affine: Array, gradients: tuple[Array, Array], mask: Array, phase_axis: int, slice_axis: int
-) -> _Work:
+def coarsen(
+    data: Array, affine: Array, gradients: tuple[Array, Array], mask: Array, axes: tuple[int, int]
+) -> CoarseSeries:
+    """Return the series on a grid of `WORK_SPACING_MM`, slices kept apart so that a lost one can be recognized.
+
+    `axes` are the voxel axes of phase encoding and of slices; see `estimate_motion` for the rest.
+    """
     if not mask.any():
         raise ImageError("motion", "the brain mask is empty", "give a mask")
+    (phase_axis, slice_axis), (bvals, bvecs) = axes, gradients
     size = np.linalg.norm(affine[:3, :3], axis=0)
     factor = np.maximum(WORK_SPACING_MM / size, 1.0)
-    factor[slice_axis] = 1.0  # slices stay apart, so that a lost one can be told
+    factor[slice_axis] = 1.0
     shape = tuple(int(np.floor((n - 1) / f)) + 1 for n, f in zip(mask.shape, factor, strict=True))
-    bvals, bvecs = gradients
-    coefficients, usable = [], np.zeros(len(bvals), dtype=bool)
+    coefficients, not_empty = [], np.zeros(len(bvals), dtype=bool)
     for volume in range(data.shape[3]):
         image = np.nan_to_num(np.asarray(data[..., volume], dtype=np.float32))
-        usable[volume] = image[mask].std() > 1e-3 * abs(image[mask].mean()) > 0
-        coefficients.append(_coarse(image, factor, shape))
-    inside = _coarse(mask.astype(np.float32), factor, shape, order=1) > 0.5
+        not_empty[volume] = image[mask].std() > 1e-3 * abs(image[mask].mean()) > 0
+        coefficients.append(_resized(image, factor, shape))
+    inside = _resized(mask.astype(np.float32), factor, shape, order=1) > 0.5
     inside = ndimage.binary_dilation(inside, iterations=_RIM)
     work_affine = affine @ np.diag([*factor, 1.0])
-    voxels = np.argwhere(inside)
-    points = voxels @ work_affine[:3, :3].T + work_affine[:3, 3]
-    direction = affine[:3, phase_axis] / size[phase_axis]
-    shells = group_shells(bvals)
-    centre = points.mean(0)
-    return _Work(
-        coefficients=coefficients,
+    return CoarseSeries(
+        coefficients=tuple(coefficients),
         affine=work_affine,
         inside=inside,
-        points=points,
-        weighted=shells > 0,
-        shells=shells,
+        points=np.argwhere(inside) @ work_affine[:3, :3].T + work_affine[:3, 3],
+        shells=find_shells(bvals),
         bvals=bvals,
         bvecs=bvecs,
-        motion=[at_rest(centre, direction, LINEAR_TERMS if shell else 0) for shell in shells],
-        usable=usable,
-        outliers=np.zeros((len(bvals), mask.shape[slice_axis]), dtype=bool),
-        correlation=np.zeros(len(bvals)),
+        not_empty=not_empty,
+        direction=affine[:3, phase_axis] / size[phase_axis],
         slice_axis=slice_axis,
+        slices=mask.shape[slice_axis],
     )
 
 
-def _coarse(image: Array, factor: Array, shape: tuple[int, ...], *, order: Literal[1, 3] = 3) -> Array:
+def _resized(image: Array, factor: Array, shape: tuple[int, ...], *, order: Literal[1, 3] = 3) -> Array:
     """Return spline coefficients (order 3) or values (order 1) of an image on a coarser grid."""
     sigma = 0.5 * np.sqrt(np.maximum(factor**2 - 1, 0))
     coarse = ndimage.gaussian_filter(image, sigma) if sigma.any() else image
@@ -170,171 +252,186 @@ def _coarse(image: Array, factor: Array, shape: tuple[int, ...], *, order: Liter
     return coarse
 
 
-def _members(work: _Work, group: Array) -> list[int]:
-    """Return the usable volumes of a group."""
-    members: list[int] = np.flatnonzero(group & work.usable).tolist()
-    return members
+def initial_state(series: CoarseSeries) -> MotionState:
+    """Return no motion, with room for linear eddy-current terms in weighted volumes.
+
+    Raises
+    ------
+    ImageError
+        If all b=0 volumes are empty, or fewer than three volumes are not.
+    """
+    b0s, usable = int((~series.weighted & series.not_empty).sum()), series.not_empty
+    if not b0s or usable.sum() < 3:
+        raise ImageError("motion", f"{b0s} b=0 volumes, {usable.sum()} volumes not empty", "check the series")
+    centre = series.centre
+    return MotionState(
+        motion=tuple(at_rest(centre, series.direction, LINEAR_TERMS if b else 0) for b in series.shells),
+        usable=usable.copy(),
+        outliers=np.zeros((len(usable), series.slices), dtype=bool),
+        correlation=np.zeros(len(usable)),
+    )
 
 
-def _resampled(work: _Work, volume: int) -> Array:
-    """Return a volume at the points, without the gain of stretching."""
-    motion = work.motion[volume]
-    values, inside = sample_volume(work.coefficients[volume], np.linalg.inv(work.affine), motion.acquired(work.points))
-    stretched: Array = np.where(inside, values, 0) * motion.stretch(work.points)
-    return stretched
+def align_to_means(series: CoarseSeries, state: MotionState, *, smooth: bool) -> MotionState:
+    """Align each volume with the mean of its shell."""
+    fits: dict[int, Fit] = {}
+    for shell in np.unique(series.shells):
+        members = state.members(series.shells == shell)
+        if len(members) > 1:
+            mean = np.mean([series.resampled(volume, state.motion[volume]) for volume in members], axis=0)
+            reference = series.reference(mean, smooth=smooth)
+            fits |= {volume: _fit(series, state, volume, reference) for volume in members}
+    return state.fitted(fits)
 
 
-def _reference(work: _Work, values: Array, *, smooth: bool = False) -> ReferencePoints:
-    """Return points with values and gradients of an image given inside the mask."""
-    image = _image(work, values)
-    sure = ndimage.binary_erosion(work.inside)
-    if smooth:
-        image = ndimage.gaussian_filter(image, 1.0)
-    return sample_reference(image, work.affine, sure, stride=max(1, int(sure.sum()) // _FIT_POINTS))
+def align_to_predictions(series: CoarseSeries, state: MotionState) -> MotionState:
+    """Align each volume with what the others predict, and note lost slices and volumes unlike all others."""
+    for group in (series.weighted, ~series.weighted):
+        members = state.members(group)
+        if len(members) < 2:
+            continue
+        stack = np.stack([series.resampled(volume, state.motion[volume]) for volume in members]).astype(np.float32)
+        shells = np.unique(series.shells[members], return_inverse=True)[1]
+        bvecs = rotate_bvecs(series.bvecs[members], [state.motion[volume] for volume in members])
+        weights = leave_one_out_weights(fit_covariance((stack @ stack.T) / stack.shape[1], bvecs, shells))
+        state = _with_outliers(series, state, members, (stack, weights.astype(np.float32) @ stack))
+        predicted = _predict_without_lost_slices(series, state, members, (stack, weights.astype(np.float32)))
+        fits = {
+            volume: _fit(series, state, volume, series.reference(predicted[row])) for row, volume in enumerate(members)
+        }
+        state = state.fitted(fits)
+        usable = state.usable.copy()
+        usable[members] = state.correlation[members] > UNUSABLE_CORRELATION
+        state = replace(state, usable=usable)
+    return state
 
 
-def _fit(work: _Work, volume: int, reference: ReferencePoints) -> None:
-    kept = ~_in_outlier(work, volume, reference.points)
+def _with_outliers(
+    series: CoarseSeries, state: MotionState, members: list[int], measured_and_predicted: tuple[Array, Array]
+) -> MotionState:
+    stack, predicted = measured_and_predicted
+    slices = np.array(
+        [acquired_slices(state.motion[v], series.affine, series.slice_axis, series.points) for v in members]
+    )
+    outliers = state.outliers.copy()
+    outliers[members] = find_outlier_slices(stack, predicted, slices, series.slices)
+    return replace(state, outliers=outliers)
+
+
+def _predict_without_lost_slices(
+    series: CoarseSeries, state: MotionState, members: list[int], stack_and_weights: tuple[Array, Array]
+) -> Array:
+    """Return predictions from a stack in which lost slices were first replaced by their own prediction."""
+    stack, weights = stack_and_weights
+    predicted = weights @ stack
+    for row, volume in enumerate(members):
+        lost = _in_outlier(series, state, volume, series.points)
+        stack[row, lost] = predicted[row, lost]
+    return weights @ stack
+
+
+def _fit(series: CoarseSeries, state: MotionState, volume: int, reference: ReferencePoints) -> Fit:
+    kept = ~_in_outlier(series, state, volume, reference.points)
     reference = ReferencePoints(
         points=reference.points[kept], values=reference.values[kept], gradients=reference.gradients[kept]
     )
-    fit = fit_motion(work.coefficients[volume], work.affine, reference, work.motion[volume])
-    work.motion[volume], work.correlation[volume] = fit.motion, fit.correlation
+    return fit_motion(series.coefficients[volume], series.affine, reference, state.motion[volume])
 
 
-def _in_outlier(work: _Work, volume: int, points: Array) -> Array:
-    """Return which points of the resting head are read from slices that lost their signal (or their neighbours)."""
-    if not work.outliers[volume].any():
+def _in_outlier(series: CoarseSeries, state: MotionState, volume: int, points: Array) -> Array:
+    """Return which points of the head at rest are read from slices that lost their signal (or their neighbours)."""
+    if not state.outliers[volume].any():
         return np.zeros(len(points), dtype=bool)
-    slices = acquired_slices(work.motion[volume], work.affine, work.slice_axis, points)
-    lost = ndimage.binary_dilation(work.outliers[volume])
-    inside: Array = lost[np.clip(np.rint(slices), 0, lost.size - 1).astype(int)]
-    return inside
+    slices = acquired_slices(state.motion[volume], series.affine, series.slice_axis, points)
+    lost = ndimage.binary_dilation(state.outliers[volume])
+    return lost[np.clip(np.rint(slices), 0, lost.size - 1).astype(int)]
 
 
-def _align_to_means(work: _Work, *, smooth: bool) -> None:
-    """Align each volume with the mean of its shell."""
-    for shell in np.unique(work.shells):
-        members = _members(work, work.shells == shell)
-        if len(members) < 2:
-            continue
-        mean = np.mean([_resampled(work, volume) for volume in members], axis=0)
-        reference = _reference(work, mean, smooth=smooth)
-        for volume in members:
-            _fit(work, volume, reference)
-
-
-def _align_to_predictions(work: _Work) -> None:
-    """Align each weighted volume with what the others predict, and note lost slices and lost volumes."""
-    for group in (work.weighted, ~work.weighted):
-        members = _members(work, group)
-        if len(members) < 2:
-            continue
-        stack = np.stack([_resampled(work, volume) for volume in members]).astype(np.float32)
-        shells = np.unique(work.shells[members], return_inverse=True)[1]
-        bvecs = rotate_bvecs(work.bvecs[members], [work.motion[volume] for volume in members])
-        weights = leave_one_out_weights(fit_covariance((stack @ stack.T) / stack.shape[1], bvecs, shells))
-        predicted = weights.astype(np.float32) @ stack
-        _note_outliers(work, members, stack, predicted)
-        for row, volume in enumerate(members):
-            lost = _in_outlier(work, volume, work.points)
-            stack[row, lost] = predicted[row, lost]
-        predicted = weights.astype(np.float32) @ stack
-        for row, volume in enumerate(members):
-            _fit(work, volume, _reference(work, predicted[row]))
-        work.usable[members] = work.correlation[members] > UNUSABLE_CORRELATION
-
-
-def _note_outliers(work: _Work, members: list[int], stack: Array, predicted: Array) -> None:
-    slices = np.array([acquired_slices(work.motion[v], work.affine, work.slice_axis, work.points) for v in members])
-    work.outliers[members] = find_outlier_slices(stack, predicted, slices, work.outliers.shape[1])
-
-
-def _centre(work: _Work, shift: Array) -> None:
-    """Take out what all volumes of one contrast moved: aligned with each other alone, they drift together."""
-    for group in (work.weighted, ~work.weighted):
-        members = _members(work, group)
-        if not members:
-            continue
-        origin = at_rest(work.motion[0].centre, work.motion[0].direction)
-        rotation = np.mean([work.motion[v].rotation for v in members], axis=0)
-        moved = [work.motion[v].translation - shift[v] * origin.direction for v in members]
-        back = np.linalg.inv(origin.step(np.r_[rotation, np.mean(moved, axis=0)]).matrix)
-        for volume in members:
-            work.motion[volume] = work.motion[volume].after(back)
-
-
-def _align_shells(work: _Work, shift: Array) -> None:
-    """Align the mean of each shell with the mean without weighting, whose contrast is another one.
-
-    Such an alignment errs by more than a still head moves, so it is believed as far as the head's motion from
-    volume to volume makes a motion between the shells likely.
-    """
-    base = np.mean([_resampled(work, v) for v in _members(work, work.shells == 0)], axis=0)
-    for shell in np.unique(work.shells[work.weighted]):
-        members = _members(work, work.shells == shell)
-        if not members:
-            continue
-        mean = np.mean([_resampled(work, v) for v in members], axis=0)
-        matrix = align_by_mutual_information(_image(work, base), _image(work, mean), work.inside, work.affine)
-        likely = _spread(work, members, shift)
-        matrix = _part_of(matrix, likely**2 / (likely**2 + CONTRAST_ERROR_MM**2), work.motion[0].centre)
-        for volume in members:
-            work.motion[volume] = work.motion[volume].after(matrix)
-
-
-def _spread(work: _Work, members: list[int], shift: Array) -> float:
-    """Return twice the standard deviation of the head's place over volumes, and a tenth, mm."""
-    direction = work.motion[0].direction
-    places = [
-        [*(HEAD_RADIUS_MM * work.motion[v].rotation), *(work.motion[v].translation - shift[v] * direction)]
-        for v in members
-    ]
-    return 0.1 + 2 * float(np.sqrt(np.var(places, axis=0).sum() / 3))
-
-
-def _part_of(matrix: Array, share: float, centre: Array) -> Array:
-    """Return a share of a rigid motion about a centre."""
-    part = np.eye(4)
-    rotation = Rotation.from_matrix(matrix[:3, :3])
-    translation = matrix[:3, :3] @ centre + matrix[:3, 3] - centre
-    part[:3, :3] = Rotation.from_rotvec(share * rotation.as_rotvec()).as_matrix()
-    part[:3, 3] = centre + share * translation - part[:3, :3] @ centre
-    return part
-
-
-def _image(work: _Work, values: Array) -> Array:
-    """Return values inside the mask as an image."""
-    image = np.zeros(work.inside.shape, dtype=np.float32)
-    image[work.inside] = values
-    return image
-
-
-def _settle_eddy(work: _Work) -> Array:
+def keep_linear_eddy_terms(series: CoarseSeries, state: MotionState) -> tuple[MotionState, Array]:
     """Keep of the eddy terms what is linear in the gradient, as eddy currents are: the rest follows contrast.
 
     Returns
     -------
-    ndarray
-        The part of each volume's shift along phase encoding that goes with its gradient, mm, shape (n,): no motion.
+    tuple
+        The state, and the part of each volume's shift along phase encoding that goes with its gradient, mm, shape
+        (n,): no head motion.
     """
-    shift = np.zeros(len(work.bvals))
-    members = _members(work, work.weighted)
-    weighting = work.bvecs[members] * (work.bvals[members, None] / 1000)
+    shift = np.zeros(len(series.bvals))
+    members = state.members(series.weighted)
+    weighting = series.bvecs[members] * (series.bvals[members, None] / 1000)
     design = np.c_[np.ones(len(members)), weighting]
     if len(members) < FEWEST_FOR_TERMS or np.linalg.cond(design) > 10:
-        return shift
-    eddy = np.array([work.motion[volume].eddy for volume in members])
+        return state, shift
+    eddy = np.array([state.motion[volume].eddy for volume in members])
     linear = weighting @ np.linalg.lstsq(design, eddy, rcond=None)[0][1:]
-    for volume, change in zip(members, linear - eddy, strict=True):
-        work.motion[volume] = work.motion[volume].step(np.r_[np.zeros(6), change])
+    state = state.moved(
+        {
+            volume: state.motion[volume].step(np.r_[np.zeros(6), change])
+            for volume, change in zip(members, linear - eddy, strict=True)
+        }
+    )
     if len(members) >= FEWEST_FOR_SHIFT:
-        along = np.array([work.motion[volume].translation @ work.motion[volume].direction for volume in members])
+        along = np.array([state.motion[volume].translation @ series.direction for volume in members])
         shift[members] = weighting @ np.linalg.lstsq(design, along, rcond=None)[0][1:]
-    return shift
+    return state, shift
 
 
-def _anchor(work: _Work, first: int) -> None:
-    """Make the first volume without weighting the one at rest."""
-    back = np.linalg.inv(work.motion[first].matrix)
-    work.motion[:] = [motion.after(back) for motion in work.motion]
+def remove_common_drift(series: CoarseSeries, state: MotionState, shift: Array) -> MotionState:
+    """Remove what all volumes of one contrast moved: aligned with each other alone, they drift together."""
+    origin = at_rest(series.centre, series.direction)
+    for group in (series.weighted, ~series.weighted):
+        members = state.members(group)
+        if members:
+            rotation = np.mean([state.motion[v].rotation for v in members], axis=0)
+            translations = [state.motion[v].translation - shift[v] * series.direction for v in members]
+            back = np.linalg.inv(origin.step(np.r_[rotation, np.mean(translations, axis=0)]).matrix)
+            state = state.moved({volume: state.motion[volume].after(back) for volume in members})
+    return state
+
+
+def align_shells(series: CoarseSeries, state: MotionState, shift: Array) -> MotionState:
+    """Align the mean of each shell with the mean b=0 image, whose contrast is another one.
+
+    Such an alignment errs by more than a still head moves, so it is believed as far as the head's motion from
+    volume to volume makes a motion between the shells likely.
+    """
+
+    def mean_of(members: list[int]) -> Array:
+        return np.mean([series.resampled(volume, state.motion[volume]) for volume in members], axis=0)
+
+    b0 = mean_of(state.members(series.shells == 0))
+    for shell in np.unique(series.shells[series.weighted]):
+        members = state.members(series.shells == shell)
+        if members:
+            images = series.image(b0), series.image(mean_of(members))
+            matrix = align_by_mutual_information(*images, series.inside, series.affine)
+            likely = _motion_spread(series, state, members, shift)
+            # posterior mean of a motion of prior variance likely^2, measured with variance CONTRAST_ERROR_MM^2
+            matrix = _fraction_of(matrix, likely**2 / (likely**2 + CONTRAST_ERROR_MM**2), series.centre)
+            state = state.moved({volume: state.motion[volume].after(matrix) for volume in members})
+    return state
+
+
+def _motion_spread(series: CoarseSeries, state: MotionState, members: list[int], shift: Array) -> float:
+    """Return 0.1 mm and twice the standard deviation of the head's position over volumes, mm."""
+    positions = [
+        [*(HEAD_RADIUS_MM * state.motion[v].rotation), *(state.motion[v].translation - shift[v] * series.direction)]
+        for v in members
+    ]
+    return 0.1 + 2 * float(np.sqrt(np.var(positions, axis=0).sum() / 3))
+
+
+def _fraction_of(matrix: Array, fraction: float, centre: Array) -> Array:
+    """Return a fraction of a rigid motion about a centre."""
+    part = np.eye(4)
+    rotation = Rotation.from_matrix(matrix[:3, :3])
+    translation = matrix[:3, :3] @ centre + matrix[:3, 3] - centre
+    part[:3, :3] = Rotation.from_rotvec(fraction * rotation.as_rotvec()).as_matrix()
+    part[:3, 3] = centre + fraction * translation - part[:3, :3] @ centre
+    return part
+
+
+def anchor(state: MotionState, first: int) -> MotionState:
+    """Make the first b=0 volume the one at rest."""
+    back = np.linalg.inv(state.motion[first].matrix)
+    return replace(state, motion=tuple(motion.after(back) for motion in state.motion))

@@ -13,9 +13,10 @@ from scipy import ndimage
 
 from bids_alps.model import Array
 from bids_alps.numerics.preprocessing.distortion import Distortion
-from bids_alps.numerics.preprocessing.motion import SeriesMotion, acquired_slices, group_shells
+from bids_alps.numerics.preprocessing.motion import SeriesMotion, acquired_slices
 from bids_alps.numerics.preprocessing.prediction import fit_covariance, leave_one_out_weights
 from bids_alps.numerics.preprocessing.volume_motion import VolumeMotion, at_rest, fit_motion, sample_reference
+from bids_alps.numerics.tensors.gradients import find_shells
 
 _COVARIANCE_VOXELS = 20_000
 
@@ -40,8 +41,7 @@ class Grid:
     def points(self) -> Array:
         """World mm of the series at rest, shape (n, 3)."""
         placed = self.pose @ self.affine
-        points: Array = np.indices(self.shape).reshape(3, -1).T @ placed[:3, :3].T + placed[:3, 3]
-        return points
+        return np.indices(self.shape).reshape(3, -1).T @ placed[:3, :3].T + placed[:3, 3]
 
 
 def resample_series(
@@ -116,7 +116,7 @@ def replace_outliers(
     float
         Fraction of the weighted volumes' voxels that were replaced.
     """
-    shells = group_shells(bvals)
+    shells = find_shells(bvals)
     members = np.flatnonzero((shells > 0) & motion.usable)
     lost = _lost_voxels(corrected.shape[:3], affine, motion, distortion)
     if not lost or members.size < 2:
@@ -155,10 +155,9 @@ def _lost_voxels(
 
 def mean_b0(data: Array, affine: Array, bvals: Array, motion: SeriesMotion) -> Array:
     """Return the mean volume without weighting, at rest, motion undone; shape (i, j, k)."""
-    base = np.flatnonzero((group_shells(bvals) == 0) & motion.usable).tolist()
+    base = np.flatnonzero((find_shells(bvals) == 0) & motion.usable).tolist()
     part = replace(motion, volumes=tuple(motion.volumes[volume] for volume in base))
-    mean: Array = resample_series(data[..., base], affine, part).mean(-1)
-    return mean
+    return resample_series(data[..., base], affine, part).mean(-1)
 
 
 def align_b0s(first: Array, second: Array, affines: tuple[Array, Array], mask: Array) -> VolumeMotion:

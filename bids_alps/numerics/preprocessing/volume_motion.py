@@ -52,8 +52,7 @@ class VolumeMotion:
     def moved(self, points: Array) -> Array:
         """Return where points of the resting head lie after the motion, before distortion; shape (n, 3)."""
         matrix = self.matrix
-        moved: Array = points @ matrix[:3, :3].T + matrix[:3, 3]
-        return moved
+        return points @ matrix[:3, :3].T + matrix[:3, 3]
 
     def acquired(self, points: Array) -> Array:
         """Return where points of the resting head show up in the volume; shape (n, 3)."""
@@ -61,8 +60,7 @@ class VolumeMotion:
         if not self.eddy.any():
             return moved
         shift = eddy_terms(moved - self.centre, self.eddy.size) @ self.eddy
-        shown: Array = moved + shift[:, None] * self.direction
-        return shown
+        return moved + shift[:, None] * self.direction
 
     def stretch(self, points: Array) -> Array:
         """Return by how much eddy currents stretch the image along phase encoding at points at rest; shape (n,)."""

@@ -106,5 +106,4 @@ def isotropic_voxels(field: TensorField) -> Array:
     elements = field.image.data
     md = mean_diffusivity(elements)
     tissue = (md > GREY_MD[0]) & (md < GREY_MD[1]) & (fractional_anisotropy(elements) < ISOTROPIC_FA)
-    voxels: Array = np.argwhere(inner & tissue)
-    return voxels
+    return np.argwhere(inner & tissue)

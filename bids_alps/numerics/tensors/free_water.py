@@ -7,34 +7,14 @@ S = S0 ((1 - f) exp(-b g' D g) + f exp(-b 3e-3 mm^2/s)): Hoy 2014, doi 10.1016/j
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
-from bids_alps.model import Array, DwiSeries, Roi
-from bids_alps.numerics.index.alps import indices_of
+from bids_alps.model import Array, DwiSeries
 from bids_alps.numerics.tensors.gradients import find_shells
-from bids_alps.numerics.tensors.tensor import rotate_elements
 
 LARGEST_B = 2100.0
 """Shells beyond this, s/mm^2, are left out: signal stops being that of a Gaussian."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FreeWater:
-    """What is found where free water is fitted beside the tensor.
-
-    Parameters
-    ----------
-    alps
-        Index of the tissue's tensors, template axes: left, right, bilateral.
-    fractions
-        Weighted mean share of free water in the signal without weighting, by region.
-    """
-
-    alps: dict[str, float]
-    fractions: dict[str, float]
 
 
 def choose_volumes(series: DwiSeries, *, b0_threshold: float = 50.0) -> Array | None:
@@ -42,32 +22,6 @@ def choose_volumes(series: DwiSeries, *, b0_threshold: float = 50.0) -> Array | 
     shells = find_shells(series.gradients.bvals, b0_threshold=b0_threshold)
     volumes: Array = shells <= LARGEST_B
     return volumes if len(np.unique(shells[volumes & (shells > 0)])) > 1 and (shells == 0).any() else None
-
-
-def measure_free_water(series: DwiSeries, volumes: Array, rois: Iterable[Roi], rotation: Array) -> FreeWater:
-    """Fit free water and tensor in the voxels of the regions.
-
-    Parameters
-    ----------
-    series
-        The whole series.
-    volumes
-        Which of its volumes to fit, shape (n,), bool: two shells or more, and some without weighting.
-    rois
-        Regions, each with at least one voxel.
-    rotation
-        Scanner axes to the axes of the index, shape (3, 3).
-    """
-    tensors, fractions = {}, {}
-    weighting = series.gradients.take(volumes)
-    for roi in rois:
-        signal = series.image.data[tuple(roi.voxels.T)][:, volumes].astype(np.float64)
-        elements, fraction = fit_free_water(signal, weighting.bvals, weighting.bvecs)
-        tissue = roi.weights * (1 - fraction)  # a voxel counts by the tissue that it holds
-        share = tissue / tissue.sum() if tissue.sum() > 0 else roi.weights / roi.weights.sum()
-        tensors[roi.name] = rotate_elements(share @ elements, rotation)
-        fractions[roi.name] = float(roi.weights @ fraction / roi.weights.sum())
-    return FreeWater(alps=indices_of(tensors), fractions=fractions)
 
 
 def fit_free_water(signal: Array, bvals: Array, bvecs: Array) -> tuple[Array, Array]:

@@ -44,14 +44,12 @@ def world_from_fsl(bvecs: Array, affine: Array) -> Array:
     >>> world_from_fsl(np.array([[1.0, 0, 0]]), las) + 0
     array([[-1.,  0.,  0.]])
     """
-    turned: Array = np.asarray(bvecs, dtype=np.float64) @ _world_from_fsl_matrix(affine).T
-    return turned
+    return np.asarray(bvecs, dtype=np.float64) @ _world_from_fsl_matrix(affine).T
 
 
 def fsl_from_world(bvecs: Array, affine: Array) -> Array:
     """Turn b-vectors from RAS+ world axes into FSL's convention, both of shape (n, 3)."""
-    turned: Array = np.asarray(bvecs, dtype=np.float64) @ _world_from_fsl_matrix(affine)
-    return turned
+    return np.asarray(bvecs, dtype=np.float64) @ _world_from_fsl_matrix(affine)
 
 
 def _world_from_fsl_matrix(affine: Array) -> Array:
@@ -59,8 +57,7 @@ def _world_from_fsl_matrix(affine: Array) -> Array:
     linear = np.asarray(affine, dtype=np.float64)[:3, :3]
     u, _, vt = np.linalg.svd(linear / np.linalg.norm(linear, axis=0))
     flip = np.diag([-1.0 if np.linalg.det(linear) > 0 else 1.0, 1.0, 1.0])
-    matrix: Array = u @ vt @ flip
-    return matrix
+    return u @ vt @ flip
 
 
 def find_shells(bvals: Array, *, b0_threshold: float = 50.0, tolerance: float = SHELL_TOLERANCE) -> Array:

@@ -84,8 +84,7 @@ def _foreground(signal: Array, spacing: Array) -> Array:
     weight = ndimage.gaussian_filter(seed, wide, mode="constant")
     level = ndimage.gaussian_filter(seed * smooth, wide, mode="constant") / np.maximum(weight, 1e-3)
     local = np.minimum(_LOCAL_SHARE * level, threshold)
-    bright: Array = smooth > np.maximum(local, _NOISE_SHARE * threshold)
-    return bright
+    return smooth > np.maximum(local, _NOISE_SHARE * threshold)
 
 
 def otsu_threshold(values: Array, *, bins: int = 256) -> float:
@@ -117,8 +116,7 @@ def otsu_threshold(values: Array, *, bins: int = 256) -> float:
 
 def _distance(region: Array, spacing: Array) -> Array:
     """Return how far each voxel of `region` lies from its outside, mm; zero outside."""
-    distance: Array = ndimage.distance_transform_edt(region, sampling=spacing)
-    return distance
+    return ndimage.distance_transform_edt(region, sampling=spacing)
 
 
 def _opened(region: Array, spacing: Array, radius_mm: float) -> Array:
@@ -143,5 +141,4 @@ def _closed(region: Array, spacing: Array, radius_mm: float) -> Array:
     grown = _distance(~padded, spacing) <= radius_mm
     shrunk = _distance(grown, spacing) > radius_mm
     inside = tuple(slice(int(m), -int(m)) for m in margin)
-    closed: Array = ndimage.binary_fill_holes(shrunk | padded)[inside]
-    return closed
+    return ndimage.binary_fill_holes(shrunk | padded)[inside]

@@ -28,8 +28,7 @@ def design_matrix(bvals: Array, bvecs: Array) -> Array:
     """
     x, y, z = np.asarray(bvecs, dtype=np.float64).T
     columns = np.stack([x * x, 2 * x * y, 2 * x * z, y * y, 2 * y * z, z * z], axis=1)
-    design: Array = np.column_stack([-np.asarray(bvals)[:, None] * columns, np.ones(len(x))])
-    return design
+    return np.column_stack([-np.asarray(bvals)[:, None] * columns, np.ones(len(x))])
 
 
 def fit_tensor(series: DwiSeries, mask: Array, *, reweightings: int = 2) -> TensorField:
@@ -87,8 +86,7 @@ def fit_coefficients(signal: Array, design: Array, *, reweightings: int = 2) -> 
     """
     log_signal = log_of_signal(signal)
     if reweightings < 0:
-        ordinary: Array = log_signal @ np.linalg.pinv(design).T
-        return ordinary
+        return log_signal @ np.linalg.pinv(design).T
     weights = fit_weights(log_signal)
     coefficients = solve_weighted(design, weights, log_signal)
     for _ in range(reweightings):
@@ -101,8 +99,7 @@ def log_of_signal(signal: Array) -> Array:
     """Return log signals, shape (m, n), of voxels; values below a thousandth of a voxel's largest are raised."""
     signal = np.nan_to_num(np.asarray(signal, dtype=np.float64))
     floor = np.maximum(signal.max(axis=1, keepdims=True) * 1e-3, np.finfo(np.float32).tiny)
-    logs: Array = np.log(np.maximum(signal, floor))
-    return logs
+    return np.log(np.maximum(signal, floor))
 
 
 def fit_weights(log_prediction: Array) -> Array:
@@ -133,21 +130,18 @@ def solve_weighted(design: Array, weights: Array, log_signal: Array) -> Array:
     normal = (weights @ products).reshape(-1, p, p)
     normal[:, np.arange(p), np.arange(p)] *= 1 + 1e-10  # a voxel with one usable volume has a singular matrix
     moment = (weights * log_signal) @ scaled
-    solution: Array = np.linalg.solve(normal, moment[..., None])[..., 0] / scale
-    return solution
+    return np.linalg.solve(normal, moment[..., None])[..., 0] / scale
 
 
 def matrix_from_elements(elements: Array) -> Array:
     """Return symmetric matrices, shape (..., 3, 3), of tensor elements, shape (..., 6)."""
     elements = np.asarray(elements)
-    matrix: Array = elements[..., [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(*elements.shape[:-1], 3, 3)
-    return matrix
+    return elements[..., [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(*elements.shape[:-1], 3, 3)
 
 
 def elements_from_matrix(matrix: Array) -> Array:
     """Return tensor elements, shape (..., 6), of symmetric matrices, shape (..., 3, 3)."""
-    elements: Array = np.asarray(matrix)[..., [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]]
-    return elements
+    return np.asarray(matrix)[..., [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]]
 
 
 def rotate_elements(elements: Array, rotation: Array) -> Array:
@@ -189,8 +183,7 @@ def mean_diffusivity(elements: Array) -> Array:
     np.float64(2.0)
     """
     elements = np.asarray(elements)
-    mean: Array = (elements[..., 0] + elements[..., 3] + elements[..., 5]) / 3
-    return mean
+    return (elements[..., 0] + elements[..., 3] + elements[..., 5]) / 3
 
 
 def fractional_anisotropy(elements: Array) -> Array:

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from bids_alps.io.presets import preset_names, read_preset
 from bids_alps.model import SIDES, Pose, Roi, SpatialMap, SpatialTransform, TensorField
-from bids_alps.numerics.index.alps import index_of, indices_of, measure_alps
+from bids_alps.numerics.index.alps import alps_by_hemisphere, index_of, measure_alps
 from bids_alps.numerics.index.rois import angles_to_expected_axis, place_preset, prepare_placement, weight_by_tissue
 from bids_alps.numerics.tensors.tensor import rotate_elements
 
@@ -90,7 +90,7 @@ def test_swapping_hemispheres_swaps_the_index():
     swapped = {
         name.replace("left", "x").replace("right", "left").replace("x", "right"): t for name, t in tensors.items()
     }
-    here, there = indices_of(tensors), indices_of(swapped)
+    here, there = alps_by_hemisphere(tensors), alps_by_hemisphere(swapped)
     assert here["left"] == there["right"] != there["left"] == here["right"]
     assert here["bilateral"] == there["bilateral"]
 
@@ -160,7 +160,7 @@ def test_isotropic_tensors_have_index_one():
     isotropic = {
         f"{region}_{side}": np.array([1.0, 0, 0, 1, 0, 1]) for region in ("projection", "association") for side in SIDES
     }
-    assert set(indices_of(isotropic).values()) == {1.0}
+    assert {float(value) for value in alps_by_hemisphere(isotropic).values()} == {1.0}
 
 
 @pytest.mark.parametrize("axes", STORAGES)

@@ -3,7 +3,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from bids_alps.model import DwiSeries, Gradients, Roi, SpatialMap
-from bids_alps.numerics.tensors.free_water import choose_volumes, fit_free_water, measure_free_water
+from bids_alps.numerics.index.free_water import measure_free_water
+from bids_alps.numerics.tensors.free_water import choose_volumes, fit_free_water
 
 PROJECTION, ASSOCIATION = np.diag([0.6e-3, 0.4e-3, 1.1e-3]), np.diag([0.65e-3, 1.1e-3, 0.4e-3])
 
