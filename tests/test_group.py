@@ -122,7 +122,11 @@ def test_checks_stand_beside_the_index(cohort):
         {"roi_preset": "alps", "name": "fa", "value": 0.4, "status": "pass"},
         {"roi_preset": "other", "name": "fa", "value": 0.1, "status": "fail"},
     ]
-    write_table(out / "sub-03" / "dwi" / "sub-03_desc-quality_scalarstats.tsv", checks, QUALITY_COLUMNS)
+    write_table(
+        out / "sub-03" / "dwi" / "sub-03_desc-quality_scalarstats.tsv",
+        fill_rows(checks, QUALITY_COLUMNS),
+        QUALITY_COLUMNS,
+    )
     assert main([str(bids), str(out), "group"]) == 0
     row = pd.read_csv(out / "group_alps.tsv", sep="\t").set_index("participant_id").loc["sub-03"]
     assert (row["checks_failed"], row["checks_warned"]) == ("snr_b0", "pitch")
@@ -210,7 +214,7 @@ def atlas(cohort):
             {"index": 2, "name": "Putamen, right", "n_voxels": 80, "fa_mean": rng.normal(0.4, 0.01), "md_mean": 7e-4},
         ]
         columns = [Column(name=name, description=name) for name in names]
-        write_table(out / label / "dwi" / f"{label}_seg-basal_scalarstats.tsv", rows, columns)
+        write_table(out / label / "dwi" / f"{label}_seg-basal_scalarstats.tsv", fill_rows(rows, columns), columns)
     return bids, out
 
 
