@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from bids_alps.errors import BadDataError, NoInputError
 from bids_alps.io.inheritance import entities_of
 from bids_alps.model import Array, SpatialMap
-from bids_alps.numerics.itk import itk_image, spatial_map
+from bids_alps.numerics.itk import itk_image, ras_matrix, spatial_map
 
 PointMap = Callable[[Array], Array]
 """Takes points of shape (n, 3), RAS+ mm, to such points."""
@@ -66,14 +66,7 @@ def read_itk_transform(path: Path) -> PointMap:
     BadDataError
         If it holds no 3-D transform that ITK can read.
     """
-    if not path.is_file():
-        raise NoInputError(str(path), "no such file", "check the path of the transform")
-    try:
-        transform = _read_transform(path)
-    except RuntimeError as error:  # ITK has one exception for everything
-        raise BadDataError(str(path), "ITK cannot read it as a transform", "give an ITK .h5, .txt or .mat") from error
-    if transform.GetDimension() != 3:
-        raise BadDataError(str(path), f"a {transform.GetDimension()}-D transform", "give a 3-D one")
+    transform = _read_transform(path)
 
     def moved(points: Array) -> Array:
         lps = [transform.TransformPoint(point) for point in (np.asarray(points) * _FLIP).tolist()]
@@ -99,16 +92,23 @@ def resample_labels(labels: SpatialMap, path: Path, onto: SpatialMap) -> Spatial
 
 
 def read_itk_matrix(path: Path) -> Array:
-    """Read a linear ITK transform as the RAS+ matrix by which it maps points, shape (4, 4); errors as above."""
-    corners = np.vstack([np.zeros(3), 100 * np.eye(3)])
-    moved = read_itk_transform(path)(corners)
-    matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = (moved[1:] - moved[0]).T / 100, moved[0]
-    return matrix
+    """Read a linear ITK transform as the RAS+ matrix by which it maps points, shape (4, 4).
+
+    The errors are those of `read_itk_transform`.
+    """
+    return ras_matrix(_read_transform(path))
 
 
 def _read_transform(path: Path) -> sitk.Transform:
-    if path.name.endswith((".nii", ".nii.gz")):
-        return sitk.DisplacementFieldTransform(sitk.ReadImage(str(path), sitk.sitkVectorFloat64))
-    transform: sitk.Transform = sitk.ReadTransform(str(path))
+    if not path.is_file():
+        raise NoInputError(str(path), "no such file", "check the path of the transform")
+    try:
+        if path.name.endswith((".nii", ".nii.gz")):
+            transform = sitk.DisplacementFieldTransform(sitk.ReadImage(str(path), sitk.sitkVectorFloat64))
+        else:
+            transform = sitk.ReadTransform(str(path))
+    except RuntimeError as error:  # ITK has one exception for everything
+        raise BadDataError(str(path), "ITK cannot read it as a transform", "give an ITK .h5, .txt or .mat") from error
+    if transform.GetDimension() != 3:
+        raise BadDataError(str(path), f"a {transform.GetDimension()}-D transform", "give a 3-D one")
     return transform

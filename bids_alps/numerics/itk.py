@@ -42,6 +42,15 @@ def spatial_map(image: sitk.Image) -> SpatialMap:
     return SpatialMap(data=vectors, affine=grid_affine(image))
 
 
+def ras_matrix(transform: sitk.Transform) -> Array:
+    """Return a linear ITK transform as the RAS+ matrix by which it maps points, shape (4, 4)."""
+    corners = np.vstack([np.zeros(3), np.eye(3) * 100.0])
+    moved = np.array([transform.TransformPoint(corner.tolist()) for corner in corners])
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = (moved[1:] - moved[0]).T / 100.0, moved[0]
+    return _FLIP @ matrix @ _FLIP
+
+
 def itk_affine(matrix: Array) -> sitk.AffineTransform:
     """Return a RAS+ matrix, shape (4, 4), as an ITK transform."""
     lps = _FLIP @ np.asarray(matrix, dtype=np.float64) @ _FLIP

@@ -1,4 +1,4 @@
-"""The steps that clean a raw series before anything moves it: noise reduction and Gibbs ringing."""
+"""The optional steps before anything moves a raw series: denoising and removal of Gibbs ringing."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bids_alps.model import Array, DwiRun, DwiSeries
-from bids_alps.numerics.preprocessing.denoise import FEWEST_VOLUMES, choose_window, denoise
-from bids_alps.numerics.preprocessing.gibbs import remove_ringing
+from bids_alps.numerics.preprocessing.denoising import FEWEST_VOLUMES, denoise, patch_radius, remove_ringing
 from bids_alps.settings import Method
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DenoisedSeries:
-    """A cleaned series, one volume before and after each step, figures for the sidecar, and what is to be said."""
+    """A series, one volume before and after each step, figures for the sidecar, and notes."""
 
     series: DwiSeries
     before_after: dict[str, tuple[Array, Array]] = field(default_factory=dict)
@@ -23,46 +22,52 @@ class DenoisedSeries:
 
 
 def clean(run: DwiRun, series: DwiSeries, mask: Array, method: Method) -> DenoisedSeries:
-    """Take out noise and ringing as far as the method asks and the series allows."""
-    steps, notes = [], list[str]()
-    if method.denoising:
-        why_not = refuse_denoising(series)
-        notes += [f"Noise was not reduced: {why_not}."] if why_not else []
-        steps += [] if why_not else ["denoise"]
-    if method.unringing:
-        partial = run.metadata.get("PartialFourier")
-        known = isinstance(partial, int | float) and partial < 1
-        notes += (
-            [f"Ringing was left: PartialFourier is {partial}, and its ripples are of another kind."] if known else []
-        )
-        steps += [] if known else ["gibbs"]
+    """Remove noise and ringing as far as the method asks and the series allows."""
+    steps, notes = choose_steps(run, series, method)
     if not steps:
-        return DenoisedSeries(series=series, notes=tuple(notes))
-    data = np.array(series.image.data, dtype=np.float32)
+        return DenoisedSeries(series=series, notes=notes)
+    data = np.asarray(series.image.data)
     shown = int(np.flatnonzero(series.gradients.bvals > method.b0_threshold)[:1].sum())
     before_after, figures = {}, {}
     for step in steps:
         before = data[..., shown].copy()
         if step == "denoise":
-            sigma = denoise(data, mask).sigma
+            found = denoise(data, mask)
+            data, sigma = found.data, found.sigma
             figures["noise_sigma"] = float(np.median(sigma[sigma > 0])) if (sigma > 0).any() else float("nan")
         else:
-            remove_ringing(data)
+            data = remove_ringing(data)
         before_after[step] = before, data[..., shown].copy()
     return DenoisedSeries(
         series=DwiSeries(image=series.image.like(data), gradients=series.gradients),
         before_after=before_after,
         figures=figures,
-        notes=tuple(notes),
+        notes=notes,
     )
 
 
-def refuse_denoising(series: DwiSeries) -> str:
-    """Return why noise cannot be told from signal in a series; nothing where it can."""
+def choose_steps(run: DwiRun, series: DwiSeries, method: Method) -> tuple[list[str], tuple[str, ...]]:
+    """Return the steps to take, in order, and why others that were asked for are not."""
+    steps, notes = list[str](), list[str]()
+    if method.denoising:
+        obstacle = denoising_obstacle(series)
+        notes += [f"Not denoised: {obstacle}."] if obstacle else []
+        steps += [] if obstacle else ["denoise"]
+    if method.unringing:
+        partial = run.metadata.get("PartialFourier")
+        if isinstance(partial, int | float) and partial < 1:
+            notes.append(f"Gibbs ringing not removed: PartialFourier is {partial}, and its ringing is of another kind.")
+        else:
+            steps.append("gibbs")
+    return steps, tuple(notes)
+
+
+def denoising_obstacle(series: DwiSeries) -> str:
+    """Return why noise cannot be told apart from signal in a series; empty where it can."""
     volumes, shape = len(series.gradients), series.image.shape
     if volumes < FEWEST_VOLUMES:
-        return f"{volumes} volumes, and noise needs {FEWEST_VOLUMES} to be told from signal"
-    window = choose_window(volumes)
-    if min(shape) < window:
-        return f"{min(shape)} voxels along one axis, and patches of {volumes} volumes need {window}"
+        return f"{volumes} volumes, where MP-PCA needs {FEWEST_VOLUMES}"
+    edge = 2 * patch_radius(volumes) + 1
+    if min(shape) < edge:
+        return f"{min(shape)} voxels along one axis, where patches of {volumes} volumes need {edge}"
     return ""

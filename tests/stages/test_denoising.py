@@ -36,7 +36,7 @@ def test_few_volumes_are_left_with_a_note():
     given = series(15)
     found = clean(run(), given, np.ones(given.image.shape, dtype=bool), replace(METHOD, unringing=False))
     assert found.series is given
-    assert found.notes == ("Noise was not reduced: 15 volumes, and noise needs 30 to be told from signal.",)
+    assert found.notes == ("Not denoised: 15 volumes, where MP-PCA needs 30.",)
 
 
 def test_a_thin_slab_is_left_with_a_note():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
-from bids_alps.model import Array
+from bids_alps.model import Array, SpatialMap
+from bids_alps.numerics.itk import itk_image, ras_matrix
 
 _BINS = 32
 
@@ -31,11 +32,12 @@ def align_by_mutual_information(fixed: Array, moving: Array, mask: Array, affine
     """
     centre = affine[:3, :3] @ np.argwhere(mask).mean(0) + affine[:3, 3]
     transform = sitk.Euler3DTransform()
-    transform.SetCenter(centre.tolist())
+    transform.SetCenter((centre * [-1, -1, 1]).tolist())  # ITK's frame is LPS+
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetMetricSamplingStrategy(method.NONE)
-    method.SetMetricFixedMask(_to_itk(mask.astype(np.uint8), affine))
+    compared = itk_image(SpatialMap(data=mask, affine=affine))
+    method.SetMetricFixedMask(sitk.Cast(compared, sitk.sitkUInt8))
     method.SetInterpolator(sitk.sitkLinear)
     method.SetNumberOfThreads(1)
     method.SetOptimizerAsRegularStepGradientDescent(0.5, 0.005, 60, relaxationFactor=0.6)
@@ -43,18 +45,6 @@ def align_by_mutual_information(fixed: Array, moving: Array, mask: Array, affine
     method.SetSmoothingSigmasPerLevel([2.0, 0.0])
     method.SetShrinkFactorsPerLevel([2, 1])
     method.SetInitialTransform(transform, inPlace=True)
-    method.Execute(_to_itk(fixed, affine), _to_itk(moving, affine))
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.array(transform.GetMatrix()).reshape(3, 3)
-    matrix[:3, 3] = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
-    return matrix
-
-
-def _to_itk(image: Array, affine: Array) -> sitk.Image:
-    """Return an image whose physical space is RAS+ world mm, as the affine says."""
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    converted = sitk.GetImageFromArray(np.ascontiguousarray(np.asarray(image).transpose(2, 1, 0)))
-    converted.SetSpacing(spacing.tolist())
-    converted.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
-    converted.SetOrigin(affine[:3, 3].tolist())
-    return converted
+    images = (itk_image(SpatialMap(data=data, affine=affine)) for data in (fixed, moving))
+    method.Execute(*images)
+    return ras_matrix(transform)

@@ -1,6 +1,10 @@
-"""Diffusion tensors: the fit, and what is read from a tensor.
+"""Diffusion tensors: the fit, and scalars of a tensor.
 
 Tensor arrays end in the six unique elements xx, xy, xz, yy, yz, zz; diffusivities are in mm^2/s.
+
+Ordinary least squares are DIPY's. Weighted least squares are solved here for a block of voxels at a time: with equal
+weights DIPY's ``wls_fit_tensor`` gives the same tensors to rounding and takes some six times as long, since it inverts
+each voxel's design by SVD (printed by ``benchmarks/bench_tensor.py``, beside MRtrix3's ``dwi2tensor``).
 """
 
 from __future__ import annotations
@@ -86,7 +90,9 @@ def fit_coefficients(signal: Array, design: Array, *, reweightings: int = 2) -> 
     """
     log_signal = log_of_signal(signal)
     if reweightings < 0:
-        return log_signal @ np.linalg.pinv(design).T
+        from dipy.reconst.dti import ols_fit_tensor  # here, since most runs never need it
+
+        return ols_fit_tensor(design, np.exp(log_signal), return_lower_triangular=True)[0]
     weights = fit_weights(log_signal)
     coefficients = solve_weighted(design, weights, log_signal)
     for _ in range(reweightings):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from dipy.reconst.dti import wls_fit_tensor
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -129,3 +130,16 @@ def test_eigen_system_rebuilds_the_tensor(seed):
     assert (np.diff(values, axis=-1) <= 0).all()
     rebuilt = (vectors * values[:, None, :]) @ vectors.transpose(0, 2, 1)
     np.testing.assert_allclose(tensor.elements_from_matrix(rebuilt), elements, atol=1e-12)
+
+
+@given(seeds)
+def test_weighted_fits_are_those_of_dipy_with_the_same_weights(seed):
+    rng = np.random.default_rng(seed)
+    gradients, elements = gradients_of(rng), random_elements(rng, 5)
+    clean = signal_of(elements, gradients)
+    signal = np.hypot(clean + rng.normal(scale=40, size=clean.shape), rng.normal(scale=40, size=clean.shape))
+    design = tensor.design_matrix(gradients.bvals, gradients.bvecs)
+    expected, _ = wls_fit_tensor(design, signal, weights=signal**2, return_lower_triangular=True)
+    np.testing.assert_allclose(tensor.fit_coefficients(signal, design, reweightings=0), expected, rtol=1e-6, atol=1e-11)
+    expected, _ = wls_fit_tensor(design, signal, weights=np.exp(2 * expected @ design.T), return_lower_triangular=True)
+    np.testing.assert_allclose(tensor.fit_coefficients(signal, design, reweightings=1), expected, rtol=1e-6, atol=1e-11)
