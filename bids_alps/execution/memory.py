@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from bids_alps.errors import AlpsError
-from bids_alps.io.availability import read_shape
+from bids_alps.io.images import read_header
 from bids_alps.model import DwiRun
 
 BASE_MEGABYTES = 1400
@@ -24,7 +24,7 @@ _COPIES = 3
 def estimate_megabytes(run: DwiRun) -> int:
     """Return what a run may take at most, MB."""
     try:
-        values = math.prod(read_shape(run.image))
+        values = math.prod(read_header(run.image).shape)
     except (AlpsError, OSError):
         values = 0  # the run itself will tell what is wrong with its image
     return BASE_MEGABYTES + round(_COPIES * values * 4 / 1e6)

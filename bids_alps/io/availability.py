@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
 
 from bids_alps.errors import ImageError, NoInputError
+from bids_alps.io.images import read_header
 
-_HEADER_BYTES = 348
 _DEFLATE_LIMIT = 1032
 """No deflate stream expands by more; a header that claims more than that of its file lies."""
 _POINTER = b"/annex/objects/"
@@ -47,53 +45,13 @@ def check_series(path: Path) -> None:
         If not; see `check_there`.
     """
     check_there(path)
-    dimensions, bits = _dimensions(path, _header(path))
-    if len(dimensions) != 4:
-        raise ImageError(str(path), f"{len(dimensions)}-D image of shape {dimensions}", "give a 4-D series")
-    promised = bits // 8
-    for n in dimensions:
-        promised *= n
+    header = read_header(path)
+    if len(header.shape) != 4:
+        raise ImageError(str(path), f"{len(header.shape)}-D image of shape {header.shape}", "give a 4-D series")
     held = path.stat().st_size * (_DEFLATE_LIMIT if path.name.endswith(".gz") else 1)
-    if promised > held:
+    if header.stored_bytes > held:
         raise ImageError(
-            str(path), f"its header promises {promised} bytes, its file holds at most {held}", "copy or fetch it again"
+            str(path),
+            f"its header promises {header.stored_bytes} bytes, its file holds at most {held}",
+            "copy or fetch it again",
         )
-
-
-def read_shape(path: Path) -> tuple[int, ...]:
-    """Read how many voxels an image has along each dimension, from its header alone.
-
-    Raises
-    ------
-    ImageError
-        If it is no NIfTI.
-    """
-    return _dimensions(path, _header(path))[0]
-
-
-def _header(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        start = stream.read(4096)
-    if path.name.endswith(".gz"):
-        try:
-            start = zlib.decompressobj(wbits=31).decompress(start, _HEADER_BYTES)
-        except zlib.error as error:
-            raise ImageError(str(path), f"no gzip file ({error})", "copy or fetch it again") from error
-    if len(start) < _HEADER_BYTES:
-        raise ImageError(str(path), f"only {len(start)} bytes of a header", "copy or fetch it again")
-    return start[:_HEADER_BYTES]
-
-
-def _dimensions(path: Path, header: bytes) -> tuple[tuple[int, ...], int]:
-    for order in "<>":
-        if struct.unpack_from(f"{order}i", header)[0] == _HEADER_BYTES:
-            count, *sizes = struct.unpack_from(f"{order}8h", header, 40)
-            (bits,) = struct.unpack_from(f"{order}h", header, 72)
-            if 1 <= count <= 7 and all(n > 0 for n in sizes[:count]):
-                return tuple(sizes[:count]), max(bits, 8)
-        elif struct.unpack_from(f"{order}i", header)[0] == 540:  # NIfTI-2
-            count, *wide = struct.unpack_from(f"{order}8q", header, 16)
-            (bits,) = struct.unpack_from(f"{order}h", header, 14)
-            if 1 <= count <= 7 and all(n > 0 for n in wide[:count]):
-                return tuple(wide[:count]), max(bits, 8)
-    raise ImageError(str(path), "no NIfTI header", "convert the series again")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,20 @@ UNIT_TOLERANCE = 0.02
 
 _DAMAGED = (OSError, EOFError, zlib.error, ValueError, TypeError, ArithmeticError, nib.filebasedimages.ImageFileError)
 """What nibabel raises for files that are no images, or only a part of one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageHeader:
+    """What the header of an image promises: its shape, and the bytes of its values as stored."""
+
+    shape: tuple[int, ...]
+    stored_bytes: int
+
+
+def read_header(path: Path) -> ImageHeader:
+    """Read the header of an image alone; same errors as `read_map`."""
+    image = _open(path)
+    return ImageHeader(shape=image.shape, stored_bytes=_stored_bytes(image))
 
 
 def read_map(path: Path, *, dtype: Any = np.float32) -> SpatialMap:
@@ -187,10 +203,14 @@ def _open(path: Path) -> Any:
         checked_affine(image.affine)
     except ImageError as error:
         raise error.at(str(path)) from error
-    expected = int(np.prod(image.shape, dtype=np.float64)) * image.get_data_dtype().itemsize
-    if expected > MAXIMUM_BYTES:
-        raise ImageError(str(path), f"its header speaks of {expected / 2**30:.0f} GiB", "check the header")
+    stored = _stored_bytes(image)
+    if stored > MAXIMUM_BYTES:
+        raise ImageError(str(path), f"its header speaks of {stored / 2**30:.0f} GiB", "check the header")
     return image
+
+
+def _stored_bytes(image: Any) -> int:
+    return math.prod(image.shape) * int(image.get_data_dtype().itemsize)
 
 
 def _data(path: Path, image: Any, dtype: Any) -> Array:
