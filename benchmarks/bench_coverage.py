@@ -22,7 +22,7 @@ from bids_alps.phantom import PhantomSettings
 from bids_alps.phantom.subject import make_subject
 from bids_alps.registration.engines import ENGINES
 from bids_alps.settings import Method
-from bids_alps.stages.index import measure, measure_intervals
+from bids_alps.stages.index import AlignedRun, measure, measure_intervals
 from bids_alps.stages.masking import find_mask
 from bids_alps.stages.prepare import PreparedSeries
 from bids_alps.stages.preprocessing import PreprocessedSeries
@@ -59,9 +59,9 @@ def measure_one(seed: int, settings: PhantomSettings) -> dict[str, object]:
     nowhere = DwiRun(entities={"sub": "01"}, image=None, bval=None, bvec=None)
     registration = ENGINES[METHOD.registrar].make().register(subject_maps(fitted, nowhere), read_template())
     preset = read_preset("alps")
-    found = measure(fitted, registration, preset, METHOD, ())
+    found = measure(aligned := AlignedRun(fitted=fitted, registration=registration, method=METHOD), preset)
     began = time.process_time()
-    measure_intervals(fitted, registration, preset, found.rois, METHOD)
+    measure_intervals(aligned, preset, found.rois)
     seconds = time.process_time() - began
     return {
         "settings": settings,

@@ -24,7 +24,7 @@ from bids_alps.numerics.preprocessing.distortion import EncodedImage, estimate_d
 from bids_alps.numerics.preprocessing.resampling import align_b0s
 from bids_alps.registration.engines import ENGINES
 from bids_alps.settings import Method
-from bids_alps.stages.index import measure
+from bids_alps.stages.index import AlignedRun, measure
 from bids_alps.stages.prepare import PreparedSeries, prepare
 from bids_alps.stages.registration import subject_maps
 from bids_alps.stages.tensors import fit
@@ -139,7 +139,9 @@ def difference(one: PreparedSeries, other: PreparedSeries) -> float:
 def index_of(run: DwiRun, prepared: PreparedSeries, method: Method) -> float:
     fitted = fit(prepared, method)
     registration = ENGINES[method.registrar].make().register(subject_maps(fitted, run), read_template())
-    return measure(fitted, registration, read_preset("alps"), method, ()).result.alps["bilateral"]
+    return measure(
+        AlignedRun(fitted=fitted, registration=registration, method=method), read_preset("alps")
+    ).result.alps["bilateral"]
 
 
 if __name__ == "__main__":

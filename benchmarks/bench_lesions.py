@@ -26,7 +26,7 @@ from bids_alps.registration.checks import check_registration
 from bids_alps.registration.engines import ENGINES
 from bids_alps.registration.t1w import align_t1w, shift_mm
 from bids_alps.settings import Method
-from bids_alps.stages.index import Measurement, measure
+from bids_alps.stages.index import AlignedRun, Measurement, measure
 from bids_alps.stages.lesions import Lesions
 from bids_alps.stages.masking import find_mask
 from bids_alps.stages.prepare import PreparedSeries
@@ -66,14 +66,15 @@ def measure_head(phantom: PhantomSubject, data: np.ndarray, masks: dict[str, Spa
     def checked(lesions: Lesions | None) -> Measurement:
         share = lesions.share if lesions else None
         checks = check_registration(registration, subject, read_template(), PRESET.centres, share)
-        return measure(fitted, registration, PRESET, METHOD, checks, lesions)
+        aligned = AlignedRun(fitted=fitted, registration=registration, method=METHOD, checks=checks, lesions=lesions)
+        return measure(aligned, PRESET)
 
     found = {"none": checked(None)}
     for space, lesions in masks.items():
         began = time.process_time()
         share = lesion_fraction_map(lesions, HERE if space == "dwi" else registration.transform, subject.mask)
         seconds = time.process_time() - began
-        found[space] = checked(Lesions(share=share, space=space))
+        found[space] = checked(Lesions(fraction=share, space=space))
         print(f"  lesions of the {space} mask placed in {seconds:.1f} CPU s", flush=True)
     return found
 

@@ -14,7 +14,7 @@ from bids_alps.io.templates import read_template
 from bids_alps.phantom import PhantomSettings, write_phantom
 from bids_alps.registration.engines import ENGINES
 from bids_alps.settings import Method
-from bids_alps.stages.index import measure
+from bids_alps.stages.index import AlignedRun, measure
 from bids_alps.stages.prepare import prepare
 from bids_alps.stages.registration import subject_maps
 from bids_alps.stages.tensors import fit
@@ -51,7 +51,9 @@ def main() -> None:
                     fitted = fit(prepared, method)
                     registration = ENGINES[method.registrar].make().register(subject_maps(fitted, run), template)
                     for name, found in errors.items():
-                        alps = measure(fitted, registration, read_preset(name), method, ()).result.alps
+                        alps = measure(
+                            AlignedRun(fitted=fitted, registration=registration, method=method), read_preset(name)
+                        ).result.alps
                         found += [alps[side] - float(row[f"alps_{side}"]) for side in ("left", "right")]
                 told = "".join(f"{np.mean(found):14.3f}, {np.mean(np.abs(found)):.3f}   " for found in errors.values())
                 print(f"{title:40s}{way:26s}{told}", flush=True)

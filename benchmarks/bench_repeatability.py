@@ -20,7 +20,7 @@ from bids_alps.io.templates import read_template
 from bids_alps.registration.engines import ENGINES
 from bids_alps.settings import Method
 from bids_alps.stages.alps_sh import follow_alps_sh
-from bids_alps.stages.index import measure
+from bids_alps.stages.index import AlignedRun, measure
 from bids_alps.stages.prepare import prepare
 from bids_alps.stages.registration import subject_maps
 from bids_alps.stages.tensors import fit
@@ -84,12 +84,13 @@ def measure_dataset(root: Path, *, skip: bool) -> dict[str, list[list[float]]]:
         pose = registration.pose
         for way, (name, method) in WAYS.items():
             preset = read_preset(name, template=METHOD.template, radius_mm=method.roi_radius)
-            ways = fits[METHOD if method.gradient_calibration else UNCALIBRATED], registration
+            fitted = fits[METHOD if method.gradient_calibration else UNCALIBRATED]
+            aligned = AlignedRun(fitted=fitted, registration=registration, method=method)
             if preset.conventions == "alps.sh":
-                ways = follow_alps_sh(prepared, *ways)
-            alps = measure(*ways, preset, method, ()).result.alps
-            found[way].append([alps[side] for side in SIDES])
-        checks = {check.name: check.value for check in measure(*ways, preset, method, ()).checks}
+                aligned = follow_alps_sh(prepared, aligned)
+            measured = measure(aligned, preset)
+            found[way].append([measured.result.alps[side] for side in SIDES])
+        checks = {check.name: check.value for check in measured.checks}
         print(
             f"{run.name:40s}default {found['default'][-1][2]:.3f}  pitch {pose.pitch:5.1f} roll {pose.roll:5.1f} "
             f"yaw {pose.yaw:5.1f}  spread of the weighting {checks['gradient_spread']:.1f} %",

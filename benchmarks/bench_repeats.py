@@ -31,7 +31,7 @@ from bids_alps.registration.base import Registration
 from bids_alps.registration.engines import ENGINES
 from bids_alps.registration.within_subject import average_maps, find_midpoint, transfer_registration, within_error
 from bids_alps.settings import Method
-from bids_alps.stages.index import Measurement, blurred_means, measure, prepare_means
+from bids_alps.stages.index import AlignedRun, Measurement, blurred_means, measure, prepare_means
 from bids_alps.stages.masking import find_mask
 from bids_alps.stages.prepare import PreparedSeries, prepare
 from bids_alps.stages.preprocessing import PreprocessedSeries
@@ -72,7 +72,10 @@ def measure_head(scans: list[tuple[TensorFit, DwiRun]], truths: list[SpatialTran
     if truths:
         ways["at the true place"] = [replace(way, transform=truth) for way, truth in zip(alone, truths, strict=True)]
     found = {
-        name: [measure(fitted, way, PRESET, METHOD, ()) for (fitted, _), way in zip(scans, given, strict=True)]
+        name: [
+            measure(AlignedRun(fitted=fitted, registration=way, method=METHOD), PRESET)
+            for (fitted, _), way in zip(scans, given, strict=True)
+        ]
         for name, given in ways.items()
     }
     head_from_scan = [truth.rigid for truth in truths] or list(midpoint.frame_from_scan)
@@ -96,8 +99,8 @@ def find_changes(
     for fitted, one, way in zip(fits, found["in one frame"], carried, strict=True):
         own = within_error(float(np.prod(fitted.fa.voxel_size)) ** (1 / 3))
         errors = (frame.placement_se_mm, frame.pose.se_degrees), own
-        means = prepare_means(fitted, way, PRESET, METHOD)
-        blurred = blurred_means(fitted, one.rois, way.transform.rotation)
+        means = prepare_means(aligned := AlignedRun(fitted=fitted, registration=way, method=METHOD), PRESET)
+        blurred = blurred_means(aligned, one.rois)
         sensitivities.append(measure_sensitivity(one.result.interval, means, errors, blurred, seed=METHOD.random_seed))
     changes = []
     for i, j in combinations(range(len(fits)), 2):

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import SimpleITK as sitk
 
 from bids_alps.model import Array, SpatialMap
 
 _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Run ITK on one thread: its metrics sum in the order in which threads end, so that results would vary.
+
+    ``ImageRegistrationMethod.SetNumberOfThreads`` does not reach all of its parts.
+    """
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
 def itk_image(image: SpatialMap) -> sitk.Image:

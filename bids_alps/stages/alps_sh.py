@@ -14,20 +14,21 @@ from scipy.optimize import linear_sum_assignment
 
 from bids_alps.model import Array, SpatialTransform
 from bids_alps.numerics.tensors.tensor import fit_tensor
-from bids_alps.registration.base import Registration
+from bids_alps.stages.index import AlignedRun
 from bids_alps.stages.prepare import PreparedSeries
-from bids_alps.stages.tensors import TensorFit
 
 
-def follow_alps_sh(
-    prepared: PreparedSeries, fitted: TensorFit, registration: Registration
-) -> tuple[TensorFit, Registration]:
-    """Return the fit and the alignment as ``alps.sh`` would have them; the pose stays that of the head."""
+def follow_alps_sh(prepared: PreparedSeries, aligned: AlignedRun) -> AlignedRun:
+    """Return the run with the fit and the alignment as ``alps.sh`` would have them; the pose stays that of the head."""
     field = fit_tensor(prepared.series, prepared.mask, reweightings=-1)
     rigid = np.eye(4)
     rigid[:3, :3] = image_axes(field.image.affine)
-    transform = SpatialTransform(affine=registration.transform.affine, rigid=rigid)
-    return replace(fitted, field=field, series=prepared.series), replace(registration, transform=transform)
+    transform = SpatialTransform(affine=aligned.registration.transform.affine, rigid=rigid)
+    return replace(
+        aligned,
+        fitted=replace(aligned.fitted, field=field, series=prepared.series),
+        registration=replace(aligned.registration, transform=transform),
+    )
 
 
 def image_axes(affine: Array) -> Array:

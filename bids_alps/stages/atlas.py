@@ -46,7 +46,7 @@ def read_atlases(method: Method) -> tuple[Atlas, ...]:
 
 
 def measure_atlas(
-    place: RunOutputs, fitted: TensorFit, transform: SpatialTransform, atlas: Atlas, threshold: float
+    outputs: RunOutputs, fitted: TensorFit, transform: SpatialTransform, atlas: Atlas, threshold: float
 ) -> SpatialMap:
     """Measure every region of an atlas, write its table and its regions; return them as a label image."""
     mask = fitted.field.image.like(fitted.field.mask)
@@ -60,9 +60,9 @@ def measure_atlas(
         if index not in measured:
             row["reason"] = _reason(atlas, index, touched, threshold)
         rows.append(row)
-    write_table(place.path("region_stats", atlas=atlas.label), rows, REGION_COLUMNS)
-    path = place.path("regions", atlas=atlas.label)
-    sidecar = sidecar_of(place.run, "regions", Threshold=threshold)
+    write_table(outputs.path("region_stats", atlas=atlas.label), rows, REGION_COLUMNS)
+    path = outputs.path("regions", atlas=atlas.label)
+    sidecar = sidecar_of(outputs.run, "regions", Threshold=threshold)
     labels = mask.like(label_image(counted, mask.shape))
     write_map(path, labels, sidecar=sidecar, dtype=np.int32)
     write_text(path.with_name(path.name.removesuffix(".nii.gz") + ".tsv"), table_text(rows, ("index", "name")))

@@ -52,15 +52,53 @@ class Measurement:
     status: Status
 
 
-def measure(
-    fitted: TensorFit,
-    registration: Registration,
-    preset: RoiPreset,
-    method: Method,
-    before: tuple[Check, ...],
-    lesions: Lesions | None = None,
-) -> Measurement:
-    """Place the regions of one preset and measure the index; `before` are the checks of the stages before.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlignedRun:
+    """A run that is ready to be measured.
+
+    Parameters
+    ----------
+    fitted
+        Its tensors and maps.
+    registration
+        Alignment of the scan with the template.
+    method
+        Settings of the method.
+    checks
+        Checks of the stages before.
+    lesions
+        Lesions on its grid, None where no dataset of lesions was given.
+    """
+
+    fitted: TensorFit
+    registration: Registration
+    method: Method
+    checks: tuple[Check, ...] = ()
+    lesions: Lesions | None = None
+
+    @property
+    def mask(self) -> SpatialMap:
+        """Brain mask on the diffusion grid."""
+        return self.fitted.field.image.like(self.fitted.field.mask)
+
+    @property
+    def lesion_fraction(self) -> SpatialMap | None:
+        """Fraction of each voxel in lesions, where there is a mask of them."""
+        return self.lesions.fraction if self.lesions else None
+
+    @property
+    def excluded(self) -> SpatialMap | None:
+        """Voxels above zero are left out of the regions; None where none is."""
+        return self.lesion_fraction if self.method.exclude_lesions else None
+
+    @property
+    def rotation(self) -> Array:
+        """Scanner axes to the axes of the index, shape (3, 3): the identity without pose correction."""
+        return self.registration.transform.rotation if self.method.pose_correction else np.eye(3)
+
+
+def measure(aligned: AlignedRun, preset: RoiPreset) -> Measurement:
+    """Place the regions of one preset and measure the index.
 
     An alignment that fails its checks gives no index, unless the method keeps failed ones.
 
@@ -69,35 +107,23 @@ def measure(
     CoverageError
         If every region lies outside the brain mask or the field of view.
     """
-    mask = fitted.field.image.like(fitted.field.mask)
-    whole = place_preset(preset, transform_for_preset(preset, registration), mask)
-    if not any(roi.weights.size for roi in whole):
-        raise CoverageError(
-            "regions of interest",
-            "none of them lies inside the brain mask and the field of view",
-            "check the registration figure: the scan may not cover the level of the lateral ventricles",
+    whole = place_regions(aligned, preset)
+    rois = apply_roi_weights(aligned, whole, aligned.excluded)
+    result = measure_result(aligned, preset, rois)
+    fraction = aligned.lesion_fraction
+    if aligned.lesions is not None and fraction is not None:
+        every, healthy = (
+            measure_result(aligned, preset, apply_roi_weights(aligned, whole, excluded)).alps
+            for excluded in (None, fraction)
         )
-    turned = method.pose_correction or preset.conventions != "anatomical"
-
-    def indexed(rois: tuple[Roi, ...]) -> AlpsResult:
-        rotation, pose = registration.transform.rotation, registration.pose
-        return measure_alps(fitted.field, rois, rotation, pose, pose_correction=turned)
-
-    touched = lesions.share if lesions else None
-    excluded = touched if method.exclude_lesions else None
-    rois = apply_roi_weights(whole, fitted, method, excluded)
-    result = indexed(rois)
-    if lesions is not None and touched is not None:
-        every, healthy = (indexed(apply_roi_weights(whole, fitted, method, left_out)) for left_out in (None, touched))
-        result = add_lesion_effect(result, whole, lesions, (every.alps, healthy.alps))
+        result = add_lesion_effect(result, whole, aligned.lesions, (every, healthy))
     if preset.conventions == "anatomical":
-        intervals = measure_intervals(fitted, registration, preset, rois, method, excluded)
-        result = replace(result, interval=intervals)
-        result = add_free_water_index(result, fitted, rois, registration.transform.rotation if turned else np.eye(3))
-    found = (*check_index(result), *check_lesions(result, lesions), *check_acquisition(fitted), *before)
-    checks = apply_thresholds(found, parse_thresholds(method.threshold))
+        result = replace(result, interval=measure_intervals(aligned, preset, rois))
+        result = add_free_water_index(aligned, result, rois)
+    found = (*check_index(result), *check_lesions(result, aligned.lesions), *check_acquisition(aligned.fitted))
+    checks = apply_thresholds((*found, *aligned.checks), parse_thresholds(aligned.method.threshold))
     misaligned = any(check.status == "fail" and check.name.startswith("registration_") for check in checks)
-    if misaligned and not method.keep_failed:
+    if misaligned and not aligned.method.keep_failed:
         result = without_index(result)
     return Measurement(
         preset=preset,
@@ -108,25 +134,47 @@ def measure(
     )
 
 
+def place_regions(aligned: AlignedRun, preset: RoiPreset) -> tuple[Roi, ...]:
+    """Return the regions of a preset on the run's grid, each voxel with the fraction of it inside."""
+    rois = place_preset(preset, transform_for_preset(preset, aligned.registration), aligned.mask)
+    if not any(roi.weights.size for roi in rois):
+        raise CoverageError(
+            "regions of interest",
+            "none of them lies inside the brain mask and the field of view",
+            "check the registration figure: the scan may not cover the level of the lateral ventricles",
+        )
+    return rois
+
+
 def transform_for_preset(preset: RoiPreset, registration: Registration) -> SpatialTransform:
     """Return the map from the scan to where the regions of a preset were defined."""
     return SpatialTransform(affine=np.eye(4), rigid=np.eye(4)) if preset.native else registration.transform
 
 
 def apply_roi_weights(
-    rois: tuple[Roi, ...], fitted: TensorFit, method: Method, excluded: SpatialMap | None = None
+    aligned: AlignedRun, rois: tuple[Roi, ...], excluded: SpatialMap | None = None
 ) -> tuple[Roi, ...]:
     """Return regions with the weights that the method asks for, without voxels that touch what is `excluded`."""
     rois = rois if excluded is None else without_lesions(rois, excluded)
-    return weight_by_tissue(rois, fitted.field) if method.roi_weighting == "tissue" else rois
+    return weight_by_tissue(rois, aligned.fitted.field) if aligned.method.roi_weighting == "tissue" else rois
 
 
-def add_free_water_index(result: AlpsResult, fitted: TensorFit, rois: tuple[Roi, ...], turn: Array) -> AlpsResult:
-    """Return a result with the index of the tissue alone and the share of free water, where shells can tell."""
+def measure_result(aligned: AlignedRun, preset: RoiPreset, rois: tuple[Roi, ...]) -> AlpsResult:
+    """Return the index of regions; conventions other than ours rotate tensors as they have it."""
+    rotated = aligned.method.pose_correction or preset.conventions != "anatomical"
+    registration = aligned.registration
+    return measure_alps(
+        aligned.fitted.field, rois, registration.transform.rotation, registration.pose, pose_correction=rotated
+    )
+
+
+def add_free_water_index(aligned: AlignedRun, result: AlpsResult, rois: tuple[Roi, ...]) -> AlpsResult:
+    """Return a result with the index of the tissue alone and the fraction of free water, where there are two shells."""
+    fitted = aligned.fitted
     used = [roi for roi in rois if roi.region in ("projection", "association")]
     if fitted.water_volumes is None or not all(roi.weights.size for roi in used):
         return result
-    found = measure_free_water(fitted.whole, fitted.water_volumes, used, turn)
+    found = measure_free_water(fitted.whole, fitted.water_volumes, used, aligned.rotation)
     measured = tuple(
         replace(roi, scalars={**roi.scalars, "free_water": found.fractions.get(roi.name, float("nan"))})
         for roi in result.rois
@@ -134,46 +182,43 @@ def add_free_water_index(result: AlpsResult, fitted: TensorFit, rois: tuple[Roi,
     return replace(result, rois=measured, alps_water_corrected=found.alps)
 
 
-def measure_intervals(
-    fitted: TensorFit,
-    registration: Registration,
-    preset: RoiPreset,
-    rois: tuple[Roi, ...],
-    method: Method,
-    excluded: SpatialMap | None = None,
-) -> Mapping[str, Interval]:
-    """Return how sure the index is, by hemisphere: noise, placement and pose; no region touches what is `excluded`."""
-    turn = registration.transform.rotation if method.pose_correction else np.eye(3)
-    placed = prepare_means(fitted, registration, preset, method, excluded)
-    errors = (registration.placement_se_mm, registration.pose.se_degrees if method.pose_correction else 0.0)
-    intervals = estimate_intervals(fitted.series, rois, turn, placed, errors, seed=method.random_seed)
-    return add_resolution(intervals, placed({}), blurred_means(fitted, rois, turn))
+def measure_intervals(aligned: AlignedRun, preset: RoiPreset, rois: tuple[Roi, ...]) -> Mapping[str, Interval]:
+    """Return the uncertainty of the index by hemisphere: noise, placement, pose and resolution."""
+    placed = prepare_means(aligned, preset)
+    registration = aligned.registration
+    pose_error = registration.pose.se_degrees if aligned.method.pose_correction else 0.0
+    intervals = estimate_intervals(
+        aligned.fitted.series,
+        rois,
+        aligned.rotation,
+        placed,
+        (registration.placement_se_mm, pose_error),
+        seed=aligned.method.random_seed,
+    )
+    return add_resolution(intervals, placed({}), blurred_means(aligned, rois))
 
 
-def prepare_means(
-    fitted: TensorFit, registration: Registration, preset: RoiPreset, method: Method, excluded: SpatialMap | None = None
-) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+def prepare_means(aligned: AlignedRun, preset: RoiPreset) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
     """Return what gives mean tensors, template axes, of the regions displaced by offsets: name -> shape (3,), mm."""
-    mask = fitted.field.image.like(fitted.field.mask)
-    turn = registration.transform.rotation if method.pose_correction else np.eye(3)
+    registration, field = aligned.registration, aligned.fitted.field
     place = prepare_placement(
         preset,
         transform_for_preset(preset, registration),
-        mask,
+        aligned.mask,
         margin_mm=LARGEST_OFFSET * registration.placement_se_mm,
     )
 
     def placed(offsets: Mapping[str, Array]) -> dict[str, Array]:
-        moved = apply_roi_weights(tuple(place(offsets)), fitted, method, excluded)
-        return {roi.name: rotate_elements(mean_tensor(fitted.field, roi), turn) for roi in moved}
+        rois = apply_roi_weights(aligned, tuple(place(offsets)), aligned.excluded)
+        return {roi.name: rotate_elements(mean_tensor(field, roi), aligned.rotation) for roi in rois}
 
     return placed
 
 
-def blurred_means(fitted: TensorFit, rois: tuple[Roi, ...], turn: Array) -> dict[str, Array]:
-    """Return mean tensors, template axes, of regions in tensors blurred by a voxel more."""
-    rough = blur_by_a_voxel(fitted.field)
-    return {roi.name: rotate_elements(mean_tensor(rough, roi), turn) for roi in rois}
+def blurred_means(aligned: AlignedRun, rois: tuple[Roi, ...]) -> dict[str, Array]:
+    """Return mean tensors, template axes, of regions in tensors blurred by one more voxel."""
+    blurred = blur_by_a_voxel(aligned.fitted.field)
+    return {roi.name: rotate_elements(mean_tensor(blurred, roi), aligned.rotation) for roi in rois}
 
 
 def without_index(result: AlpsResult) -> AlpsResult:
@@ -184,25 +229,25 @@ def without_index(result: AlpsResult) -> AlpsResult:
     return replace(bare, lesions=lesions)
 
 
-def write_measures(place: RunOutputs, fitted: TensorFit, measured: tuple[Measurement, ...], end: str = "") -> None:
+def write_measures(outputs: RunOutputs, fitted: TensorFit, measured: tuple[Measurement, ...], end: str = "") -> None:
     """Write the regions as images and everything measured as tables; `end` is that of the files' keys."""
     rows: dict[str, list[dict[str, Any]]] = {f"{key}{end}": [] for key in ("alps", "roi_stats", "quality")}
     for one in measured:
-        write_regions(place, fitted.field.image, one, end)
-        acquisition = describe_acquisition(one.preset, fitted, place.run)
+        write_regions(outputs, fitted.field.image, one, end)
+        acquisition = describe_acquisition(one.preset, fitted, outputs.run)
         acquisition = replace(acquisition, frame=end.removeprefix("_") or acquisition.frame)
         rows[f"alps{end}"] += alps_rows(one.result, acquisition, one.status)
         rows[f"roi_stats{end}"] += roi_rows(one.result.rois, one.preset.name)
         rows[f"quality{end}"] += quality_rows(one.checks, one.preset.name)
-    write_results({key: place.path(key) for key in rows}, rows)
+    write_results({key: outputs.path(key) for key in rows}, rows)
 
 
-def write_regions(place: RunOutputs, grid: SpatialMap, measured: Measurement, end: str = "") -> None:
+def write_regions(outputs: RunOutputs, grid: SpatialMap, measured: Measurement, end: str = "") -> None:
     """Write the regions of one preset as weights and as labels, on the grid of an image."""
     weights = np.zeros((*grid.shape, len(ROI_LABELS)), dtype=np.float32)
     for roi in measured.rois:
         weights[(*roi.voxels.T, ROI_LABELS[roi.name] - 1)] = roi.weights
     labels = np.where(weights.max(-1) > 0, weights.argmax(-1) + 1, 0)
     (label,) = preset_labels((measured.preset.name,))
-    place.write(f"probseg{end}", grid.like(weights), preset=label)
-    place.write(f"dseg{end}", grid.like(labels), dtype=np.uint8, preset=label)
+    outputs.write(f"probseg{end}", grid.like(weights), preset=label)
+    outputs.write(f"dseg{end}", grid.like(labels), dtype=np.uint8, preset=label)

@@ -38,7 +38,7 @@ class Lesions:
 
     Parameters
     ----------
-    share
+    fraction
         Fraction of each voxel in lesions, shape (i, j, k); None where the run has no mask.
     space
         Whose world coordinates the mask had.
@@ -47,13 +47,13 @@ class Lesions:
         measured, None for any other mask.
     """
 
-    share: SpatialMap | None
+    fraction: SpatialMap | None
     space: str
     uncorrected_mm: float | None = None
 
 
 def place_lesions(
-    place: RunOutputs,
+    outputs: RunOutputs,
     subject: SubjectMaps,
     template: Template,
     transform: SpatialTransform,
@@ -64,7 +64,7 @@ def place_lesions(
 
     Parameters
     ----------
-    place
+    outputs
         Where files go, and of which run.
     subject
         Diffusion maps with the brain mask, and the T1w if there is one.
@@ -78,27 +78,27 @@ def place_lesions(
     AlpsError
         If the mask cannot be used, or the T1w that it was drawn on cannot be aligned.
     """
-    told = place.run.lesions
+    told = outputs.run.lesions
     if told is None:
         return None
     if told.path is None:
-        return Lesions(share=None, space="")
+        return Lesions(fraction=None, space="")
     lesions = read_lesions(told.path, told.space, template=template)
     fields: dict[str, Any] = {"Sources": [f"bids:lesions:{told.path.name}"]}
     shift = None
     if told.space in ANATOMICAL:
-        matrix, shift = _find_t1w(place.run, subject, refuse=not t1w_aligned)
+        matrix, shift = _find_t1w(outputs.run, subject, refuse=not t1w_aligned)
         fields |= {"T1wShift": shift if np.isfinite(shift) else "n/a", "T1wAligned": t1w_aligned}
         matrix = np.eye(4) if t1w_aligned else matrix
         transform = SpatialTransform(affine=matrix, rigid=np.eye(4))
     elif told.space == DWI:
         transform = SpatialTransform(affine=np.eye(4), rigid=np.eye(4))
     try:
-        share = lesion_fraction_map(lesions, transform, subject.mask)
+        fraction = lesion_fraction_map(lesions, transform, subject.mask)
     except CoverageError as error:
         raise error.at(str(told.path)) from error
-    place.write("lesions", share, **fields)
-    return Lesions(share=share, space=told.space, uncorrected_mm=shift if t1w_aligned else None)
+    outputs.write("lesions", fraction, **fields)
+    return Lesions(fraction=fraction, space=told.space, uncorrected_mm=shift if t1w_aligned else None)
 
 
 def _find_t1w(run: DwiRun, subject: SubjectMaps, *, refuse: bool) -> tuple[Array, float]:
@@ -141,12 +141,12 @@ def add_lesion_effect(
     indices
         The index by hemisphere with every voxel, and without those that a lesion touches.
     """
-    if lesions.share is None:
+    if lesions.fraction is None:
         return result
-    overlaps = {roi.name: lesion_overlap(roi, lesions.share) for roi in rois}
+    overlaps = {roi.name: lesion_overlap(roi, lesions.fraction) for roi in rois}
     measured = tuple(replace(roi, scalars={**roi.scalars, "lesion_overlap": overlaps[roi.name]}) for roi in result.rois)
     effect = LesionEffect(
-        space=lesions.space, volume_ml=volume_ml(lesions.share), alps_with=indices[0], alps_without=indices[1]
+        space=lesions.space, volume_ml=volume_ml(lesions.fraction), alps_with=indices[0], alps_without=indices[1]
     )
     return replace(result, rois=measured, lesions=effect)
 

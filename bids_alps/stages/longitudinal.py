@@ -27,7 +27,6 @@ from bids_alps.io.transforms import read_itk_matrix
 from bids_alps.io.writing import write_displacements, write_text
 from bids_alps.model import (
     SIDES,
-    Array,
     Check,
     DwiRun,
     RoiPreset,
@@ -44,9 +43,15 @@ from bids_alps.quality.thresholds import THRESHOLDS
 from bids_alps.registration.base import Registration
 from bids_alps.registration.checks import check_registration
 from bids_alps.registration.engines import ENGINES
-from bids_alps.registration.within_subject import average_maps, find_midpoint, transfer_registration, within_error
+from bids_alps.registration.within_subject import (
+    Midpoint,
+    average_maps,
+    find_midpoint,
+    transfer_registration,
+    within_error,
+)
 from bids_alps.settings import Method
-from bids_alps.stages.index import Measurement, blurred_means, measure, prepare_means, write_measures
+from bids_alps.stages.index import AlignedRun, Measurement, blurred_means, measure, prepare_means, write_measures
 from bids_alps.stages.lesions import Lesions
 from bids_alps.stages.outputs import RunOutputs
 from bids_alps.stages.prepare import PreparedSeries
@@ -63,14 +68,23 @@ _OWN_CHECKS = ("framewise_displacement", "outlier_slices")
 class SessionScan:
     """A session that takes part: where its files are, its maps, and how it was aligned by itself."""
 
-    place: RunOutputs
+    outputs: RunOutputs
     maps: SubjectMaps
     alignment: SpatialTransform
 
     @property
     def session(self) -> str:
         """Label of the session."""
-        return self.place.run.session or ""
+        return self.outputs.run.session or ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFrame:
+    """The frame midway between the sessions: its alignment with the template, and where each session lies in it."""
+
+    registration: Registration
+    midpoint: Midpoint
+    template: Template
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,11 +135,10 @@ def run_longitudinal(runs: Sequence[DwiRun], whole: DwiRun, method: Method, outp
             scans += read_scan(RunOutputs(output_dir=output_dir, run=run, template=method.template), method)
     _refuse_fewer(len(scans), whole, "whose alignment holds")
     together = RunOutputs(output_dir=output_dir, run=whole, template=method.template)
-    registration, ways, similarity = align(together, scans, template, method)
-    for scan, way, similar in zip(scans, ways, similarity, strict=True):
-        checks = (evaluate("session_similarity", similar), *_earlier_checks(scan.place))
-        with _spared(scan.place.run):
-            repeats.append(measure_scan(scan, (registration, way), presets, method, (template, checks)))
+    frame = align(together, scans, template, method)
+    for n, scan in enumerate(scans):
+        with _spared(scan.outputs.run):
+            repeats.append(measure_scan(scan, n, frame, presets, method))
     _refuse_fewer(sum(repeat.has_index for repeat in repeats), whole, "that has an index in one frame")
     rows = compare(repeats)
     write_table(together.path("change"), rows, CHANGE_COLUMNS)
@@ -150,120 +163,109 @@ def _refuse_fewer(number: int, whole: DwiRun, which: str) -> None:
         )
 
 
-def read_scan(place: RunOutputs, method: Method) -> tuple[SessionScan, ...]:
+def read_scan(outputs: RunOutputs, method: Method) -> tuple[SessionScan, ...]:
     """Return what a session brings to the frame; nothing where its own alignment fails its checks."""
     failed = [
         str(row["name"])
-        for row in read_table(place.path("quality")).to_dict("records")
+        for row in read_table(outputs.path("quality")).to_dict("records")
         if row["status"] == "fail" and str(row["name"]).startswith("registration_")
     ]
     if failed and not method.keep_failed:
-        LOG.warning("%s: left out of the longitudinal results, since %s failed", place.run.name, ", ".join(failed))
+        LOG.warning("%s: left out of the longitudinal results, since %s failed", outputs.run.name, ", ".join(failed))
         return ()
     alignment = SpatialTransform(
-        affine=np.linalg.inv(read_itk_matrix(place.path("xfm_affine"))),
-        rigid=np.linalg.inv(read_itk_matrix(place.path("xfm_rigid"))),
+        affine=np.linalg.inv(read_itk_matrix(outputs.path("xfm_affine"))),
+        rigid=np.linalg.inv(read_itk_matrix(outputs.path("xfm_rigid"))),
     )
-    maps = subject_maps(refit(place, method), replace(place.run, t1w=None))
-    return (SessionScan(place=place, maps=maps, alignment=alignment),)
+    maps = subject_maps(refit(outputs, method), replace(outputs.run, t1w=None))
+    return (SessionScan(outputs=outputs, maps=maps, alignment=alignment),)
 
 
-def refit(place: RunOutputs, method: Method) -> TensorFit:
+def refit(outputs: RunOutputs, method: Method) -> TensorFit:
     """Return the tensors of a session, fitted again to the series that its stages left."""
-    run = place.run
-    if place.path("preproc").exists():
+    run = outputs.run
+    if outputs.path("preproc").exists():
         run = replace(
-            run, image=place.path("preproc"), bval=place.path("preproc_bval"), bvec=place.path("preproc_bvec")
+            run, image=outputs.path("preproc"), bval=outputs.path("preproc_bval"), bvec=outputs.path("preproc_bvec")
         )
     series = read_series(run)
-    mask = read_map(place.path("mask")).data > 0.5
+    mask = read_map(outputs.path("mask")).data > 0.5
     return fit(PreparedSeries(series=series, mask=mask, correction=PreprocessedSeries(series=series)), method)
 
 
-def align(
-    place: RunOutputs, scans: Sequence[SessionScan], template: Template, method: Method
-) -> tuple[Registration, tuple[Array, ...], tuple[float, ...]]:
-    """Align the sessions with each other and their mean with the template; write the mean and the transforms.
-
-    Returns
-    -------
-    tuple
-        Alignment of the frame; matrices from each session to it; correlation of each session with the others.
-    """
+def align(outputs: RunOutputs, scans: Sequence[SessionScan], template: Template, method: Method) -> SessionFrame:
+    """Align the sessions with each other and their mean with the template; write the mean and the transforms."""
     maps = [scan.maps for scan in scans]
     midpoint = find_midpoint(maps, [scan.alignment for scan in scans], template)
     mean = average_maps(maps, midpoint)
     registration = ENGINES[method.registrar].make().register(mean, template)
-    place.write("midpoint_fa", mean.fa)
-    place.write("midpoint_md", mean.md)
+    outputs.write("midpoint_fa", mean.fa)
+    outputs.write("midpoint_md", mean.md)
     field = displacements(template.mask, registration.transform.subject_from_template)
-    write_displacements(place.path("midpoint_xfm"), field)
-    return registration, midpoint.frame_from_scan, midpoint.similarity
+    write_displacements(outputs.path("midpoint_xfm"), field)
+    return SessionFrame(registration=registration, midpoint=midpoint, template=template)
 
 
-def _earlier_checks(place: RunOutputs) -> tuple[Check, ...]:
+def _earlier_checks(outputs: RunOutputs) -> tuple[Check, ...]:
     """Return the checks of preprocessing that the session's own table has."""
-    values = read_table(place.path("quality")).drop_duplicates("name").set_index("name")["value"]
+    values = read_table(outputs.path("quality")).drop_duplicates("name").set_index("name")["value"]
     return tuple(evaluate(name, float(values[name])) for name in _OWN_CHECKS if name in values and name in THRESHOLDS)
 
 
 def measure_scan(
-    scan: SessionScan,
-    way: tuple[Registration, Array],
-    presets: Sequence[RoiPreset],
-    method: Method,
-    about: tuple[Template, tuple[Check, ...]],
+    scan: SessionScan, number: int, frame: SessionFrame, presets: Sequence[RoiPreset], method: Method
 ) -> SessionResult:
-    """Measure one session with the regions of the frame, and write what was found."""
-    (frame, matrix), (template, checks) = way, about
-    fitted = refit(scan.place, method)
-    voxel_mm = float(np.prod(scan.maps.mask.voxel_size)) ** (1 / 3)
-    registration = transfer_registration(frame, matrix, voxel_mm)
-    lesions = read_placed(scan.place)
+    """Measure one session, the `number`-th of the frame, with the regions of the frame, and write what was found."""
+    fitted, matrix = refit(scan.outputs, method), frame.midpoint.frame_from_scan[number]
+    registration = transfer_registration(frame.registration, matrix, _edge_mm(scan.maps.mask))
+    similarity = evaluate("session_similarity", frame.midpoint.similarity[number])
+    lesions = read_placed(scan.outputs)
     measured, sensitivities = [], []
     for preset in presets:
-        touched = lesions.share if lesions else None
-        aligned = check_registration(registration, scan.maps, template, preset.centres, touched)
-        one = measure(fitted, registration, preset, method, (*aligned, *checks), lesions)
-        measured.append(one)
-        sensitivities.append(_sensitivity(fitted, (registration, frame), one, method, lesions))
-    write_text(scan.place.path("xfm_midpoint"), itk_text(np.linalg.inv(matrix)))
-    write_measures(scan.place, fitted, tuple(measured), "_longitudinal")
+        fraction = lesions.fraction if lesions else None
+        checks = check_registration(registration, scan.maps, frame.template, preset.centres, fraction)
+        aligned = AlignedRun(
+            fitted=fitted,
+            registration=registration,
+            method=method,
+            checks=(*checks, similarity, *_earlier_checks(scan.outputs)),
+            lesions=lesions,
+        )
+        measured.append(measure(aligned, preset))
+        sensitivities.append(_sensitivity(aligned, frame.registration, measured[-1]))
+    write_text(scan.outputs.path("xfm_midpoint"), itk_text(np.linalg.inv(matrix)))
+    write_measures(scan.outputs, fitted, tuple(measured), "_longitudinal")
     return SessionResult(
         session=scan.session,
         measured=tuple(measured),
         sensitivities=tuple(sensitivities),
-        protocol=describe_protocol(describe_acquisition(presets[0], fitted, scan.place.run), fitted.fa),
+        protocol=describe_protocol(describe_acquisition(presets[0], fitted, scan.outputs.run), fitted.fa),
     )
 
 
-def read_placed(place: RunOutputs) -> Lesions | None:
+def _edge_mm(image: SpatialMap) -> float:
+    """Return the edge of a cube with the volume of a voxel, mm."""
+    return float(np.prod(image.voxel_size)) ** (1 / 3)
+
+
+def read_placed(outputs: RunOutputs) -> Lesions | None:
     """Read the lesions of a session as its own stages left them on its grid."""
-    told = place.run.lesions
+    told = outputs.run.lesions
     if told is None:
         return None
-    path = place.path("lesions")
-    return Lesions(share=read_map(path) if path.exists() else None, space=told.space)
+    path = outputs.path("lesions")
+    return Lesions(fraction=read_map(path) if path.exists() else None, space=told.space)
 
 
-def _sensitivity(
-    fitted: TensorFit,
-    ways: tuple[Registration, Registration],
-    one: Measurement,
-    method: Method,
-    lesions: Lesions | None,
-) -> Sensitivity:
-    registration, frame = ways
-    excluded = lesions.share if lesions and method.exclude_lesions else None
-    turn = registration.transform.rotation if method.pose_correction else np.eye(3)
-    own_mm, own_degrees = within_error(float(np.prod(fitted.fa.voxel_size)) ** (1 / 3))
-    turned = 1.0 if method.pose_correction else 0.0
+def _sensitivity(aligned: AlignedRun, frame: Registration, measurement: Measurement) -> Sensitivity:
+    own_mm, own_degrees = within_error(_edge_mm(aligned.fitted.fa))
+    rotated = 1.0 if aligned.method.pose_correction else 0.0
     return measure_sensitivity(
-        one.result.interval,
-        prepare_means(fitted, registration, one.preset, method, excluded),
-        ((frame.placement_se_mm, turned * frame.pose.se_degrees), (own_mm, turned * own_degrees)),
-        blurred_means(fitted, one.rois, turn),
-        seed=method.random_seed,
+        measurement.result.interval,
+        prepare_means(aligned, measurement.preset),
+        ((frame.placement_se_mm, rotated * frame.pose.se_degrees), (own_mm, rotated * own_degrees)),
+        blurred_means(aligned, measurement.rois),
+        seed=aligned.method.random_seed,
     )
 
 

@@ -57,12 +57,12 @@ FIELD_STEP_MM = 4.0
 """Step of the fields that are written: the deformation is smooth over centimetres."""
 
 
-def write_transforms(place: RunOutputs, registration: Registration, mask: SpatialMap, template: SpatialMap) -> None:
+def write_transforms(outputs: RunOutputs, registration: Registration, mask: SpatialMap, template: SpatialMap) -> None:
     """Write the alignment both ways as displacement fields, and its rigid and affine part as ITK text.
 
     Parameters
     ----------
-    place
+    outputs
         Where files go.
     registration
         The alignment.
@@ -72,11 +72,11 @@ def write_transforms(place: RunOutputs, registration: Registration, mask: Spatia
     transform = registration.transform
     inverse = np.linalg.inv(transform.affine)
     # A file "from A to B" resamples images of A onto B: it maps points of B to A.
-    write_displacements(place.path("xfm"), displacements(template, transform.subject_from_template))
-    write_displacements(place.path("xfm_inverse"), displacements(mask, transform.template_from_subject))
-    write_text(place.path("xfm_rigid"), itk_text(np.linalg.inv(transform.rigid)))
-    write_text(place.path("xfm_affine"), itk_text(inverse))
-    write_text(place.path("xfm_inverse_affine"), itk_text(transform.affine))
+    write_displacements(outputs.path("xfm"), displacements(template, transform.subject_from_template))
+    write_displacements(outputs.path("xfm_inverse"), displacements(mask, transform.template_from_subject))
+    write_text(outputs.path("xfm_rigid"), itk_text(np.linalg.inv(transform.rigid)))
+    write_text(outputs.path("xfm_affine"), itk_text(inverse))
+    write_text(outputs.path("xfm_inverse_affine"), itk_text(transform.affine))
 
 
 def displacements(mask: SpatialMap, moved: Callable[[Array], Array]) -> SpatialMap:

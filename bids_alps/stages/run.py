@@ -5,6 +5,7 @@ prepare -> tensors -> alignment -> lesions -> index -> regions of atlases -> fig
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,16 @@ import numpy as np
 from bids_alps.io.atlases import atlas_label
 from bids_alps.io.presets import read_presets, with_manual_rois
 from bids_alps.io.templates import read_template
-from bids_alps.model import DwiRun
+from bids_alps.model import DwiRun, RoiPreset, SubjectMaps, Template
 from bids_alps.registration.checks import check_registration
 from bids_alps.settings import Method
 from bids_alps.stages.alps_sh import follow_alps_sh
 from bids_alps.stages.atlas import measure_atlas, read_atlases
 from bids_alps.stages.figures import draw
-from bids_alps.stages.index import Measurement, measure, write_measures
+from bids_alps.stages.index import AlignedRun, Measurement, measure, write_measures
 from bids_alps.stages.lesions import place_lesions
 from bids_alps.stages.outputs import RunOutputs
-from bids_alps.stages.prepare import prepare
+from bids_alps.stages.prepare import PreparedSeries, prepare
 from bids_alps.stages.registration import make_registrar, subject_maps, write_transforms
 from bids_alps.stages.tensors import fit, write_maps
 
@@ -31,29 +32,39 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measureme
     atlases = read_atlases(method)
     template = read_template(method.template)
     presets = read_presets(method.rois, template=template.name, radius_mm=method.roi_radius)
-    place = RunOutputs(output_dir=output_dir, run=run, template=template.name)
+    outputs = RunOutputs(output_dir=output_dir, run=run, template=template.name)
     prepared = prepare(run, method, output_dir)
-    place.write("mask", prepared.series.image.like(prepared.mask), dtype=np.uint8)
+    outputs.write("mask", prepared.series.image.like(prepared.mask), dtype=np.uint8)
     fitted = fit(prepared, method)
-    write_maps(place, fitted)
+    write_maps(outputs, fitted)
     subject = subject_maps(fitted, run)
     registration = make_registrar(run, method).register(subject, template)
-    write_transforms(place, registration, subject.mask, template.mask)
-    lesions = place_lesions(place, subject, template, registration.transform, t1w_aligned=method.t1w_aligned)
-    measured: tuple[Measurement, ...] = ()
-    for preset in presets:
-        touched = lesions.share if lesions else None
-        checks = check_registration(registration, subject, template, preset.centres, touched)
-        drawn = place.run.regions.get(atlas_label(preset.name))
-        if drawn is not None:
-            preset = with_manual_rois(preset, drawn, subject.mask, registration.transform.rotation)
-        ways = (fitted, registration)
-        if preset.conventions == "alps.sh":
-            ways = follow_alps_sh(prepared, fitted, registration)
-        measured += (measure(*ways, preset, method, (*checks, *prepared.correction.checks), lesions),)
-    write_measures(place, fitted, measured)
-    outlined = tuple(
-        measure_atlas(place, fitted, registration.transform, atlas, method.atlas_threshold) for atlas in atlases
+    write_transforms(outputs, registration, subject.mask, template.mask)
+    lesions = place_lesions(outputs, subject, template, registration.transform, t1w_aligned=method.t1w_aligned)
+    aligned = AlignedRun(
+        fitted=fitted, registration=registration, method=method, checks=prepared.correction.checks, lesions=lesions
     )
-    draw(place, fitted, registration, measured, (method, prepared.correction, outlined, lesions))
+    measured = tuple(measure_preset(aligned, preset, prepared, (subject, template), run) for preset in presets)
+    write_measures(outputs, fitted, measured)
+    outlined = tuple(
+        measure_atlas(outputs, fitted, registration.transform, atlas, method.atlas_threshold) for atlas in atlases
+    )
+    draw(outputs, aligned, measured, prepared.correction, outlined)
     return measured
+
+
+def measure_preset(
+    aligned: AlignedRun,
+    preset: RoiPreset,
+    prepared: PreparedSeries,
+    maps: tuple[SubjectMaps, Template],
+    run: DwiRun,
+) -> Measurement:
+    """Measure one preset: by its conventions, in regions drawn by hand where the run has some, with its checks."""
+    checks = check_registration(aligned.registration, *maps, preset.centres, aligned.lesion_fraction)
+    manual = run.regions.get(atlas_label(preset.name))
+    if manual is not None:
+        preset = with_manual_rois(preset, manual, aligned.mask, aligned.registration.transform.rotation)
+    if preset.conventions == "alps.sh":
+        aligned = follow_alps_sh(prepared, aligned)
+    return measure(replace(aligned, checks=(*checks, *aligned.checks)), preset)

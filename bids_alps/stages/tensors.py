@@ -73,7 +73,7 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
     )
 
 
-def write_maps(place: RunOutputs, fitted: TensorFit) -> None:
+def write_maps(outputs: RunOutputs, fitted: TensorFit) -> None:
     """Write the tensor and the maps that follow from it."""
     elements = fitted.field.image.data
     maps = {
@@ -83,9 +83,9 @@ def write_maps(place: RunOutputs, fitted: TensorFit) -> None:
         "tensor": elements,
     }
     for key, image in measures_of(fitted).items():
-        place.write(key, image)
+        outputs.write(key, image)
     for key, data in maps.items():
-        place.write(key, fitted.field.image.like(data))
+        outputs.write(key, fitted.field.image.like(data))
 
 
 def measures_of(fitted: TensorFit) -> dict[str, SpatialMap]:

@@ -167,7 +167,9 @@ def check_overlap(*, reach=0, shift=1.0):
     """Checks of regions of ten voxels each, of one of which lesions take `reach`; their T1w lies `shift` mm beside."""
     share = np.zeros((len(NAMES), N, 1))
     share[1, :reach] = 1
-    lesions = Lesions(share=SpatialMap(data=share, affine=np.diag([2.0, 2, 2, 1])), space="T1w", uncorrected_mm=shift)
+    lesions = Lesions(
+        fraction=SpatialMap(data=share, affine=np.diag([2.0, 2, 2, 1])), space="T1w", uncorrected_mm=shift
+    )
     rois = [
         Roi(name=name, voxels=np.array([[row, n, 0] for n in range(N)]), weights=np.ones(N))
         for row, name in enumerate(NAMES)

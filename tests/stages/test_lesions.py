@@ -19,7 +19,7 @@ from bids_alps.phantom.subject import make_subject
 from bids_alps.registration.base import Registration
 from bids_alps.registration.t1w import shift_mm
 from bids_alps.settings import Method
-from bids_alps.stages.index import measure
+from bids_alps.stages.index import AlignedRun, measure
 from bids_alps.stages.lesions import Lesions, check_lesions, place_lesions
 from bids_alps.stages.outputs import RunOutputs
 from bids_alps.stages.prepare import PreparedSeries
@@ -68,7 +68,8 @@ def measure_head(phantom, share=None, *, painted=True, lesions=None, **method):
     chosen = Method(gradient_calibration=False, **method)
     truth = phantom.truth
     found = Registration(transform=truth.transform, pose=truth.pose, placement_se_mm=0.5)
-    return measure(fitted(phantom, data, chosen), found, PRESET, chosen, (), lesions)
+    aligned = AlignedRun(fitted=fitted(phantom, data, chosen), registration=found, method=chosen, lesions=lesions)
+    return measure(aligned, PRESET)
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +84,12 @@ def healthy(phantom):
 
 @pytest.fixture(scope="module")
 def kept(phantom, share):
-    return measure_head(phantom, share, lesions=Lesions(share=share, space="dwi"))
+    return measure_head(phantom, share, lesions=Lesions(fraction=share, space="dwi"))
 
 
 @pytest.fixture(scope="module")
 def excluded(phantom, share):
-    return measure_head(phantom, share, lesions=Lesions(share=share, space="dwi"), exclude_lesions=True)
+    return measure_head(phantom, share, lesions=Lesions(fraction=share, space="dwi"), exclude_lesions=True)
 
 
 def test_the_index_without_the_lesion_is_that_of_the_healthy_head(kept, healthy):
@@ -123,7 +124,7 @@ def test_what_is_excluded_counts_nowhere(kept, excluded, share):
 
 
 def test_a_region_that_is_all_lesion_has_no_index_once_it_is_excluded(phantom, share):
-    whole = Lesions(share=share.like(np.ones(share.shape)), space="dwi")
+    whole = Lesions(fraction=share.like(np.ones(share.shape)), space="dwi")
     result = measure_head(phantom, painted=False, lesions=whole, exclude_lesions=True).result
     assert np.isnan(result.alps["left"])
     assert np.isfinite(result.lesions.alps_with["left"])
@@ -132,7 +133,7 @@ def test_a_region_that_is_all_lesion_has_no_index_once_it_is_excluded(phantom, s
 
 def test_without_a_dataset_nothing_is_said_and_without_a_mask_that_nothing_is_known(healthy):
     assert "lesion_overlap" not in {check.name for check in healthy.checks}
-    (check,) = check_lesions(healthy.result, Lesions(share=None, space=""))
+    (check,) = check_lesions(healthy.result, Lesions(fraction=None, space=""))
     assert np.isnan(check.value)
     assert check.status == "warn"
 
@@ -169,9 +170,9 @@ def test_a_mask_in_the_template_is_carried_to_the_head(tmp_path, phantom, placed
     x, y, z = (grid.affine[n, 3] + np.arange(grid.shape[n]) - centre[n] for n in range(3))
     ball = x[:, None, None] ** 2 + y[:, None] ** 2 + z**2 <= RADIUS_MM**2
     found = placed(grid.like(ball), PRESET.template)
-    assert shared(found.share, share) > 0.75  # the head is scaled and warped
+    assert shared(found.fraction, share) > 0.75  # the head is scaled and warped
     written = read_map(tmp_path / "out/sub-01/dwi/sub-01_label-lesion_probseg.nii.gz")
-    np.testing.assert_array_equal(written.data, found.share.data)
+    np.testing.assert_array_equal(written.data, found.fraction.data)
 
 
 def test_an_empty_mask_is_no_overlap(phantom, blob, placed):
@@ -206,9 +207,9 @@ def moved(phantom, blob):
 
 def test_a_mask_drawn_on_the_t1w_goes_where_the_head_was(subject, placed, share, moved):
     turn, t1w, lesion = moved
-    assert shared(placed(lesion, "T1w", t1w=t1w).share, share) > 0.6
+    assert shared(placed(lesion, "T1w", t1w=t1w).fraction, share) > 0.6
     trusted = placed(lesion, "T1w", t1w=t1w, t1w_aligned=True)
-    assert shared(trusted.share, share) < 0.3
+    assert shared(trusted.fraction, share) < 0.3
     assert trusted.uncorrected_mm == pytest.approx(shift_mm(turn, subject.mask), abs=1)
 
 

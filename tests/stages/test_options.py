@@ -24,7 +24,7 @@ from bids_alps.registration.base import Registration
 from bids_alps.registration.engines import ENGINES
 from bids_alps.settings import Method
 from bids_alps.stages import preprocessing
-from bids_alps.stages.index import Measurement, measure
+from bids_alps.stages.index import AlignedRun, Measurement, measure
 from bids_alps.stages.prepare import PreparedSeries
 from bids_alps.stages.preprocessing import PreprocessedSeries, correct
 from bids_alps.stages.tensors import TensorFit, fit
@@ -51,7 +51,8 @@ def measured(phantom: PhantomSubject, before: tuple[Check, ...] = (), **method: 
     chosen = Method(gradient_calibration=False, **method)
     truth = phantom.truth
     found = Registration(transform=truth.transform, pose=truth.pose, placement_se_mm=0.5)
-    return measure(fitted(phantom), found, read_preset("alps", radius_mm=chosen.roi_radius), chosen, before)
+    aligned = AlignedRun(fitted=fitted(phantom), registration=found, method=chosen, checks=before)
+    return measure(aligned, read_preset("alps", radius_mm=chosen.roi_radius))
 
 
 @pytest.fixture(scope="module")

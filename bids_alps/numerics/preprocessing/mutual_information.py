@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from bids_alps.model import Array, SpatialMap
-from bids_alps.numerics.itk import itk_image, ras_matrix
+from bids_alps.numerics.itk import itk_image, ras_matrix, single_threaded
 
 _BINS = 32
 
@@ -30,6 +30,11 @@ def align_by_mutual_information(fixed: Array, moving: Array, mask: Array, affine
     ndarray
         World mm in `fixed` to world mm in `moving`, shape (4, 4).
     """
+    with single_threaded():
+        return _align(fixed, moving, mask, affine)
+
+
+def _align(fixed: Array, moving: Array, mask: Array, affine: Array) -> Array:
     centre = affine[:3, :3] @ np.argwhere(mask).mean(0) + affine[:3, 3]
     transform = sitk.Euler3DTransform()
     transform.SetCenter((centre * [-1, -1, 1]).tolist())  # ITK's frame is LPS+
@@ -39,7 +44,6 @@ def align_by_mutual_information(fixed: Array, moving: Array, mask: Array, affine
     compared = itk_image(SpatialMap(data=mask, affine=affine))
     method.SetMetricFixedMask(sitk.Cast(compared, sitk.sitkUInt8))
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetNumberOfThreads(1)
     method.SetOptimizerAsRegularStepGradientDescent(0.5, 0.005, 60, relaxationFactor=0.6)
     method.SetOptimizerScales([2500.0] * 3 + [1.0] * 3)  # a radian moves the brain's rim by some 50 mm
     method.SetSmoothingSigmasPerLevel([2.0, 0.0])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from scipy import ndimage
 
 from bids_alps.numerics.preprocessing.mutual_information import align_by_mutual_information
@@ -19,3 +20,18 @@ def test_a_move_is_found_across_inverted_contrast(axes):
     moved = found[:3, :3] @ centre + found[:3, 3] - centre
     assert np.allclose(moved, axes[:3, 0], atol=0.2)
     assert np.allclose(found[:3, :3], np.eye(3), atol=0.01)
+
+
+def test_the_number_of_threads_changes_no_bit():
+    random = np.random.default_rng(1)
+    image = 300 + 2000 * ndimage.gaussian_filter(random.normal(size=(26, 26, 26)), 2)
+    negative = 900 - np.roll(image, 1, axis=1)
+    mask = np.ones(image.shape, dtype=bool)
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    found = []
+    for threads in (1, 2, 4):
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+        found.append(align_by_mutual_information(image, negative, mask, np.diag([3.0, 3, 3, 1])).tobytes())
+        assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == threads
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+    assert len(set(found)) == 1
