@@ -19,8 +19,8 @@ def evaluate(name: str, value: float, thresholds: Mapping[str, Threshold] = THRE
 
     Examples
     --------
-    >>> judge("fa", 0.45).status, judge("fa", 0.2).status, judge("fa", 0.1).status
-    ('pass', 'warn', 'fail')
+    >>> [evaluate("fa", value).status for value in (0.45, 0.2, 0.1)]
+    ['pass', 'warn', 'fail']
     """
     limit = thresholds[name]
     return Check(
@@ -62,7 +62,7 @@ def parse_thresholds(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
 
     Examples
     --------
-    >>> parse_limits(["pitch=15,n/a", "fa=.25,.1"])
+    >>> parse_thresholds(["pitch=15,n/a", "fa=.25,.1"])
     {'pitch': (15.0, nan), 'fa': (0.25, 0.1)}
     """
     limits = {}

@@ -121,7 +121,7 @@ def solve_midpoint(motions: Mapping[tuple[int, int], Array], centres: Sequence[A
     --------
     >>> turn = np.eye(4)
     >>> turn[:3, :3] = Rotation.from_euler("z", 20, degrees=True).as_matrix()
-    >>> one, other = spread_evenly({(0, 1): turn, (1, 0): turn.T}, [np.zeros(3)] * 2)
+    >>> one, other = solve_midpoint({(0, 1): turn, (1, 0): turn.T}, [np.zeros(3)] * 2)
     >>> [round(float(Rotation.from_matrix(m[:3, :3]).as_rotvec(degrees=True)[2]), 6) for m in (one, other)]
     [-10.0, 10.0]
     """

@@ -120,7 +120,7 @@ def compare(a: Array, b: Array, *, test: str = "rule") -> dict[str, Any]:
     --------
     >>> found = compare(np.array([1.0, 2.0, 3.0]), np.array([2.0, 3.0, 4.0]), test="student")
     >>> found["difference"], round(found["hedges_g"], 3), round(found["p"], 4)
-    (1.0, 0.8, 0.2879)
+    (1.0, 0.798, 0.2879)
     """
     a, b = a[np.isfinite(a)], b[np.isfinite(b)]
     found: dict[str, Any] = {"n_a": a.size, "n_b": b.size}

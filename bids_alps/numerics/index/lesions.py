@@ -52,7 +52,7 @@ def covered_fraction(lesions: SpatialMap, transform: SpatialTransform, mask: Spa
     --------
     >>> brain = SpatialMap(data=np.ones((4, 4, 4), dtype=bool), affine=np.eye(4))
     >>> half = SpatialMap(data=np.zeros((2, 4, 4)), affine=np.eye(4))
-    >>> seen_fraction(half, SpatialTransform(affine=np.eye(4), rigid=np.eye(4)), brain)
+    >>> covered_fraction(half, SpatialTransform(affine=np.eye(4), rigid=np.eye(4)), brain)
     0.5
     """
     centres = mask.world(np.argwhere(np.asarray(mask.data, dtype=bool)))

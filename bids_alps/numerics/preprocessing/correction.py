@@ -73,10 +73,10 @@ def encoding_from_sidecar(metadata: Mapping[str, object]) -> Encoding:
 
     Examples
     --------
-    >>> told = read_out({"PhaseEncodingDirection": "i-", "TotalReadoutTime": 0.05})
-    >>> told.phase_axis, told.polarity, told.readout
+    >>> encoding = encoding_from_sidecar({"PhaseEncodingDirection": "i-", "TotalReadoutTime": 0.05})
+    >>> encoding.phase_axis, encoding.polarity, encoding.readout
     (0, -1, 0.05)
-    >>> read_out({"PhaseEncodingAxis": "j"}).polarity
+    >>> encoding_from_sidecar({"PhaseEncodingAxis": "j"}).polarity
     0
     """
     told, readout = str(metadata.get("PhaseEncodingDirection", "")), metadata.get("TotalReadoutTime")
