@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from bids_alps.errors import UsageError
-from bids_alps.model import SIDES, AlpsResult, Check, Status
+from bids_alps.model import SIDES, AlpsResult, Check, Status, worst_status
 from bids_alps.quality.thresholds import THRESHOLDS, Threshold
 
 
@@ -19,7 +19,7 @@ def evaluate(name: str, value: float, thresholds: Mapping[str, Threshold] = THRE
 
     Examples
     --------
-    >>> judge("fa", 0.45).status, judge("fa", 0.2).status, judge("fa", 0.1).status
+    >>> evaluate("fa", 0.45).status, evaluate("fa", 0.2).status, evaluate("fa", 0.1).status
     ('pass', 'warn', 'fail')
     """
     limit = thresholds[name]
@@ -52,6 +52,20 @@ def apply_thresholds(checks: Iterable[Check], limits: Mapping[str, tuple[float, 
     return tuple(evaluate(check.name, check.value, chosen) if check.name in chosen else check for check in checks)
 
 
+def overall_status(checks: Iterable[Check]) -> Status:
+    """Return the status of an index: fail where it is not to be trusted, else whether any check complains.
+
+    Examples
+    --------
+    >>> overall_status([evaluate("fa", 0.1)]), overall_status([evaluate("lesion_t1w_shift", 9.0)])
+    ('fail', 'warn')
+    """
+    return worst_status(
+        "warn" if check.status == "fail" and not THRESHOLDS[check.name].withholds_index else check.status
+        for check in checks
+    )
+
+
 def parse_thresholds(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
     """Return thresholds by the name of their check from ``NAME=WARN,FAIL``; ``n/a`` stands for never.
 
@@ -62,7 +76,7 @@ def parse_thresholds(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
 
     Examples
     --------
-    >>> parse_limits(["pitch=15,n/a", "fa=.25,.1"])
+    >>> parse_thresholds(["pitch=15,n/a", "fa=.25,.1"])
     {'pitch': (15.0, nan), 'fa': (0.25, 0.1)}
     """
     limits = {}
