@@ -268,11 +268,7 @@ def _measure(run: DwiRun, settings: Settings) -> str:
     from bids_alps.stages import run_stages  # what it imports costs a second, which a plan does not need
 
     clear_run(output_dir, run)
-    message = "; ".join(
-        f"{one.preset.name} left {one.result.alps['left']:.3f} right {one.result.alps['right']:.3f} "
-        f"bilateral {one.result.alps['bilateral']:.3f} ({one.status})"
-        for one in run_stages(run, settings.method, output_dir)
-    )
+    message = "; ".join(one.summary for one in run_stages(run, settings.method, output_dir))
     write_receipt(output_dir, run, making, message)
     return message
 

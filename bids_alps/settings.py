@@ -95,7 +95,7 @@ class Method:
     gradient_calibration: bool = option(
         True, description="scale the b-value of each volume so that tissue without a direction looks isotropic"
     )
-    keep_failed: bool = option(False, description="give an index even where the alignment fails its checks")
+    keep_failed: bool = option(False, description="keep an index whose quality checks failed in the column alps")
     combine_runs: bool = option(
         False, description="merge two raw runs of opposite phase encoding of one session into one fit"
     )

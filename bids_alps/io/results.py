@@ -16,7 +16,7 @@ _FRAMES = {
     "cross-sectional": "in this scan by itself",
     "longitudinal": "in the frame midway between the sessions of the participant, and carried from there",
 }
-_STATUS = {"pass": "no check complains", "warn": "look before use", "fail": "do not use"}
+_STATUS = {"pass": "no check complains", "warn": "look before use", "fail": "do not use; the index is withheld"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +54,11 @@ ALPS_COLUMNS: tuple[Column, ...] = (
         optional=True,
     ),
     Column(name="alps_uncorrected", description="Index with tensors left in scanner axes."),
+    Column(
+        name="alps_unreliable",
+        description="Index that a failed quality check makes unreliable; alps is n/a then, unless --keep-failed.",
+        optional=True,
+    ),
     Column(
         name="alps_water_corrected", description="Index of the tissue alone, free water taken out; needs two shells."
     ),
@@ -168,6 +173,7 @@ def alps_rows(result: AlpsResult, acquisition: Acquisition, status: Status) -> l
             "hemisphere": hemisphere,
             "alps": result.alps[hemisphere],
             "alps_uncorrected": result.alps_uncorrected[hemisphere],
+            "alps_unreliable": result.alps_unreliable.get(hemisphere),
             "alps_water_corrected": result.alps_water_corrected.get(hemisphere, float("nan")),
             **_interval(result, hemisphere),
             **_components(result, hemisphere),

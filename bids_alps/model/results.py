@@ -156,6 +156,8 @@ class AlpsResult:
         Uncertainty per hemisphere, empty where it was not asked for.
     alps_water_corrected
         The index of the tissue alone, free water taken out; empty where a single shell cannot tell.
+    alps_unreliable
+        The index where a quality check failed: it is kept here, and `alps` is NaN. Empty where none failed.
     lesions
         What lesions do to the index, where there is a mask of them.
     """
@@ -166,6 +168,7 @@ class AlpsResult:
     pose: Pose
     interval: Mapping[str, Interval] = field(default_factory=dict)
     alps_water_corrected: Mapping[str, float] = field(default_factory=dict)
+    alps_unreliable: Mapping[str, float] = field(default_factory=dict)
     lesions: LesionEffect | None = None
 
     def __post_init__(self) -> None:
@@ -173,6 +176,7 @@ class AlpsResult:
         object.__setattr__(self, "alps_uncorrected", frozen(self.alps_uncorrected))
         object.__setattr__(self, "interval", frozen(self.interval))
         object.__setattr__(self, "alps_water_corrected", frozen(self.alps_water_corrected))
+        object.__setattr__(self, "alps_unreliable", frozen(self.alps_unreliable))
 
     def roi(self, name: str) -> RoiDiffusivity:
         """Return the measurement of one region."""

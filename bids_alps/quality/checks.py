@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from bids_alps.errors import UsageError
-from bids_alps.model import SIDES, AlpsResult, Check, Status
+from bids_alps.model import SIDES, AlpsResult, Check, Status, worst_status
 from bids_alps.quality.thresholds import THRESHOLDS, Threshold
 
 
@@ -50,6 +50,20 @@ def apply_thresholds(checks: Iterable[Check], limits: Mapping[str, tuple[float, 
         for name, (warn, fail) in limits.items()
     }
     return tuple(evaluate(check.name, check.value, chosen) if check.name in chosen else check for check in checks)
+
+
+def overall_status(checks: Iterable[Check]) -> Status:
+    """Return the status of an index: fail where it is not to be trusted, else whether any check complains.
+
+    Examples
+    --------
+    >>> overall_status([evaluate("fa", 0.1)]), overall_status([evaluate("lesion_t1w_shift", 9.0)])
+    ('fail', 'warn')
+    """
+    return worst_status(
+        "warn" if check.status == "fail" and not THRESHOLDS[check.name].withholds_index else check.status
+        for check in checks
+    )
 
 
 def parse_thresholds(texts: Iterable[str]) -> dict[str, tuple[float, float]]:

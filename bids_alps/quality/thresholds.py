@@ -18,6 +18,7 @@ class Threshold:
 
     For ``outside`` the thresholds are distances from `middle`. `unknown` is the status of a value that could not be
     measured, `source` where the thresholds come from; real scans are eight of two heads on two scanners.
+    `withholds_index` tells whether an index whose check failed is not to be trusted: it is withheld then.
     """
 
     unit: str
@@ -28,6 +29,7 @@ class Threshold:
     source: str
     middle: float = 0.0
     unknown: Status = "warn"
+    withholds_index: bool = True
 
 
 def _registration(limits: tuple[float, float], bad: Direction, reason: str, real: str, unit: str = "") -> Threshold:
@@ -118,6 +120,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
         direction="above",
         reason="Lesions drawn on a T1w and taken as they lie miss their place by as much as the head moved.",
         source="a region of the index is 5 mm wide; a real scan without distortion correction 1.5 to 2.0",
+        withholds_index=False,  # it is the lesion columns that are wrong
     ),
     "pitch": Threshold(
         unit="degrees",

@@ -13,7 +13,7 @@ from bids_alps import __version__
 from bids_alps.errors import AlpsError, NoInputError
 from bids_alps.io.tables import read_table
 from bids_alps.io.writing import write_text
-from bids_alps.model import Check, Status, worst_status
+from bids_alps.model import STATUSES, Check, Status, worst_status
 from bids_alps.report.catalogue import find_pictures, find_steps
 from bids_alps.report.changes import read_changes
 from bids_alps.report.html import number, render_participant, words
@@ -149,13 +149,13 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
         notes.append(f"The table of regions is missing ({regional.name}).")
     others = sorted(path for path in table.parent.glob(f"{name}_seg-*_scalarstats.tsv") if path != regional)
     regions += tuple(_atlas_table(path.name.removeprefix(f"{name}_seg-"), _rows(path)) for path in others)
-    notes += lesion_notes(rows, checks)
+    notes += [*_withheld_notes(rows, checks), *lesion_notes(rows, checks)]
     notes += _correction_notes(table.with_name(f"{name}_desc-preproc_dwi.json"))
     pictures = find_pictures(output_dir / f"sub-{participant}" / "figures", name)
     if not pictures:
         notes.append("The figures of this run are missing; they are drawn when it is computed.")
-    told = [row["status"] for row in rows if row.get("status") in ("pass", "warn", "fail")]
-    status: Status = worst_status([*told, *(check.status for check in checks)])
+    stated = [row["status"] for row in rows if row.get("status") in STATUSES]
+    status: Status = worst_status(stated or [check.status for check in checks])
     return RunSection(
         name=name,
         status="warn" if status == "pass" and (lacking or not checks) else status,
@@ -167,6 +167,17 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
         facts=tuple((title, _distinct(rows, key)) for key, title in _FACTS.items() if rows and key in rows[0]),
         notes=tuple(notes),
     )
+
+
+def _withheld_notes(rows: Sequence[Row], checks: Sequence[Check]) -> list[str]:
+    """Return what is to be said of presets whose index is withheld."""
+    presets = dict.fromkeys(_text(row, "roi_preset") for row in rows if math.isfinite(_value(row, "alps_unreliable")))
+    failed = ", ".join(words(check.name) for check in checks if check.status == "fail")
+    return [
+        f"The index of {preset} is withheld, since checks failed ({failed}). Its value stands in the column "
+        "alps_unreliable of the table; --keep-failed keeps it in alps."
+        for preset in presets
+    ]
 
 
 def _correction_notes(sidecar: Path) -> list[str]:

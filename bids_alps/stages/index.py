@@ -22,7 +22,6 @@ from bids_alps.model import (
     SpatialMap,
     SpatialTransform,
     Status,
-    worst_status,
 )
 from bids_alps.numerics.index.alps import mean_tensor, measure_alps
 from bids_alps.numerics.index.free_water import measure_free_water
@@ -30,7 +29,7 @@ from bids_alps.numerics.index.lesions import without_lesions
 from bids_alps.numerics.index.rois import place_preset, prepare_placement, weight_by_tissue
 from bids_alps.numerics.index.uncertainty import add_resolution, blur_by_a_voxel, estimate_intervals
 from bids_alps.numerics.tensors.tensor import rotate_elements
-from bids_alps.quality.checks import apply_thresholds, check_index, parse_thresholds
+from bids_alps.quality.checks import apply_thresholds, check_index, overall_status, parse_thresholds
 from bids_alps.registration.base import Registration
 from bids_alps.settings import Method
 from bids_alps.stages.lesions import Lesions, add_lesion_effect, check_lesions
@@ -50,6 +49,19 @@ class Measurement:
     result: AlpsResult
     checks: tuple[Check, ...]
     status: Status
+
+    @property
+    def summary(self) -> str:
+        """The index in one line, or which checks failed where it is withheld."""
+        name, alps = self.preset.name, self.result.alps
+        if self.result.alps_unreliable:
+            return f"{name} no index, since {', '.join(self.failed)} failed"
+        return f"{name} {' '.join(f'{side} {value:.3f}' for side, value in alps.items())} ({self.status})"
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Names of the checks that failed."""
+        return tuple(check.name for check in self.checks if check.status == "fail")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +112,7 @@ class AlignedRun:
 def measure(aligned: AlignedRun, preset: RoiPreset) -> Measurement:
     """Place the regions of one preset and measure the index.
 
-    An alignment that fails its checks gives no index, unless the method keeps failed ones.
+    Where a check fails that makes the index unreliable it is withheld, unless the method keeps failed ones.
 
     Raises
     ------
@@ -122,16 +134,10 @@ def measure(aligned: AlignedRun, preset: RoiPreset) -> Measurement:
         result = add_free_water_index(aligned, result, rois)
     found = (*check_index(result), *check_lesions(result, aligned.lesions), *check_acquisition(aligned.fitted))
     checks = apply_thresholds((*found, *aligned.checks), parse_thresholds(aligned.method.threshold))
-    misaligned = any(check.status == "fail" and check.name.startswith("registration_") for check in checks)
-    if misaligned and not aligned.method.keep_failed:
-        result = without_index(result)
-    return Measurement(
-        preset=preset,
-        rois=rois,
-        result=result,
-        checks=checks,
-        status=worst_status(check.status for check in checks),
-    )
+    status = overall_status(checks)
+    if status == "fail" and not aligned.method.keep_failed:
+        result = withhold_index(result)
+    return Measurement(preset=preset, rois=rois, result=result, checks=checks, status=status)
 
 
 def place_regions(aligned: AlignedRun, preset: RoiPreset) -> tuple[Roi, ...]:
@@ -221,12 +227,18 @@ def blurred_means(aligned: AlignedRun, rois: tuple[Roi, ...]) -> dict[str, Array
     return {roi.name: rotate_elements(mean_tensor(blurred, roi), aligned.rotation) for roi in rois}
 
 
-def without_index(result: AlpsResult) -> AlpsResult:
-    """Return a result without an index: what was measured in the regions stays, for whoever looks into it."""
+def withhold_index(result: AlpsResult) -> AlpsResult:
+    """Return a result whose index stands in `alps_unreliable` alone; what was measured in the regions stays."""
     nothing = dict.fromkeys(result.alps, float("nan"))
-    lesions = result.lesions and replace(result.lesions, alps_with=nothing, alps_without=nothing)
-    bare = replace(result, alps=nothing, alps_uncorrected=nothing, interval={}, alps_water_corrected={})
-    return replace(bare, lesions=lesions)
+    return replace(
+        result,
+        alps=nothing,
+        alps_uncorrected=nothing,
+        alps_unreliable=result.alps,
+        interval={},
+        alps_water_corrected={},
+        lesions=result.lesions and replace(result.lesions, alps_with=nothing, alps_without=nothing),
+    )
 
 
 def write_measures(outputs: RunOutputs, fitted: TensorFit, measured: tuple[Measurement, ...], end: str = "") -> None:

@@ -105,7 +105,7 @@ class SessionResult:
 def run_longitudinal(runs: Sequence[DwiRun], whole: DwiRun, method: Method, output_dir: Path) -> list[dict[str, Any]]:
     """Measure sessions of a participant, each with results of its own, in the frame midway between them.
 
-    A session whose own alignment fails its checks is left out, and so is one that fails here.
+    A session whose own index is withheld is left out, and so is one that fails here.
 
     Parameters
     ----------
@@ -132,8 +132,8 @@ def run_longitudinal(runs: Sequence[DwiRun], whole: DwiRun, method: Method, outp
     scans, repeats = list[SessionScan](), list[SessionResult]()
     for run in runs:
         with _spared(run):
-            scans += read_scan(RunOutputs(output_dir=output_dir, run=run, template=method.template), method)
-    _refuse_fewer(len(scans), whole, "whose alignment holds")
+            scans += read_scan(RunOutputs(output_dir=output_dir, run=run, template=method.template), presets, method)
+    _refuse_fewer(len(scans), whole, "with an index of its own")
     together = RunOutputs(output_dir=output_dir, run=whole, template=method.template)
     frame = align(together, scans, template, method)
     for n, scan in enumerate(scans):
@@ -163,15 +163,11 @@ def _refuse_fewer(number: int, whole: DwiRun, which: str) -> None:
         )
 
 
-def read_scan(outputs: RunOutputs, method: Method) -> tuple[SessionScan, ...]:
-    """Return what a session brings to the frame; nothing where its own alignment fails its checks."""
-    failed = [
-        str(row["name"])
-        for row in read_table(outputs.path("quality")).to_dict("records")
-        if row["status"] == "fail" and str(row["name"]).startswith("registration_")
-    ]
-    if failed and not method.keep_failed:
-        LOG.warning("%s: left out of the longitudinal results, since %s failed", outputs.run.name, ", ".join(failed))
+def read_scan(outputs: RunOutputs, presets: Sequence[RoiPreset], method: Method) -> tuple[SessionScan, ...]:
+    """Return what a session brings to the frame; nothing where its own index is withheld."""
+    own = read_table(outputs.path("alps"))
+    if own.loc[own["roi_preset"].isin([preset.name for preset in presets]), "alps"].isna().all():
+        LOG.warning("%s: left out of the longitudinal results, since its own index is withheld", outputs.run.name)
         return ()
     alignment = SpatialTransform(
         affine=np.linalg.inv(read_itk_matrix(outputs.path("xfm_affine"))),
@@ -287,7 +283,7 @@ def compare(repeats: Sequence[SessionResult]) -> list[dict[str, Any]]:
     for first, second in itertools.combinations(repeats, 2):
         differs = differing(first.protocol, second.protocol, _TOLERANCES)
         for n, (one, other) in enumerate(zip(first.measured, second.measured, strict=True)):
-            status = worst_status(check.status for check in (*one.checks, *other.checks))
+            status = worst_status((one.status, other.status))
             for side in (*SIDES, "bilateral"):
                 labels = {
                     "roi_preset": one.preset.name,

@@ -15,11 +15,14 @@ import pytest
 from bids_alps.arguments import parse, settings_of
 from bids_alps.errors import GradientError
 from bids_alps.io.presets import read_preset
+from bids_alps.io.results import Acquisition, alps_rows
+from bids_alps.io.tables import format_cell
 from bids_alps.io.writing import write_json, write_map
 from bids_alps.model import Check, DwiRun, DwiSeries, Gradients, SpatialMap
 from bids_alps.phantom import PhantomSettings
 from bids_alps.phantom.subject import PhantomSubject, make_subject
 from bids_alps.quality.checks import evaluate
+from bids_alps.quality.thresholds import THRESHOLDS
 from bids_alps.registration.base import Registration
 from bids_alps.registration.engines import ENGINES
 from bids_alps.settings import Method
@@ -29,6 +32,16 @@ from bids_alps.stages.prepare import PreparedSeries
 from bids_alps.stages.preprocessing import PreprocessedSeries, correct
 from bids_alps.stages.tensors import TensorFit, fit
 
+ACQUISITION = Acquisition(
+    roi_preset="alps",
+    roi_radius=2.5,
+    roi_semi_axes="",
+    roi_source="template",
+    b_value=1000.0,
+    n_directions=8,
+    n_b0=1,
+    echo_time=None,
+)
 SETTINGS = PhantomSettings(
     voxel_size=3.0, directions=8, shells=(1000.0, 2000.0), b0=1, snr=40.0, rotation=8.0, slab=30.0, scalp=False
 )
@@ -104,11 +117,53 @@ def test_a_radius_makes_spheres_of_that_size(phantom: PhantomSubject) -> None:
     assert volumes[1] / volumes[0] == pytest.approx(8, rel=0.25)
 
 
-def test_a_failed_alignment_gives_an_index_only_where_it_is_to_be_kept(phantom: PhantomSubject) -> None:
-    failed = evaluate("registration_overlap", 0.1)
-    assert failed.status == "fail"
-    assert np.isnan(measured(phantom, (failed,)).result.alps["left"])
-    assert np.isfinite(measured(phantom, (failed,), keep_failed=True).result.alps["left"])
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("registration_overlap", 0.1),
+        ("gradient_axes", 0.8),
+        ("gradient_spread", 20.0),
+        ("coverage", 0.3),
+        ("directions", 5.0),
+        ("snr_b0", 2.0),
+        ("framewise_displacement", 4.0),
+        ("outlier_slices", 0.2),
+        ("session_similarity", 0.5),
+    ],
+)
+def test_an_index_with_a_failed_check_is_withheld_unless_it_is_to_be_kept(
+    phantom: PhantomSubject, default: Measurement, name: str, value: float, keep: bool
+) -> None:
+    found = measured(phantom, (evaluate(name, value),), keep_failed=keep)
+    rows = alps_rows(found.result, ACQUISITION, found.status)
+    withheld = ("alps", "alps_uncorrected", "alps_se", "alps_ci_low", "alps_ci_high", "alps_water_corrected")
+    assert {row["status"] for row in rows} == {"fail"}
+    assert {side: row["alps" if keep else "alps_unreliable"] for side, row in by_side(rows)} == default.result.alps
+    if keep:
+        assert {row["alps_unreliable"] for row in rows} == {None}
+        assert all(np.isfinite(row["alps_se"]) for row in rows)
+        return
+    assert all(format_cell(row.get(column)) == "n/a" for row in rows for column in withheld)
+    assert found.summary == f"alps no index, since {name} failed"
+
+
+def by_side(rows: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    return [(row["hemisphere"], row) for row in rows]
+
+
+def test_every_failure_but_that_of_lesion_columns_withholds_the_index() -> None:
+    kept = {name for name, limit in THRESHOLDS.items() if not limit.withholds_index}
+    assert kept == {"lesion_t1w_shift"}
+
+
+def test_a_failure_of_the_lesion_columns_is_a_warning_of_the_index(
+    phantom: PhantomSubject, default: Measurement
+) -> None:
+    found = measured(phantom, (evaluate("lesion_t1w_shift", 9.0),))
+    assert found.failed == ("lesion_t1w_shift",)
+    assert found.status == "warn"
+    assert found.result.alps == default.result.alps
 
 
 def test_another_threshold_changes_what_comes_of_its_check(phantom: PhantomSubject) -> None:
