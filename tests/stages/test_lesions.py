@@ -125,7 +125,7 @@ def test_what_is_excluded_counts_nowhere(kept, excluded, share):
 
 def test_a_region_that_is_all_lesion_has_no_index_once_it_is_excluded(phantom, share):
     whole = Lesions(fraction=share.like(np.ones(share.shape)), space="dwi")
-    result = measure_head(phantom, painted=False, lesions=whole, exclude_lesions=True).result
+    result = measure_head(phantom, painted=False, lesions=whole, exclude_lesions=True, keep_failed=True).result
     assert np.isnan(result.alps["left"])
     assert np.isfinite(result.lesions.alps_with["left"])
     assert result.interval == {}
