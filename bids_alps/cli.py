@@ -64,12 +64,7 @@ def read_labels(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def _check(settings: Settings) -> None:
-    source, target = settings.request.bids_dir.resolve(), settings.request.output_dir.resolve()
-    work = settings.execution.work_dir
-    if source == target:
-        raise UsageError("output_dir", f"{target} is the input too", "choose another folder for the output")
-    if work is not None and work.resolve().is_relative_to(source) and not work.resolve().is_relative_to(target):
-        raise UsageError("--work-dir", f"{work} lies inside the input", "choose a folder outside of it")
+    _check_folders(settings)
     for name in ("nprocs", "omp_nthreads"):
         if getattr(settings.execution, name) < 1:
             raise UsageError(f"--{name.replace('_', '-')}", f"{getattr(settings.execution, name)}", "give 1 or more")
@@ -82,6 +77,18 @@ def _check(settings: Settings) -> None:
     _check_regions(settings.method)
     if settings.request.longitudinal:
         _check_longitudinal(settings.method)
+
+
+def _check_folders(settings: Settings) -> None:
+    """Refuse folders that are not ours to write to."""
+    from bids_alps.io.output import check_output, is_within
+
+    request = settings.request
+    check_output(request.output_dir, request.bids_dir, request.datasets)
+    scratch = {"--work-dir": settings.execution.work_dir, "--bids-database-dir": request.bids_database_dir}
+    for option, folder in scratch.items():
+        if folder is not None and is_within(folder, request.bids_dir) and not is_within(folder, request.output_dir):
+            raise UsageError(option, f"{folder} lies inside the input", "choose a folder outside of it")
 
 
 def _check_longitudinal(method: Method) -> None:
@@ -117,11 +124,13 @@ def run_participants(settings: Settings, *, validate: bool) -> int:
     """Process the participants, telling each run as it ends; return the exit code."""
     from bids_alps.io.atlases import atlas_label
     from bids_alps.io.layout import find_participants
+    from bids_alps.io.output import check_source
     from bids_alps.io.root import write_root
     from bids_alps.participant import lesions_of
 
     request = settings.request
     lesions_of(settings)
+    check_source(request.output_dir, request.bids_dir)
     labels = find_participants(request.bids_dir, request.participant_label)
     if request.dry_run:
         return _print_plan(labels, settings)
@@ -199,10 +208,12 @@ def _write_citation(settings: Settings) -> None:
 
 def _print_plan(labels: Sequence[str], settings: Settings) -> int:
     from bids_alps.io.layout import Problem
+    from bids_alps.io.output import check_links
     from bids_alps.participant import plan_participant
 
     codes = []
     for label in labels:
+        check_links(settings.request.output_dir, label)
         for run in plan_participant(label, settings):
             if isinstance(run, Problem):
                 _say(f"{run.name}: skipped. {run.error}")

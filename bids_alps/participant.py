@@ -18,9 +18,10 @@ from bids_alps.io.atlases import atlas_label
 from bids_alps.io.layout import Problem, find_runs
 from bids_alps.io.lesions import LESIONS, find_lesions
 from bids_alps.io.manual_rois import ROIS, find_manual_rois, find_unused_manual_rois
+from bids_alps.io.output import check_links
 from bids_alps.io.pairs import pair_opposite
 from bids_alps.io.queries import Selection, read_filters
-from bids_alps.io.writing import write_text
+from bids_alps.io.writing import append_text, write_text
 from bids_alps.model import DwiRun
 from bids_alps.provenance import (
     clear_run,
@@ -143,6 +144,10 @@ def plan_work(participant: str, settings: Settings) -> list[DwiRun | Outcome]:
     Whatever lies in a participant's folder, the other participants go on.
     """
     try:
+        check_links(settings.request.output_dir, participant)
+    except AlpsError as error:  # a crash file would go where the link leads
+        return [Outcome(name=f"sub-{participant}", message=str(error), exit_code=error.exit_code)]
+    try:
         planned = plan_participant(participant, settings)
     except Exception as error:  # noqa: BLE001 -- told as this participant's outcome
         return [_fail_logged(f"sub-{participant}", error, settings)]
@@ -214,7 +219,7 @@ def _logged(participant: str, settings: Settings) -> Iterator[None]:
     """Keep the effective settings and the log of a participant in a folder of this execution."""
     folder = log_folder(settings, participant)
     write_text(folder / "bids-alps.toml", as_toml(settings))
-    handler = logging.FileHandler(folder / "bids-alps.log", encoding="utf-8")
+    handler = logging.StreamHandler(append_text(folder / "bids-alps.log"))
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     package = logging.getLogger("bids_alps")
     level = package.level
@@ -225,7 +230,7 @@ def _logged(participant: str, settings: Settings) -> Iterator[None]:
     finally:
         package.removeHandler(handler)
         package.setLevel(level)
-        handler.close()
+        handler.stream.close()
 
 
 def log_folder(settings: Settings, participant: str) -> Path:

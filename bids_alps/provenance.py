@@ -18,8 +18,7 @@ from typing import Any
 
 from bids_alps import __version__
 from bids_alps.io.atlases import find_atlas
-from bids_alps.io.derivatives import checked_label, participant_folder
-from bids_alps.io.inheritance import entities_of
+from bids_alps.io.derivatives import checked_label, name_pattern, participant_folder
 from bids_alps.io.presets import definition_files
 from bids_alps.io.templates import find_template, template_label
 from bids_alps.io.writing import find_abandoned, write_json
@@ -27,7 +26,7 @@ from bids_alps.model import DwiRun
 from bids_alps.settings import Method
 
 _LIBRARIES = ("numpy", "scipy", "dipy", "nibabel", "SimpleITK", "picsl_greedy", "nilearn")
-_OURS = {"model", "param", "seg", "from", "to", "mode", "label", "desc"}
+_FIGURE = r"(?:_seg-[a-zA-Z0-9+]+)?_desc-[a-zA-Z0-9]+_dwi\.svg"
 _LONGITUDINAL = re.compile(r"_desc-longitudinal[a-z]*_|_to-midpoint_")
 _CHUNK = 1 << 20
 
@@ -112,13 +111,13 @@ def _hash(path: Path) -> str:
 
 
 def find_outputs(output_dir: Path, run: DwiRun) -> list[Path]:
-    """Return the files of a run in the output, sorted; never those of another run whose name begins alike."""
-    folders = (participant_folder(output_dir, run) / "dwi", output_dir / f"sub-{run.participant}" / "figures")
+    """Return the files of a run in the output, sorted: by name what this program writes, and nothing else."""
+    patterns = {
+        participant_folder(output_dir, run) / "dwi": name_pattern(run),
+        output_dir / f"sub-{run.participant}" / "figures": re.compile(re.escape(run.name) + _FIGURE),
+    }
     return sorted(
-        path
-        for folder in folders
-        for path in folder.glob(f"{run.name}_*")
-        if {key: label for key, label in entities_of(path.name).items() if key not in _OURS} == run.entities
+        path for folder, pattern in patterns.items() for path in folder.glob("sub-*") if pattern.fullmatch(path.name)
     )
 
 

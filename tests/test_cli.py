@@ -112,7 +112,7 @@ def test_amounts_of_memory_agree() -> None:
         (["in", "out", "participant", "--part", "01"], 64),
         (["in", "out", "participant", "--mem", "much"], 64),
         (["in", "out", "participant", "--nprocs", "0"], 64),
-        (["same", "same", "participant"], 64),
+        (["same", "same", "participant"], 73),
         (["in", "out", "participant", "--work-dir", "in/work"], 64),
         (["nowhere", "out", "participant"], 66),
         (["in", "out", "participant", "--config-file", "nowhere.toml"], 64),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from bids_alps.io.derivatives import derivative_path
-from bids_alps.io.writing import write_text
+from bids_alps.errors import OutputError
+from bids_alps.io.derivatives import DERIVATIVES, derivative_path
+from bids_alps.io.writing import append_text, write_text
 from bids_alps.model import DwiRun, LesionMask
 from bids_alps.provenance import (
     clear_run,
@@ -84,6 +86,45 @@ def test_outputs_of_a_run_are_its_own(out: Path, run: DwiRun) -> None:
     assert not find_outputs(out, run)
     assert not receipt_path(out, run).exists()
     assert find_outputs(out, other)
+
+
+def test_what_users_put_beside_the_results_stays(out: Path, run: DwiRun) -> None:
+    folder, figures = derivative_path(out, run, "fa").parent, out / "sub-01/figures"
+    figures.mkdir()
+    mine = [folder / name for name in ("sub-01_desc-mine_dwi.nii.gz", "sub-01_notes.txt", ".mine.tmp")]
+    mine.append(figures / "sub-01_poster.svg")
+    for path in mine:
+        path.write_text("mine")
+        os.utime(path, (0, 0))
+    stale = [folder / "sub-01_seg-x_dseg.tsv", figures / "sub-01_seg-x_desc-rois_dwi.svg"]
+    for path in stale:
+        path.write_text("of other settings")
+    write_receipt(out, run, describe_provenance(run, METHOD), "found")
+    listed = set(json.loads(receipt_path(out, run).read_text())["outputs"])
+    assert listed == {path.relative_to(out).as_posix() for path in find_outputs(out, run)}
+    assert {path.relative_to(out).as_posix() for path in stale} <= listed
+    clear_run(out, run)
+    assert all(path.read_text() == "mine" for path in mine)
+    assert not any(path.exists() for path in stale)
+
+
+@pytest.mark.parametrize("key", list(DERIVATIVES))
+def test_every_file_that_is_written_is_known_as_an_output(tmp_path: Path, run: DwiRun, key: str) -> None:
+    run = replace(run, entities={"sub": "01", "run": "2", "acq": "a", "space": "ACPC"})
+    write_text(derivative_path(tmp_path, run, key, template="T1", preset="alpssh", atlas="HO+"), key)
+    assert len(find_outputs(tmp_path, run)) == 1
+
+
+def test_a_log_is_not_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "a.log").symlink_to("mine")
+    with pytest.raises(OutputError, match="symbolic links"):
+        append_text(tmp_path / "a.log")
+    for line in ("one\n", "two\n"):
+        with append_text(tmp_path / "b.log") as stream:
+            stream.write(line)
+    assert (tmp_path / "b.log").read_text() == "one\ntwo\n"
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 def test_what_a_killed_process_left_is_removed_unless_it_may_still_be_written(out: Path, run: DwiRun) -> None:

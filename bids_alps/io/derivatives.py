@@ -245,6 +245,30 @@ def derivative_path(output_dir: Path, run: DwiRun, key: str, **fill: str) -> Pat
     return participant_folder(output_dir, run) / kind.folder / f"{name}_{kind.suffix}{kind.extension}"
 
 
+_ANY = "0any0"
+_BESIDE = {".nii.gz": ("nii.gz", "json", "tsv"), ".tsv": ("tsv", "json")}
+"""Extensions of what is written with a file: its sidecar, and the names of its labels."""
+
+
+def name_pattern(run: DwiRun) -> re.Pattern[str]:
+    """Return what matches the names that files of a run get, in any version of its settings, and no others.
+
+    Examples
+    --------
+    >>> run = DwiRun(entities={"sub": "01"}, image=Path("a"), bval=Path("b"), bvec=Path("c"))
+    >>> names = ("sub-01_desc-brain_mask.json", "sub-01_desc-mine_mask.json", "sub-01_run-2_desc-brain_mask.json")
+    >>> [bool(name_pattern(run).fullmatch(name)) for name in names]
+    [True, False, False]
+    """
+    names = []
+    for kind in DERIVATIVES.values():
+        added = {entity: re.sub(r"{\w+}", _ANY, label) for entity, label in kind.entities.items()}
+        name = re.escape(f"{entity_name({**run.entities, **added})}_{kind.suffix}.")
+        endings = "|".join(map(re.escape, _BESIDE.get(kind.extension, (kind.extension[1:],))))
+        names.append(f"{name.replace(_ANY, _LABEL.pattern)}(?:{endings})")
+    return re.compile("|".join(names))
+
+
 def participant_folder(output_dir: Path, run: DwiRun) -> Path:
     """Return the folder of a run's participant and session."""
     folder = output_dir / f"sub-{checked_label('sub', run.participant)}"

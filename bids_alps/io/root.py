@@ -16,6 +16,7 @@ from bids_alps.io.derivatives import ROI_LABELS
 from bids_alps.io.tables import table_text
 from bids_alps.io.writing import find_abandoned, write_if_changed
 
+PROGRAM = "bids-alps"
 CODE_URL = "https://github.com/bids-apps/alps"
 BIDS_VERSION = "1.10.0"
 IGNORED = (
@@ -123,7 +124,7 @@ def dataset_description(bids_dir: Path, inputs: Mapping[str, Path]) -> dict[str,
     """Return the description of the derivatives of `bids_dir`; its own provenance is kept where it has one."""
     source = read_description(bids_dir)
     ours: dict[str, Any] = {
-        "Name": "bids-alps",
+        "Name": PROGRAM,
         "Version": __version__,
         "Description": "DTI-ALPS index",
         "CodeURL": CODE_URL,
@@ -134,7 +135,7 @@ def dataset_description(bids_dir: Path, inputs: Mapping[str, Path]) -> dict[str,
     earlier = source.get("GeneratedBy") if source.get("DatasetType") == "derivative" else None
     datasets = {"raw": bids_dir, **inputs}
     described: dict[str, Any] = {
-        "Name": f"bids-alps derivatives of {source.get('Name') or bids_dir.name}",
+        "Name": derivative_name(source) or derivative_name({"Name": bids_dir.name}),
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [ours, *(earlier if isinstance(earlier, list) else [])],
@@ -143,6 +144,12 @@ def dataset_description(bids_dir: Path, inputs: Mapping[str, Path]) -> dict[str,
         "HowToAcknowledge": "Cite the works listed in logs/CITATION.md.",
     }
     return {**described, "License": source["License"]} if isinstance(source.get("License"), str) else described
+
+
+def derivative_name(source: Mapping[str, Any]) -> str:
+    """Return what derivatives of a dataset are called, from its description; empty where it has no name."""
+    name = source.get("Name")
+    return f"{PROGRAM} derivatives of {name}" if isinstance(name, str) and name else ""
 
 
 def _source(path: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import nibabel as nib
 import numpy as np
@@ -23,7 +23,16 @@ from bids_alps.model import Array, SpatialMap
 
 _ABANDONED_SECONDS = 600
 _COMPRESSION_LEVEL = 4  # a third of the time of level 9, a few percent larger
-_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST}
+_REFUSED = {
+    errno.EACCES,
+    errno.ELOOP,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.EEXIST,
+}
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -78,7 +87,9 @@ def find_abandoned(folder: Path, stem: str = "") -> list[Path]:
 
 def _is_abandoned(path: Path) -> bool:
     writer = re.fullmatch(r".*\.([a-zA-Z0-9]+)-(\d+)\.[^.]+\.tmp", path.name)
-    if writer is None or writer[1] != _host():
+    if writer is None:  # none of ours
+        return False
+    if writer[1] != _host():
         with contextlib.suppress(FileNotFoundError):
             return path.stat().st_mtime < time.time() - _ABANDONED_SECONDS
         return False
@@ -102,6 +113,21 @@ def _explained(path: Path, error: OSError) -> AlpsError:
     if error.errno in _REFUSED:
         return OutputError(str(path), f"cannot be written ({reason})", "choose an output folder that can be written to")
     return StorageError(str(path), f"writing failed ({reason})", "check the space and health of the disk")
+
+
+def append_text(path: Path) -> TextIO:
+    """Open a text file for what is added to its end; never the file that a link leads to.
+
+    Raises
+    ------
+    OutputError
+        If it is a link, or cannot be written to.
+    """
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        raise _explained(path, error) from error
+    return os.fdopen(handle, "a", encoding="utf-8")
 
 
 def write_text(path: Path, text: str) -> None:
