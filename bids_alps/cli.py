@@ -42,7 +42,7 @@ def settings_from(arguments: Sequence[str]) -> tuple[str, Settings, int, bool]:
         raise AnalysisLevelError(
             "analysis level", f"{chosen.level!r} is none of {', '.join(LEVELS)}", "choose one of them"
         )
-    settings = settings_of(chosen)
+    settings = _with_output_label(settings_of(chosen))
     labels = read_labels(settings.request.participant_label)
     name = settings.execution.run_uuid or f"{time.strftime('%Y%m%d-%H%M%S')}_{uuid.uuid4().hex[:8]}"
     settings = replace(
@@ -52,6 +52,21 @@ def settings_from(arguments: Sequence[str]) -> tuple[str, Settings, int, bool]:
     )
     _check(settings)
     return chosen.level, settings, chosen.verbose, not chosen.skip_bids_validation
+
+
+def _with_output_label(settings: Settings) -> Settings:
+    """Return settings whose output folder is the one that the label names, below the one that was given."""
+    request, label = settings.request, settings.request.output_label
+    if label is None:
+        return settings
+    if not label.isascii() or not label.replace("-", "").replace("_", "").isalnum():
+        raise UsageError("--output-label", f"{label!r}", "use letters, digits, - and _")
+    from bids_alps.io.output import check_output
+    from bids_alps.io.root import PROGRAM
+
+    check_output(request.output_dir, request.bids_dir, {})
+    folder = request.output_dir / "derivatives" / f"{PROGRAM}-{label}"
+    return replace(settings, request=replace(request, output_dir=folder))
 
 
 def read_labels(given: Sequence[str]) -> tuple[str, ...]:
@@ -122,6 +137,7 @@ def _check_regions(method: Method) -> None:
 
 def run_participants(settings: Settings, *, validate: bool) -> int:
     """Process the participants, telling each run as it ends; return the exit code."""
+    from bids_alps.consistency import check_settings, record_settings
     from bids_alps.io.atlases import atlas_label
     from bids_alps.io.layout import find_participants
     from bids_alps.io.output import check_source
@@ -132,6 +148,8 @@ def run_participants(settings: Settings, *, validate: bool) -> int:
     lesions_of(settings)
     check_source(request.output_dir, request.bids_dir)
     labels = find_participants(request.bids_dir, request.participant_label)
+    if not (request.reports_only or request.boilerplate_only):
+        check_settings(request, settings.method, labels)
     if request.dry_run:
         return _print_plan(labels, settings)
     if validate:
@@ -143,6 +161,8 @@ def run_participants(settings: Settings, *, validate: bool) -> int:
     _write_citation(settings)
     if request.boilerplate_only:
         return 0
+    if not request.reports_only:
+        record_settings(request.output_dir, settings.method)
     return _conclude(_process(labels, settings), settings)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from bids_alps.consistency import check_run
 from bids_alps.errors import AlpsError, UsageError
 from bids_alps.io.atlases import atlas_label
 from bids_alps.io.layout import Problem, find_runs
@@ -272,6 +273,8 @@ def _measure(run: DwiRun, settings: Settings) -> str:
         return f"{finished} [done before]"
     from bids_alps.stages import run_stages  # what it imports costs a second, which a plan does not need
 
+    if not settings.request.force:
+        check_run(output_dir, run, settings.method)
     clear_run(output_dir, run)
     message = "; ".join(one.summary for one in run_stages(run, settings.method, output_dir))
     write_receipt(output_dir, run, making, message)
@@ -291,6 +294,8 @@ def _compare(runs: tuple[DwiRun, ...], settings: Settings) -> str:
         return f"{finished} [done before]"
     from bids_alps.stages.longitudinal import run_longitudinal
 
+    if not settings.request.force:
+        check_run(output_dir, whole, settings.method)
     clear_run(output_dir, whole)
     for path in find_longitudinal(output_dir, runs):
         path.unlink()

@@ -26,6 +26,7 @@ from bids_alps.model import DwiRun
 from bids_alps.settings import Method
 
 _LIBRARIES = ("numpy", "scipy", "dipy", "nibabel", "SimpleITK", "picsl_greedy", "nilearn")
+RECEIPT_END = "_desc-receipt_dwi.json"
 _FIGURE = r"(?:_seg-[a-zA-Z0-9+]+)?_desc-[a-zA-Z0-9]+_dwi\.svg"
 _LONGITUDINAL = re.compile(r"_desc-longitudinal[a-z]*_|_to-midpoint_")
 _CHUNK = 1 << 20
@@ -34,7 +35,21 @@ _CHUNK = 1 << 20
 def receipt_path(output_dir: Path, run: DwiRun) -> Path:
     """Return where the receipt of a run lies."""
     folder = output_dir / "logs" / f"sub-{checked_label('sub', run.participant)}"
-    return folder / f"{run.name}_desc-receipt_dwi.json"
+    return folder / f"{run.name}{RECEIPT_END}"
+
+
+def find_receipts(output_dir: Path, participant: str = "*") -> list[Path]:
+    """Return the receipts of a participant, or of all, sorted."""
+    return sorted((output_dir / "logs").glob(f"sub-{participant}/*{RECEIPT_END}"))
+
+
+def read_receipt(path: Path) -> dict[str, Any]:
+    """Read a receipt; empty where there is none, or none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def describe_provenance(run: DwiRun, method: Method) -> dict[str, Any]:
@@ -54,6 +69,31 @@ def describe_provenance(run: DwiRun, method: Method) -> dict[str, Any]:
         "metadata": hashlib.sha256(metadata.encode()).hexdigest(),
     }
     return json.loads(json.dumps(making, default=str))  # as a receipt on disk says it
+
+
+def settings_hash(method: Method, rois: str) -> str:
+    """Return eight hex digits that differ where the index of a preset is not made alike.
+
+    They are of the version and of the settings that can change the index: other presets and atlases cannot. Files count
+    by what they hold, not by where they lie.
+
+    Parameters
+    ----------
+    method
+        The settings.
+    rois
+        Which preset, as ``method.rois`` has it.
+    """
+    label = template_label(method.template)
+    files = [path for path in definition_files(rois) if path.is_file()]
+    if label != method.template:
+        files += find_template(method.template).values()
+    chosen = {name: sorted(value) if isinstance(value, tuple) else value for name, value in asdict(method).items()}
+    for name in ("atlas", "atlas_threshold"):
+        del chosen[name]
+    chosen |= {"rois": Path(rois).name, "template": label, "files": [_hash(path) for path in files]}
+    text = json.dumps({**chosen, "version": __version__}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def describe_longitudinal_provenance(output_dir: Path, runs: Sequence[DwiRun], method: Method) -> dict[str, Any]:
@@ -144,7 +184,7 @@ def write_receipt(
 def find_finished(output_dir: Path, run: DwiRun, making: Mapping[str, Any]) -> str | None:
     """Return the message of a run that needs no work, None where it has to be done (again)."""
     try:
-        receipt = json.loads(receipt_path(output_dir, run).read_text())
+        receipt = read_receipt(receipt_path(output_dir, run))
         same = all(receipt[key] == value for key, value in making.items())
         kept = receipt["outputs"] and all(_hash(output_dir / name) == told for name, told in receipt["outputs"].items())
         return str(receipt["result"]) if same and kept else None

@@ -114,6 +114,12 @@ class Request:
 
     bids_dir: Path = option(description="root of the BIDS dataset, raw or derivative")
     output_dir: Path = option(description="where derivatives go")
+    output_label: str | None = option(
+        None,
+        description="write to derivatives/bids-alps-LABEL of the output folder: results of other settings beside those "
+        "that are there",
+        spellings=("--output_label",),
+    )
     participant_label: tuple[str, ...] = option(
         (), description="participants, with or without sub- (default: all)", spellings=("--participant_label",)
     )

@@ -36,6 +36,8 @@ _LABELS = (
     "unit",
     "direction",
     "reason",
+    "settings_hash",
+    "version",
 )
 _CHECK = "check_"
 

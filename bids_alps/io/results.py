@@ -34,6 +34,19 @@ class Acquisition:
     frame: str = "cross-sectional"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processing:
+    """How an index was made, repeated in every row; None where another program decided."""
+
+    settings_hash: str
+    pose_correction: bool
+    preprocessed: bool
+    motion_corrected: bool | None
+    distortion_corrected: bool | None
+    gradient_calibration: bool
+    version: str
+
+
 ALPS_COLUMNS: tuple[Column, ...] = (
     Column(name="roi_preset", description="ROI definition."),
     Column(name="hemisphere", description="Hemisphere; bilateral is the mean of left and right."),
@@ -118,6 +131,23 @@ ALPS_COLUMNS: tuple[Column, ...] = (
     Column(name="n_b0", description="Volumes without diffusion weighting that were fitted."),
     Column(name="echo_time", description="Echo time.", unit="s"),
     Column(name="frame", description="Where the regions were placed.", levels=_FRAMES),
+    Column(
+        name="settings_hash",
+        description="Eight hex digits of the settings that can change the index, the preset and the version: rows of "
+        "another hash were made in another way.",
+    ),
+    Column(name="pose_correction", description="Whether the tensors were rotated to the axes of the template."),
+    Column(name="preprocessed", description="Whether the series came preprocessed by another program."),
+    Column(
+        name="motion_corrected",
+        description="Whether head motion and eddy currents were corrected here; n/a for a preprocessed series.",
+    ),
+    Column(
+        name="distortion_corrected",
+        description="Whether susceptibility distortion was corrected here; n/a for a preprocessed series.",
+    ),
+    Column(name="gradient_calibration", description="Whether the b-value of each volume was calibrated."),
+    Column(name="version", description="Version of bids-alps."),
     Column(name="status", description="Overall status of the quality checks.", levels=_STATUS),
 )
 
@@ -166,7 +196,9 @@ QUALITY_COLUMNS: tuple[Column, ...] = (
 )
 
 
-def alps_rows(result: AlpsResult, acquisition: Acquisition, status: Status) -> list[dict[str, Any]]:
+def alps_rows(
+    result: AlpsResult, acquisition: Acquisition, processing: Processing, status: Status
+) -> list[dict[str, Any]]:
     """Return the rows left, right and bilateral of the index table."""
     return [
         {
@@ -183,6 +215,7 @@ def alps_rows(result: AlpsResult, acquisition: Acquisition, status: Status) -> l
             "yaw": result.pose.yaw,
             "pose_se": result.pose.se_degrees,
             **{name: getattr(acquisition, name) for name in Acquisition.__slots__},
+            **{name: getattr(processing, name) for name in Processing.__slots__},
             "status": status,
         }
         for hemisphere in (*SIDES, "bilateral")

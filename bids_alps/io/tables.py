@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MISSING = "n/a"
+_LABELS = ("run", "session", "participant", "settings_hash", "version")
 _DIGITS = 7  # more than any measurement here deserves, fewer than platforms may differ in
 
 
@@ -124,7 +125,7 @@ def fill_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> l
 def read_table(path: Path) -> pd.DataFrame:
     """Read a TSV file; ``n/a`` or an empty cell becomes missing, numbers numbers, labels stay as written.
 
-    Columns that end in ``_id``, and ``run`` or ``session`` columns, keep their leading zeros.
+    Columns of labels (``_id``, ``run``, ``session``, ``settings_hash`` ...) keep their leading zeros.
 
     Raises
     ------
@@ -137,7 +138,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
     try:
         header = pd.read_csv(path, sep="\t", nrows=0, encoding="utf-8-sig").columns
-        labels = {name: str for name in header if name.endswith("_id") or name in ("run", "session", "participant")}
+        labels = {name: str for name in header if name.endswith("_id") or name in _LABELS}
         table: pd.DataFrame = pd.read_csv(
             path, sep="\t", na_values=[MISSING, ""], keep_default_na=False, dtype=labels, encoding="utf-8-sig"
         )

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from bids_alps import __version__
+from bids_alps.consistency import describe_choices
 from bids_alps.errors import AlpsError, NoInputError
 from bids_alps.io.tables import read_table
 from bids_alps.io.writing import write_text
 from bids_alps.model import STATUSES, Check, Status, worst_status
+from bids_alps.provenance import RECEIPT_END, read_receipt
 from bids_alps.report.catalogue import find_pictures, find_steps
 from bids_alps.report.changes import read_changes
 from bids_alps.report.html import number, render_participant, words
@@ -42,6 +44,8 @@ _FACTS = {
     "pitch": "Pitch, degrees",
     "roll": "Roll, degrees",
     "yaw": "Yaw, degrees",
+    "version": "Version of bids-alps",
+    "settings_hash": "Hash of the settings",
 }
 _DIFFUSIVITIES = ("dxx", "dyy", "dzz", "md", "ad", "rd")
 _CONFOUNDS = ("n_voxels", "fa", "mode", "free_water", "lambda2_lambda3", "v1_angle", "off_tract_fraction", "coverage")
@@ -151,6 +155,7 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
     regions += tuple(_atlas_table(path.name.removeprefix(f"{name}_seg-"), _rows(path)) for path in others)
     notes += [*_withheld_notes(rows, checks), *lesion_notes(rows, checks)]
     notes += _correction_notes(table.with_name(f"{name}_desc-preproc_dwi.json"))
+    receipt = _receipt(output_dir, participant, name)
     pictures = find_pictures(output_dir / f"sub-{participant}" / "figures", name)
     if not pictures:
         notes.append("The figures of this run are missing; they are drawn when it is computed.")
@@ -163,8 +168,11 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
         checks=checks,
         regions=regions,
         pictures=pictures,
-        provenance=_provenance(_receipt(output_dir, participant, name)),
-        facts=tuple((title, _distinct(rows, key)) for key, title in _FACTS.items() if rows and key in rows[0]),
+        provenance=_provenance(receipt),
+        facts=(
+            *((title, _distinct(rows, key)) for key, title in _FACTS.items() if rows and key in rows[0]),
+            *((("Settings", describe_choices(receipt["method"])),) if isinstance(receipt.get("method"), dict) else ()),
+        ),
         notes=tuple(notes),
     )
 
@@ -201,10 +209,6 @@ def find_failures(output_dir: Path, participant: str) -> list[Failure]:
         said = [line for line in text.splitlines() if line.strip()] or ["no message"]
         found.append(Failure(run=run, message=said[0], details="\n".join(said[1:])))
     return found
-
-
-def _written(path: Path) -> float:
-    return path.stat().st_mtime
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -319,15 +323,7 @@ def _atlas_table(ending: str, rows: Sequence[Row]) -> Table:
 
 
 def _receipt(output_dir: Path, participant: str, name: str) -> dict[str, Any]:
-    for folder in (output_dir / "logs", output_dir / f"sub-{participant}"):
-        for path in sorted(folder.glob(f"**/{name}_desc-receipt_dwi.json"), key=_written, reverse=True):
-            try:
-                content = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                continue
-            if isinstance(content, dict):
-                return content
-    return {}
+    return read_receipt(output_dir / "logs" / f"sub-{participant}" / f"{name}{RECEIPT_END}")
 
 
 def _provenance(receipt: Mapping[str, Any]) -> tuple[Table, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from bids_alps.errors import CoverageError
 from bids_alps.io.derivatives import ROI_LABELS
 from bids_alps.io.presets import preset_labels
-from bids_alps.io.results import alps_rows, quality_rows, roi_rows, write_results
+from bids_alps.io.results import Processing, alps_rows, quality_rows, roi_rows, write_results
 from bids_alps.model import (
     AlpsResult,
     Array,
@@ -241,14 +241,32 @@ def withhold_index(result: AlpsResult) -> AlpsResult:
     )
 
 
-def write_measures(outputs: RunOutputs, fitted: TensorFit, measured: tuple[Measurement, ...], end: str = "") -> None:
-    """Write the regions as images and everything measured as tables; `end` is that of the files' keys."""
+def write_measures(
+    outputs: RunOutputs,
+    fitted: TensorFit,
+    measured: tuple[Measurement, ...],
+    processing: Mapping[str, Processing],
+    end: str = "",
+) -> None:
+    """Write the regions as images and everything measured as tables.
+
+    Parameters
+    ----------
+    outputs
+        Where they go.
+    fitted, measured
+        What was found.
+    processing
+        How the index of each preset was made, by its name.
+    end
+        That of the files' keys.
+    """
     rows: dict[str, list[dict[str, Any]]] = {f"{key}{end}": [] for key in ("alps", "roi_stats", "quality")}
     for one in measured:
         write_regions(outputs, fitted.field.image, one, end)
         acquisition = describe_acquisition(one.preset, fitted, outputs.run)
         acquisition = replace(acquisition, frame=end.removeprefix("_") or acquisition.frame)
-        rows[f"alps{end}"] += alps_rows(one.result, acquisition, one.status)
+        rows[f"alps{end}"] += alps_rows(one.result, acquisition, processing[one.preset.name], one.status)
         rows[f"roi_stats{end}"] += roi_rows(one.result.rois, one.preset.name)
         rows[f"quality{end}"] += quality_rows(one.checks, one.preset.name)
     write_results({key: outputs.path(key) for key in rows}, rows)

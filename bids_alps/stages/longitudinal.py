@@ -56,6 +56,7 @@ from bids_alps.stages.lesions import Lesions
 from bids_alps.stages.outputs import RunOutputs
 from bids_alps.stages.prepare import PreparedSeries
 from bids_alps.stages.preprocessing import PreprocessedSeries
+from bids_alps.stages.processing import read_processing
 from bids_alps.stages.registration import displacements, subject_maps
 from bids_alps.stages.tensors import TensorFit, describe_acquisition, fit
 
@@ -230,7 +231,7 @@ def measure_scan(
         measured.append(measure(aligned, preset))
         sensitivities.append(_sensitivity(aligned, frame.registration, measured[-1]))
     write_text(scan.outputs.path("xfm_midpoint"), itk_text(np.linalg.inv(matrix)))
-    write_measures(scan.outputs, fitted, tuple(measured), "_longitudinal")
+    write_measures(scan.outputs, fitted, tuple(measured), read_processing(scan.outputs), "_longitudinal")
     return SessionResult(
         session=scan.session,
         measured=tuple(measured),

@@ -46,9 +46,11 @@ _MOTION_COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreprocessedSeries:
-    """A corrected series, and what the report and the tables say of it."""
+    """A corrected series, and what the report and the tables say of it: of two merged runs, what holds for both."""
 
     series: DwiSeries
+    motion_corrected: bool = False
+    distortion_corrected: bool = False
     comparisons: tuple[BeforeAfter, ...] = ()
     motion: Motion | None = None
     checks: tuple[Check, ...] = ()
@@ -82,6 +84,8 @@ def correct(run: DwiRun, series: DwiSeries, mask: Array, method: Method, output_
     _write(run, whole, parts, notes, output_dir)
     return PreprocessedSeries(
         series=whole,
+        motion_corrected=all(part.found.motion_corrected for part in parts),
+        distortion_corrected=all(part.found.distortion_corrected for part in parts),
         comparisons=compare_steps(whole.image, one.cleaned.before_after) + _comparisons(one.found, method),
         motion=trace_motion(one.found.motion) if method.motion_correction else None,
         checks=check_correction([part.found.figures for part in parts]) if method.motion_correction else (),
@@ -141,7 +145,7 @@ def _write(run: DwiRun, whole: DwiSeries, parts: list[_One], notes: list[str], o
         "Noise": dict(first.cleaned.figures),
         "Motion": {key: value for key, value in first.found.figures.items() if np.isfinite(value)},
         "Notes": notes,
-        "DistortionCorrected": all(p.found.distortion is not None and p.found.distortion.proven for p in parts),
+        "DistortionCorrected": all(part.found.distortion_corrected for part in parts),
     }
     write_map(
         derivative_path(output_dir, run, "preproc"), image, sidecar=sidecar_of(run, "preproc", Preprocessing=steps)

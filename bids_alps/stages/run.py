@@ -23,6 +23,7 @@ from bids_alps.stages.index import AlignedRun, Measurement, measure, write_measu
 from bids_alps.stages.lesions import place_lesions
 from bids_alps.stages.outputs import RunOutputs
 from bids_alps.stages.prepare import PreparedSeries, prepare
+from bids_alps.stages.processing import describe_processing
 from bids_alps.stages.registration import make_registrar, subject_maps, write_transforms
 from bids_alps.stages.tensors import fit, write_maps
 
@@ -45,7 +46,11 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measureme
         fitted=fitted, registration=registration, method=method, checks=prepared.correction.checks, lesions=lesions
     )
     measured = tuple(measure_preset(aligned, preset, prepared, (subject, template), run) for preset in presets)
-    write_measures(outputs, fitted, measured)
+    processing = {
+        preset.name: describe_processing(run, method, prepared.correction, rois)
+        for rois, preset in zip(method.rois, presets, strict=True)
+    }
+    write_measures(outputs, fitted, measured, processing)
     outlined = tuple(
         measure_atlas(outputs, fitted, registration.transform, atlas, method.atlas_threshold) for atlas in atlases
     )

@@ -15,7 +15,7 @@ import pytest
 from bids_alps.arguments import parse, settings_of
 from bids_alps.errors import GradientError
 from bids_alps.io.presets import read_preset
-from bids_alps.io.results import Acquisition, alps_rows
+from bids_alps.io.results import Acquisition, Processing, alps_rows
 from bids_alps.io.tables import format_cell
 from bids_alps.io.writing import write_json, write_map
 from bids_alps.model import Check, DwiRun, DwiSeries, Gradients, SpatialMap
@@ -41,6 +41,15 @@ ACQUISITION = Acquisition(
     n_directions=8,
     n_b0=1,
     echo_time=None,
+)
+PROCESSING = Processing(
+    settings_hash="0123abcd",
+    pose_correction=True,
+    preprocessed=True,
+    motion_corrected=None,
+    distortion_corrected=None,
+    gradient_calibration=False,
+    version="0",
 )
 SETTINGS = PhantomSettings(
     voxel_size=3.0, directions=8, shells=(1000.0, 2000.0), b0=1, snr=40.0, rotation=8.0, slab=30.0, scalp=False
@@ -136,7 +145,7 @@ def test_an_index_with_a_failed_check_is_withheld_unless_it_is_to_be_kept(
     phantom: PhantomSubject, default: Measurement, name: str, value: float, keep: bool
 ) -> None:
     found = measured(phantom, (evaluate(name, value),), keep_failed=keep)
-    rows = alps_rows(found.result, ACQUISITION, found.status)
+    rows = alps_rows(found.result, ACQUISITION, PROCESSING, found.status)
     withheld = ("alps", "alps_uncorrected", "alps_se", "alps_ci_low", "alps_ci_high", "alps_water_corrected")
     assert {row["status"] for row in rows} == {"fail"}
     assert {side: row["alps" if keep else "alps_unreliable"] for side, row in by_side(rows)} == default.result.alps

@@ -53,6 +53,8 @@ class CorrectedSeries:
         The field, also where it was not applied; None where none was estimated.
     notes
         What was assumed, left out or doubtful, one sentence each.
+    motion_corrected
+        Whether head motion and eddy currents were estimated and undone.
     figures
         For the quality table: ``fd_mean``, ``fd_max`` (mm), ``outlier_slices``, ``replaced`` (fractions),
         ``unusable_volumes``, ``displacement`` (95th percentile, mm), ``difference_before``, ``difference_after``.
@@ -64,8 +66,14 @@ class CorrectedSeries:
     motion: SeriesMotion
     distortion: Distortion | None
     notes: tuple[str, ...]
+    motion_corrected: bool = False
     figures: Mapping[str, float] = field(default_factory=dict)
     before_after: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
+
+    @property
+    def distortion_corrected(self) -> bool:
+        """Whether a field was found that brings the two encodings together, and was undone."""
+        return self.distortion is not None and self.distortion.proven
 
 
 def encoding_from_sidecar(metadata: Mapping[str, object]) -> Encoding:
@@ -119,7 +127,8 @@ def correct_series(
     data, affine = series.image.data, series.image.affine
     bvals = np.where(series.gradients.bvals <= b0_threshold, 0.0, series.gradients.bvals)
     notes: list[str] = []
-    found = _motion(series, bvals, mask, encoding, notes) if motion else series_at_rest(series)
+    moved = _motion(series, bvals, mask, encoding, notes) if motion else None
+    found = series_at_rest(series, slice_axis=encoding.slice_axis) if moved is None else moved
     base = mean_b0(data, affine, bvals, found)
     field_found = None
     if other is not None:
@@ -147,6 +156,7 @@ def correct_series(
         motion=found,
         distortion=field_found,
         notes=tuple(notes),
+        motion_corrected=moved is not None,
         figures=_figures(found, field_found, replaced, series.image.voxel_size, mask),
         before_after=pairs,
     )
@@ -197,7 +207,7 @@ def series_at_rest(series: DwiSeries, *, slice_axis: int = 2) -> SeriesMotion:
     )
 
 
-def _motion(series: DwiSeries, bvals: Array, mask: Array, encoding: Encoding, notes: list[str]) -> SeriesMotion:
+def _motion(series: DwiSeries, bvals: Array, mask: Array, encoding: Encoding, notes: list[str]) -> SeriesMotion | None:
     try:
         return estimate_motion(
             series.image.data,
@@ -209,7 +219,7 @@ def _motion(series: DwiSeries, bvals: Array, mask: Array, encoding: Encoding, no
         )
     except ImageError as error:
         notes.append(f"motion not corrected: {error}")
-        return series_at_rest(series, slice_axis=encoding.slice_axis)
+        return None
 
 
 def _distortion(image: EncodedImage, other: EncodedImage, mask: Array, notes: list[str]) -> Distortion | None:

@@ -1,0 +1,38 @@
+"""What every row of the index says of how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bids_alps import __version__
+from bids_alps.io.presets import conventions_of
+from bids_alps.io.results import Processing
+from bids_alps.io.tables import read_table
+from bids_alps.model import DwiRun
+from bids_alps.provenance import settings_hash
+from bids_alps.settings import Method
+from bids_alps.stages.outputs import RunOutputs
+from bids_alps.stages.preprocessing import PreprocessedSeries
+
+
+def describe_processing(run: DwiRun, method: Method, correction: PreprocessedSeries, rois: str) -> Processing:
+    """Return how the index of a preset was made; `rois` is the preset as the settings name it."""
+    ours = conventions_of(rois) == "anatomical"
+    return Processing(
+        settings_hash=settings_hash(method, rois),
+        pose_correction=method.pose_correction and ours,
+        preprocessed=run.preprocessed,
+        motion_corrected=None if run.preprocessed else correction.motion_corrected,
+        distortion_corrected=None if run.preprocessed else correction.distortion_corrected,
+        gradient_calibration=method.gradient_calibration and ours,
+        version=__version__,
+    )
+
+
+def read_processing(outputs: RunOutputs) -> Mapping[str, Processing]:
+    """Return how the index of each preset was made, from the table that the stages of a run wrote."""
+    table = read_table(outputs.path("alps")).drop_duplicates("roi_preset").set_index("roi_preset").astype(object)
+    rows = table.where(table.notna(), None)[list(Processing.__slots__)].to_dict("index")
+    return {
+        str(preset): Processing(**{str(name): value for name, value in row.items()}) for preset, row in rows.items()
+    }
