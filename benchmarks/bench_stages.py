@@ -64,7 +64,7 @@ def process(folder: Path, method: Method) -> tuple[dict[str, float], float, str]
         else:
             setattr(module, function, timed(name, work))
     (found,) = find_runs(folder / "bids", "01")
-    measured = run.run_stages(found, method, folder / "out")
+    measured = run.run_stages(found, method, folder / "out").measured
     timed("page", write_participant_page)(folder / "out", "01")
     result = measured[0].result
     return dict(SPENT), (folder / "out" / "sub-01.html").stat().st_size / 2**20, f"{result.alps['bilateral']:.3f}"

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_alps.arguments import parse, settings_of
-from bids_alps.errors import AlpsError, AnalysisLevelError, NothingSelectedError, OutputError, UsageError
+from bids_alps.errors import (
+    AlpsError,
+    AnalysisLevelError,
+    NoInputError,
+    NothingSelectedError,
+    OutputError,
+    UsageError,
+)
 from bids_alps.execution.machine import prepare_machine
 from bids_alps.progress import Progress
 from bids_alps.settings import Method, Settings
@@ -50,7 +57,7 @@ def settings_from(arguments: Sequence[str]) -> tuple[str, Settings, int, bool]:
         request=replace(settings.request, participant_label=labels),
         execution=replace(settings.execution, run_uuid=name),
     )
-    _check(settings)
+    _check(settings, chosen.level)
     return chosen.level, settings, chosen.verbose, not chosen.skip_bids_validation
 
 
@@ -78,8 +85,8 @@ def read_labels(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def _check(settings: Settings) -> None:
-    _check_folders(settings)
+def _check(settings: Settings, level: str) -> None:
+    _check_folders(settings, level)
     for name in ("nprocs", "omp_nthreads"):
         if getattr(settings.execution, name) < 1:
             raise UsageError(f"--{name.replace('_', '-')}", f"{getattr(settings.execution, name)}", "give 1 or more")
@@ -94,12 +101,12 @@ def _check(settings: Settings) -> None:
         _check_longitudinal(settings.method)
 
 
-def _check_folders(settings: Settings) -> None:
-    """Refuse folders that are not ours to write to."""
+def _check_folders(settings: Settings, level: str) -> None:
+    """Refuse folders that are not ours to write to; the group level may pool its own output under a name."""
     from bids_alps.io.output import check_output, is_within
 
     request = settings.request
-    check_output(request.output_dir, request.bids_dir, request.datasets)
+    check_output(request.output_dir, request.bids_dir, request.datasets if level == "participant" else {})
     scratch = {"--work-dir": settings.execution.work_dir, "--bids-database-dir": request.bids_database_dir}
     for option, folder in scratch.items():
         if folder is not None and is_within(folder, request.bids_dir) and not is_within(folder, request.output_dir):
@@ -152,18 +159,19 @@ def run_participants(settings: Settings, *, validate: bool) -> int:
         check_settings(request, settings.method, labels)
     if request.dry_run:
         return _print_plan(labels, settings)
+    if request.boilerplate_only:
+        return _write_boilerplate(labels, settings)
     if validate:
         from bids_alps.io.validation import validate_dataset
 
         validate_dataset(request.bids_dir)
     presets = [atlas_label(name) for name in settings.method.rois]
     write_root(request.output_dir, request.bids_dir, request.datasets, presets=presets)
-    _write_citation(settings)
-    if request.boilerplate_only:
-        return 0
     if not request.reports_only:
         record_settings(request.output_dir, settings.method)
-    return _conclude(_process(labels, settings), settings)
+    outcomes = _process(labels, settings)
+    _write_citation(settings, labels if request.participant_label else ())
+    return _conclude(outcomes, settings)
 
 
 def _process(labels: Sequence[str], settings: Settings) -> list[Outcome]:
@@ -217,13 +225,35 @@ def _write_summary(outcomes: list[Outcome], settings: Settings) -> None:
     write_text(_summary_path(settings), table_text(rows, ("name", "exit_code", "message")))
 
 
-def _write_citation(settings: Settings) -> None:
-    from bids_alps.report.methods import write_citation, write_methods
+def _write_boilerplate(labels: Sequence[str], settings: Settings) -> int:
+    """Write the methods text of what ran before."""
+    if not _write_citation(settings, labels if settings.request.participant_label else (), anew=True):
+        where = str(settings.request.output_dir)
+        raise NoInputError(where, "no finished run to write the methods text of", "run the participant level first")
+    return 0
 
+
+def _write_citation(settings: Settings, labels: Sequence[str] = (), *, anew: bool = False) -> bool:
+    """Write the methods text of all runs that are there, and tell whether there are any.
+
+    A job of some participants, one of an array perhaps, reads no receipts but theirs, and leaves a text that is there:
+    the group level, or a call for all participants, writes it of all runs.
+    """
+    from bids_alps.provenance import read_statements
+    from bids_alps.report.methods import write_citation
+
+    folder = settings.request.output_dir / "logs"
+    if labels and not anew and (folder / "CITATION.md").exists():
+        return True
+    found = [read_statements(settings.request.output_dir, label) for label in labels or ("*",)]
+    runs = {name: statements for one in found for name, statements in one.items()}
+    if not any(runs.values()):
+        return False
     try:
-        write_citation(settings.request.output_dir / "logs", write_methods(asdict(settings.method)))
+        write_citation(folder, runs)
     except OutputError as error:  # another job's copy, by another user
         logging.getLogger(__name__).warning("%s", error)
+    return True
 
 
 def _print_plan(labels: Sequence[str], settings: Settings) -> int:
@@ -307,6 +337,7 @@ def _run_group(settings: Settings) -> int:
     from bids_alps.group.run import run_group
 
     _say(f"group table: {run_group(settings)}")
+    _write_citation(settings)
     return 0
 
 

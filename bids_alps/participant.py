@@ -7,7 +7,7 @@ import resource
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -207,7 +207,7 @@ def write_page(participant: str, settings: Settings) -> Outcome:
     from bids_alps.report.participant import write_participant_page
 
     try:
-        write_participant_page(settings.request.output_dir, participant, settings=asdict(settings.method))
+        write_participant_page(settings.request.output_dir, participant)
     except AlpsError as error:
         return Outcome(name=f"sub-{participant}_page", message=str(error), exit_code=error.exit_code)
     except Exception as error:  # noqa: BLE001 -- the results are there, and the other participants go on
@@ -276,8 +276,9 @@ def _measure(run: DwiRun, settings: Settings) -> str:
     if not settings.request.force:
         check_run(output_dir, run, settings.method)
     clear_run(output_dir, run)
-    message = "; ".join(one.summary for one in run_stages(run, settings.method, output_dir))
-    write_receipt(output_dir, run, making, message)
+    result = run_stages(run, settings.method, output_dir)
+    message = "; ".join(one.summary for one in result.measured)
+    write_receipt(output_dir, run, making, message, statements=result.statements)
     return message
 
 
@@ -292,7 +293,7 @@ def _compare(runs: tuple[DwiRun, ...], settings: Settings) -> str:
     finished = None if settings.request.force else find_finished(output_dir, whole, making)
     if finished is not None:
         return f"{finished} [done before]"
-    from bids_alps.stages.longitudinal import run_longitudinal
+    from bids_alps.stages.longitudinal import STATEMENTS, run_longitudinal
 
     if not settings.request.force:
         check_run(output_dir, whole, settings.method)
@@ -307,7 +308,8 @@ def _compare(runs: tuple[DwiRun, ...], settings: Settings) -> str:
         for row in rows
         if row["hemisphere"] == "bilateral" and (row["first_session"], row["roi_preset"]) == first
     )
-    write_receipt(output_dir, whole, making, message, also=find_longitudinal(output_dir, done))
+    also = find_longitudinal(output_dir, done)
+    write_receipt(output_dir, whole, making, message, statements=STATEMENTS, also=also)
     return message
 
 

@@ -22,7 +22,7 @@ from bids_alps.io.derivatives import checked_label, name_pattern, participant_fo
 from bids_alps.io.presets import definition_files
 from bids_alps.io.templates import find_template, template_label
 from bids_alps.io.writing import find_abandoned, write_json
-from bids_alps.model import DwiRun
+from bids_alps.model import DwiRun, Statement
 from bids_alps.settings import Method
 
 _LIBRARIES = ("numpy", "scipy", "dipy", "nibabel", "SimpleITK", "picsl_greedy", "nilearn")
@@ -173,12 +173,53 @@ def _find_abandoned(output_dir: Path, run: DwiRun) -> list[Path]:
 
 
 def write_receipt(
-    output_dir: Path, run: DwiRun, making: Mapping[str, Any], message: str, *, also: Sequence[Path] = ()
+    output_dir: Path,
+    run: DwiRun,
+    making: Mapping[str, Any],
+    message: str,
+    *,
+    statements: Sequence[Statement] = (),
+    also: Sequence[Path] = (),
 ) -> None:
-    """Write the receipt of a finished run; `also` are outputs under other names."""
+    """Write the receipt of a finished run.
+
+    Parameters
+    ----------
+    output_dir, run
+        Whose it is.
+    making
+        What `describe_provenance` says of it.
+    message
+        What was found, in one line.
+    statements
+        What its stages say of themselves for the methods text.
+    also
+        Outputs under other names.
+    """
     paths = (*find_outputs(output_dir, run), *also)
-    outputs = {path.relative_to(output_dir).as_posix(): _hash(path) for path in paths}
-    write_json(receipt_path(output_dir, run), {**making, "result": message, "outputs": outputs})
+    content = {
+        **making,
+        "result": message,
+        "outputs": {path.relative_to(output_dir).as_posix(): _hash(path) for path in paths},
+        "methods": [{name: getattr(one, name) for name in Statement.__slots__} for one in statements],
+    }
+    write_json(receipt_path(output_dir, run), content)
+
+
+def read_statements(output_dir: Path, participant: str = "*") -> dict[str, tuple[Statement, ...]]:
+    """Return what the stages of the runs of a participant, or of all, say of themselves, by the name of the run."""
+    found = {path.name.removesuffix(RECEIPT_END): read_receipt(path) for path in find_receipts(output_dir, participant)}
+    return {name: _statements(receipt) for name, receipt in found.items()}
+
+
+def _statements(receipt: Mapping[str, Any]) -> tuple[Statement, ...]:
+    """Return the statements of a receipt; none where it is of an earlier version or was changed by hand."""
+    try:
+        return tuple(
+            Statement(stage=one["stage"], text=str(one["text"]), values=one["values"]) for one in receipt["methods"]
+        )
+    except (KeyError, TypeError, ValueError):
+        return ()
 
 
 def find_finished(output_dir: Path, run: DwiRun, making: Mapping[str, Any]) -> str | None:

@@ -19,6 +19,7 @@ from bids_alps.arguments import GROUPS, POSITIONAL, make_parser, parse, read_con
 from bids_alps.cli import main, read_labels, settings_from
 from bids_alps.descriptor import render_descriptor
 from bids_alps.errors import AnalysisLevelError, UsageError
+from bids_alps.io.root import write_root
 from bids_alps.io.validation import find_validator
 from bids_alps.model import SpatialMap
 from bids_alps.settings import Settings, as_toml
@@ -272,10 +273,20 @@ def test_notrack_changes_nothing() -> None:
     assert settings("--run-uuid", "x", "--notrack") == settings("--run-uuid", "x")
 
 
-def test_boilerplate_alone_is_written(dataset: Path, tmp_path: Path) -> None:
-    assert run(dataset, tmp_path / "out", "participant", "--skip-bids-validation", "--boilerplate-only") == 0
-    assert (tmp_path / "out/logs/CITATION.md").stat().st_size > 500
-    assert not list((tmp_path / "out").glob("sub-*"))
+def test_boilerplate_is_of_what_ran(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    arguments = (dataset, out, "participant", "--skip-bids-validation", "--boilerplate-only")
+    assert run(*arguments) == 66
+    assert "no finished run to write the methods text of" in capsys.readouterr().err
+    assert not out.exists()
+    write_root(out, dataset)
+    sentence = {"stage": "start", "text": "The index of {n:g} volumes.", "values": {"n": 8}}
+    receipt = out / "logs/sub-01/sub-01_desc-receipt_dwi.json"
+    receipt.parent.mkdir(parents=True)
+    receipt.write_text(json.dumps({"methods": [sentence]}))
+    assert run(*arguments) == 0
+    assert "The index of 8 volumes." in (out / "logs/CITATION.md").read_text()
+    assert not list(out.glob("sub-*"))
 
 
 def test_a_dataset_that_is_no_bids_is_refused_unless_that_is_skipped(dataset: Path, tmp_path: Path) -> None:

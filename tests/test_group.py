@@ -9,6 +9,7 @@ import pytest
 from bids_alps.cli import main
 from bids_alps.group.gather import join_atlases
 from bids_alps.io.results import ALPS_COLUMNS, QUALITY_COLUMNS, ROI_COLUMNS
+from bids_alps.io.root import write_root
 from bids_alps.io.tables import Column, fill_rows, write_table
 from bids_alps.report.cohort import Results, write_group_page
 from bids_alps.statistics.correlation import correlate
@@ -41,6 +42,7 @@ def cohort(tmp_path):
             out / label / "dwi" / f"{label}_seg-alps_scalarstats.tsv", fill_rows(regions, ROI_COLUMNS), ROI_COLUMNS
         )
     (bids / "participants.tsv").write_text("\n".join(people) + "\n")
+    write_root(out, bids)
     return bids, out
 
 

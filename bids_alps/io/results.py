@@ -56,7 +56,7 @@ ALPS_COLUMNS: tuple[Column, ...] = (
     Column(name="alps_ci_high", description="Upper end of the 95 % interval.", optional=True),
     Column(
         name="alps_se_noise",
-        description="Standard error from noise: residual bootstrap of the tensor fit.",
+        description="Standard error from noise: wild bootstrap of the tensor fit.",
         optional=True,
     ),
     Column(name="alps_se_placement", description="Standard error from where the regions were placed.", optional=True),

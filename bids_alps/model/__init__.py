@@ -21,10 +21,12 @@ from bids_alps.model.results import (
 )
 from bids_alps.model.series import TENSOR_COMPONENTS, Axes, DwiRun, DwiSeries, Gradients, LesionMask, TensorField
 from bids_alps.model.spatial import SpatialMap, SpatialTransform, sample_linear, sample_nearest
+from bids_alps.model.statements import STAGES, Stage, Statement
 
 __all__ = [
     "REGIONS",
     "SIDES",
+    "STAGES",
     "STATUSES",
     "TENSOR_COMPONENTS",
     "AlpsResult",
@@ -46,6 +48,8 @@ __all__ = [
     "Side",
     "SpatialMap",
     "SpatialTransform",
+    "Stage",
+    "Statement",
     "Status",
     "SubjectMaps",
     "Template",

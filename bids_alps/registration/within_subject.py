@@ -21,6 +21,12 @@ from bids_alps.registration.base import Registration, pose_of
 from bids_alps.registration.linear import RIGID, LinearFit, Pair, fit_linear
 from bids_alps.registration.staged import inner_brain
 
+SENTENCE = (
+    "The sessions of a participant were also measured in one unbiased frame: they were aligned rigidly with each "
+    "other in pairs and averaged midway ([@reuter2012]), the mean alone was aligned with the template, and "
+    "regions and pose were carried from it to each session. Intervals of the change between sessions leave out "
+    "what the sessions share of the errors of place and pose."
+)
 _STEPS_MM = (4.0, 2.0)
 _MARGIN_MM = 6.0
 _LEAST_SHARE = 0.5  # of the scans that must hold a point of the brain of their mean

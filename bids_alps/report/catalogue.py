@@ -136,8 +136,3 @@ def _picture(entry: Entry, paths: Sequence[Path], *, preset: str = "") -> Pictur
         labels=entry.labels,
         chart=entry.chart,
     )
-
-
-def find_steps(folder: Path, run_name: str) -> tuple[str, ...]:
-    """Return the steps of preprocessing that left a figure."""
-    return tuple(step for step in STEPS if (folder / f"{run_name}_desc-{step}After_dwi.svg").is_file())

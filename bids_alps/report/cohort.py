@@ -15,14 +15,15 @@ from pandas import DataFrame
 from bids_alps import __version__
 from bids_alps.io.writing import write_text
 from bids_alps.model import SIDES, Array, Status
+from bids_alps.provenance import read_statements
 from bids_alps.report import figures_group
 from bids_alps.report.html import number, render_group, words
+from bids_alps.report.methods import cite, draft_methods
 from bids_alps.report.page import (
     CAVEAT,
     LITERATURE,
     GroupPage,
     GroupRow,
-    MethodsText,
     Picture,
     Reference,
     Table,
@@ -93,7 +94,7 @@ def write_group_page(
             *(f"No result of {failure.run}: {failure.message}" for failure in failures),
         ),
         tables=results.tables,
-        methods=MethodsText(paragraphs=(*results.methods, CAVEAT) if results.methods else ()),
+        methods=cite([*draft_methods(read_statements(output_dir)), *results.methods, CAVEAT]),
     )
     path = output_dir / "group_alps.html"
     write_text(path, render_group(page))

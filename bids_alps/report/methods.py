@@ -1,163 +1,118 @@
-"""Methods text, written from what ran, with its references."""
+"""Methods text with its references: assembled from what the stages of each run said of themselves."""
 
 from __future__ import annotations
 
-import math
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
-from bids_alps import __version__
 from bids_alps.io.writing import write_text
-from bids_alps.registration.engines import ENGINES
+from bids_alps.model import STAGES, Stage, Statement
 from bids_alps.report.html import render_methods
 from bids_alps.report.page import CAVEAT, MethodsText
 
 _CITED = re.compile(r"\[@(\w+)\]")
 
+Runs = Mapping[str, Sequence[Statement]]
+"""What the stages of each run said, by the name of the run."""
 
-def write_methods(
-    settings: Mapping[str, Any], *, steps: Collection[str] | None = None, facts: Mapping[str, Any] | None = None
-) -> MethodsText:
-    """Write the methods text of what ran.
+
+def draft_methods(runs: Runs) -> list[str]:
+    """Return the paragraphs of the methods text of some runs, with ``[@key]`` where a work is cited.
+
+    A sentence that does not hold for every run says for how many it does; numbers that differ between runs are told as
+    a range.
 
     Parameters
     ----------
-    settings
-        Fields of the method settings, by name.
-    steps
-        Steps of preprocessing that ran: ``denoise``, ``gibbs``, ``motion``, ``distortion``;
-        None where that is not known, of which nothing is told then.
-    facts
-        What the data decided: ``roi_preset``, ``roi_semi_axes`` (mm), ``b_value`` (s/mm^2), ``n_directions``,
-        ``interval`` (whether intervals were computed), ``sessions_compared`` (whether sessions were).
-
-    Returns
-    -------
-    MethodsText
-        Nothing is claimed that neither settings nor facts say.
+    runs
+        What the stages of each run said, by its name; that of all sessions of a participant has no ``ses-``.
     """
-    facts = facts or {}
-    drafts = [_beginning(facts), _preprocessing(steps), _fit(facts), _placement(settings, facts), _index(settings)]
-    if facts.get("interval"):
-        drafts.append(_uncertainty(settings))
-    if facts.get("sessions_compared"):
-        drafts.append(_sessions())
-    drafts = [draft for draft in drafts if draft]
-    keys = list(dict.fromkeys(key for draft in drafts for key in _CITED.findall(draft)))
+    drafts = []
+    for stage in STAGES:
+        sentences = _sentences(runs, stage)
+        if sentences:
+            drafts.append(" ".join(sentences))
+    return drafts
+
+
+def write_methods(runs: Runs) -> MethodsText:
+    """Return the methods text of some runs with its references; empty where none says anything."""
+    drafts = draft_methods(runs)
+    return cite([*drafts, CAVEAT]) if drafts else MethodsText()
+
+
+def cite(drafts: Sequence[str]) -> MethodsText:
+    """Return paragraphs with their citations written out, and the references that they name."""
     library = _library()
-    paragraphs = tuple(_CITED.sub(lambda found: str(library[found[1]]["cite"]), draft) for draft in drafts)
-    keys.sort(key=lambda key: str(library[key]["author"]))
+    keys = {key for draft in drafts for key in _CITED.findall(draft)} & library.keys()
+    ordered = sorted(keys, key=lambda key: (str(library[key]["author"]), int(library[key]["year"])))
     return MethodsText(
-        paragraphs=paragraphs,
-        references=tuple(_reference(library[key]) for key in keys),
-        bibtex="\n\n".join(_bibtex(key, library[key]) for key in keys) + "\n",
+        paragraphs=tuple(_CITED.sub(lambda found: _cited(found, library), draft) for draft in drafts),
+        references=tuple(_reference(library[key]) for key in ordered),
+        bibtex="".join(f"{_bibtex(key, library[key])}\n\n" for key in ordered).rstrip("\n") + "\n",
     )
 
 
-def write_citation(folder: Path, methods: MethodsText) -> None:
-    """Write ``CITATION.md``, ``.bib`` and ``.html`` into a folder."""
+def write_citation(folder: Path, runs: Runs) -> None:
+    """Write the methods text of some runs into a folder: ``CITATION.md``, ``.bib`` and ``.html``."""
+    people = {name.partition("_")[0] for name in runs}
+    number = sum(map(_is_one_run, runs.values()))
+    covered = f"This text covers {_number(number, 'run')} of {_number(len(people), 'participant')}."
+    methods = cite([*draft_methods(runs), CAVEAT, covered])
     write_text(folder / "CITATION.md", methods.markdown)
     write_text(folder / "CITATION.bib", methods.bibtex)
     write_text(folder / "CITATION.html", render_methods(methods))
 
 
-def _beginning(facts: Mapping[str, Any]) -> str:
-    preset = f", preset {facts['roi_preset']}" if facts.get("roi_preset") else ""
-    return (
-        "The index of diffusion tensor image analysis along the perivascular space (DTI-ALPS; [@taoka2017]) was "
-        f"computed with bids-alps {__version__}{preset}, a BIDS App ([@gorgolewski2017])."
-    )
+def _number(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _preprocessing(steps: Collection[str] | None) -> str:
-    if steps is None:
-        return ""
-    told = {
-        "denoise": "noise was reduced by principal component analysis with a random-matrix threshold ([@veraart2016])",
-        "gibbs": "Gibbs ringing was removed by local subvoxel shifts ([@kellner2016])",
-        "motion": "head motion and eddy currents were corrected by aligning each volume to the series, and the "
-        "b-vectors were turned accordingly ([@leemans2009])",
-        "distortion": "susceptibility distortion was corrected from images of opposite phase encoding "
-        "([@andersson2003])",
-    }
-    ran = [sentence for step, sentence in told.items() if step in steps]
-    if not ran:
-        return "The diffusion images were used as they were given, without preprocessing by this program."
-    return "Before the fit, " + "; ".join(ran) + "."
+def _cited(found: re.Match[str], library: Mapping[str, Mapping[str, Any]]) -> str:
+    return str(library[found[1]]["cite"]) if found[1] in library else found[0]
 
 
-def _fit(facts: Mapping[str, Any]) -> str:
-    shell = ""
-    if _known(facts.get("b_value")) and _known(facts.get("n_directions")):
-        shell = f" from {facts['n_directions']:g} directions at b = {facts['b_value']:.0f} s/mm²"
-    return (
-        f"Diffusion tensors were fitted{shell} by iteratively reweighted linear least squares ([@veraart2013]) in the "
-        "world axes of the scanner."
-    )
+def _sentences(runs: Runs, stage: Stage) -> list[str]:
+    """Return the sentences of a stage, each once, in the order in which runs say them."""
+    told: dict[str, dict[str, Mapping[str, float]]] = {}
+    for name, statements in runs.items():
+        for statement in statements:
+            if statement.stage == stage:
+                told.setdefault(statement.text, {})[name] = statement.values
+    return [_counted(_filled(text, by_run.values()), by_run, runs, stage) for text, by_run in told.items()]
 
 
-def _placement(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    template = settings.get("template", "")
-    source = " ([@fonov2011])" if "2009" in str(template) else ""
-    engine = ENGINES.get(str(settings.get("registrar")))
-    how = engine.sentence if engine else "aligned with the template"
-    size = facts.get("roi_semi_axes")
-    shape = (
-        f"Regions of interest (ellipsoids of {_by(size)} mm half-length along x, y and z)"
-        if isinstance(size, str) and size not in ("", "n/a")
-        else "Regions of interest"
-    )
-    tissue = settings.get("roi_weighting") == "tissue"
-    weight = "the fraction of their volume inside the region" + (", times their share of its tissue" if tissue else "")
-    healthy = " Voxels that a lesion mask touched were left out." if settings.get("exclude_lesions") else ""
-    return (
-        f"Each subject was {how} {template}{source}. {shape} in the projection and "
-        "association fibres of both hemispheres were carried into the space of the diffusion images, where voxels "
-        f"count by {weight}; tensors were not resampled.{healthy}"
-    )
+def _filled(text: str, values: Iterable[Mapping[str, float]]) -> str:
+    """Return a sentence with its numbers, or with their range where they differ."""
+    listed = list(values)
+    parts = []
+    for literal, name, form, _ in Formatter().parse(text):
+        parts.append(literal)
+        if name is not None:
+            numbers = sorted(one[name] for one in listed if name in one)
+            shown = dict.fromkeys(format(number, form or "g") for number in (*numbers[:1], *numbers[-1:]))
+            parts.append(" to ".join(shown) or "n/a")
+    return "".join(parts)
 
 
-def _by(size: Any) -> str:
-    return " by ".join(str(size).split())
+def _counted(sentence: str, by_run: Mapping[str, Any], runs: Runs, stage: Stage) -> str:
+    """Return a sentence that says for how many runs it holds, where that is not for all."""
+    if stage == "sessions":  # said once for all sessions of a participant
+        people = {name.partition("_")[0] for name in runs}
+        number, total, noun = len({name.partition("_")[0] for name in by_run}), len(people), "participants"
+    else:
+        number, total, noun = len(by_run), sum(_is_one_run(statements) for statements in runs.values()), "runs"
+    return sentence if number == total else f"{sentence.removesuffix('.')} (in {number} of {total} {noun})."
 
 
-def _index(settings: Mapping[str, Any]) -> str:
-    turned = (
-        "The mean tensor of each region was turned into template axes by the rigid part of the alignment, so that the "
-        "pose of the head does not enter the index ([@tatekawa2023]). "
-        if settings.get("pose_correction", True)
-        else "Tensors were left in scanner axes: the pose of the head enters the index. "
-    )
-    return (
-        f"{turned}The index of a hemisphere is mean(Dxx projection, Dxx association) / mean(Dyy projection, Dzz "
-        f"association), a ratio of means over regions ([@park2023]); the bilateral index is the mean of both. {CAVEAT}"
-    )
-
-
-def _uncertainty(settings: Mapping[str, Any]) -> str:
-    seed = f" (seed {settings['random_seed']})" if "random_seed" in settings else ""
-    return (
-        f"Standard errors and 95 % intervals combine a wild bootstrap of the fit ([@whitcher2008]) with the effect of "
-        f"the alignment's own error on place and pose{seed}."
-    )
-
-
-def _sessions() -> str:
-    return (
-        "Sessions of a participant were also measured in one unbiased frame: aligned rigidly with each other in pairs, "
-        "they were averaged midway ([@reuter2012]), and the mean alone was aligned with the template; regions and pose "
-        "were carried from it to each session. Intervals of the change between sessions leave out what the sessions "
-        "share of the errors of place and pose."
-    )
-
-
-def _known(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+def _is_one_run(statements: Sequence[Statement]) -> bool:
+    return not statements or any(statement.stage != "sessions" for statement in statements)
 
 
 @cache

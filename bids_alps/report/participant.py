@@ -15,8 +15,8 @@ from bids_alps.errors import AlpsError, NoInputError
 from bids_alps.io.tables import read_table
 from bids_alps.io.writing import write_text
 from bids_alps.model import STATUSES, Check, Status, worst_status
-from bids_alps.provenance import RECEIPT_END, read_receipt
-from bids_alps.report.catalogue import find_pictures, find_steps
+from bids_alps.provenance import RECEIPT_END, read_receipt, read_statements
+from bids_alps.report.catalogue import find_pictures
 from bids_alps.report.changes import read_changes
 from bids_alps.report.html import number, render_participant, words
 from bids_alps.report.lesions import lesion_notes, lesion_tables
@@ -52,7 +52,7 @@ _CONFOUNDS = ("n_voxels", "fa", "mode", "free_water", "lambda2_lambda3", "v1_ang
 _EXPECTED = ("hemisphere", "alps", "alps_ci_low", "alps_ci_high", "alps_uncorrected", "status")
 
 
-def write_participant_page(output_dir: Path, participant: str, *, settings: Mapping[str, Any] | None = None) -> Path:
+def write_participant_page(output_dir: Path, participant: str) -> Path:
     """Write the page of a participant from what the output folder holds; return its path.
 
     Parameters
@@ -61,8 +61,6 @@ def write_participant_page(output_dir: Path, participant: str, *, settings: Mapp
         Root of the derivatives.
     participant
         Label without ``sub-``.
-    settings
-        Method settings to tell of where no receipt of a run tells them.
 
     Raises
     ------
@@ -70,7 +68,7 @@ def write_participant_page(output_dir: Path, participant: str, *, settings: Mapp
         If there is neither a result nor an error of this participant to tell of.
     """
     path = output_dir / f"sub-{participant}.html"
-    page = read_participant_page(output_dir, participant, settings=settings, reference=find_reference(output_dir))
+    page = read_participant_page(output_dir, participant, reference=find_reference(output_dir))
     write_text(path, render_participant(page))
     return path
 
@@ -80,7 +78,6 @@ def read_participant_page(
     participant: str,
     *,
     failures: Sequence[Failure] = (),
-    settings: Mapping[str, Any] | None = None,
     reference: Reference = LITERATURE,
 ) -> ParticipantPage:
     """Read what stands on the page of a participant from the output folder.
@@ -93,8 +90,6 @@ def read_participant_page(
         Label without ``sub-``.
     failures
         Runs that gave no result in this session, beside those whose crash files lie in the logs.
-    settings
-        Method settings to tell of where no receipt of a run tells them.
     reference
         Range to see the index against.
 
@@ -117,14 +112,13 @@ def read_participant_page(
         raise NoInputError(
             f"sub-{participant}", "no results and no errors to report on", "run the participant level first"
         )
-    methods = _methods(output_dir, participant, [run.name for run in runs], settings) if runs else MethodsText()
     return ParticipantPage(
         participant=participant,
         version=__version__,
         runs=tuple(runs),
         failures=tuple(broken),
         changes=read_changes(output_dir / f"sub-{participant}"),
-        methods=methods,
+        methods=write_methods(read_statements(output_dir, participant)) if runs else MethodsText(),
         reference=reference,
     )
 
@@ -328,8 +322,9 @@ def _receipt(output_dir: Path, participant: str, name: str) -> dict[str, Any]:
 
 def _provenance(receipt: Mapping[str, Any]) -> tuple[Table, ...]:
     """Tables of a receipt: one of its plain fields, one of each group of fields."""
-    plain = {key: value for key, value in receipt.items() if not isinstance(value, dict)}
-    groups = {"": plain, **{key: value for key, value in receipt.items() if isinstance(value, dict)}}
+    told = {key: value for key, value in receipt.items() if key != "methods"}  # it is the methods text
+    plain = {key: value for key, value in told.items() if not isinstance(value, dict)}
+    groups = {"": plain, **{key: value for key, value in told.items() if isinstance(value, dict)}}
     return tuple(
         Table(title=words(title) or "This run", columns=("Name", "Value"), rows=tuple(_flat(content)))
         for title, content in groups.items()
@@ -343,21 +338,3 @@ def _flat(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, s
             yield from _flat(value, f"{before}{key}: ")
         else:
             yield f"{before}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _methods(
-    output_dir: Path, participant: str, names: Sequence[str], settings: Mapping[str, Any] | None
-) -> MethodsText:
-    """Methods text of what ran, by the receipts; what differs between the runs is left out."""
-    receipts = [_receipt(output_dir, participant, name) for name in names]
-    chosen = next((receipt["method"] for receipt in receipts if isinstance(receipt.get("method"), dict)), settings)
-    tables = [
-        table for name in names for table in (output_dir / f"sub-{participant}").glob(f"**/dwi/{name}{INDEX_END}")
-    ]
-    rows = [row for table in tables for row in _rows(table)]
-    facts: dict[str, Any] = {key: rows[0].get(key) for key in _FACTS if len({str(row.get(key)) for row in rows}) == 1}
-    facts["sessions_compared"] = bool(read_changes(output_dir / f"sub-{participant}"))
-    facts["interval"] = any(math.isfinite(_value(row, "alps_ci_low")) for row in rows)
-    figures = output_dir / f"sub-{participant}" / "figures"
-    steps = {step for name in names for step in find_steps(figures, name)}
-    return write_methods(chosen or {}, steps=steps, facts=facts)

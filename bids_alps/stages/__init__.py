@@ -1,6 +1,6 @@
 """The stages of one run: each reads, calls pure functions, writes."""
 
 from bids_alps.stages.index import Measurement
-from bids_alps.stages.run import run_stages
+from bids_alps.stages.run import RunResult, run_stages
 
-__all__ = ["Measurement", "run_stages"]
+__all__ = ["Measurement", "RunResult", "run_stages"]

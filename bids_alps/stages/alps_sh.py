@@ -12,10 +12,22 @@ import numpy as np
 from scipy.linalg import polar
 from scipy.optimize import linear_sum_assignment
 
-from bids_alps.model import Array, SpatialTransform
+from bids_alps.model import Array, RoiPreset, SpatialTransform, Statement
 from bids_alps.numerics.tensors.tensor import fit_tensor
 from bids_alps.stages.index import AlignedRun
 from bids_alps.stages.prepare import PreparedSeries
+from bids_alps.stages.statements import literal, say
+
+SENTENCE = (
+    "With the preset {preset}, the index was measured with the conventions of the script alps.sh ([@liu2024]): tensors "
+    "fitted by ordinary least squares to all shells (DIPY; [@garyfallidis2014]) and left in the axes of the image, and "
+    "spheres of {radius:g} mm radius placed by the affine part of the alignment alone."
+)
+
+
+def state_alps_sh(preset: RoiPreset) -> tuple[Statement, ...]:
+    """Return what the measurement of a preset by these conventions says."""
+    return say("index", SENTENCE.replace("{preset}", literal(preset.name)), radius=preset.radius_mm)
 
 
 def follow_alps_sh(prepared: PreparedSeries, aligned: AlignedRun) -> AlignedRun:

@@ -12,10 +12,11 @@ from bids_alps.io.presets import preset_labels
 from bids_alps.io.tables import Column, table_text, write_table
 from bids_alps.io.templates import template_label
 from bids_alps.io.writing import write_map, write_text
-from bids_alps.model import Array, SpatialMap, SpatialTransform
-from bids_alps.numerics.index.atlas import Memberships, measure_regions, place_labels, place_probabilities
+from bids_alps.model import Array, SpatialMap, SpatialTransform, Statement
+from bids_alps.numerics.index.atlas import SENTENCE, Memberships, measure_regions, place_labels, place_probabilities
 from bids_alps.settings import Method
 from bids_alps.stages.outputs import RunOutputs
+from bids_alps.stages.statements import literal, say
 from bids_alps.stages.tensors import TensorFit, measures_of
 
 _MEASURES = {
@@ -67,6 +68,11 @@ def measure_atlas(
     write_map(path, labels, sidecar=sidecar, dtype=np.int32)
     write_text(path.with_name(path.name.removesuffix(".nii.gz") + ".tsv"), table_text(rows, ("index", "name")))
     return labels
+
+
+def state_atlas(atlas: Atlas, threshold: float) -> tuple[Statement, ...]:
+    """Return what the measurement of an atlas says."""
+    return say("atlas", SENTENCE.replace("{atlas}", literal(atlas.label)), threshold=threshold)
 
 
 def _reason(atlas: Atlas, index: int, touched: Memberships, threshold: float) -> str:

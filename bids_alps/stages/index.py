@@ -21,6 +21,7 @@ from bids_alps.model import (
     RoiPreset,
     SpatialMap,
     SpatialTransform,
+    Statement,
     Status,
 )
 from bids_alps.numerics.index.alps import mean_tensor, measure_alps
@@ -34,6 +35,7 @@ from bids_alps.registration.base import Registration
 from bids_alps.settings import Method
 from bids_alps.stages.lesions import Lesions, add_lesion_effect, check_lesions
 from bids_alps.stages.outputs import RunOutputs
+from bids_alps.stages.statements import state_index, state_quality
 from bids_alps.stages.tensors import TensorFit, check_acquisition, describe_acquisition
 
 LARGEST_OFFSET = 4.5
@@ -49,6 +51,7 @@ class Measurement:
     result: AlpsResult
     checks: tuple[Check, ...]
     status: Status
+    statements: tuple[Statement, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -135,9 +138,11 @@ def measure(aligned: AlignedRun, preset: RoiPreset) -> Measurement:
     found = (*check_index(result), *check_lesions(result, aligned.lesions), *check_acquisition(aligned.fitted))
     checks = apply_thresholds((*found, *aligned.checks), parse_thresholds(aligned.method.threshold))
     status = overall_status(checks)
+    statements = state_index(preset, result, aligned.method) if preset.conventions == "anatomical" else ()
+    statements += state_quality(checks, aligned.method, failed=status == "fail")
     if status == "fail" and not aligned.method.keep_failed:
         result = withhold_index(result)
-    return Measurement(preset=preset, rois=rois, result=result, checks=checks, status=status)
+    return Measurement(preset=preset, rois=rois, result=result, checks=checks, status=status, statements=statements)
 
 
 def place_regions(aligned: AlignedRun, preset: RoiPreset) -> tuple[Roi, ...]:

@@ -19,14 +19,20 @@ from bids_alps.model import (
     Roi,
     SpatialMap,
     SpatialTransform,
+    Statement,
     SubjectMaps,
     Template,
 )
-from bids_alps.numerics.index.lesions import lesion_fraction_map, lesion_overlap, volume_ml
+from bids_alps.numerics.index.lesions import EXCLUDED, MEASURED, lesion_fraction_map, lesion_overlap, volume_ml
 from bids_alps.quality.checks import evaluate
 from bids_alps.registration.t1w import align_t1w, shift_mm
 from bids_alps.stages.outputs import RunOutputs
+from bids_alps.stages.statements import say
 
+T1W_ALIGNED = (
+    "Lesion masks drawn on the T1w image were placed by a rigid alignment of that image with the diffusion images."
+)
+T1W_AS_IT_LIES = "Lesion masks drawn on anatomical images were taken as they lie, without alignment."
 LEAST_SIMILARITY = 0.4
 """Correlation with the diffusion maps below which a T1w counts as not aligned: .60 to .65 in real scans, .1 to .25
 where the T1w is uncorrected for the profile of its coils, and the alignment wrong."""
@@ -50,6 +56,7 @@ class Lesions:
     fraction: SpatialMap | None
     space: str
     uncorrected_mm: float | None = None
+    statements: tuple[Statement, ...] = ()
 
 
 def place_lesions(
@@ -98,7 +105,12 @@ def place_lesions(
     except CoverageError as error:
         raise error.at(str(told.path)) from error
     outputs.write("lesions", fraction, **fields)
-    return Lesions(fraction=fraction, space=told.space, uncorrected_mm=shift if t1w_aligned else None)
+    return Lesions(
+        fraction=fraction,
+        space=told.space,
+        uncorrected_mm=shift if t1w_aligned else None,
+        statements=say("regions", *([T1W_AS_IT_LIES if t1w_aligned else T1W_ALIGNED] if shift is not None else [])),
+    )
 
 
 def _find_t1w(run: DwiRun, subject: SubjectMaps, *, refuse: bool) -> tuple[Array, float]:
@@ -120,6 +132,13 @@ def _find_t1w(run: DwiRun, subject: SubjectMaps, *, refuse: bool) -> tuple[Array
             "give a T1w corrected for the profile of its coils, or the mask in the space of the diffusion image",
         )
     return unknown
+
+
+def state_lesions(lesions: Lesions | None, *, excluded: bool) -> tuple[Statement, ...]:
+    """Return what lesions of a run say; `excluded` is whether regions are measured without them."""
+    if lesions is None or lesions.fraction is None:
+        return ()
+    return (*lesions.statements, *say("regions", MEASURED, *([EXCLUDED] if excluded else [])))
 
 
 def add_lesion_effect(

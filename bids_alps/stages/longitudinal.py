@@ -40,6 +40,7 @@ from bids_alps.numerics.index.change import Sensitivity, differing, measure_chan
 from bids_alps.numerics.itk import itk_text
 from bids_alps.quality.checks import evaluate
 from bids_alps.quality.thresholds import THRESHOLDS
+from bids_alps.registration import within_subject
 from bids_alps.registration.base import Registration
 from bids_alps.registration.checks import check_registration
 from bids_alps.registration.engines import ENGINES
@@ -58,9 +59,11 @@ from bids_alps.stages.prepare import PreparedSeries
 from bids_alps.stages.preprocessing import PreprocessedSeries
 from bids_alps.stages.processing import read_processing
 from bids_alps.stages.registration import displacements, subject_maps
+from bids_alps.stages.statements import say
 from bids_alps.stages.tensors import TensorFit, describe_acquisition, fit
 
 LOG = logging.getLogger(__name__)
+STATEMENTS = say("sessions", within_subject.SENTENCE)
 _TOLERANCES = {"b_value": 0.05, "directions": 0.1, "voxel_size": 0.05, "slice_thickness": 0.05, "echo_time": 0.05}
 _OWN_CHECKS = ("framewise_displacement", "outlier_slices")
 

@@ -7,10 +7,14 @@ from pathlib import Path
 
 from bids_alps.errors import ImageError
 from bids_alps.io.images import read_map, read_series
-from bids_alps.model import Array, DwiRun, DwiSeries
+from bids_alps.model import Array, DwiRun, DwiSeries, Statement
+from bids_alps.numerics.tensors import mask
 from bids_alps.settings import Method
 from bids_alps.stages.masking import find_mask
 from bids_alps.stages.preprocessing import PreprocessedSeries, correct
+from bids_alps.stages.statements import say
+
+MASK_GIVEN = "The brain mask that came with the series was used."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +24,10 @@ class PreparedSeries:
     series: DwiSeries
     mask: Array
     correction: PreprocessedSeries
+
+    def state(self, run: DwiRun) -> tuple[Statement, ...]:
+        """Return what was done to a run before the fit."""
+        return (*self.correction.statements, *say("preparation", MASK_GIVEN if run.mask else mask.SENTENCE))
 
 
 def prepare(run: DwiRun, method: Method, output_dir: Path) -> PreparedSeries:

@@ -14,13 +14,17 @@ from bids_alps.io.images import read_bvals, read_series, read_volumes
 from bids_alps.io.inheritance import find_inherited, read_sidecar
 from bids_alps.io.tables import Column, write_table
 from bids_alps.io.writing import write_map, write_text
-from bids_alps.model import Array, Check, DwiRun, DwiSeries
+from bids_alps.model import Array, Check, DwiRun, DwiSeries, Statement
+from bids_alps.numerics.preprocessing import distortion, outliers, realignment, resampling
 from bids_alps.numerics.preprocessing.correction import (
+    COMBINED,
+    LEFT_OUT,
     CorrectedSeries,
     combine_runs,
     correct_series,
     encoding_from_sidecar,
 )
+from bids_alps.numerics.preprocessing.denoising import DENOISED, UNRINGED
 from bids_alps.numerics.preprocessing.distortion import EncodedImage
 from bids_alps.numerics.tensors.gradients import fsl_from_world
 from bids_alps.quality.checks import evaluate
@@ -28,7 +32,10 @@ from bids_alps.report.drawing import BeforeAfter, Motion, compare_steps, trace_m
 from bids_alps.settings import Method
 from bids_alps.stages.denoising import DenoisedSeries, clean
 from bids_alps.stages.masking import find_mask
+from bids_alps.stages.statements import say
 
+GIVEN = "The diffusion series had been preprocessed by another program and were used as they were given."
+RAW = "The diffusion series were used without preprocessing."
 _TITLES = {"motion": "Head motion and eddy currents", "distortion": "Susceptibility distortion"}
 _MOTION_COLUMNS = (
     *(Column(name=f"trans_{axis}", description=f"Translation along {axis}, world axes.", unit="mm") for axis in "xyz"),
@@ -55,6 +62,7 @@ class PreprocessedSeries:
     motion: Motion | None = None
     checks: tuple[Check, ...] = ()
     notes: tuple[str, ...] = ()
+    statements: tuple[Statement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +80,7 @@ def correct(run: DwiRun, series: DwiSeries, mask: Array, method: Method, output_
     A run with a partner of opposite phase encoding becomes one series of both, on its own grid.
     """
     if run.preprocessed or method.skip_preprocessing or not corrects(method):
-        return PreprocessedSeries(series=series)
+        return PreprocessedSeries(series=series, statements=say("preparation", GIVEN if run.preprocessed else RAW))
     one = _correct_one(run, series, mask, method)
     parts, whole, notes = [one], one.found.series, list(one.notes)
     if run.partner is not None:
@@ -90,7 +98,27 @@ def correct(run: DwiRun, series: DwiSeries, mask: Array, method: Method, output_
         motion=trace_motion(one.found.motion) if method.motion_correction else None,
         checks=check_correction([part.found.figures for part in parts]) if method.motion_correction else (),
         notes=tuple(notes),
+        statements=state_correction(parts),
     )
+
+
+def state_correction(parts: Sequence[_One]) -> tuple[Statement, ...]:
+    """Return what the steps that ran say, of one run or of two that were merged."""
+    steps = {step for part in parts for step in part.cleaned.before_after}
+    found = [part.found for part in parts]
+    lost = sum(one.figures["unusable_volumes"] for one in found)
+    texts = {
+        DENOISED: "denoise" in steps,
+        UNRINGED: "gibbs" in steps,
+        realignment.SENTENCE: any(one.motion_corrected for one in found),
+        outliers.SENTENCE: any(one.figures["replaced"] > 0 for one in found),
+        LEFT_OUT: lost > 0,
+        distortion.SENTENCE: any(one.distortion_corrected for one in found),
+        resampling.SENTENCE: any(one.motion_corrected or one.distortion_corrected for one in found),
+        COMBINED: len(parts) > 1,
+    }
+    ran = [text for text, holds in texts.items() if holds]
+    return say("preparation", *(ran or [RAW]), volumes=lost)
 
 
 def corrects(method: Method) -> bool:

@@ -5,7 +5,7 @@ prepare -> tensors -> alignment -> lesions -> index -> regions of atlases -> fig
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,23 +13,32 @@ import numpy as np
 from bids_alps.io.atlases import atlas_label
 from bids_alps.io.presets import read_presets, with_manual_rois
 from bids_alps.io.templates import read_template
-from bids_alps.model import DwiRun, RoiPreset, SubjectMaps, Template
+from bids_alps.model import DwiRun, RoiPreset, Statement, SubjectMaps, Template
 from bids_alps.registration.checks import check_registration
 from bids_alps.settings import Method
-from bids_alps.stages.alps_sh import follow_alps_sh
-from bids_alps.stages.atlas import measure_atlas, read_atlases
+from bids_alps.stages.alps_sh import follow_alps_sh, state_alps_sh
+from bids_alps.stages.atlas import measure_atlas, read_atlases, state_atlas
 from bids_alps.stages.figures import draw
 from bids_alps.stages.index import AlignedRun, Measurement, measure, write_measures
-from bids_alps.stages.lesions import place_lesions
+from bids_alps.stages.lesions import place_lesions, state_lesions
 from bids_alps.stages.outputs import RunOutputs
 from bids_alps.stages.prepare import PreparedSeries, prepare
 from bids_alps.stages.processing import describe_processing
 from bids_alps.stages.registration import make_registrar, subject_maps, write_transforms
+from bids_alps.stages.statements import START, say, state_registration
 from bids_alps.stages.tensors import fit, write_maps
 
 
-def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measurement, ...]:
-    """Take one run from its files to the index; return what was measured, one entry a preset."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What was measured in a run, one entry a preset, and what its stages say for the methods text."""
+
+    measured: tuple[Measurement, ...]
+    statements: tuple[Statement, ...]
+
+
+def run_stages(run: DwiRun, method: Method, output_dir: Path) -> RunResult:
+    """Take one run from its files to the index."""
     atlases = read_atlases(method)
     template = read_template(method.template)
     presets = read_presets(method.rois, template=template.name, radius_mm=method.roi_radius)
@@ -55,7 +64,16 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> tuple[Measureme
         measure_atlas(outputs, fitted, registration.transform, atlas, method.atlas_threshold) for atlas in atlases
     )
     draw(outputs, aligned, measured, prepared.correction, outlined)
-    return measured
+    statements = (
+        *say("start", START),
+        *prepared.state(run),
+        *fitted.statements,
+        *state_registration(method, template.name),
+        *state_lesions(lesions, excluded=method.exclude_lesions),
+        *(statement for one in measured for statement in one.statements),
+        *(statement for atlas in atlases for statement in state_atlas(atlas, method.atlas_threshold)),
+    )
+    return RunResult(measured=measured, statements=statements)
 
 
 def measure_preset(
@@ -72,4 +90,7 @@ def measure_preset(
         preset = with_manual_rois(preset, manual, aligned.mask, aligned.registration.transform.rotation)
     if preset.conventions == "alps.sh":
         aligned = follow_alps_sh(prepared, aligned)
-    return measure(replace(aligned, checks=(*checks, *aligned.checks)), preset)
+    found = measure(replace(aligned, checks=(*checks, *aligned.checks)), preset)
+    if preset.conventions == "alps.sh":
+        found = replace(found, statements=(*state_alps_sh(preset), *found.statements))
+    return found

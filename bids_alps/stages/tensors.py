@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bids_alps.io.results import Acquisition
-from bids_alps.model import Array, Check, DwiRun, DwiSeries, RoiPreset, SpatialMap, TensorField
+from bids_alps.model import Array, Check, DwiRun, DwiSeries, RoiPreset, SpatialMap, Statement, TensorField
 from bids_alps.numerics.tensors.calibration import calibrate, estimate_scales
 from bids_alps.numerics.tensors.coherence import measure_coherence_gain
 from bids_alps.numerics.tensors.free_water import choose_volumes
@@ -25,6 +25,7 @@ from bids_alps.quality.checks import estimate_snr, evaluate
 from bids_alps.settings import Method
 from bids_alps.stages.outputs import RunOutputs
 from bids_alps.stages.prepare import PreparedSeries
+from bids_alps.stages.statements import state_fit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class TensorFit:
     gradient_spread: float
     whole: DwiSeries
     water_volumes: Array | None
+    statements: tuple[Statement, ...] = ()
 
 
 def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
@@ -54,6 +56,7 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
     chosen = DwiSeries(
         image=series.image.like(series.image.data[..., volumes]), gradients=series.gradients.take(volumes)
     )
+    given = chosen.gradients
     field = fit_tensor(chosen, prepared.mask)
     spread = estimate_scales(chosen, field).spread
     if method.gradient_calibration:
@@ -70,6 +73,9 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
         gradient_spread=spread,
         whole=series,
         water_volumes=choose_volumes(series, b0_threshold=method.b0_threshold),
+        statements=state_fit(
+            given, chosen.gradients, b0_threshold=method.b0_threshold, compared=method.gradient_calibration
+        ),
     )
 
 

@@ -98,7 +98,8 @@ def write_run(output, name, figures, *, status="pass", reason="Noise widens the 
     write_tsv(folder / f"{name}_desc-quality_scalarstats.tsv", [{**check, "status": status, "reason": reason}])
     roi = {"roi_preset": "alps", "roi": "projection_left", "n_voxels": 8.2, "dxx": 0.000612, "fa": 0.51}
     write_tsv(folder / f"{name}_seg-alps_scalarstats.tsv", [roi])
-    receipt = {"version": "0.1.0", "method": {"template": "MNI152NLin2009aSym", "random_seed": 7}}
+    said = [{"stage": "start", "text": "The index ([@taoka2017]) of {n:g} volumes.", "values": {"n": 32}}]
+    receipt = {"version": "0.1.0", "method": {"template": "MNI152NLin2009aSym", "random_seed": 7}, "methods": said}
     logs = output / "logs" / participant
     logs.mkdir(parents=True, exist_ok=True)
     (logs / f"{name}_desc-receipt_dwi.json").write_text(json.dumps(receipt))

@@ -1,4 +1,4 @@
-"""The methods text claims what ran and nothing else."""
+"""The methods text is assembled from what the stages of each run said."""
 
 import re
 import tomllib
@@ -6,84 +6,89 @@ from importlib.resources import files
 
 import pytest
 
-from bids_alps.registration.engines import ENGINES
-from bids_alps.report.methods import write_citation, write_methods
+from bids_alps.model import Statement
+from bids_alps.report.methods import cite, write_citation, write_methods
 
 LIBRARY = tomllib.loads(files("bids_alps").joinpath("resources", "references.toml").read_text())
-SETTINGS = {"template": "MNI152NLin2009aSym", "registrar": "staged", "pose_correction": True, "random_seed": 7}
-FACTS = {"roi_preset": "alps", "roi_semi_axes": "2.5 8 5", "b_value": 1000.0, "n_directions": 32, "interval": True}
-ALL_STEPS = ("denoise", "gibbs", "motion", "distortion")
+FIT = "Tensors were fitted to {n:g} volumes ([@veraart2013])."
+START = Statement(stage="start", text="The index ([@taoka2017]) was computed.")
+MEAN = Statement(stage="sessions", text="Sessions were compared in one frame ([@reuter2012]).")
 
 
-def told(**how):
-    return " ".join(write_methods(**how).paragraphs)
+def fitted(volumes: float) -> Statement:
+    return Statement(stage="tensors", text=FIT, values={"n": volumes})
 
 
-def test_what_the_data_decided_is_told():
-    text = told(settings=SETTINGS, facts=FACTS)
-    for words in ("32 directions at b = 1000", "2.5 by 8 by 5 mm", "preset alps", "seed 7", "MNI152NLin2009aSym"):
-        assert words in text
+def text_of(**runs: tuple[Statement, ...]) -> str:
+    return " ".join(write_methods({name.replace("_", "-"): said for name, said in runs.items()}).paragraphs)
 
 
-@pytest.mark.parametrize(
-    ("step", "words"),
-    [("denoise", "noise was"), ("gibbs", "Gibbs"), ("motion", "head motion"), ("distortion", "opposite phase")],
-)
-def test_a_step_is_told_if_and_only_if_it_ran(step, words):
-    assert words in told(settings=SETTINGS, steps=(step,))
-    assert words not in told(settings=SETTINGS, steps=tuple(set(ALL_STEPS) - {step}))
-    assert "without preprocessing" not in told(settings=SETTINGS, steps=(step,))
+def test_a_sentence_that_all_runs_say_stands_once() -> None:
+    text = text_of(sub_01=(START, fitted(32)), sub_02=(START, fitted(32)))
+    assert text.count("The index (Taoka et al., 2017) was computed.") == 1
+    assert text.count("Tensors were fitted to 32 volumes (Veraart et al., 2013).") == 1
 
 
-def test_preprocessing_is_told_only_where_it_is_known():
-    assert "without preprocessing" in told(settings=SETTINGS, steps=())
-    assert "preprocessing" not in told(settings=SETTINGS)
+def test_numbers_that_differ_are_a_range() -> None:
+    text = text_of(sub_01=(START, fitted(64)), sub_02=(START, fitted(30)), sub_03=(START, fitted(32)))
+    assert "fitted to 30 to 64 volumes" in text
+    assert " of 3 runs" not in text
 
 
-def test_switches_change_the_text():
-    assert "left in scanner axes" in told(settings={**SETTINGS, "pose_correction": False})
-    assert "greedy" in told(settings=SETTINGS)
-    assert "greedy" not in told(settings={**SETTINGS, "registrar": "identity"})
-    assert "share of its tissue" in told(settings={**SETTINGS, "roi_weighting": "tissue"})
-    assert "bootstrap" not in told(settings=SETTINGS)
-    assert "Reuter" in told(settings=SETTINGS, facts={**FACTS, "sessions_compared": True})
-    assert "Reuter" not in told(settings=SETTINGS, facts=FACTS)
-    assert "lesion mask touched were left out" in told(settings={**SETTINGS, "exclude_lesions": True})
-    assert "lesion" not in told(settings=SETTINGS)
+def test_a_sentence_that_some_runs_say_tells_how_many() -> None:
+    extra = Statement(stage="quality", text="One was kept.")
+    text = text_of(sub_01=(START, extra), sub_02=(START,), sub_03=(START, extra))
+    assert "One was kept (in 2 of 3 runs)." in text
 
 
-def test_missing_facts_leave_no_holes():
-    text = told(settings={}, facts={"b_value": float("nan"), "n_directions": None})
+def test_a_run_without_statements_counts() -> None:
+    assert "was computed (in 1 of 2 runs)." in text_of(sub_01=(START,), sub_02=())
+
+
+def test_sessions_are_counted_by_participant() -> None:
+    runs = {"sub-01_ses-1": (START,), "sub-01_ses-2": (START,), "sub-01": (MEAN,), "sub-02": (START,)}
+    text = " ".join(write_methods(runs).paragraphs)
+    assert "in one frame (Reuter et al., 2012) (in 1 of 2 participants)." in text
+    assert "The index (Taoka et al., 2017) was computed." in text
+
+
+def test_paragraphs_follow_the_stages_whatever_the_order_of_statements() -> None:
+    paragraphs = write_methods({"sub-01": (MEAN, fitted(6), START)}).paragraphs
+    assert [paragraph.split()[0] for paragraph in paragraphs[:3]] == ["The", "Tensors", "Sessions"]
+    assert "glymphatic" in paragraphs[-1]
+
+
+def test_nothing_is_said_of_no_runs() -> None:
+    assert write_methods({}).paragraphs == write_methods({"sub-01": ()}).paragraphs == ()
+
+
+def test_every_reference_is_cited_and_every_citation_has_its_reference() -> None:
+    methods = write_methods({"sub-01": (START, fitted(6), MEAN)})
+    text = " ".join(methods.paragraphs)
+    cited = [entry for entry in LIBRARY.values() if entry["cite"] in text]
+    assert len(cited) == len(methods.references) == methods.bibtex.count("@article") == 3
+    assert list(methods.references) == sorted(methods.references)
     assert not re.search(r"nan|None|@|\[|\{", text)
 
 
-def test_every_citation_has_its_reference_and_none_is_idle():
-    methods = write_methods(SETTINGS, steps=ALL_STEPS, facts={**FACTS, "sessions_compared": True})
-    text = " ".join(methods.paragraphs)
-    cited = [entry for entry in LIBRARY.values() if entry["cite"] in text]
-    assert len(cited) == len(methods.references) == methods.bibtex.count("@article")
-    assert all(any(entry["doi"] in reference for reference in methods.references) for entry in cited)
-    assert list(methods.references) == sorted(methods.references)
+@pytest.mark.parametrize("key", LIBRARY)
+def test_every_reference_can_be_written(key: str) -> None:
+    methods = cite([f"As in [@{key}]."])
+    assert methods.paragraphs == (f"As in {LIBRARY[key]['cite']}.",)
+    assert LIBRARY[key]["doi"] in methods.references[0]
+    assert LIBRARY[key]["doi"] in methods.bibtex
 
 
-def test_every_reference_of_the_bibliography_is_cited_by_some_choice():
-    texts = [
-        write_methods({**SETTINGS, "registrar": name}, steps=ALL_STEPS, facts={**FACTS, "sessions_compared": True})
-        for name in ENGINES
-    ]
-    cited = {reference for methods in texts for reference in methods.references}
-    assert len(cited) == len(LIBRARY)
+def test_bibtex_separates_authors() -> None:
+    bibtex = cite([f"[@{key}]" for key in LIBRARY]).bibtex
+    assert "author = {Leemans, A. and Jones, D. K.}" in bibtex
+    assert all("&" not in line for line in bibtex.splitlines() if "author" in line)
 
 
-def test_bibtex_names_every_author_apart():
-    methods = write_methods(SETTINGS, facts=FACTS)
-    leemans = write_methods(SETTINGS, steps=("motion",)).bibtex
-    assert "author = {Leemans, A. and Jones, D. K.}" in leemans
-    assert all("&" not in line for line in methods.bibtex.splitlines() if "author" in line)
-
-
-def test_citation_files(tmp_path):
-    write_citation(tmp_path, write_methods(SETTINGS, facts=FACTS))
+def test_citation_files(tmp_path) -> None:
+    write_citation(tmp_path, {"sub-01": (START,), "sub-02_ses-1": (START,), "sub-02": (MEAN,)})
     assert {path.name for path in tmp_path.iterdir()} == {"CITATION.md", "CITATION.bib", "CITATION.html"}
-    assert "## References" in (tmp_path / "CITATION.md").read_text()
+    text = (tmp_path / "CITATION.md").read_text()
+    assert "## References" in text
+    assert "This text covers 2 runs of 2 participants." in text
     assert "Taoka" in (tmp_path / "CITATION.html").read_text()

@@ -155,16 +155,19 @@ def test_a_broken_table_leaves_the_other_runs(output, figures):
     assert [failure.run for failure in page.failures] == ["sub-01_dir-AP"]
 
 
-def test_methods_tell_what_ran_and_not_what_is_asked_for_now(output, figures):
+def test_methods_are_of_the_runs_of_the_page(output, figures):
     write_run(output, "sub-01_dir-PA", figures)
-    table = output / "sub-01" / "dwi" / "sub-01_dir-PA_desc-alps_scalarstats.tsv"
-    table.write_text(table.read_text().replace("1000.0", "1500.0"))
-    page = read_participant_page(output, "01", settings={"template": "Other", "random_seed": 99})
-    text = " ".join(page.methods.paragraphs)
-    assert "seed 7" in text
-    assert "MNI152NLin2009aSym" in text
-    assert "b = 1" not in text
-    assert "2.5 by 2.5 by 2.5 mm" in text
+    write_run(output, "sub-02", figures)
+    receipt = output / "logs" / "sub-01" / "sub-01_dir-PA_desc-receipt_dwi.json"
+    receipt.write_text(receipt.read_text().replace('"n": 32', '"n": 64'))
+    assert "of 32 to 64 volumes" in " ".join(read_participant_page(output, "01").methods.paragraphs)
+    assert "of 32 volumes" in " ".join(read_participant_page(output, "02").methods.paragraphs)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"methods": [{"stage": "start"}]}', '{"methods": 3}'])
+def test_a_receipt_of_another_version_says_nothing(output, text):
+    (output / "logs" / "sub-01" / "sub-01_dir-AP_desc-receipt_dwi.json").write_text(text)
+    assert read_participant_page(output, "01").methods.paragraphs == ()
 
 
 def test_several_presets_are_told_apart(output):

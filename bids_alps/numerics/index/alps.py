@@ -15,6 +15,16 @@ from bids_alps.numerics.tensors.tensor import (
     rotate_elements,
 )
 
+SENTENCE = (
+    "The index of a hemisphere is the mean of Dxx in the projection and association regions, divided by the mean "
+    "of Dyy in the projection and Dzz in the association region, a ratio of means over regions ([@taoka2017]; "
+    "[@park2023]); the bilateral index is the mean of both hemispheres."
+)
+ROTATED = (
+    "The mean tensor of each region was rotated to the axes of the template by the rigid part of the alignment, "
+    "so that the pose of the head does not enter the index ([@tatekawa2023])."
+)
+NOT_ROTATED = "Tensors were left in the axes of the scanner, so that the pose of the head enters the index."
 XX, YY, ZZ = 0, 3, 5
 
 SCALARS = (

@@ -9,6 +9,10 @@ import numpy as np
 
 from bids_alps.model import Array, SpatialMap, SpatialTransform, sample_nearest
 
+SENTENCE = (
+    "FA, mean, axial and radial diffusivity were averaged over the regions of the atlas {atlas}, in voxels of which "
+    "{threshold:g} or more belongs to a region."
+)
 SUBDIVISIONS = 3
 """Points per voxel edge at which labels are sampled."""
 

@@ -11,6 +11,11 @@ from bids_alps.errors import CoverageError
 from bids_alps.model import Array, Roi, SpatialMap, SpatialTransform
 from bids_alps.numerics.index.atlas import place_labels
 
+MEASURED = (
+    "The fraction of each region inside the lesion mask was measured, and the index with and without the voxels that a "
+    "lesion touches."
+)
+EXCLUDED = "Voxels that a lesion touches were left out of the regions."
 LEAST_SEEN = 0.9
 """Fraction of the brain that the field of view of a lesion mask has to hold."""
 

@@ -13,6 +13,14 @@ from bids_alps.numerics.tensors.tensor import eigen_system, fractional_anisotrop
 EXPECTED_AXIS = {"projection": 2, "association": 1, "subcortical": 0}
 """Axis of the template (0 x, 1 y, 2 z) along which the fibres of each region run."""
 
+COUNTED_BY_FRACTION = (
+    "Each voxel of the diffusion images counted by the fraction of its volume inside a region; tensors were not "
+    "resampled."
+)
+COUNTED_BY_TISSUE = (
+    "Each voxel of the diffusion images counted by the fraction of its volume inside a region, and less where its "
+    "FA lies below 0.2 or its mean diffusivity above 1.1e-3 mm²/s; tensors were not resampled."
+)
 SUBDIVISIONS = 5
 """Points per voxel edge at which a region is sampled: fractions are exact to about one in a hundred."""
 

@@ -19,6 +19,13 @@ from bids_alps.numerics.tensors.tensor import (
     rotate_elements,
 )
 
+SENTENCE = (
+    "Standard errors and 95 % intervals combine noise (wild bootstrap of the tensor fit; [@whitcher2008]), the "
+    "error of placing the regions, {pose}the effect of the voxel size, and other tissue inside the regions (seed "
+    "{seed:.0f})."
+)
+"""``{pose}`` is `POSE_ERROR` where tensors are rotated, else nothing."""
+POSE_ERROR = "the error of the pose of the head, "
 DRAWS = 2000
 """Bootstrap draws: the standard error is known to 2 %."""
 

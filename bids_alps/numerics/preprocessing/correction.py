@@ -16,6 +16,8 @@ from bids_alps.numerics.preprocessing.resampling import Grid, align_b0s, mean_b0
 from bids_alps.numerics.preprocessing.volume_motion import at_rest
 from bids_alps.numerics.volumes import mean_volume
 
+COMBINED = "Two runs of opposite phase encoding were merged into one series after they were corrected."
+LEFT_OUT = "Volumes that were empty or unlike all others were left out (number: {volumes:g})."
 _AXES = {"i": 0, "j": 1, "k": 2}
 
 

@@ -11,6 +11,13 @@ import numpy as np
 
 from bids_alps.model import Array
 
+DENOISED = (
+    "Noise was reduced by principal component analysis with a threshold from random matrix theory (MP-PCA; "
+    "[@veraart2016]), as implemented in DIPY ([@garyfallidis2014])."
+)
+UNRINGED = (
+    "Gibbs ringing was removed by local subvoxel shifts ([@kellner2016]), as implemented in DIPY ([@garyfallidis2014])."
+)
 FEWEST_VOLUMES = 30
 """With fewer, the signal leaves too few components for noise to be told apart."""
 
@@ -50,11 +57,14 @@ def denoise(data: Array, mask: Array) -> Denoised:
     from dipy.denoise.localpca import mppca  # here, since it is off by default
 
     radius = patch_radius(data.shape[3])
-    denoised, sigma = mppca(
-        data, mask=mask, patch_radius=radius, return_sigma=True, out_dtype=np.float32, suppress_warning=True
+    with np.errstate(invalid="ignore"):  # 0/0 where no patch reaches
+        denoised, sigma = mppca(
+            data, mask=mask, patch_radius=radius, return_sigma=True, out_dtype=np.float32, suppress_warning=True
+        )
+    inside = mask & np.isfinite(denoised).all(-1)
+    return Denoised(
+        data=np.where(inside[..., None], denoised, data).astype(np.float32), sigma=np.where(inside, sigma, 0)
     )
-    inside = mask[..., None]
-    return Denoised(data=np.where(inside, denoised, data).astype(np.float32), sigma=np.where(mask, sigma, 0))
 
 
 def remove_ringing(data: Array, *, slice_axis: int = 2) -> Array:

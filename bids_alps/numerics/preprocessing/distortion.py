@@ -23,6 +23,10 @@ from bids_alps.model import Array
 from bids_alps.numerics.preprocessing.distortion_solver import EpiImage, Problem, unwarp
 from bids_alps.numerics.preprocessing.volume_motion import at_rest, fit_motion, sample_reference
 
+SENTENCE = (
+    "Susceptibility distortion was corrected by a displacement along the phase-encoding axis, estimated from two "
+    "images of different phase encoding by a mass-preserving model ([@chang1992]; [@ruthotto2012])."
+)
 LEAST_IMPROVEMENT = 0.5
 MOST_DIFFERENCE = 0.035
 LEAST_DISPLACEMENT = 0.2

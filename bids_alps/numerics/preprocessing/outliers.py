@@ -6,6 +6,7 @@ import numpy as np
 
 from bids_alps.model import Array
 
+SENTENCE = "Slices that had lost signal to motion were replaced by their prediction (after [@andersson2016])."
 OUTLIER_DEVIATIONS = 4.0
 OUTLIER_LOSS = 0.15
 """Least fraction of the predicted signal that must be missing."""

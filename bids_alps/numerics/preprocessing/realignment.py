@@ -36,6 +36,12 @@ from bids_alps.numerics.preprocessing.volume_motion import (
 )
 from bids_alps.numerics.tensors.gradients import find_shells
 
+SENTENCE = (
+    "Head motion and eddy-current distortion that is linear in space were corrected by aligning each volume with "
+    "its prediction from the other volumes by a Gaussian process (after [@andersson2015]); shells were aligned "
+    "with the b=0 images by mutual information (SimpleITK; [@lowekamp2013]), and the b-vectors were rotated "
+    "accordingly ([@leemans2009])."
+)
 WORK_SPACING_MM = 3.0
 UNUSABLE_CORRELATION = 0.3
 """A volume that correlates less than this with what the others predict is not used."""

@@ -44,6 +44,9 @@ class Grid:
         return np.indices(self.shape).reshape(3, -1).T @ placed[:3, :3].T + placed[:3, 3]
 
 
+SENTENCE = "Corrected volumes were resampled once, by cubic B-splines."
+
+
 def resample_series(
     data: Array,
     affine: Array,

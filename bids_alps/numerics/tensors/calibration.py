@@ -16,6 +16,14 @@ from bids_alps.model import Array, DwiSeries, Gradients, TensorField
 from bids_alps.numerics.tensors.gradients import find_shells
 from bids_alps.numerics.tensors.tensor import fit_tensor, fractional_anisotropy, log_of_signal, mean_diffusivity
 
+CALIBRATED = (
+    "The b-value of each volume was scaled so that tissue without a preferred direction shows the same diffusivity in "
+    "all volumes of a shell (after [@nagy2007])."
+)
+KEPT = (
+    "The b-values of the volumes were compared in tissue without a preferred direction (after [@nagy2007]) and "
+    "needed no correction."
+)
 EXPECTED_SPREAD = 0.0075
 """SD over volumes that grey matter shows on well-kept scanners: its own anisotropy, and noise (rms of five scans)."""
 

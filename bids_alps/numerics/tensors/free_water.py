@@ -13,6 +13,10 @@ import numpy as np
 from bids_alps.model import Array, DwiSeries
 from bids_alps.numerics.tensors.gradients import find_shells
 
+SENTENCE = (
+    "Free water was separated from the tensor in the regions by a fit of both to all shells up to b = 2100 s/mm² "
+    "([@hoy2014]), as implemented in DIPY ([@garyfallidis2014])."
+)
 LARGEST_B = 2100.0
 """Shells beyond this, s/mm^2, are left out: signal stops being that of a Gaussian."""
 

@@ -8,6 +8,10 @@ from scipy import ndimage
 from bids_alps.errors import ImageError
 from bids_alps.model import Array
 
+SENTENCE = (
+    "The brain was segmented in the mean diffusion-weighted and b=0 images by Otsu's threshold ([@otsu1979]) and "
+    "morphological opening."
+)
 _BRAIN_ML = (250.0, 2600.0)  # from a slab of a small head to a large head with all its CSF
 _NEIGHBOURHOOD_MM = 20.0
 _LOCAL_SHARE = 0.5  # of the neighbourhood's mean

@@ -13,6 +13,12 @@ import numpy as np
 
 from bids_alps.model import Array, DwiSeries, TensorField
 
+SENTENCE = (
+    "Diffusion tensors were fitted to {directions:g} diffusion-weighted volumes (b = {b_values}) and {b0:g} b=0 "
+    "volumes (b up to {b0_threshold:g} s/mm²) by iteratively reweighted linear least squares ([@veraart2013]), in the "
+    "axes of the scanner."
+)
+"""``{b_values}`` is what `describe_shells` says."""
 BLOCK = 20_000
 """Voxels fitted at a time: bounds the memory of the fit to some tens of megabytes."""
 

@@ -1,0 +1,106 @@
+"""What the stages say of a run for its methods text: which sentences hold, by what was done, not by what was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bids_alps import __version__
+from bids_alps.model import AlpsResult, Check, Gradients, RoiPreset, Stage, Statement
+from bids_alps.numerics.index import alps, rois, uncertainty
+from bids_alps.numerics.tensors import calibration, free_water, tensor
+from bids_alps.numerics.tensors.gradients import find_shells
+from bids_alps.registration.engines import ENGINES
+from bids_alps.settings import Method
+
+START = (
+    "The index of diffusion tensor image analysis along the perivascular space (DTI-ALPS; [@taoka2017]) was computed "
+    f"with bids-alps {__version__}, a BIDS App ([@gorgolewski2017])."
+)
+_SOURCES = {"2009": " ([@fonov2011])"}
+"""Reference of a template by a part of its name."""
+
+
+def say(stage: Stage, *texts: str, **values: float) -> tuple[Statement, ...]:
+    """Return statements of one stage; each has those of the values that it names."""
+    return tuple(
+        Statement(
+            stage=stage, text=text, values={name: value for name, value in values.items() if f"{{{name}:" in text}
+        )
+        for text in texts
+    )
+
+
+def state_fit(given: Gradients, fitted: Gradients, *, b0_threshold: float, compared: bool) -> tuple[Statement, ...]:
+    """Return what the fit of the tensors says.
+
+    Parameters
+    ----------
+    given, fitted
+        Weighting of the volumes that were fitted, before and after it was calibrated.
+    b0_threshold
+        b-values up to this count as no weighting, s/mm^2.
+    compared
+        Whether the weighting of the volumes was compared.
+    """
+    shells = find_shells(given.bvals, b0_threshold=b0_threshold)
+    weighted = sorted({float(shell) for shell in shells if shell > 0})
+    names = [f"b{n}" for n in range(1, len(weighted) + 1)]
+    shown = " and ".join(f"{{{name}:.0f}}" for name in names) + " s/mm²"
+    text = tensor.SENTENCE.replace("{b_values}", shown)
+    counts = {"directions": float((shells > 0).sum()), "b0": float((shells == 0).sum()), "b0_threshold": b0_threshold}
+    changed = calibration.CALIBRATED if (fitted.bvals != given.bvals).any() else calibration.KEPT
+    return (
+        *say("tensors", text, **counts, **dict(zip(names, weighted, strict=True))),
+        *(say("tensors", changed) if compared else ()),
+    )
+
+
+def state_registration(method: Method, template: str) -> tuple[Statement, ...]:
+    """Return what the alignment with a template says."""
+    source = next((source for part, source in _SOURCES.items() if part in template), "")
+    return say("registration", f"Each subject was {ENGINES[method.registrar].sentence} {literal(template)}{source}.")
+
+
+def state_index(preset: RoiPreset, result: AlpsResult, method: Method) -> tuple[Statement, ...]:
+    """Return what the measurement of a preset of ours says; `result` is what was found, before anything is withheld."""
+    pose = uncertainty.POSE_ERROR if method.pose_correction else ""
+    return (
+        *say(
+            "regions",
+            f"Regions of interest in the projection and association fibres of both hemispheres ({_shape(preset)}) "
+            "were carried to the diffusion images.",
+        ),
+        *say("regions", rois.COUNTED_BY_TISSUE if method.roi_weighting == "tissue" else rois.COUNTED_BY_FRACTION),
+        *say("index", alps.ROTATED if method.pose_correction else alps.NOT_ROTATED, alps.SENTENCE),
+        *(say("index", free_water.SENTENCE) if result.alps_water_corrected else ()),
+        *(
+            say("uncertainty", uncertainty.SENTENCE.replace("{pose}", pose), seed=method.random_seed)
+            if result.interval
+            else ()
+        ),
+    )
+
+
+def literal(name: str) -> str:
+    """Return a name that users chose as it may stand in the text of a statement."""
+    return name.replace("{", "{{").replace("}", "}}")
+
+
+def _shape(preset: RoiPreset) -> str:
+    named = f"preset {literal(preset.name)}"
+    if preset.drawn is not None:
+        return f"{named}, drawn in the {'scan' if preset.native else 'template'}"
+    if preset.radius_mm == preset.radius_mm:
+        return f"{named}, spheres of {preset.radius_mm:g} mm radius"
+    x, y, z = preset.semi_axes_mm
+    return f"{named}, ellipsoids with semi-axes of {x:g}, {y:g} and {z:g} mm along x, y and z"
+
+
+def state_quality(checks: Iterable[Check], method: Method, *, failed: bool) -> tuple[Statement, ...]:
+    """Return what the judgement of an index says."""
+    limits = f", with the thresholds {literal(', '.join(method.threshold))}" if method.threshold else ""
+    text = f"Each index was judged by {{checks:g}} quality checks of the scan, the alignment and the regions{limits}."
+    kept = (
+        "An index with a failed check was kept." if method.keep_failed else "An index with a failed check was withheld."
+    )
+    return say("quality", text, *([kept] if failed else []), checks=float(len(list(checks))))

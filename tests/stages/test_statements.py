@@ -1,0 +1,259 @@
+"""Every switch changes the methods text as it must, and every library that the text cites was called in that run."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bids_alps.io.images import read_volumes
+from bids_alps.io.layout import find_runs
+from bids_alps.io.pairs import pair_opposite
+from bids_alps.io.templates import read_template
+from bids_alps.io.writing import write_map, write_text
+from bids_alps.model import DwiRun, LesionMask, Statement
+from bids_alps.phantom import PhantomSettings, write_phantom
+from bids_alps.report.methods import write_methods
+from bids_alps.settings import Method
+from bids_alps.stages import run as story
+from bids_alps.stages.run import run_stages
+
+LIBRARY = tomllib.loads(files("bids_alps").joinpath("resources", "references.toml").read_text())
+MODULES = {entry["module"]: entry["cite"] for entry in LIBRARY.values() if "module" in entry}
+STILL = PhantomSettings(
+    participants=1, voxel_size=5.0, slab=60.0, directions=8, b0=2, rotation=0.0, warp=0.0, scalp=False
+)
+TWO_SHELLS = replace(STILL, shells=(1000.0, 2000.0))
+MOVED = replace(STILL, slab=0.0, directions=30, motion=0.4, susceptibility=6.0)
+FAST = {"registrar": "identity"}
+ALONE = {**FAST, "skip_preprocessing": True}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("statements")
+    write_phantom(root / "still", STILL)
+    write_phantom(root / "two", TWO_SHELLS)
+    write_phantom(root / "moved", MOVED)
+    mask = read_template().mask
+    points = mask.world(np.stack(np.indices(mask.shape), axis=-1))
+    write_map(root / "lesion.nii.gz", mask.like((np.abs(points - [-26, -16, 27]) < 4).all(-1)), dtype=np.uint8)
+    labels = mask.like(np.where(points[..., 0] < 0, 1, 2) * mask.data)
+    write_map(root / "halves_dseg.nii.gz", labels, dtype=np.uint8)
+    write_text(root / "halves_dseg.tsv", "index\tname\n1\tleft\n2\tright\n")
+    return root
+
+
+@contextmanager
+def watch_calls() -> Iterator[set[str]]:
+    """Note which of the libraries that are cited somewhere are called."""
+    called: set[str] = set()
+
+    def note(frame: Any, event: str, argument: Any) -> None:
+        if event == "call":
+            called.add(str(frame.f_globals.get("__name__")).partition(".")[0])
+        elif event == "c_call":
+            owner = getattr(argument, "__self__", None)
+            called.update(str(getattr(one, "__module__", "")).partition(".")[0] for one in (argument, type(owner)))
+
+    sys.setprofile(note)
+    try:
+        yield called
+    finally:
+        sys.setprofile(None)
+        called &= set(MODULES)
+
+
+def tell(run: DwiRun, out: Path, **method: Any) -> str:
+    """Take a run through its stages but the figures; return its methods text, of which no library was idle."""
+    with watch_calls() as called:
+        result = run_stages(run, Method(**method), out)
+    methods = write_methods({run.name: result.statements})
+    text = " ".join(methods.paragraphs)
+    cited = {module for module, cite in MODULES.items() if cite in text}
+    assert cited <= called, f"cited and not called: {cited - called}"
+    assert not {"[@", "{", "}", "nan", "None"} & set(text.split())
+    return text
+
+
+@pytest.fixture
+def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(story, "draw", lambda *_: None)
+    return tmp_path
+
+
+def run_of(data: Path, name: str) -> DwiRun:
+    (run,) = find_runs(data / name, "01")
+    assert isinstance(run, DwiRun)
+    return run
+
+
+@pytest.fixture(scope="module")
+def default(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What is said of a run without preprocessing and alignment, and with the defaults else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(story, "draw", lambda *_: None)
+        return tell(run_of(data, "still"), tmp_path_factory.mktemp("default"), **ALONE)
+
+
+def test_what_is_said_by_default(default: str) -> None:
+    for words in (
+        "used without preprocessing",
+        "Otsu's threshold (Otsu, 1979)",
+        "fitted to 8 diffusion-weighted volumes (b = 1000 s/mm²) and 2 b=0 volumes (b up to 50 s/mm²)",
+        "taken to be in the space of the template MNI152NLin2009aSym (Fonov et al., 2011)",
+        "preset alps",
+        "Whitcher et al., 2008",
+        "the error of the pose of the head",
+        "the effect of the voxel size",
+        "(seed 20170617)",
+        "quality checks",
+        "not a measure of glymphatic clearance",
+    ):
+        assert words in default
+    for words in ("Free water", "Head motion", "Noise", "lesion", "atlas", "alps.sh", "SimpleITK", "greedy"):
+        assert words not in default
+
+
+@pytest.mark.parametrize(
+    ("method", "come", "gone"),
+    [
+        ({"pose_correction": False}, ["left in the axes of the scanner"], ["Tatekawa", "error of the pose"]),
+        ({"roi_weighting": "fraction"}, ["by the fraction of its volume"], ["its FA lies below"]),
+        ({"roi_weighting": "tissue"}, ["its FA lies below"], []),
+        ({"gradient_calibration": False}, [], ["Nagy"]),
+        ({"gradient_calibration": True}, ["Nagy"], []),
+        ({"roi_radius": 4.0}, ["spheres of 4 mm radius"], ["ellipsoids"]),
+        ({"b0_threshold": 40.0}, ["(b up to 40 s/mm²)"], ["up to 50"]),
+        ({"threshold": ("pitch=1,90",)}, ["with the thresholds pitch=1,90"], []),
+        ({"random_seed": 5}, ["(seed 5)"], ["20170617"]),
+        ({"rois": ("alps.sh",)}, ["Liu et al., 2024", "spheres of 2.5 mm", "DIPY"], ["Whitcher", "semi-axes", "Hoy"]),
+        ({"rois": ("alps", "alps.sh")}, ["Liu et al., 2024", "ellipsoids"], []),
+        ({"rois": ("alps", "alps-sphere")}, ["preset alps-sphere, spheres of 2.5 mm", "preset alps, ell"], []),
+        ({"threshold": ("fa=.9,.8",)}, ["failed check was withheld"], []),
+        ({"threshold": ("fa=.9,.8",), "keep_failed": True}, ["failed check was kept"], ["withheld"]),
+    ],
+)
+def test_a_switch_of_the_measurement_changes_the_text(
+    data: Path, out: Path, default: str, method: dict[str, Any], come: list[str], gone: list[str]
+) -> None:
+    text = tell(run_of(data, "still"), out, **{**ALONE, **method})
+    assert [words for words in come if words not in text] == []
+    assert [words for words in gone if words in text] == []
+    if method not in ({"roi_weighting": "tissue"}, {"gradient_calibration": True}):  # they are the defaults
+        assert text != default
+
+
+@pytest.mark.parametrize(
+    ("method", "fitted"),
+    [({}, "8 diffusion-weighted volumes (b = 1000 s"), ({"shells": (1000.0, 2000.0)}, "(b = 1000 and 2000 s/mm²)")],
+)
+def test_shells_and_free_water_are_told(data: Path, out: Path, method: dict[str, Any], fitted: str) -> None:
+    text = tell(run_of(data, "two"), out, **{**ALONE, **method})
+    assert fitted in text
+    assert "Free water was separated" in text
+
+
+@pytest.mark.parametrize(
+    ("method", "come", "gone"),
+    [
+        (
+            {},
+            ["Head motion", "(SimpleITK; Lowekamp et al., 2013)", "Susceptibility", "resampled once"],
+            ["Noise", "Gibbs", "without preprocessing"],
+        ),
+        ({"motion_correction": False}, ["Susceptibility"], ["Head motion", "SimpleITK"]),
+        ({"distortion_correction": False}, ["Head motion"], ["Susceptibility", "Ruthotto"]),
+        (
+            {"denoising": True, "unringing": True, "motion_correction": False, "distortion_correction": False},
+            ["Veraart et al., 2016", "Kellner et al., 2016", "Garyfallidis"],
+            ["Head motion", "Susceptibility", "were resampled once"],
+        ),
+        (
+            {"motion_correction": False, "distortion_correction": False},
+            ["used without preprocessing"],
+            ["were resampled once"],
+        ),
+    ],
+)
+def test_a_correction_is_told_where_it_ran(
+    data: Path, out: Path, method: dict[str, Any], come: list[str], gone: list[str]
+) -> None:
+    text = tell(run_of(data, "moved"), out, **{**FAST, **method})
+    assert [words for words in come if words not in text] == []
+    assert [words for words in gone if words in text] == []
+
+
+def test_a_correction_that_was_asked_for_and_could_not_run_is_not_told(data: Path, out: Path) -> None:
+    run = replace(run_of(data, "still"), reverse_phase=())
+    text = tell(run, out, **FAST, denoising=True, motion_correction=False, distortion_correction=True)
+    assert "used without preprocessing" in text
+    assert "Noise" not in text
+    assert "Susceptibility" not in text
+
+
+def test_merged_runs_are_told(data: Path, out: Path) -> None:
+    run = run_of(data, "still")
+    twin = replace(run, entities={**run.entities, "run": "2"})
+    merged = replace(run, partner=twin)
+    assert pair_opposite([run]) == [run]
+    text = tell(merged, out, **FAST, motion_correction=False, combine_runs=True)
+    assert "Two runs of opposite phase encoding were merged" in text
+
+
+def test_preprocessed_series_and_their_masks_are_told(data: Path, out: Path) -> None:
+    run = run_of(data, "still")
+    image = read_volumes(run.image)
+    write_map(data / "brain_mask.nii.gz", image.like(image.data[..., 0] > 100), dtype=np.uint8)
+    text = tell(replace(run, preprocessed=True, mask=data / "brain_mask.nii.gz"), out / "again", **FAST)
+    assert "had been preprocessed by another program" in text
+    assert "The brain mask that came with the series was used" in text
+    assert "Otsu" not in text
+
+
+@pytest.mark.parametrize(
+    ("method", "come"),
+    [({}, ["with and without"]), ({"exclude_lesions": True}, ["with and without", "were left out of the regions"])],
+)
+def test_lesions_are_told(data: Path, out: Path, method: dict[str, Any], come: list[str]) -> None:
+    lesions = LesionMask(path=data / "lesion.nii.gz", space="MNI152NLin2009aSym")
+    text = tell(replace(run_of(data, "still"), lesions=lesions), out, **{**ALONE, **method})
+    assert [words for words in come if words not in text] == []
+    assert ("were left out of the regions" in text) is bool(method)
+
+
+def test_atlases_are_told(data: Path, out: Path) -> None:
+    atlas = str(data / "halves_dseg.nii.gz")
+    text = tell(run_of(data, "still"), out, **ALONE, atlas=(atlas,), atlas_threshold=0.7)
+    assert "over the regions of the atlas halvesdseg, in voxels of which 0.7 or more" in text
+
+
+@pytest.mark.parametrize(
+    ("registrar", "words"),
+    [("staged", "(greedy; Yushkevich et al., 2016)"), ("dipy", "SyN (Avants et al., 2008)")],
+)
+def test_an_engine_is_told_and_called(data: Path, out: Path, registrar: str, words: str) -> None:
+    text = tell(run_of(data, "still"), out, skip_preprocessing=True, registrar=registrar)
+    assert words in text
+    assert "SimpleITK" not in text
+
+
+def test_every_reference_is_in_use() -> None:
+    source = "".join(path.read_text() for path in Path(story.__file__).parents[1].rglob("*.py"))
+    assert [key for key in LIBRARY if f"[@{key}]" not in source] == []
+
+
+def test_a_statement_has_the_values_that_it_names() -> None:
+    from bids_alps.stages.statements import say
+
+    one, other = say("tensors", "{a:g} of", "{b:.1f} of", a=1.0, b=2.0)
+    assert one == Statement(stage="tensors", text="{a:g} of", values={"a": 1.0})
+    assert other.values == {"b": 2.0}
