@@ -130,11 +130,21 @@ def run_participants(settings: Settings, *, validate: bool) -> int:
 
         validate_dataset(request.bids_dir)
     presets = [atlas_label(name) for name in settings.method.rois]
+    if not request.participant_label:  # one task of an array must not list what all share
+        _remove_abandoned(request.output_dir)
     write_root(request.output_dir, request.bids_dir, request.datasets, presets=presets)
     _write_citation(settings)
     if request.boilerplate_only:
         return 0
     return _conclude(_process(labels, settings), settings)
+
+
+def _remove_abandoned(output_dir: Path) -> None:
+    """Remove what killed programs left half-written in the folders that all participants share."""
+    from bids_alps.io.temporary import remove_abandoned
+
+    for folder in (output_dir, output_dir / "logs"):
+        remove_abandoned(folder)
 
 
 def _process(labels: Sequence[str], settings: Settings) -> list[Outcome]:
@@ -275,6 +285,7 @@ def _run(given: Sequence[str]) -> int:
 def _run_group(settings: Settings) -> int:
     from bids_alps.group.run import run_group
 
+    _remove_abandoned(settings.request.output_dir)
     _say(f"group table: {run_group(settings)}")
     return 0
 

@@ -29,6 +29,7 @@ from bids_alps.provenance import (
     find_finished,
     find_longitudinal,
     receipt_path,
+    remove_half_written,
     write_receipt,
 )
 from bids_alps.settings import Method, Settings, as_toml
@@ -262,6 +263,7 @@ def _measure(run: DwiRun, settings: Settings) -> str:
     """Take a run through the stages, unless its results are there already; return what was found."""
     output_dir = settings.request.output_dir
     making = describe_provenance(run, settings.method)
+    remove_half_written(output_dir, run)
     finished = None if settings.request.force else find_finished(output_dir, run, making)
     if finished is not None:
         return f"{finished} [done before]"
@@ -281,6 +283,7 @@ def _compare(runs: tuple[DwiRun, ...], settings: Settings) -> str:
         clear_run(output_dir, whole)
         return f"{len(done)} session with a result: nothing to compare, it stands by itself"
     making = describe_longitudinal_provenance(output_dir, done, settings.method)
+    remove_half_written(output_dir, whole)
     finished = None if settings.request.force else find_finished(output_dir, whole, making)
     if finished is not None:
         return f"{finished} [done before]"
