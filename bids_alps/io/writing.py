@@ -21,6 +21,22 @@ from bids_alps.model import Array, SpatialMap
 _COMPRESSION_LEVEL = 4  # a third of the time of level 9, a few percent larger
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST}
 
+_PASSING = {
+    *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTCONN),
+    *(errno.ECONNRESET, errno.ECONNABORTED, errno.ESHUTDOWN, errno.EAGAIN, errno.ENOLCK, errno.ENODEV, errno.ENXIO),
+}
+"""How a network file system or a disk fails for a while; neither a full disk nor what is not allowed passes."""
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether an error came of a failure of storage that may pass, to read or to write."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _PASSING:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all; readers see the old content or the new one, never a part.
