@@ -7,7 +7,6 @@ import math
 import subprocess
 import time
 import tomllib
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from bids_alps.errors import ExecutionError, UsageError
 
 LOG = logging.getLogger(__name__)
 SYSTEMS = ("slurm", "pbs", "sge", "lsf")
-_LOST_SECONDS = 15.0
-"""After that long without its workers a job has ended: a worker that loses its connection tries again meanwhile."""
+_LOST_SECONDS = 20.0
+"""After that long without its workers a job has ended. A worker that loses its connection tries again meanwhile, and
+Dask, which closes such a job but replaces it in part of the cases only, has done so by then."""
 _FRUITLESS = 2
 """How many jobs in the place of each one may end before a worker came of them."""
 CLOSING_SECONDS = 20
@@ -50,9 +50,9 @@ class Jobs:
         self._count = math.ceil(workers / processes)
         self.cluster = _start_cluster(path, self._system, asked, processes)
         self._seen: set[str] = set()
-        self._without_workers: dict[str, float] = {}
+        self._idle_since: dict[str, float] = {}
         self._fruitless = 0
-        self._scale()
+        self.cluster.scale(jobs=self._count)
         self._wait_for_submission()
 
     def close(self, timeout: float = CLOSING_SECONDS) -> None:
@@ -75,31 +75,41 @@ class Jobs:
             raise ExecutionError(
                 str(self._path), f"{self._fruitless} jobs ended before a worker came of them", "look into their logs"
             )
-        self._scale(ended)
+        self.cluster.sync(self._replace, ended)
 
     def _find_ended(self) -> set[str]:
         """Return names of jobs that had workers and have none, that the batch system has forgotten, or never took."""
-        jobs, connected = self.cluster.sync(self._look)
+        names, jobs, connected = self.cluster.sync(self._look)
         now = time.monotonic()
-        at_work = {name for name in jobs if any(one == name or one.startswith(f"{name}-") for one in connected)}
+        at_work = {name for name in names if any(one == name or one.startswith(f"{name}-") for one in connected)}
         if at_work:
             self._fruitless = 0
         self._seen |= at_work
-        idle = {name for name in jobs if name not in at_work}
-        self._without_workers = {name: self._without_workers.get(name, now) for name in idle}
-        lost = {name for name, since in self._without_workers.items() if now - since > _LOST_SECONDS}
-        refused = {name for name in lost if _was_refused(jobs[name])}
-        waiting = {name: str(jobs[name].job_id) for name in lost - refused - self._seen}
+        self._idle_since = {name: self._idle_since.get(name, now) for name in names - at_work}
+        idle = {name for name, since in self._idle_since.items() if now - since > _LOST_SECONDS}
+        ended = {name for name in idle if name in self._seen or name not in jobs}
+        refused = {name for name in idle - ended if _was_refused(jobs[name])}
+        waiting = {name: str(jobs[name].job_id) for name in idle - ended - refused}
         queued = self._queued(list(waiting.values())) if waiting else set()
         gone = {name for name, job_id in waiting.items() if job_id not in queued}
-        self._fruitless += len(gone | refused)
-        for name in refused:
-            jobs[name].status = _failed()  # or it could not be closed
-        return (lost & self._seen) | refused | gone
+        self._fruitless += len(refused | gone)
+        return ended | refused | gone
 
-    async def _look(self) -> tuple[dict[str, Any], set[str]]:
-        """Return the jobs by name, and the names of workers that are connected, as they are at one moment."""
-        return dict(self.cluster.workers), {str(worker.name) for worker in self.cluster.scheduler.workers.values()}
+    async def _look(self) -> tuple[set[str], dict[str, Any], set[str]]:
+        """Return names of the jobs that are wanted, jobs by name, and names of connected workers, all at one moment."""
+        connected = {str(worker.name) for worker in self.cluster.scheduler.workers.values()}
+        return set(self.cluster.worker_spec), dict(self.cluster.workers), connected
+
+    async def _replace(self, ended: set[str]) -> None:
+        """Forget jobs that ended, and submit others under their names."""
+        for job in (self.cluster.workers[name] for name in ended if name in self.cluster.workers):
+            if _was_refused(job):
+                job.status = _failed()  # or it could not be closed
+        await self.cluster.scale_down(ended)
+        self.cluster.scale(jobs=self._count)
+        self._seen -= ended
+        for name in ended:
+            self._idle_since.pop(name, None)
 
     def _queued(self, job_ids: list[str]) -> set[str]:
         """Return which jobs the batch system still has; all of them where it cannot be asked."""
@@ -112,16 +122,6 @@ class Jobs:
             return set(job_ids)
         unknown = "Invalid job id" in ran.stderr
         return set(ran.stdout.split()) if unknown or not ran.returncode else set(job_ids)
-
-    def _scale(self, ended: Collection[str] = ()) -> None:
-        """Have as many jobs as asked for, none of them one that ended; in the thread that owns the cluster's state."""
-
-        def scale() -> None:
-            for name in ended:
-                self.cluster.worker_spec.pop(name, None)
-            self.cluster.scale(jobs=self._count)
-
-        self.cluster.loop.add_callback(scale)
 
     def _wait_for_submission(self) -> None:
         """Wait until jobs are submitted, not until they run; Dask only logs a refusal, and waits for ever."""
