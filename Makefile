@@ -36,8 +36,9 @@ check: install  ## linters and types
 bench: install  ## speed and accuracy beside other programs, where they are installed
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
-docs: install  ## the documentation as a site
+docs: install  ## the documentation as a site, with pictures of the demonstration
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"
+	$(BIN)/python docs/pictures.py $(DEMO)
 	$(BIN)/mkdocs build --strict
 
 image:  ## the container image

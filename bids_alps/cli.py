@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import sys
 import time
@@ -17,6 +18,7 @@ from bids_alps.arguments import parse, settings_of
 from bids_alps.errors import (
     AlpsError,
     AnalysisLevelError,
+    ExecutionError,
     NoInputError,
     NothingSelectedError,
     OutputError,
@@ -24,7 +26,7 @@ from bids_alps.errors import (
 )
 from bids_alps.execution.machine import prepare_machine
 from bids_alps.progress import Progress
-from bids_alps.settings import Method, Settings
+from bids_alps.settings import Execution, Method, Settings, with_absolute_paths
 
 if TYPE_CHECKING:
     from bids_alps.model import DwiRun
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 LEVELS = ("participant", "group")
 _STOPPED = 130
+_SHOWN = 10
 
 
 def settings_from(arguments: Sequence[str]) -> tuple[str, Settings, int, bool]:
@@ -57,6 +60,7 @@ def settings_from(arguments: Sequence[str]) -> tuple[str, Settings, int, bool]:
         request=replace(settings.request, participant_label=labels),
         execution=replace(settings.execution, run_uuid=name),
     )
+    settings = with_absolute_paths(settings)
     _check(settings, chosen.level)
     return chosen.level, settings, chosen.verbose, not chosen.skip_bids_validation
 
@@ -87,9 +91,7 @@ def read_labels(given: Sequence[str]) -> tuple[str, ...]:
 
 def _check(settings: Settings, level: str) -> None:
     _check_folders(settings, level)
-    for name in ("nprocs", "omp_nthreads"):
-        if getattr(settings.execution, name) < 1:
-            raise UsageError(f"--{name.replace('_', '-')}", f"{getattr(settings.execution, name)}", "give 1 or more")
+    _check_numbers(settings.execution)
     if not settings.execution.run_uuid.replace("-", "").replace("_", "").isalnum():
         raise UsageError("--run-uuid", f"{settings.execution.run_uuid!r}", "use letters, digits, - and _")
     if settings.method.threshold:
@@ -111,6 +113,15 @@ def _check_folders(settings: Settings, level: str) -> None:
     for option, folder in scratch.items():
         if folder is not None and is_within(folder, request.bids_dir) and not is_within(folder, request.output_dir):
             raise UsageError(option, f"{folder} lies inside the input", "choose a folder outside of it")
+
+
+def _check_numbers(execution: Execution) -> None:
+    for name, least in (("nprocs", 1), ("omp_nthreads", 1), ("timeout", 0), ("worker_timeout", 0)):
+        number = getattr(execution, name)
+        if number is not None and not max(least, 1e-9) <= number < math.inf:
+            raise UsageError(
+                f"--{name.replace('_', '-')}", f"{number}", f"give {'1 or more' if least else 'more than 0'}"
+            )
 
 
 def _check_longitudinal(method: Method) -> None:
@@ -166,6 +177,8 @@ def run_participants(settings: Settings, *, validate: bool) -> int:
 
         validate_dataset(request.bids_dir)
     presets = [atlas_label(name) for name in settings.method.rois]
+    if not request.participant_label:  # one task of an array must not list what all share
+        _remove_abandoned(request.output_dir)
     write_root(request.output_dir, request.bids_dir, request.datasets, presets=presets)
     if not request.reports_only:
         record_settings(request.output_dir, settings.method)
@@ -174,18 +187,28 @@ def run_participants(settings: Settings, *, validate: bool) -> int:
     return _conclude(outcomes, settings)
 
 
+def _remove_abandoned(output_dir: Path) -> None:
+    """Remove what killed programs left half-written in the folders that all participants share."""
+    from bids_alps.io.temporary import remove_abandoned
+
+    for folder in (output_dir, output_dir / "logs"):
+        remove_abandoned(folder)
+
+
 def _process(labels: Sequence[str], settings: Settings) -> list[Outcome]:
     """Process the participants; return the outcomes, of which a summary stays even where this is interrupted."""
     from bids_alps.execution.study import process_participants
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what batch systems and container engines send first
     outcomes: list[Outcome] = []
+    left = dict.fromkeys(labels)
     try:
         with (
             Progress(total=len(labels), stream=sys.stderr) as progress,
             closing(process_participants(labels, settings)) as ended,
         ):
             for label, found in ended:
+                del left[label]
                 failed = any(outcome.exit_code for outcome in found)
                 progress.clear()
                 for outcome in found:
@@ -194,10 +217,18 @@ def _process(labels: Sequence[str], settings: Settings) -> list[Outcome]:
                 progress.advance(f"sub-{label}", failed=failed)
                 if settings.request.stop_on_first_crash and failed:
                     break
+    except ExecutionError as error:
+        raise ExecutionError(error.where, f"{error.what}; {_left(list(left), len(labels))}", error.remedy) from error
     finally:
         if any(outcome.selected for outcome in outcomes):
             _write_summary(outcomes, settings)
     return outcomes
+
+
+def _left(labels: Sequence[str], total: int) -> str:
+    """Tell which participants are not done."""
+    more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
+    return f"left of {total} participants: {len(labels)} ({', '.join(labels[:_SHOWN])}{more})"
 
 
 def _conclude(outcomes: list[Outcome], settings: Settings) -> int:
@@ -336,6 +367,7 @@ def _run(given: Sequence[str]) -> int:
 def _run_group(settings: Settings) -> int:
     from bids_alps.group.run import run_group
 
+    _remove_abandoned(settings.request.output_dir)
     _say(f"group table: {run_group(settings)}")
     _write_citation(settings)
     return 0

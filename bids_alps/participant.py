@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import resource
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,7 +23,7 @@ from bids_alps.io.manual_rois import ROIS, find_manual_rois, find_unused_manual_
 from bids_alps.io.output import check_links
 from bids_alps.io.pairs import pair_opposite
 from bids_alps.io.queries import Selection, read_filters
-from bids_alps.io.writing import append_text, write_text
+from bids_alps.io.writing import append_text, is_passing, write_text
 from bids_alps.model import DwiRun
 from bids_alps.provenance import (
     clear_run,
@@ -31,11 +32,13 @@ from bids_alps.provenance import (
     find_finished,
     find_longitudinal,
     receipt_path,
+    remove_half_written,
     write_receipt,
 )
 from bids_alps.settings import Method, Settings, as_toml
 
 LOG = logging.getLogger(__name__)
+_PAUSE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,7 +249,7 @@ def _run_logged(name: str, work: Callable[[], str], settings: Settings) -> Outco
             LOG.info("%s: start", name)
             try:
                 with threadpool_limits(limits=1, user_api="blas"):  # sums of BLAS depend on how work is split
-                    message = work()
+                    message = _twice_if_storage_fails(name, work)
             except Exception as error:  # noqa: BLE001 -- whatever happens in one run, the others go on
                 return fail_run(name, error, settings)
             LOG.info("%s: %s", name, message)
@@ -255,6 +258,18 @@ def _run_logged(name: str, work: Callable[[], str], settings: Settings) -> Outco
             return Outcome(name=name, message=message)
     except (AlpsError, OSError) as error:  # not even a log can be written
         return fail_run(name, error, settings)
+
+
+def _twice_if_storage_fails(name: str, work: Callable[[], str]) -> str:
+    """Do the work; once more where a disk or a network file system failed, which may pass."""
+    try:
+        return work()
+    except Exception as error:
+        if not is_passing(error):
+            raise
+        LOG.warning("%s: %s. Trying once more.", name, error)
+    time.sleep(_PAUSE_SECONDS)
+    return work()
 
 
 def _monitor(name: str, settings: Settings) -> None:
@@ -268,6 +283,7 @@ def _measure(run: DwiRun, settings: Settings) -> str:
     """Take a run through the stages, unless its results are there already; return what was found."""
     output_dir = settings.request.output_dir
     making = describe_provenance(run, settings.method)
+    remove_half_written(output_dir, run)
     finished = None if settings.request.force else find_finished(output_dir, run, making)
     if finished is not None:
         return f"{finished} [done before]"
@@ -290,6 +306,7 @@ def _compare(runs: tuple[DwiRun, ...], settings: Settings) -> str:
         clear_run(output_dir, whole)
         return f"{len(done)} session with a result: nothing to compare, it stands by itself"
     making = describe_longitudinal_provenance(output_dir, done, settings.method)
+    remove_half_written(output_dir, whole)
     finished = None if settings.request.force else find_finished(output_dir, whole, making)
     if finished is not None:
         return f"{finished} [done before]"

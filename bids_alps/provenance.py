@@ -21,7 +21,8 @@ from bids_alps.io.atlases import find_atlas
 from bids_alps.io.derivatives import checked_label, name_pattern, participant_folder
 from bids_alps.io.presets import definition_files
 from bids_alps.io.templates import find_template, template_label
-from bids_alps.io.writing import find_abandoned, write_json
+from bids_alps.io.temporary import remove_abandoned
+from bids_alps.io.writing import write_json
 from bids_alps.model import DwiRun, Statement
 from bids_alps.settings import Method
 
@@ -161,15 +162,12 @@ def find_outputs(output_dir: Path, run: DwiRun) -> list[Path]:
     )
 
 
-def _find_abandoned(output_dir: Path, run: DwiRun) -> list[Path]:
-    """Return half-written files of a run that killed processes left."""
+def remove_half_written(output_dir: Path, run: DwiRun) -> None:
+    """Remove the half-written files of a run that killed processes left."""
     participant = output_dir / f"sub-{run.participant}"
-    folders = (
-        participant_folder(output_dir, run) / "dwi",
-        participant / "figures",
-        receipt_path(output_dir, run).parent,
-    )
-    return [path for folder in folders for path in find_abandoned(folder, f"{run.name}_")]
+    logs = receipt_path(output_dir, run).parent
+    for folder in (participant_folder(output_dir, run) / "dwi", participant / "figures", logs):
+        remove_abandoned(folder, f"{run.name}_")
 
 
 def write_receipt(
@@ -235,6 +233,6 @@ def find_finished(output_dir: Path, run: DwiRun, making: Mapping[str, Any]) -> s
 
 def clear_run(output_dir: Path, run: DwiRun) -> None:
     """Remove what an earlier attempt left of a run, the receipt first, so that no stale file stays beside new ones."""
-    for path in (receipt_path(output_dir, run), *find_outputs(output_dir, run), *_find_abandoned(output_dir, run)):
+    for path in (receipt_path(output_dir, run), *find_outputs(output_dir, run)):
         with suppress(FileNotFoundError):
             path.unlink()

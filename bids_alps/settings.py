@@ -6,12 +6,14 @@ Every default stands here once, with its unit; the command line and the document
 from __future__ import annotations
 
 import json
+import os
 import re
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from bids_alps.errors import NoInputError
+from bids_alps.io.inheritance import IMAGE_EXTENSIONS
 from bids_alps.registration.engines import ENGINES
 
 
@@ -213,6 +215,9 @@ class Execution:
         description="runs worked on at the same time, each by a process of its own",
         spellings=("--nthreads", "--n-cpus", "--n_cpus"),
     )
+    timeout: float | None = option(
+        None, description="minutes after which a run that is not done is ended and given up (default: never)"
+    )
     executor: Literal["local", "dask"] = option("local", description="processes of this machine, or a Dask cluster")
     dask_address: str | None = option(
         None, description="scheduler of a Dask cluster, such as tcp://10.0.0.1:8786", spellings=("--dask_address",)
@@ -221,6 +226,12 @@ class Execution:
         None,
         description="YAML or TOML file of dask-jobqueue: what a job asks of SLURM, PBS, SGE or LSF",
         spellings=("--dask_config",),
+    )
+    worker_timeout: float | None = option(
+        None,
+        description="minutes without any Dask worker after which to give up (default: 10, or 1440 for jobs, which may "
+        "have to queue)",
+        spellings=("--worker_timeout",),
     )
 
 
@@ -231,6 +242,34 @@ class Settings:
     request: Request
     method: Method
     execution: Execution
+
+
+def with_absolute_paths(settings: Settings) -> Settings:
+    """Return settings that mean the same in every working directory, such as that of a worker on another machine."""
+
+    def path(text: str) -> str:
+        name, equals, rest = text.partition("=")
+        return f"{name}{equals}{Path(rest).absolute()}" if equals else str(Path(text).absolute())
+
+    def file(text: str) -> str:
+        # a name of a template, preset or atlas stays; a path has a slash or is an image
+        return str(Path(text).absolute()) if os.sep in text or text.endswith(IMAGE_EXTENSIONS) else text
+
+    def absolute(group: Any) -> Any:
+        values = {setting.name: getattr(group, setting.name) for setting in fields(group)}
+        return replace(group, **{name: value.absolute() for name, value in values.items() if isinstance(value, Path)})
+
+    method = settings.method
+    return Settings(
+        request=replace(absolute(settings.request), derivatives=tuple(map(path, settings.request.derivatives))),
+        method=replace(
+            method,
+            template=file(method.template),
+            rois=tuple(map(file, method.rois)),
+            atlas=tuple(map(file, method.atlas)),
+        ),
+        execution=absolute(settings.execution),
+    )
 
 
 def as_toml(settings: Settings) -> str:

@@ -15,7 +15,7 @@ from helpers import nifti_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bids_alps.arguments import GROUPS, POSITIONAL, make_parser, parse, read_config, settings_of
+from bids_alps.arguments import GROUPS, POSITIONAL, parse, read_config, settings_of
 from bids_alps.cli import main, read_labels, settings_from
 from bids_alps.descriptor import render_descriptor
 from bids_alps.errors import AnalysisLevelError, UsageError
@@ -240,13 +240,6 @@ def test_descriptor_has_every_option_once() -> None:
 def test_every_option_is_read(name: str) -> None:
     texts = (path.read_text() for path in PACKAGE.rglob("*.py") if path.name not in ("settings.py", "arguments.py"))
     assert any(f".{name}" in text for text in texts), f"{name} does nothing"
-
-
-def test_every_option_is_documented() -> None:
-    documented = (PACKAGE.parent / "docs/usage.md").read_text()
-    actions = [action for action in make_parser()._actions if action.dest != "help"]
-    spellings = {s for action in actions for s in action.option_strings if not s.startswith("--no-")}
-    assert not sorted(spelling for spelling in spellings if f"`{spelling}`" not in documented)
 
 
 def test_version_needs_no_heavy_library() -> None:

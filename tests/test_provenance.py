@@ -2,11 +2,8 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import re
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +19,7 @@ from bids_alps.provenance import (
     find_finished,
     find_outputs,
     receipt_path,
+    remove_half_written,
     write_receipt,
 )
 from bids_alps.settings import Method
@@ -127,15 +125,11 @@ def test_a_log_is_not_written_through_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "mine").read_text() == "mine"
 
 
-def test_what_a_killed_process_left_is_removed_unless_it_may_still_be_written(out: Path, run: DwiRun) -> None:
-    folder = derivative_path(out, run, "fa").parent
-    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
-        ended.wait()
-    here = re.sub("[^a-zA-Z0-9]", "", platform.node())[:30] or "here"
-    dead, alive = (folder / f".sub-01_a.nii.gz.{here}-{pid}.x.tmp" for pid in (ended.pid, os.getpid()))
-    old, new = folder / ".sub-01_a.nii.gz.elsewhere-1.x.tmp", folder / ".sub-01_b.nii.gz.elsewhere-1.y.tmp"
-    for path, age in ((old, 3600), (new, 0), (dead, 0), (alive, 3600)):
-        path.write_text("half")
-        os.utime(path, (time.time() - age, time.time() - age))
-    clear_run(out, run)
-    assert sorted(folder.glob(".*.tmp")) == sorted([alive, new])
+def test_what_a_killed_process_left_of_a_run_is_removed(out: Path, run: DwiRun) -> None:
+    begin = "import sys; from pathlib import Path; from bids_alps.io.temporary import create_temporary as create"
+    targets = [derivative_path(out, run, "fa"), out / "sub-01/figures/sub-01_a.svg", receipt_path(out, run)]
+    for target in (*targets, out / "sub-01/figures/sub-01x_a.svg"):  # the last is of another run
+        target.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run([sys.executable, "-c", f"{begin}; create(Path(sys.argv[1]))", str(target)], check=True)
+    remove_half_written(out, run)
+    assert [path.name[:12] for path in out.rglob(".*.tmp")] == [".sub-01x_a.s"]

@@ -8,44 +8,47 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
+import queue
+import threading
 import time
-import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
+from bids_alps import __version__
 from bids_alps.errors import AlpsError, ExecutionError, UsageError
 from bids_alps.execution.engine import Task
+from bids_alps.execution.jobs import CLOSING_SECONDS, WORKER_ENVIRONMENT, Jobs
 from bids_alps.execution.machine import prepare_machine
 from bids_alps.execution.memory import BASE_MEGABYTES
+from bids_alps.execution.watch import TICK_SECONDS, Watch
 from bids_alps.participant import Outcome
 from bids_alps.settings import Execution, Settings
 
-SYSTEMS = ("slurm", "pbs", "sge", "lsf")
+LOG = logging.getLogger(__name__)
 _WINDOW = 500
 """Runs that the scheduler knows of at the same time; enough to keep every worker busy."""
 _DEATHS = 2
 """A run is given up when more workers than this died of it."""
-_ENVIRONMENT = {
-    "OMP_NUM_THREADS": 1,
-    "OPENBLAS_NUM_THREADS": 1,
-    "MALLOC_ARENA_MAX": 1,  # a thread's own arena would fetch large arrays anew
-}
-"""Of workers, in the place of Dask's, whose ``MALLOC_TRIM_THRESHOLD_`` makes large arrays come and go for ever."""
 _CONFIG = {
     "distributed.scheduler.allowed-failures": _DEATHS,
     "distributed.scheduler.worker-saturation": 1.0,  # a run that waits at a worker would share the blame for its death
-    "distributed.nanny.pre-spawn-environ": _ENVIRONMENT,
+    # in the place of Dask's, whose MALLOC_TRIM_THRESHOLD_ makes large arrays come and go for ever
+    "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1, **WORKER_ENVIRONMENT},
     "distributed.worker.profile.enabled": False,  # nobody reads it, and it stops the work a hundred times a second
     "distributed.admin.system-monitor.interval": "5s",
     "logging": {"distributed": "critical", "tornado": "critical"},  # what matters is told by the outcomes
 }
-_ANY_PORT = ":0"
-_CLOSING_SECONDS = 20
 _RETRIES = 1
 """How often a run is done again that could not even begin, such as for want of a shared folder."""
+_WITHOUT_WORKERS_MINUTES = 10.0
+_IN_QUEUE_MINUTES = 24 * 60.0  # jobs may wait for long
+_REMINDER_SECONDS = 600.0
+_MARK = "dataset_description.json"
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class Cluster:
@@ -56,7 +59,7 @@ class Cluster:
     UsageError
         If Dask is not installed, or the configuration cannot be used.
     ExecutionError
-        If there is no scheduler at the address.
+        If there is no scheduler at the address, or a worker has several threads.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -64,8 +67,11 @@ class Cluster:
         if missing is not None:
             raise UsageError("--executor dask", f"{missing} is not installed", "pip install 'bids-alps[dask]'")
         self._settings = settings
-        self._under_way = 0
+        self._tasks: dict[int, tuple[Task, Any]] = {}
+        self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._watch = Watch(settings.execution.timeout)
         self._cluster: Any = None
+        self._client: Any = None
 
     def __enter__(self) -> Self:
         import dask
@@ -76,57 +82,185 @@ class Cluster:
         execution = self._settings.execution
         if execution.dask_address is None:
             self._cluster = _start(execution)
-        address = execution.dask_address or self._cluster
+        address = execution.dask_address or getattr(self._cluster, "cluster", self._cluster)
         try:
             self._client = distributed.Client(address, set_as_default=False)
         except (OSError, ValueError) as error:
             raise ExecutionError(
                 "--dask-address", f"no scheduler at {address} ({error})", "start one, or check the address"
             ) from error
-        self._ended = distributed.as_completed(loop=self._client.loop)
+        self._presence = _Presence(execution)
+        try:
+            check_threads(self._client.nthreads())
+            self._client.subscribe_topic(self._topic, self._note_start)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exception: object) -> None:
         for part in (self._client, self._cluster):
             if part is not None:
                 with suppress(TimeoutError):  # on a busy machine; what is left ends with this process
-                    part.close(timeout=_CLOSING_SECONDS)
+                    part.close(timeout=CLOSING_SECONDS)
 
-    def has_room(self, task: Task) -> bool:  # noqa: ARG002 -- memory is the workers' own limit
-        """Whether the scheduler takes more."""
-        return self._under_way < _WINDOW
+    @property
+    def _topic(self) -> str:
+        return f"bids-alps-{self._settings.execution.run_uuid}"
+
+    def has_room(self, task: Task) -> bool:
+        """Whether the scheduler takes more, and what it has would stay within the memory."""
+        if not self._tasks:
+            return True
+        used = sum(other.megabytes for other, _ in self._tasks.values())
+        allowed = self._settings.execution.mem
+        return len(self._tasks) < _WINDOW and (allowed is None or used + task.megabytes <= allowed)
 
     def submit(self, task_id: int, task: Task) -> None:
         """Hand a piece to the scheduler."""
-        key = f"bids-alps-{self._settings.execution.run_uuid}-{task_id}"
-        future = self._client.submit(
-            _work, task.work, self._settings, key=key, retries=_RETRIES, priority=int(task.page), pure=False
-        )
-        self._ended.add(future)
-        self._under_way += 1
+        call = (_work, task.work, self._settings, __version__, task_id)
+        key = f"{self._topic}-{task_id}"
+        future = self._client.submit(*call, key=key, retries=_RETRIES, priority=int(task.page), pure=False)
+        self._tasks[task_id] = task, future
+        future.add_done_callback(lambda _: self._ended.put(task_id))
 
     def wait(self) -> tuple[int, Outcome | AlpsError]:
         """Return a piece that ended, or that was given up."""
+        while True:
+            if (late := self._watch.overdue()) is not None and not self._tasks[late][1].done():
+                return late, self._give_up(late)
+            self._look_after_workers()
+            try:
+                task_id = self._ended.get(timeout=TICK_SECONDS)
+            except queue.Empty:
+                continue
+            if task_id in self._tasks:  # or it was given up
+                return task_id, self._finish(task_id)
+
+    def _finish(self, task_id: int) -> Outcome | AlpsError:
         from distributed.comm.core import CommClosedError
 
-        future = next(self._ended)
-        self._under_way -= 1
-        task_id = int(future.key.rpartition("-")[2])
+        _, future = self._tasks.pop(task_id)
+        self._watch.stop(task_id)
         try:
             outcome: Outcome = future.result()
         except (asyncio.CancelledError, concurrent.futures.CancelledError, CommClosedError, TimeoutError) as error:
-            raise ExecutionError(
-                "dask", "the scheduler went away", "start again when it is back; runs that ended are kept"
-            ) from error
+            raise _scheduler_gone() from error
         except Exception as error:  # noqa: BLE001 -- whatever a worker raised: the other runs go on
-            return task_id, _explained(error)
-        return task_id, outcome
+            return _explained(error)
+        return outcome
+
+    def _give_up(self, task_id: int) -> AlpsError:
+        """Drop a piece that takes too long, and have its worker ended and started again by its nanny."""
+        _, future = self._tasks.pop(task_id)
+        address = self._watch.stop(task_id)
+        future.cancel()
+        threading.Thread(target=_restart, args=(self._client, address), daemon=True).start()
+        return self._watch.explain()
+
+    def _note_start(self, event: tuple[float, Any]) -> None:
+        """Take note that a worker begins a piece; the scheduler passes it on."""
+        task_id, address = event[1]
+        if task_id in self._tasks:
+            self._watch.start(task_id, self._tasks[task_id][0], address)
+
+    def _look_after_workers(self) -> None:
+        """Replace jobs that ended; end where no worker has been there for long."""
+        self._watch.name_stragglers()
+        if not self._presence.is_due():
+            return
+        if isinstance(self._cluster, Jobs):
+            self._cluster.replace_ended()
+        try:
+            threads = self._client.nthreads()
+        except (OSError, asyncio.CancelledError, concurrent.futures.CancelledError) as error:
+            raise _scheduler_gone() from error
+        self._presence.note(threads)
 
 
-def _work(work: Callable[[], Outcome], settings: Settings) -> Outcome:
+class _Presence:
+    """Whether there are workers, and since when there have been none."""
+
+    def __init__(self, execution: Execution) -> None:
+        usual = _WITHOUT_WORKERS_MINUTES if execution.dask_config is None else _IN_QUEUE_MINUTES
+        self._limit = 60 * (usual if execution.worker_timeout is None else execution.worker_timeout)
+        self._looked = self._seen = self._told = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether it is time to look again."""
+        due = time.monotonic() - self._looked >= TICK_SECONDS
+        if due:
+            self._looked = time.monotonic()
+        return due
+
+    def note(self, threads: Mapping[str, int]) -> None:
+        """Take note of the workers that there are; raise where there have been none for too long."""
+        now = time.monotonic()
+        if threads:
+            self._seen = self._told = now
+            return
+        if now - self._seen > self._limit:
+            raise ExecutionError(
+                "dask",
+                f"no worker for {(now - self._seen) / 60:.3g} minutes",
+                "look into the logs of workers or jobs, or give them longer by --worker-timeout, and start again",
+            )
+        if now - self._told > _REMINDER_SECONDS:
+            self._told = now
+            LOG.warning("No worker for %.0f minutes; runs wait for one.", (now - self._seen) / 60)
+
+
+def check_threads(threads: Mapping[str, int]) -> None:
+    """Refuse workers of several threads: a run has its own log, and figures drawn side by side are not the same bytes.
+
+    Raises
+    ------
+    ExecutionError
+        If there is one.
+    """
+    several = {address: number for address, number in threads.items() if number > 1}
+    if several:
+        address, number = min(several.items())
+        raise ExecutionError(
+            "--dask-address",
+            f"{len(several)} of {len(threads)} workers have several threads, such as {address} with {number}",
+            f"start them by dask worker --nthreads 1 --nworkers {number}",
+        )
+
+
+def _work(work: Callable[[], Outcome], settings: Settings, version: str, task_id: int) -> Outcome:
     """Do a piece on a worker, which may be on another machine."""
-    prepare_machine(settings)
-    return work()
+    from distributed import get_worker
+
+    with _ONE_AT_A_TIME:  # of a worker of several threads that came later
+        worker = get_worker()
+        _check_worker(settings, version, worker.address)
+        prepare_machine(settings)
+        worker.log_event(f"bids-alps-{settings.execution.run_uuid}", (task_id, worker.address))
+        return work()
+
+
+def _check_worker(settings: Settings, version: str, address: str) -> None:
+    if version != __version__:
+        raise ExecutionError(
+            f"worker {address}", f"bids-alps {__version__} there, {version} here", "install one version everywhere"
+        )
+    for folder in (settings.request.bids_dir, settings.request.output_dir):
+        if not Path(folder, _MARK).is_file():
+            raise ExecutionError(
+                f"worker {address}",
+                f"it does not see {folder}",
+                "have dataset and output on a file system that all workers share, under the same path",
+            )
+
+
+def _restart(client: Any, address: str) -> None:
+    with suppress(Exception):  # it has no nanny, or is gone
+        client.restart_workers([address], raise_for_error=False)
+
+
+def _scheduler_gone() -> ExecutionError:
+    return ExecutionError("dask", "the scheduler went away", "start again when it is back; runs that ended are kept")
 
 
 def _explained(error: BaseException) -> AlpsError:
@@ -142,72 +276,18 @@ def _explained(error: BaseException) -> AlpsError:
 def _start(execution: Execution) -> Any:
     """Start a cluster with as many workers as runs are to be worked on at the same time."""
     if execution.dask_config is not None:
-        return _start_jobs(execution.dask_config, execution.nprocs)
+        return Jobs(execution.dask_config, execution.nprocs)
     from distributed import LocalCluster
 
     workers, limit = execution.nprocs, "0"
-    if execution.mem is not None:
+    if execution.mem is not None:  # what runs take together is told from their estimates
         workers = max(1, min(workers, execution.mem // BASE_MEGABYTES))
-        limit = f"{execution.mem // workers}MB"
+        limit = f"{execution.mem}MB"
     return LocalCluster(
-        n_workers=workers, threads_per_worker=1, processes=True, memory_limit=limit, dashboard_address=_ANY_PORT
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        memory_limit=limit,
+        dashboard_address=None,
     )
-
-
-def _start_jobs(path: Path, workers: int) -> Any:
-    import dask
-    import dask_jobqueue
-
-    system, asked = read_jobs(path)
-    prologue = ["export MALLOC_ARENA_MAX=1", *(asked.get("job-script-prologue") or ())]
-    settings = {**dask.config.get(f"jobqueue.{system}"), **asked, "job-script-prologue": prologue}
-    dask.config.set({f"jobqueue.{system}": settings})
-    try:
-        cluster = getattr(dask_jobqueue, f"{system.upper()}Cluster")(scheduler_options={"dashboard_address": _ANY_PORT})
-    except (TypeError, ValueError) as error:
-        raise UsageError(str(path), str(error), "see the documentation of dask-jobqueue") from error
-    cluster.scale(workers)
-    _wait_for_submission(cluster, workers, str(path))
-    return cluster
-
-
-def _wait_for_submission(cluster: Any, jobs: int, path: str) -> None:
-    """Wait until jobs are submitted, not until they run; Dask tells a refusal to its log alone, and waits for ever."""
-    from distributed.core import Status
-
-    while len(cluster.workers) < jobs:
-        time.sleep(0.1)
-    refused = [job for job in cluster.workers.values() if job.status == Status.created]
-    if not refused:
-        return
-    for job in refused:
-        job.status = Status.failed  # or it could not be closed
-    command = refused[0].submit_command
-    cluster.close(timeout=_CLOSING_SECONDS)
-    raise ExecutionError(
-        path, f"{len(refused)} of {jobs} jobs could not be submitted by {command}", "try what a job asks for by hand"
-    )
-
-
-def read_jobs(path: Path) -> tuple[str, dict[str, Any]]:
-    """Read which batch system to use, and what a job asks of it, from a configuration of dask-jobqueue.
-
-    Raises
-    ------
-    UsageError
-        If the file is no YAML or TOML with ``jobqueue`` and one of `SYSTEMS` below it.
-    """
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError("--dask-config", f"{path} cannot be read ({error})", "give a YAML or TOML file") from error
-    jobs = content.get("jobqueue") if isinstance(content, dict) else None
-    asked: dict[str, Any] = jobs if isinstance(jobs, dict) else {}
-    named = [name for name in SYSTEMS if isinstance(asked.get(name), dict)]
-    if len(named) != 1:
-        found = ", ".join(named) or "none"
-        raise UsageError(str(path), f"{found} of jobqueue.{', jobqueue.'.join(SYSTEMS)} is there", "keep just one")
-    return named[0], asked[named[0]]

@@ -14,6 +14,7 @@ from typing import Self
 from bids_alps.errors import AlpsError, ExecutionError
 from bids_alps.execution.engine import Task
 from bids_alps.execution.machine import prepare_machine
+from bids_alps.execution.watch import TICK_SECONDS, Watch
 from bids_alps.participant import Outcome
 from bids_alps.settings import Settings
 
@@ -24,12 +25,13 @@ _STARTED_SECONDS = 20
 class Processes:
     """Several processes, each with one piece of work at a time.
 
-    Every process is a pool of its own: when one dies, the piece that it worked on is lost, and nothing else.
+    Every process is a pool of its own: when one dies, or is ended because its piece takes too long, that piece is lost,
+    and nothing else.
 
     Parameters
     ----------
     settings
-        How many processes, and what all of them may use together, by the estimate of each piece.
+        How many processes, what all of them may use together, by the estimate of each piece, and how long one may take.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -38,6 +40,7 @@ class Processes:
             None
         ] * settings.execution.nprocs  # a process is started when there is work for it
         self._busy: dict[Future[Outcome], tuple[int, Task, _Worker]] = {}
+        self._watch = Watch(settings.execution.timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -59,21 +62,39 @@ class Processes:
         """Give a piece to an idle process."""
         worker = self._idle.pop() or _Worker(self._settings)
         self._busy[worker.pool.submit(task.work)] = (task_id, task, worker)
+        self._watch.start(task_id, task, "this machine")
 
     def wait(self) -> tuple[int, Outcome | AlpsError]:
-        """Return a piece that ended, or died with its process."""
-        ended, _ = wait(self._busy, return_when=FIRST_COMPLETED)
-        future = ended.pop()
-        task_id, task, worker = self._busy.pop(future)
+        """Return a piece that ended, died with its process, or took more than its time."""
+        while True:
+            if (late := self._watch.overdue()) is not None:
+                future = next(future for future, (task_id, _, _) in self._busy.items() if task_id == late)
+                if not future.done():
+                    return self._give_up(future, self._watch.explain())
+            self._watch.name_stragglers()
+            ended, _ = wait(self._busy, timeout=TICK_SECONDS, return_when=FIRST_COMPLETED)
+            if ended:
+                return self._finish(ended.pop())
+
+    def _finish(self, future: Future[Outcome]) -> tuple[int, Outcome | AlpsError]:
+        task_id, task, worker = self._busy[future]
         try:
             outcome = future.result()
         except BrokenProcessPool:
-            worker.kill()
-            self._idle.insert(0, None)
             remedy = f"give it more memory (some {task.megabytes} MB expected), or lower --nprocs, and start again"
-            return task_id, ExecutionError("process", "it was killed, out of memory perhaps", remedy)
+            return self._give_up(future, ExecutionError("process", "it was killed, out of memory perhaps", remedy))
+        del self._busy[future]
+        self._watch.stop(task_id)
         self._idle.append(worker)
         return task_id, outcome
+
+    def _give_up(self, future: Future[Outcome], error: AlpsError) -> tuple[int, AlpsError]:
+        """End the process of a piece; another one is started for the next."""
+        task_id, _, worker = self._busy.pop(future)
+        self._watch.stop(task_id)
+        worker.kill()
+        self._idle.insert(0, None)
+        return task_id, error
 
 
 class _Worker:

@@ -29,7 +29,7 @@ def make_engine(settings: Settings) -> Engine:
         from bids_alps.execution.dask import Cluster
 
         return Cluster(settings)
-    if settings.execution.nprocs == 1:
+    if settings.execution.nprocs == 1 and settings.execution.timeout is None:  # no process ends itself
         return InProcess()
     from bids_alps.execution.local import Processes
 

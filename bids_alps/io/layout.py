@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from bids_alps.model import DwiRun
 
 _DATATYPES = ("anat", "dwi", "fmap")
 _COMPLEX_PARTS = ("phase", "real", "imag")
+_LABEL = re.compile(r"[a-zA-Z0-9+]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,20 +78,27 @@ def find_participants(bids_dir: Path, wanted: Iterable[str] = ()) -> tuple[str, 
         read_json(description)
     except AlpsError as error:
         raise InvalidBidsError(error.where, error.what, error.remedy) from error
-    there = {
-        entry.name.removeprefix("sub-")
-        for entry in bids_dir.iterdir()
-        if re.fullmatch(r"sub-[a-zA-Z0-9+]+", entry.name) and entry.is_dir()
-    }
     labels = {label.removeprefix("sub-") for label in wanted}
-    if labels - there:
-        lost = ", ".join(sorted(labels - there))
-        raise NothingSelectedError(
-            "--participant-label", f"{lost} not among the {len(there)} participants", "check the spelling"
-        )
-    if not there:
-        raise NothingSelectedError(str(bids_dir), "no sub-* folder", "give the root of a BIDS dataset")
-    return tuple(sorted(labels or there))
+    if not labels:
+        everyone = _list_participants(bids_dir)
+        if not everyone:
+            raise NothingSelectedError(str(bids_dir), "no sub-* folder", "give the root of a BIDS dataset")
+        return everyone
+    # only the folders that were named are looked at: a task of one participant must not pay for the others
+    missing = sorted(
+        label for label in labels if not (_LABEL.fullmatch(label) and (bids_dir / f"sub-{label}").is_dir())
+    )
+    if missing:
+        folders = ", ".join(f"sub-{label}" for label in missing)
+        raise NothingSelectedError("--participant-label", f"no folder {folders} in {bids_dir}", "check the spelling")
+    return tuple(sorted(labels))
+
+
+def _list_participants(bids_dir: Path) -> tuple[str, ...]:
+    """Return the labels of all participants, sorted, from one listing of the dataset's root."""
+    with os.scandir(bids_dir) as entries:
+        folders = [entry.name for entry in entries if entry.name.startswith("sub-") and entry.is_dir()]
+    return tuple(sorted(label for name in folders if _LABEL.fullmatch(label := name.removeprefix("sub-"))))
 
 
 def find_runs(
@@ -119,7 +128,7 @@ def find_runs(
     found: dict[str, DwiRun | Problem] = {}
     folder = bids_dir / f"sub-{participant}"
     files = _list_images(folder) if database is None else _query_images(bids_dir, participant, database)
-    search = _Search(root=bids_dir, files=files, selection=chosen)
+    search = _Search(root=bids_dir, files=files, selection=chosen, names=_remember_names(bids_dir))
     for image in search.files:
         if suffix_of(image.name) == "dwi" and chosen.takes(image) and _is_wanted(image, preprocessed=preprocessed):
             run = _find_run(image, search)
@@ -144,7 +153,7 @@ class _Search:
     root: Path
     files: list[Path]
     selection: Selection
-    names: Names = field(default_factory=lambda: cache(list_names))
+    names: Names
     sidecars: dict[Path, Mapping[str, Any]] = field(default_factory=dict)
 
     def sidecar(self, image: Path) -> Mapping[str, Any]:
@@ -155,6 +164,18 @@ class _Search:
             except AlpsError:  # it must not cost the run
                 self.sidecars[image] = {}
         return self.sidecars[image]
+
+
+def _remember_names(root: Path) -> Names:
+    """Return what lists folders and remembers them: the root for all participants, so that a plan lists it once."""
+    at_root = _list_root(root, root.stat().st_mtime_ns)
+    below = cache(list_names)
+    return lambda folder: at_root if folder == root else below(folder)
+
+
+@lru_cache(maxsize=8)
+def _list_root(root: Path, changed: int) -> tuple[str, ...]:  # noqa: ARG001 -- a folder that changed is listed anew
+    return list_names(root)
 
 
 def _list_images(folder: Path) -> list[Path]:

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from bids_alps import __version__
 from bids_alps.errors import OutputError
 from bids_alps.io.derivatives import ROI_LABELS
 from bids_alps.io.tables import table_text
-from bids_alps.io.writing import find_abandoned, write_if_changed
+from bids_alps.io.writing import write_if_changed
 
 PROGRAM = "bids-alps"
 CODE_URL = "https://github.com/bids-apps/alps"
@@ -81,9 +80,6 @@ def write_root(
         If the folder cannot be made or written to.
     """
     _prepare(output_dir)
-    for path in (*find_abandoned(output_dir), *find_abandoned(output_dir / "logs")):
-        with suppress(OSError):
-            path.unlink()
     files = {
         "dataset_description.json": _json(dataset_description(bids_dir, inputs or {})),
         "README.md": _README.format(version=__version__),

@@ -7,10 +7,6 @@ import errno
 import gzip
 import json
 import os
-import platform
-import re
-import tempfile
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -19,9 +15,9 @@ import nibabel as nib
 import numpy as np
 
 from bids_alps.errors import AlpsError, OutputError, StorageError
+from bids_alps.io.temporary import create_temporary
 from bids_alps.model import Array, SpatialMap
 
-_ABANDONED_SECONDS = 600
 _COMPRESSION_LEVEL = 4  # a third of the time of level 9, a few percent larger
 _REFUSED = {
     errno.EACCES,
@@ -33,6 +29,22 @@ _REFUSED = {
     errno.ENAMETOOLONG,
     errno.EEXIST,
 }
+
+_PASSING = {
+    *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTCONN),
+    *(errno.ECONNRESET, errno.ECONNABORTED, errno.ESHUTDOWN, errno.EAGAIN, errno.ENOLCK, errno.ENODEV, errno.ENXIO),
+}
+"""How a network file system or a disk fails for a while; neither a full disk nor what is not allowed passes."""
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether an error came of a failure of storage that may pass, to read or to write."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _PASSING:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -57,55 +69,17 @@ def _write(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
 
 
 def _replace(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
-    begin = f".{path.name[:60]}.{_host()}-{os.getpid()}."
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=begin, suffix=".tmp")
+    handle, temporary = create_temporary(path)
     try:
         with os.fdopen(handle, "wb") as stream:
             fill(stream)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(name).chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner reads
-        Path(name).replace(path)
+        temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            Path(name).unlink()
+            temporary.unlink()
         raise
-
-
-def _host() -> str:
-    return re.sub(r"[^a-zA-Z0-9]", "", platform.node())[:30] or "here"
-
-
-def find_abandoned(folder: Path, stem: str = "") -> list[Path]:
-    """Return half-written files of a folder whose name begins with `stem`, left by processes that were killed.
-
-    The name of such a file tells host and process. One of another host, which cannot be asked, counts after ten
-    minutes.
-    """
-    return [path for path in folder.glob(f".{stem}*.tmp") if _is_abandoned(path)]
-
-
-def _is_abandoned(path: Path) -> bool:
-    writer = re.fullmatch(r".*\.([a-zA-Z0-9]+)-(\d+)\.[^.]+\.tmp", path.name)
-    if writer is None:  # none of ours
-        return False
-    if writer[1] != _host():
-        with contextlib.suppress(FileNotFoundError):
-            return path.stat().st_mtime < time.time() - _ABANDONED_SECONDS
-        return False
-    try:
-        os.kill(int(writer[2]), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # it lives, and is another user's
-        return False
-    return False
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _explained(path: Path, error: OSError) -> AlpsError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,12 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from bids_alps import __version__
 from bids_alps.arguments import parse, settings_of
 from bids_alps.errors import ExecutionError, UsageError
-from bids_alps.execution.dask import Cluster, read_jobs
+from bids_alps.execution import dask as engine_module
+from bids_alps.execution.dask import Cluster, check_threads
 from bids_alps.execution.engine import Task
+from bids_alps.execution.jobs import read_jobs, workers_of_a_job
 from bids_alps.participant import Outcome
 from bids_alps.settings import Settings
 
@@ -25,6 +30,9 @@ pytest.importorskip("dask_jobqueue")
 
 
 def settings(tmp_path: Path, *arguments: str) -> Settings:
+    for folder in (tmp_path, tmp_path / "out"):
+        folder.mkdir(exist_ok=True)
+        (folder / "dataset_description.json").write_text("{}")
     common = ["--nprocs", "2", "--run-uuid", "x", "--work-dir", str(tmp_path)]
     return settings_of(parse([str(tmp_path), str(tmp_path / "out"), "participant", *common, *arguments]))
 
@@ -45,6 +53,92 @@ def test_a_run_that_kills_workers_is_given_up_and_the_others_are_done(tmp_path: 
     assert {number: outcome.name for number, outcome in ended.items() if isinstance(outcome, Outcome)} == {
         number: str(number) for number in (0, 1, 3, 4)
     }
+
+
+def test_a_run_that_takes_too_long_is_given_up_and_the_others_are_done(tmp_path: Path) -> None:
+    with Cluster(settings(tmp_path, "--timeout", "0.05")) as engine:
+        for number in range(4):
+            good = partial(Outcome, name=str(number), message="done")
+            engine.submit(number, task(partial(time.sleep, 600) if number < 2 else good))
+        begun = time.monotonic()
+        ended = dict(engine.wait() for _ in range(4))  # both workers were taken by runs that hang
+        assert time.monotonic() - begun < 120
+    assert [str(ended[number]).partition(",")[0] for number in (0, 1)] == ["--timeout: not done after 0.05 minutes"] * 2
+    assert [outcome.name for number in (2, 3) if isinstance(outcome := ended[number], Outcome)] == ["2", "3"]
+
+
+def test_nothing_listens_beyond_this_machine(tmp_path: Path) -> None:
+    with Cluster(settings(tmp_path)) as engine:
+        engine.submit(0, task(partial(Outcome, name="a", message="done")))
+        engine.wait()
+        me = psutil.Process()
+        listening = {
+            connection.laddr.ip
+            for process in (me, *me.children(recursive=True))
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+    assert listening == {"127.0.0.1"}
+
+
+def test_workers_start_on_a_safe_path(tmp_path: Path) -> None:
+    with Cluster(settings(tmp_path)) as engine:
+        engine.submit(0, task(partial(eval, "__import__('sys').flags.safe_path")))
+        _, safe = engine.wait()
+    assert safe
+
+
+def test_a_worker_that_does_not_see_the_dataset_says_so(tmp_path: Path) -> None:
+    chosen = settings(tmp_path)
+    with Cluster(chosen) as engine:
+        (tmp_path / "out/dataset_description.json").unlink()
+        engine.submit(0, task(partial(Outcome, name="a", message="done")))
+        _, error = engine.wait()
+    assert isinstance(error, ExecutionError)
+    assert re.fullmatch(rf"worker tcp://\S+: it does not see {tmp_path}/out\. .*", str(error))
+
+
+def test_a_worker_of_another_version_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "__version__", "99")
+    with Cluster(settings(tmp_path)) as engine:
+        engine.submit(0, task(partial(Outcome, name="a", message="done")))
+        _, error = engine.wait()
+    assert f"bids-alps {__version__} there, 99 here" in str(error)
+
+
+def test_workers_of_several_threads_are_refused(tmp_path: Path) -> None:
+    from distributed import LocalCluster
+
+    check_threads({"tcp://a:1": 1})
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=3, processes=False, dashboard_address=None) as cluster,
+        pytest.raises(
+            ExecutionError, match=r"1 of 1 workers have several threads, .* with 3.*--nthreads 1 --nworkers 3"
+        ),
+        Cluster(settings(tmp_path, "--dask-address", cluster.scheduler_address)),
+    ):
+        pass
+
+
+def test_without_any_worker_it_ends(tmp_path: Path) -> None:
+    from distributed import LocalCluster
+
+    with (
+        LocalCluster(n_workers=0, processes=False, protocol="tcp", dashboard_address=None) as cluster,
+        Cluster(settings(tmp_path, "--dask-address", cluster.scheduler_address, "--worker-timeout", "0.01")) as engine,
+    ):
+        engine.submit(0, task(partial(Outcome, name="a", message="no worker does it")))
+        with pytest.raises(ExecutionError, match=r"no worker for [\d.]+ minutes"):
+            engine.wait()
+
+
+def test_runs_on_a_cluster_that_is_there_stay_within_the_memory(tmp_path: Path) -> None:
+    engine = Cluster(settings(tmp_path, "--dask-address", "tcp://127.0.0.1:9", "--mem", "250"))
+    assert engine.has_room(task(None))
+    engine._tasks[0] = task(None), None
+    assert engine.has_room(task(None))
+    engine._tasks[1] = task(None), None
+    assert not engine.has_room(task(None))
 
 
 def test_no_scheduler_at_the_address_is_told(tmp_path: Path) -> None:
@@ -94,6 +188,19 @@ def test_a_file_that_names_no_system_or_two_is_refused(tmp_path: Path, text: str
     (tmp_path / "jobs.yaml").write_text(text)
     with pytest.raises(UsageError):
         read_jobs(tmp_path / "jobs.yaml")
+
+
+@pytest.mark.parametrize(
+    ("asked", "workers"), [({"cores": 1}, 1), ({"cores": 4}, 4), ({"cores": 2, "processes": 2}, 2)]
+)
+def test_a_job_has_a_worker_for_each_core(asked: dict[str, Any], workers: int) -> None:
+    assert workers_of_a_job(Path("jobs.yaml"), asked) == workers
+
+
+@pytest.mark.parametrize("asked", [{}, {"cores": "x"}, {"cores": 0}, {"cores": 4, "processes": 1}])
+def test_a_job_whose_workers_would_have_several_threads_is_refused(asked: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="cores"):
+        workers_of_a_job(Path("jobs.yaml"), asked)
 
 
 def test_the_shipped_configuration_is_one_of_dask_jobqueue() -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -273,11 +275,40 @@ def test_participants_are_listed_sorted_and_checked(dataset: Path) -> None:
         (dataset / name).mkdir()
     assert find_participants(dataset) == ("01", "02")
     assert find_participants(dataset, ["sub-02"]) == ("02",)
-    with pytest.raises(NothingSelectedError, match="03"):
-        find_participants(dataset, ["03"])
+    for label in ("03", "a b", "../other/sub-02"):
+        with pytest.raises(NothingSelectedError, match=re.escape(f"no folder sub-{label} in")):
+            find_participants(dataset, [label])
     (dataset / "dataset_description.json").write_text("[")
     with pytest.raises(InvalidBidsError):
         find_participants(dataset)
+
+
+def test_a_participant_that_is_named_does_not_pay_for_the_others(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither more folders are looked at nor is the root listed more than once, however many participants there are."""
+
+    def count(labels: list[str]) -> tuple[int, int]:
+        looked: list[str] = []
+        listed: list[str] = []
+        with monkeypatch.context() as patched:
+            stat, listdir, scandir = os.stat, os.listdir, os.scandir
+            patched.setattr(os, "stat", lambda path, **more: (looked.append(str(path)), stat(path, **more))[1])
+            patched.setattr(os, "listdir", lambda path: (listed.append(str(path)), listdir(path))[1])
+            patched.setattr(os, "scandir", lambda path: (listed.append(str(path)), scandir(path))[1])
+            for label in find_participants(dataset, labels):
+                find_runs(dataset, label)
+        return len(looked), listed.count(str(dataset))
+
+    put_run(dataset, "sub-01/dwi/sub-01_dwi")
+    few, listed = count(["01"])
+    assert listed <= 1
+    for number in range(300):
+        (dataset / f"sub-x{number}").mkdir()
+    put_run(dataset, "sub-02/dwi/sub-02_dwi")
+    assert count(["01"]) == (few, 1)
+    assert count(["01", "02"])[1] == 0  # known by now
+    assert count([])[1] == 1  # all participants: one listing for their labels
 
 
 @pytest.mark.filterwarnings("default")

@@ -1,0 +1,85 @@
+"""How long pieces of work take: which have run out of time, and which take far longer than the others."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from bids_alps.errors import ExecutionError
+from bids_alps.execution.engine import Task
+
+LOG = logging.getLogger(__name__)
+TICK_SECONDS = 5.0
+"""How long an engine waits for a piece before it looks after the others."""
+
+_KNOWN = 5
+"""Runs that must have ended before one is called slow."""
+_SLOW = 4.0
+"""A straggler takes this many times the median, ..."""
+_SLOW_SECONDS = 300.0
+"""... and no less than this."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Started:
+    task: Task
+    place: str
+    since: float
+    limit: float = 0.0
+    """Seconds after which it is named, doubled each time that it is."""
+
+
+class Watch:
+    """Keeps the time of pieces that are worked on.
+
+    Parameters
+    ----------
+    minutes
+        What a piece may take; None where it may take any time.
+    """
+
+    def __init__(self, minutes: float | None) -> None:
+        self._minutes = minutes
+        self._started: dict[int, _Started] = {}
+        self._seconds: deque[float] = deque(maxlen=1000)
+
+    def start(self, task_id: int, task: Task, place: str) -> None:
+        """Note that a piece is begun, or begun again, at a place such as the address of a worker."""
+        self._started[task_id] = _Started(task=task, place=place, since=time.monotonic())
+
+    def stop(self, task_id: int) -> str:
+        """Note that a piece ended or was given up; return where it was worked on, empty where it was not begun."""
+        started = self._started.pop(task_id, None)
+        if started is None:
+            return ""
+        if not started.task.page:  # a page takes a moment
+            self._seconds.append(time.monotonic() - started.since)
+        return started.place
+
+    def overdue(self) -> int | None:
+        """Return a piece that has taken more than its time, if there is one."""
+        if self._minutes is None:
+            return None
+        since = time.monotonic() - 60 * self._minutes
+        return next((task_id for task_id, started in self._started.items() if started.since < since), None)
+
+    def explain(self) -> ExecutionError:
+        """Return the error of a piece that is given up."""
+        return ExecutionError(
+            "--timeout", f"not done after {self._minutes:g} minutes, and ended", "look into its log, or give it longer"
+        )
+
+    def name_stragglers(self) -> None:
+        """Log what takes far longer than the median of the runs that ended, again whenever its time has doubled."""
+        if len(self._seconds) < _KNOWN:
+            return
+        median, now = statistics.median(self._seconds), time.monotonic()
+        for started in self._started.values():
+            seconds = now - started.since
+            if seconds > max(started.limit, _SLOW * median, _SLOW_SECONDS):
+                started.limit = 2 * seconds
+                told = f"{started.task.name}: at work for {seconds / 60:.0f} minutes on {started.place}"
+                LOG.warning("%s, where the median of %d runs is %.1f.", told, len(self._seconds), median / 60)
