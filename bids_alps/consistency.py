@@ -24,7 +24,7 @@ from bids_alps.provenance import RECEIPT_END, find_receipts, read_receipt, recei
 from bids_alps.settings import Method, Request
 
 LOG = logging.getLogger(__name__)
-_REMEDY = "choose --force to do them again, or --output-label NAME for results of their own beside those"
+_REMEDY = "use --force to replace them, or --output-label NAME to write to a separate dataset"
 
 Making = Mapping[str, Any]
 
@@ -62,8 +62,8 @@ def check_settings(request: Request, method: Method, labels: Collection[str]) ->
         return
     again = sum(_is_selected(run, request, labels) for run, _ in there)
     what = (
-        f"{len(there)} {'run' if len(there) == 1 else 'runs'} there with other settings ("
-        f"{describe_differences([making for _, making in there], now)}), {again} of which would be done again"
+        f"holds {len(there)} {'run' if len(there) == 1 else 'runs'} processed with other settings ("
+        f"{describe_differences([making for _, making in there], now)}); {again} would be processed again"
     )
     if not request.force:
         raise OutputError(str(request.output_dir), what, _REMEDY)
@@ -88,7 +88,7 @@ def check_run(output_dir: Path, run: DwiRun, method: Method) -> None:
     """
     earlier, now = _making(read_receipt(receipt_path(output_dir, run))), making_of(method)
     if earlier is not None and earlier != now:
-        what = f"{run.name} has a result of other settings ({describe_differences([earlier], now)})"
+        what = f"{run.name} was processed with other settings ({describe_differences([earlier], now)})"
         raise OutputError(str(output_dir), what, _REMEDY)
 
 
@@ -98,13 +98,13 @@ def describe_differences(there: Sequence[Making], now: Making) -> str:
     Examples
     --------
     >>> describe_differences([{"roi_radius": None, "shells": None}, {"roi_radius": 5.0}], {"roi_radius": 4.0})
-    'roi_radius n/a or 5.0 there and 4.0 now'
+    'roi_radius: n/a or 5.0 before, 4.0 now'
     """
     told = []
     for name in sorted({name for making in (*there, now) for name in making}):
         values = dict.fromkeys(_told(making.get(name)) for making in there)
         if list(values) != [_told(now.get(name))]:
-            told.append(f"{name} {' or '.join(values)} there and {_told(now.get(name))} now")
+            told.append(f"{name}: {' or '.join(values)} before, {_told(now.get(name))} now")
     return "; ".join(told)
 
 

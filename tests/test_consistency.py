@@ -82,9 +82,9 @@ def test_other_settings_are_refused_with_what_differs(
     capsys.readouterr()
     assert run(*OTHER, *options) == 73
     assert capsys.readouterr().err == (
-        "out: 4 runs there with other settings (pose_correction true there and false now; roi_radius n/a there and 4.0 "
-        f"now), {again} of which would be done again. Choose --force to do them again, or --output-label NAME for "
-        "results of their own beside those.\n"
+        f"{done}: holds 4 runs processed with other settings (pose_correction: true before, false now; roi_radius: n/a "
+        f"before, 4.0 now); {again} would be processed again. Use --force to replace them, or --output-label NAME to "
+        "write to a separate dataset.\n"
     )
     assert results(done) == before
 
@@ -96,7 +96,7 @@ def test_the_same_settings_go_on(done: Path) -> None:
 
 def test_force_does_them_again_and_no_note_of_the_old_ones_stays(done: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert run(*OTHER, "--force", "--participant-label", "01") == 0
-    assert "4 runs there with other settings" in caplog.text
+    assert "4 runs processed with other settings" in caplog.text
     assert "radius 4.0" in (done / "sub-01/ses-1/dwi/sub-01_ses-1_desc-alps_scalarstats.tsv").read_text()
     assert "radius None" in (done / "sub-02/ses-1/dwi/sub-02_ses-1_desc-alps_scalarstats.tsv").read_text()
     assert run() == 73  # two sorts of results, whichever is asked for
@@ -134,7 +134,7 @@ def test_another_version_counts_as_other_settings(
 ) -> None:
     monkeypatch.setattr("bids_alps.consistency.__version__", "9.0")
     assert run() == 73
-    assert "(version 0.1.0 there and 9.0 now)" in capsys.readouterr().err
+    assert "(version: 0.1.0 before, 9.0 now)" in capsys.readouterr().err
 
 
 def test_notes_that_were_lost_are_made_again_from_the_receipts(done: Path) -> None:
@@ -163,7 +163,7 @@ def test_settings_that_another_job_began_with_meanwhile_are_noticed(
     before = results(done / "sub-01")
     outcome = process_run(first, settings)
     assert outcome.exit_code == OutputError.exit_code
-    assert "sub-01_ses-1 has a result of other settings (pose_correction true there and false now" in outcome.message
+    assert "sub-01_ses-1 was processed with other settings (pose_correction: true before, false now" in outcome.message
     assert results(done / "sub-01") == before
 
 
