@@ -15,7 +15,7 @@ from helpers import nifti_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bids_alps.arguments import GROUPS, POSITIONAL, parse, read_config, settings_of
+from bids_alps.arguments import GROUPS, POSITIONAL, parse, read_config
 from bids_alps.cli import main, read_labels, settings_from
 from bids_alps.descriptor import render_descriptor
 from bids_alps.errors import AnalysisLevelError, UsageError
@@ -202,7 +202,7 @@ def test_command_line_goes_before_the_configuration_file(tmp_path: Path) -> None
 def test_settings_survive_their_own_file(tmp_path: Path) -> None:
     chosen = settings("--shells", "1000", "--roi-radius", "4", "--no-pose-correction", "--mem", "8G", "-w", 'a "b"')
     (tmp_path / "c.toml").write_text(as_toml(chosen))
-    assert settings_of(parse([*BASE, "--config-file", str(tmp_path / "c.toml")])) == chosen
+    assert settings("--config-file", str(tmp_path / "c.toml"), "--run-uuid", chosen.execution.run_uuid) == chosen
 
 
 @pytest.mark.parametrize("text", ["nprocs = ", "no_such = 1", 'nprocs = "many"', "[method]\nregistrar = true"])
