@@ -104,7 +104,6 @@ def _check(settings: Settings, level: str) -> None:
         from bids_alps.quality.checks import parse_thresholds
 
         parse_thresholds(settings.method.threshold)
-    _check_regions(settings.method)
     if settings.request.longitudinal:
         _check_longitudinal(settings.method)
 
@@ -372,7 +371,8 @@ def _run(given: Sequence[str]) -> int:
     try:
         level, settings, verbosity, validate = settings_from(given)
         logging.basicConfig(level=(logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)])
-        prepare_machine(settings)
+        prepare_machine(settings)  # before any template is looked up, which may be fetched into a folder made here
+        _check_regions(settings.method)
         return run_participants(settings, validate=validate) if level == "participant" else _run_group(settings)
     except AlpsError as error:
         sys.stderr.write(f"{error}\n")

@@ -124,8 +124,8 @@ class Cluster:
     def wait(self) -> tuple[int, Outcome | AlpsError]:
         """Return a piece that ended, or that was given up."""
         while True:
-            if (late := self._watch.overdue()) is not None and not self._tasks[late][1].done():
-                return late, self._give_up(late)
+            if (hopeless := self._find_hopeless()) is not None:
+                return hopeless, self._give_up(hopeless)
             self._look_after_workers()
             try:
                 task_id = self._ended.get(timeout=TICK_SECONDS)
@@ -147,19 +147,27 @@ class Cluster:
             return _explained(error)
         return outcome
 
+    def _find_hopeless(self) -> int | None:
+        task_id = self._watch.find_hopeless()
+        if task_id is not None and task_id not in self._tasks:  # its start was told after its end
+            self._watch.stop(task_id)
+            return None
+        return None if task_id is None or self._tasks[task_id][1].done() else task_id
+
     def _give_up(self, task_id: int) -> AlpsError:
-        """Drop a piece that takes too long, and have its worker ended and started again by its nanny."""
+        """Drop a piece that is hopeless, and have its worker ended and started again by its nanny."""
         _, future = self._tasks.pop(task_id)
+        error = self._watch.explain(task_id)
         address = self._watch.stop(task_id)
         future.cancel()
         threading.Thread(target=_restart, args=(self._client, address), daemon=True).start()
-        return self._watch.explain()
+        return error
 
     def _note_start(self, event: tuple[float, Any]) -> None:
         """Take note that a worker begins a piece; the scheduler passes it on."""
         task_id, address = event[1]
-        if task_id in self._tasks:
-            self._watch.start(task_id, self._tasks[task_id][0], address)
+        if (known := self._tasks.get(task_id)) is not None:
+            self._watch.start(task_id, known[0], address)
 
     def _look_after_workers(self) -> None:
         """Replace jobs that ended; end where no worker has been there for long."""

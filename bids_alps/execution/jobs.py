@@ -165,7 +165,7 @@ def _start_cluster(path: Path, system: str, asked: dict[str, Any], processes: in
         "job-script-prologue": [*prologue, *(asked.get("job-script-prologue") or ())],
     }
     dask.config.set({f"jobqueue.{system}": settings})
-    scheduler = {"dashboard": False, "dashboard_address": None, **(asked.get("scheduler-options") or {})}
+    scheduler = {"dashboard": False, "dashboard_address": ":0", **(asked.get("scheduler-options") or {})}
     try:
         # told as an argument, or the cluster would not know how the workers of a job are called
         return getattr(dask_jobqueue, f"{system.upper()}Cluster")(processes=processes, scheduler_options=scheduler)

@@ -36,9 +36,8 @@ class Processes:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._idle: list[_Worker | None] = [
-            None
-        ] * settings.execution.nprocs  # a process is started when there is work for it
+        # a process is started when there is work for it
+        self._idle: list[_Worker | None] = [None] * settings.execution.nprocs
         self._busy: dict[Future[Outcome], tuple[int, Task, _Worker]] = {}
         self._watch = Watch(settings.execution.timeout)
 
@@ -67,10 +66,10 @@ class Processes:
     def wait(self) -> tuple[int, Outcome | AlpsError]:
         """Return a piece that ended, died with its process, or took more than its time."""
         while True:
-            if (late := self._watch.overdue()) is not None:
+            if (late := self._watch.find_hopeless()) is not None:
                 future = next(future for future, (task_id, _, _) in self._busy.items() if task_id == late)
                 if not future.done():
-                    return self._give_up(future, self._watch.explain())
+                    return self._give_up(future, self._watch.explain(late))
             self._watch.name_stragglers()
             ended, _ = wait(self._busy, timeout=TICK_SECONDS, return_when=FIRST_COMPLETED)
             if ended:

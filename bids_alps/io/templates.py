@@ -125,7 +125,7 @@ def _find(folder: Path, prefix: str, ending: str) -> Path | None:
 def _fetch(template: str, name: str, cohort: str, query: dict[str, str]) -> Path:
     """Return a file of a template from the network."""
     wanted = ", ".join(f"{key} {value}" for key, value in query.items())
-    remedy = f"fetch it where there is a network: python -m templateflow get {name}; then set TEMPLATEFLOW_HOME"
+    remedy = f"fetch it where there is a network: {_command(name, cohort)}; then set TEMPLATEFLOW_HOME"
     try:
         from templateflow import api  # reads its index when imported, which only other templates need
 
@@ -141,6 +141,11 @@ def _fetch(template: str, name: str, cohort: str, query: dict[str, str]) -> Path
     if not path.exists() or path.stat().st_size == 0:
         raise TemplateMissingError(f"--template {template}", f"not in the cache: {wanted}", remedy)
     return path
+
+
+def _command(name: str, cohort: str) -> str:
+    """Return the command of TemplateFlow that fetches what is needed of a template, and no more."""
+    return f"templateflow get {name} --res 1" + (f" --cohort {cohort}" if cohort else "")
 
 
 @cache

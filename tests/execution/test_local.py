@@ -55,6 +55,15 @@ def test_a_process_that_dies_costs_the_piece_it_worked_on(tmp_path: Path) -> Non
     assert [outcome.name for _, outcome in sorted(ended.items()) if isinstance(outcome, Outcome)] == ["a", "b", "c"]
 
 
+def test_a_run_that_takes_too_long_is_ended_and_the_others_are_done(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    with Processes(settings(tmp_path, "--timeout", "0.1")) as engine:
+        ended = finish(engine, [task(partial(time.sleep, 600)), task(partial(time.sleep, 600)), good("a"), good("b")])
+        assert time.monotonic() - begun < 120
+    assert [str(ended[number]).partition(",")[0] for number in (0, 1)] == ["--timeout: not done after 0.1 minutes"] * 2
+    assert [outcome.name for number in (2, 3) if isinstance(outcome := ended[number], Outcome)] == ["a", "b"]
+
+
 def test_pieces_side_by_side_stay_within_the_memory(tmp_path: Path) -> None:
     with Processes(settings(tmp_path, "--mem", "1000")) as engine:
         assert engine.has_room(task(None, 5000))  # the only one, however large, is let through

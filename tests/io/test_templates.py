@@ -88,7 +88,7 @@ def test_what_is_not_cached_and_cannot_be_fetched_is_told_before_work_begins(
     assert cli.main([str(tmp_path), str(tmp_path / "out"), "participant", "--template", "MNI152NLin6Asym"]) == 66
     told = capsys.readouterr().err
     assert "--template MNI152NLin6Asym: not in the cache" in told
-    assert "python -m templateflow get MNI152NLin6Asym" in told
+    assert "templateflow get MNI152NLin6Asym --res 1" in told
 
 
 def test_what_the_cache_lacks_is_fetched(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
