@@ -11,7 +11,6 @@ import json
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from bids_alps.errors import OutputError
 from bids_alps.io.inheritance import entities_of
 from bids_alps.io.writing import write_json
 from bids_alps.model import DwiRun
-from bids_alps.provenance import RECEIPT_END, find_receipts, read_receipt, receipt_path
+from bids_alps.provenance import RECEIPT_END, describe_method, find_receipts, read_receipt, receipt_path
 from bids_alps.settings import Method, Request
 
 LOG = logging.getLogger(__name__)
@@ -31,7 +30,7 @@ Making = Mapping[str, Any]
 
 def making_of(method: Method) -> Making:
     """Return what must be alike in an output: the settings of the method and the version, as a receipt has them."""
-    return json.loads(json.dumps({**asdict(method), "version": __version__}, default=str))
+    return json.loads(json.dumps({**describe_method(method), "version": __version__}, default=str))
 
 
 def check_settings(request: Request, method: Method, labels: Collection[str]) -> None:

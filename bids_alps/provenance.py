@@ -63,13 +63,26 @@ def describe_provenance(run: DwiRun, method: Method) -> dict[str, Any]:
     """
     metadata = json.dumps(dict(run.metadata), sort_keys=True, default=str)
     making = {
-        "method": asdict(method),
+        "method": describe_method(method),
         "versions": {"bids-alps": __version__, **{name: _version(name) for name in _LIBRARIES}},
         "inputs": {path.name: _fingerprint(path) for path in _inputs(run, method)},
         "lesions": "not given" if run.lesions is None else run.lesions.space or "none",
         "metadata": hashlib.sha256(metadata.encode()).hexdigest(),
     }
     return json.loads(json.dumps(making, default=str))  # as a receipt on disk says it
+
+
+def describe_method(method: Method) -> dict[str, Any]:
+    """Return the settings as a receipt has them: files by name and content, since folders are moved and mounted."""
+    chosen = asdict(method)
+    named = {name: [_describe_file(one) for one in chosen[name]] for name in ("rois", "atlas")}
+    return {**chosen, **named, "template": _describe_file(method.template)}
+
+
+def _describe_file(name: str) -> str:
+    """Return a path without its folder, a file with the start of its hash; any other name as it is."""
+    path = Path(name)
+    return f"{path.name} ({_hash(path)[:8]})" if path.is_file() else path.name
 
 
 def settings_hash(method: Method, rois: str) -> str:
@@ -100,7 +113,7 @@ def settings_hash(method: Method, rois: str) -> str:
 def describe_longitudinal_provenance(output_dir: Path, runs: Sequence[DwiRun], method: Method) -> dict[str, Any]:
     """Return what the longitudinal results of runs are made of: settings, versions, and the receipts of the runs."""
     making = {
-        "method": asdict(method),
+        "method": describe_method(method),
         "versions": {"bids-alps": __version__, **{name: _version(name) for name in _LIBRARIES}},
         "inputs": {path.name: _fingerprint(path) for path in (receipt_path(output_dir, run) for run in runs)},
         "longitudinal": True,

@@ -152,10 +152,10 @@ def _refuse_inputs(output_dir: Path, real: Path, bids_dir: Path, datasets: Mappi
     for name, path in (("the input", bids_dir), *((f"the dataset {name}", path) for name, path in datasets.items())):
         place = Path(os.path.realpath(path))
         if place == real or (output is not None and identify(path) == output):
-            raise OutputError(str(output_dir), f"is {name} too", _OTHER)
+            raise OutputError(str(output_dir), f"is also {name}", _OTHER)
         pooled = path != bids_dir and is_ours(path)  # results beside each other, under labels of their own
         if not pooled and output is not None and output in map(identify, place.parents):
-            raise OutputError(str(output_dir), f"holds {name}, {path}", _OTHER)
+            raise OutputError(str(output_dir), f"contains {name}, {path}", _OTHER)
 
 
 def _refuse_participants(output_dir: Path, parts: Iterable[str]) -> None:
@@ -182,14 +182,14 @@ def _refuse_foreign(output_dir: Path, real: Path) -> None:
     try:
         entries = list(os.scandir(real))
     except OSError as error:
-        raise OutputError(str(output_dir), f"cannot be listed ({error.strerror})", _OTHER) from error
+        raise OutputError(str(output_dir), f"cannot be read ({error.strerror})", _OTHER) from error
     foreign = sorted(entry.name for entry in entries if not _is_harmless(entry))
     if foreign:
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         name = read_description(real).get("Name")
         whose = f" of the dataset {name!r}" if isinstance(name, str) else ""
         raise OutputError(
-            str(output_dir), f"holds what bids-alps did not make ({', '.join(foreign[:3])}{more}){whose}", _OTHER
+            str(output_dir), f"holds files that bids-alps did not write ({', '.join(foreign[:3])}{more}){whose}", _OTHER
         )
 
 

@@ -217,9 +217,9 @@ def test_only_a_description_of_ours_makes_a_folder_ours(place: Path, described: 
 
 @pytest.mark.parametrize("where", ["derivatives/bids-alps-x", "sub-01"])
 def test_other_datasets_are_inputs_too(place: Path, where: str) -> None:
-    with pytest.raises(OutputError, match="is the dataset q too"):
+    with pytest.raises(OutputError, match="is also the dataset q"):
         check_output(place / "other", place / "raw", {"q": place / "to_other"})
-    with pytest.raises(OutputError, match="holds the dataset q"):
+    with pytest.raises(OutputError, match="contains the dataset q"):
         check_output(place / "project", place / "raw", {"q": place / "project/rawdata"})
 
 
