@@ -23,6 +23,7 @@ from bids_alps.errors import (
     NothingSelectedError,
     OutputError,
     UsageError,
+    explain_denied,
 )
 from bids_alps.execution.machine import prepare_machine
 from bids_alps.progress import Progress
@@ -92,6 +93,11 @@ def read_labels(given: Sequence[str]) -> tuple[str, ...]:
 def _check(settings: Settings, level: str) -> None:
     _check_folders(settings, level)
     _check_numbers(settings.execution)
+    _check_method_numbers(settings.method)
+    if settings.execution.executor == "dask":
+        from bids_alps.execution.jobs import check_dask
+
+        check_dask(settings.execution.dask_config)
     if not settings.execution.run_uuid.replace("-", "").replace("_", "").isalnum():
         raise UsageError("--run-uuid", f"{settings.execution.run_uuid!r}", "use letters, digits, - and _")
     if settings.method.threshold:
@@ -104,14 +110,17 @@ def _check(settings: Settings, level: str) -> None:
 
 def _check_folders(settings: Settings, level: str) -> None:
     """Refuse folders that are not ours to write to; the group level may pool its own output under a name."""
-    from bids_alps.io.output import check_output, is_within
+    from bids_alps.io.output import check_output, check_writable, is_within
 
     request = settings.request
     check_output(request.output_dir, request.bids_dir, request.datasets if level == "participant" else {})
     scratch = {"--work-dir": settings.execution.work_dir, "--bids-database-dir": request.bids_database_dir}
     for option, folder in scratch.items():
-        if folder is not None and is_within(folder, request.bids_dir) and not is_within(folder, request.output_dir):
+        if folder is None:
+            continue
+        if is_within(folder, request.bids_dir) and not is_within(folder, request.output_dir):
             raise UsageError(option, f"{folder} lies inside the input", "choose a folder outside of it")
+        check_writable(folder, option)
 
 
 def _check_numbers(execution: Execution) -> None:
@@ -121,6 +130,19 @@ def _check_numbers(execution: Execution) -> None:
             raise UsageError(
                 f"--{name.replace('_', '-')}", f"{number}", f"give {'1 or more' if least else 'more than 0'}"
             )
+
+
+def _check_method_numbers(method: Method) -> None:
+    """Refuse numbers that no run can use."""
+    if method.random_seed < 0:
+        raise UsageError("--random-seed", f"{method.random_seed}", "give 0 or more")
+    if not 0 <= method.b0_threshold < math.inf:
+        raise UsageError("--b0-threshold", f"{method.b0_threshold:g} s/mm^2", "give 0 or more")
+    unusable = [shell for shell in method.shells or () if not method.b0_threshold < shell < math.inf]
+    if unusable:
+        raise UsageError(
+            "--shells", f"{unusable[0]:g} s/mm^2", f"give b-values above --b0-threshold, {method.b0_threshold:g} s/mm^2"
+        )
 
 
 def _check_longitudinal(method: Method) -> None:
@@ -359,7 +381,7 @@ def _run(given: Sequence[str]) -> int:
         sys.stderr.write("Stopped by the user; finished runs are kept.\n")
         return _STOPPED
     except PermissionError as error:
-        denied = OutputError(str(error.filename), "cannot be written", "choose a folder that can be written to")
+        denied = explain_denied(error)
         sys.stderr.write(f"{denied}\n")
         return denied.exit_code
 

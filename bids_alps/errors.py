@@ -139,3 +139,14 @@ class StorageError(AlpsError):
     """Reading or writing failed midway."""
 
     exit_code = 74
+
+
+def explain_denied(error: PermissionError) -> AlpsError:
+    """Return the error of a file that may not be read.
+
+    Examples
+    --------
+    >>> str(explain_denied(PermissionError(13, "Permission denied", "/data/a.bval")))
+    '/data/a.bval: permission denied. Give the user that runs bids-alps access to it.'
+    """
+    return NoInputError(str(error.filename), "permission denied", "give the user that runs bids-alps access to it")

@@ -15,7 +15,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from bids_alps.consistency import check_run
-from bids_alps.errors import AlpsError, UsageError
+from bids_alps.errors import AlpsError, UsageError, explain_denied
 from bids_alps.io.atlases import atlas_label
 from bids_alps.io.layout import Problem, find_runs
 from bids_alps.io.lesions import LESIONS, find_lesions
@@ -332,6 +332,8 @@ def _compare(runs: tuple[DwiRun, ...], settings: Settings) -> str:
 
 def fail_run(name: str, error: Exception, settings: Settings) -> Outcome:
     """Write a crash file and return the outcome; tell the error even where the file cannot be written."""
+    if isinstance(error, PermissionError):
+        error = explain_denied(error)
     if isinstance(error, AlpsError):
         code, message, details = error.exit_code, str(error), ""
     else:

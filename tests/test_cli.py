@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from helpers import nifti_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bids_alps import participant
 from bids_alps.arguments import GROUPS, POSITIONAL, parse, read_config
 from bids_alps.cli import main, read_labels, settings_from
 from bids_alps.descriptor import render_descriptor
@@ -204,6 +206,47 @@ def test_settings_survive_their_own_file(tmp_path: Path) -> None:
     chosen = settings("--shells", "1000", "--roi-radius", "4", "--no-pose-correction", "--mem", "8G", "-w", 'a "b"')
     (tmp_path / "c.toml").write_text(as_toml(chosen))
     assert settings("--config-file", str(tmp_path / "c.toml"), "--run-uuid", chosen.execution.run_uuid) == chosen
+
+
+@pytest.mark.parametrize("level", ["participant", "group"])
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--threshold", "pitch=nan,1"], 64),
+        (["--threshold", "pitch=1,inf"], 64),
+        (["--random-seed", "-1"], 64),
+        (["--b0-threshold", "-1"], 64),
+        (["--b0-threshold", "nan"], 64),
+        (["--shells", "nan"], 64),
+        (["--shells", "1000", "40"], 64),
+        (["--executor", "dask", "--dask-config", "in/dataset_description.json"], 64),
+        (["--executor", "dask", "--dask-config", "nowhere.yaml"], 64),
+        (["--bids-database-dir", "in/dataset_description.json/db"], 64),
+        (["--bids-database-dir", "file/db"], 73),
+        (["--work-dir", "file"], 73),
+    ],
+)
+def test_the_plan_refuses_what_a_run_would_refuse(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str, options: list[str], code: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    assert run(dataset, tmp_path / "out", level, "--skip-bids-validation", "--dry-run", *options) == code
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_may_not_be_read_is_told(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def denied(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/data/sub-01_dwi.bval")
+
+    monkeypatch.setattr(participant, "plan_participant", denied)
+    assert run(dataset, tmp_path / "out", "participant", "--skip-bids-validation") == 66
+    told = "/data/sub-01_dwi.bval: permission denied. Give the user that runs bids-alps access to it."
+    assert f"sub-01: {told}\n" in capsys.readouterr().out
+    (crash,) = (tmp_path / "out/logs/sub-01").glob("*/crash-sub-01.txt")
+    assert "Traceback" not in crash.read_text()
 
 
 @pytest.mark.parametrize("text", ["nprocs = ", "no_such = 1", 'nprocs = "many"', "[method]\nregistrar = true"])

@@ -14,14 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
 from bids_alps import __version__
-from bids_alps.errors import AlpsError, ExecutionError, UsageError
+from bids_alps.errors import AlpsError, ExecutionError
 from bids_alps.execution.engine import Task
-from bids_alps.execution.jobs import CLOSING_SECONDS, WORKER_ENVIRONMENT, Jobs
+from bids_alps.execution.jobs import CLOSING_SECONDS, WORKER_ENVIRONMENT, Jobs, check_dask
 from bids_alps.execution.machine import prepare_machine
 from bids_alps.execution.memory import BASE_MEGABYTES
 from bids_alps.execution.watch import TICK_SECONDS, Watch
@@ -63,9 +62,7 @@ class Cluster:
     """
 
     def __init__(self, settings: Settings) -> None:
-        missing = next((name for name in ("distributed", "dask_jobqueue") if find_spec(name) is None), None)
-        if missing is not None:
-            raise UsageError("--executor dask", f"{missing} is not installed", "pip install 'bids-alps[dask]'")
+        check_dask(settings.execution.dask_config)
         self._settings = settings
         self._tasks: dict[int, tuple[Task, Any]] = {}
         self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()

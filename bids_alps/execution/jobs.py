@@ -7,6 +7,7 @@ import math
 import subprocess
 import time
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,21 @@ def workers_of_a_job(path: Path, asked: dict[str, Any]) -> int:
             f"write processes: {max(cores, 1)}",
         )
     return processes
+
+
+def check_dask(config: Path | None) -> None:
+    """Check that Dask is installed, and that its configuration, if there is one, can be used.
+
+    Raises
+    ------
+    UsageError
+        If not.
+    """
+    missing = next((name for name in ("distributed", "dask_jobqueue") if find_spec(name) is None), None)
+    if missing is not None:
+        raise UsageError("--executor dask", f"{missing} is not installed", "pip install 'bids-alps[dask]'")
+    if config is not None:
+        workers_of_a_job(config, read_jobs(config)[1])
 
 
 def read_jobs(path: Path) -> tuple[str, dict[str, Any]]:

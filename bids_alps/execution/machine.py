@@ -19,13 +19,14 @@ _KEPT_BYTES = 1 << 29
 
 
 def prepare_machine(settings: Settings) -> None:
-    """Set threads, and folders that libraries may write to where there is no home; before they are imported.
+    """Set threads, a safe import path, and folders that libraries may write to; before libraries are imported.
 
     Raises
     ------
     OutputError
         If there is no folder for scratch files.
     """
+    os.environ["PYTHONSAFEPATH"] = "1"  # processes that are started import nothing from the working directory
     os.environ.update(dict.fromkeys(_BLAS_THREADS, "1"))
     os.environ.update(dict.fromkeys(_THREADS, str(settings.execution.omp_nthreads)))
     _keep_freed_memory()

@@ -48,11 +48,23 @@ def check_output(output_dir: Path, bids_dir: Path, datasets: Mapping[str, Path])
         _refuse_foreign(output_dir, real)
     for name in _PRESENT_BEFORE_RESULTS:
         _refuse_link_out(output_dir / name, real)
+    check_writable(real, str(output_dir), _OTHER)
+
+
+def check_writable(folder: Path, where: str, remedy: str = "choose another folder") -> None:
+    """Check that a folder can be written to, or be made.
+
+    Raises
+    ------
+    OutputError
+        If it is a file, or it or the first folder above it that exists cannot be written to.
+    """
+    real = Path(os.path.realpath(folder))
     nearest = next(path for path in (real, *real.parents) if identify(path) is not None)
     if not nearest.is_dir():
-        raise OutputError(str(output_dir), f"{nearest} is no folder", _OTHER)
+        raise OutputError(where, f"{nearest} is not a folder", remedy)
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise OutputError(str(output_dir), f"{nearest} cannot be written to", _OTHER)
+        raise OutputError(where, f"{nearest} cannot be written to", remedy)
 
 
 def check_source(output_dir: Path, bids_dir: Path) -> None:

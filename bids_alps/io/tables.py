@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from bids_alps.errors import MetadataError, NoInputError
 from bids_alps.io.writing import write_json, write_text
+
+LOG = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,7 +147,7 @@ def read_table(path: Path) -> pd.DataFrame:
         )
     except FileNotFoundError as error:
         raise NoInputError(str(path), "no such file", "check the path, or run `datalad get` on it") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
         raise MetadataError(
             str(path), f"no table ({error})", "write tab-separated values with a header line"
         ) from error
@@ -152,9 +155,18 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def read_dictionary(path: Path) -> dict[str, Any]:
-    """Read the data dictionary beside a table; empty where there is none."""
+    """Read the data dictionary beside a table; empty, with a warning, where it cannot be read: a table needs none."""
     beside = path.with_suffix(".json")
     if not beside.exists():
         return {}
-    content = json.loads(beside.read_text())
-    return content if isinstance(content, dict) else {}
+    try:
+        content = json.loads(beside.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        LOG.warning("%s: cannot be read as JSON (%s), so its columns have no descriptions.", beside, error)
+        return {}
+    if not isinstance(content, dict):
+        LOG.warning(
+            "%s: holds a %s, not an object, so its columns have no descriptions.", beside, type(content).__name__
+        )
+        return {}
+    return {name: entry for name, entry in content.items() if isinstance(entry, dict)}

@@ -84,12 +84,22 @@ def parse_thresholds(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
         found = re.fullmatch(r"(\w+)=([^,]+),([^,]+)", text.strip())
         try:
             name, warn, fail = found.groups() if found else ("", "", "")
-            limits[name] = _sound(name, float(warn.replace("n/a", "nan")), float(fail.replace("n/a", "nan")))
+            limits[name] = _sound(name, _limit(warn), _limit(fail))
         except ValueError:
             raise UsageError(
                 "--threshold", f"{text!r} is no threshold", "write NAME=WARN,FAIL, such as pitch=15,n/a"
             ) from None
     return limits
+
+
+def _limit(text: str) -> float:
+    """Return a threshold: a finite number, or NaN for ``n/a``."""
+    if text.strip() == "n/a":
+        return math.nan
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def _sound(name: str, warn: float, fail: float) -> tuple[float, float]:
