@@ -5,6 +5,7 @@ BIN = $(VENV)/bin
 DEMO ?= demo
 TEMPLATES ?=
 VERSION ?= unstable
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
 
 export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
@@ -42,17 +43,19 @@ docs: install  ## the documentation as a site, with pictures of the demonstratio
 	$(BIN)/mkdocs build --strict
 
 image:  ## the container image
-	docker build -t bids/alps --build-arg TEMPLATES="$(TEMPLATES)" --build-arg VERSION="$(VERSION)" .
+	docker build -t bids/alps --build-arg TEMPLATES="$(TEMPLATES)" --build-arg VERSION="$(VERSION)" \
+	  --build-arg REVISION="$(REVISION)" .
 
-lock: install  ## requirements.lock: what the image is made of, with hashes for x86-64 and aarch64
+LOCK = uv pip compile --python-version 3.12 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header \
+  --no-emit-index-url --annotation-style line --quiet
+
+lock: install  ## what the image is made of and built with, with hashes for x86-64 and aarch64
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip compile pyproject.toml --extra dask --python-version 3.12 --python-platform x86_64-manylinux_2_28 \
-	  --generate-hashes --no-header --no-emit-index-url --annotation-style line --quiet -o requirements.lock
+	$(BIN)/$(LOCK) pyproject.toml --extra dask --extra validate -o requirements.lock
+	echo "hatchling>=1.24" | $(BIN)/$(LOCK) - -o requirements-build.lock
 
-sbom:  ## bill of materials of the image, CycloneDX
-	$(PYTHON) -m venv $(VENV)-sbom
-	$(VENV)-sbom/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom
-	$(VENV)-sbom/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible -o sbom.cdx.json
+sbom:  ## bill of materials of the image with licences, CycloneDX
+	docker run --rm -i --network none --entrypoint python bids/alps - < .ci/sbom.py > sbom.cdx.json
 
 clean:  ## everything that was made
-	rm -rf $(VENV) $(VENV)-sbom $(DEMO) build dist site .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache sbom.cdx.json
+	rm -rf $(VENV) $(DEMO) build dist site .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache sbom.cdx.json
