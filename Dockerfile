@@ -10,13 +10,13 @@ RUN python -m venv /opt/bids-alps \
  && /opt/bids-alps/bin/pip install --no-cache-dir --no-compile --no-deps --require-hashes -r /src/requirements.lock
 COPY pyproject.toml README.md LICENSE /src/
 COPY bids_alps /src/bids_alps
-# What goes is never read by the program. Bytecode stays: a read-only image could not write it.
 WORKDIR /src
 RUN /opt/build/bin/hatchling build -t wheel -d /src/dist \
  && /opt/bids-alps/bin/pip install --no-cache-dir --no-compile --no-deps --no-index /src/dist/*.whl \
- && /opt/bids-alps/bin/python -c "import bids_alps; print(bids_alps.__version__)" > /src/version \
- && cd /opt/bids-alps/lib/python3.12/site-packages \
- && rm -rf pip pip-* /opt/bids-alps/bin/pip* statsmodels/datasets/*/*.csv \
+ && /opt/bids-alps/bin/python -c "import bids_alps; print(bids_alps.__version__)" > /src/version
+# What goes is never read by the program. Bytecode stays: a read-only image could not write it.
+WORKDIR /opt/bids-alps/lib/python3.12/site-packages
+RUN rm -rf pip pip-* /opt/bids-alps/bin/pip* statsmodels/datasets/*/*.csv \
  && find . -type d \( -name tests -o -name test \) -prune -exec rm -rf {} + \
  && find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.c' -o -name '*.a' \) -delete \
  && python -m compileall -q --invalidation-mode unchecked-hash .
