@@ -11,10 +11,10 @@ export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS = 1
 
-.PHONY: help install demo test check bench docs image lock sbom clean
+.PHONY: help install demo test check bench cluster-test docs image lock sbom clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,9 @@ check: install  ## linters and types
 
 bench: install  ## speed and accuracy beside other programs, where they are installed
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+cluster-test: install  ## what clusters do to a run, as printed; with SLURM where there is one
+	$(BIN)/python benchmarks/cluster_test.py
 
 docs: install  ## the documentation as a site, with pictures of the demonstration
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"
