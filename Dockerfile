@@ -1,16 +1,22 @@
 # BIDS App: docker run --rm -v DATA:/data:ro -v OUT:/out bids/alps /data /out participant
-ARG BASE=python:3.12.11-slim-bookworm
+ARG BASE=python:3.12.11-slim-bookworm@sha256:519591d6871b7bc437060736b9f7456b8731f1499a57e22e6c285135ae657bf7
 
 FROM ${BASE} AS build
+COPY requirements-build.lock /src/
+RUN python -m venv /opt/build \
+ && /opt/build/bin/pip install --no-cache-dir --no-compile --require-hashes -r /src/requirements-build.lock
 COPY requirements.lock /src/
 RUN python -m venv /opt/bids-alps \
  && /opt/bids-alps/bin/pip install --no-cache-dir --no-compile --no-deps --require-hashes -r /src/requirements.lock
 COPY pyproject.toml README.md LICENSE /src/
 COPY bids_alps /src/bids_alps
+WORKDIR /src
+RUN /opt/build/bin/hatchling build -t wheel -d /src/dist \
+ && /opt/bids-alps/bin/pip install --no-cache-dir --no-compile --no-deps --no-index /src/dist/*.whl \
+ && /opt/bids-alps/bin/python -c "import bids_alps; print(bids_alps.__version__)" > /src/version
 # What goes is never read by the program. Bytecode stays: a read-only image could not write it.
 WORKDIR /opt/bids-alps/lib/python3.12/site-packages
-RUN /opt/bids-alps/bin/pip install --no-cache-dir --no-compile --no-deps /src \
- && rm -rf pip pip-* statsmodels/datasets/*/*.csv sklearn/datasets/data sklearn/datasets/images \
+RUN rm -rf pip pip-* /opt/bids-alps/bin/pip* statsmodels/datasets/*/*.csv \
  && find . -type d \( -name tests -o -name test \) -prune -exec rm -rf {} + \
  && find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.c' -o -name '*.a' \) -delete \
  && python -m compileall -q --invalidation-mode unchecked-hash .
@@ -20,17 +26,21 @@ ARG TEMPLATES=""
 ENV TEMPLATEFLOW_HOME=/opt/templateflow
 RUN mkdir -p /opt/templateflow \
  && for name in ${TEMPLATES}; do \
-      /opt/bids-alps/bin/python -c "import sys; from bids_alps.io.templates import read_template; read_template(sys.argv[1])" "${name}"; \
+      /opt/bids-alps/bin/python -c "import sys; from bids_alps.io.templates import read_template; read_template(sys.argv[1])" "${name}" || exit 1; \
     done
 
 FROM ${BASE}
 ARG VERSION="unstable"
+ARG REVISION=""
 LABEL org.opencontainers.image.title="bids-alps" \
       org.opencontainers.image.description="BIDS App for the DTI-ALPS index" \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="https://github.com/bids-apps/alps" \
+      org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.version="${VERSION}"
 COPY --from=build /opt/templateflow /opt/templateflow
 COPY --from=build /opt/bids-alps /opt/bids-alps
+COPY --from=build /src/version /version
 ENV PATH=/opt/bids-alps/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -38,5 +48,6 @@ ENV PATH=/opt/bids-alps/bin:$PATH \
     PYTHONSAFEPATH=1 \
     TEMPLATEFLOW_HOME=/opt/templateflow \
     TEMPLATEFLOW_AUTOUPDATE=off \
-    BIDS_ALPS_DOCKER_TAG="${VERSION}"
+    BIDS_ALPS_DOCKER_TAG="${VERSION}" \
+    BIDS_ALPS_REVISION="${REVISION}"
 ENTRYPOINT ["bids-alps"]

@@ -5,15 +5,16 @@ BIN = $(VENV)/bin
 DEMO ?= demo
 TEMPLATES ?=
 VERSION ?= unstable
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
 
 export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS = 1
 
-.PHONY: help install demo test check bench docs image lock sbom clean
+.PHONY: help install demo test check bench cluster-test docs image lock sbom clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -36,23 +37,28 @@ check: install  ## linters and types
 bench: install  ## speed and accuracy beside other programs, where they are installed
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
+cluster-test: install  ## what clusters do to a run, as printed; with SLURM where there is one
+	$(BIN)/python benchmarks/cluster_test.py
+
 docs: install  ## the documentation as a site, with pictures of the demonstration
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"
 	$(BIN)/python docs/pictures.py $(DEMO)
 	$(BIN)/mkdocs build --strict
 
 image:  ## the container image
-	docker build -t bids/alps --build-arg TEMPLATES="$(TEMPLATES)" --build-arg VERSION="$(VERSION)" .
+	docker build -t bids/alps --build-arg TEMPLATES="$(TEMPLATES)" --build-arg VERSION="$(VERSION)" \
+	  --build-arg REVISION="$(REVISION)" .
 
-lock: install  ## requirements.lock: what the image is made of, with hashes for x86-64 and aarch64
+LOCK = uv pip compile --python-version 3.12 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header \
+  --no-emit-index-url --annotation-style line --quiet
+
+lock: install  ## what the image is made of and built with, with hashes for x86-64 and aarch64
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip compile pyproject.toml --extra dask --python-version 3.12 --python-platform x86_64-manylinux_2_28 \
-	  --generate-hashes --no-header --no-emit-index-url --annotation-style line --quiet -o requirements.lock
+	$(BIN)/$(LOCK) pyproject.toml --extra dask --extra validate -o requirements.lock
+	echo "hatchling>=1.24" | $(BIN)/$(LOCK) - -o requirements-build.lock
 
-sbom:  ## bill of materials of the image, CycloneDX
-	$(PYTHON) -m venv $(VENV)-sbom
-	$(VENV)-sbom/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom
-	$(VENV)-sbom/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible -o sbom.cdx.json
+sbom:  ## bill of materials of the image with licences, CycloneDX
+	docker run --rm -i --network none --entrypoint python bids/alps - < .ci/sbom.py > sbom.cdx.json
 
 clean:  ## everything that was made
-	rm -rf $(VENV) $(VENV)-sbom $(DEMO) build dist site .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache sbom.cdx.json
+	rm -rf $(VENV) $(DEMO) build dist site .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache sbom.cdx.json

@@ -29,8 +29,10 @@ class Head:
 
 def make_head() -> Head:
     """Return tissue with fibres along a smooth field of directions."""
-    folder = files("nilearn.datasets") / "data"
-    maps = [nib.load(str(folder / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz")) for name in ("gm", "wm")]
+    folder = files("bids_alps.resources") / "brain"
+    maps = [
+        nib.load(str(folder / f"tpl-MNI152NLin2009aSym_res-1_label-{name}_probseg.nii.gz")) for name in ("GM", "WM")
+    ]
     gm, wm = (np.asarray(image.dataobj, dtype=np.float32) for image in maps)
     gm, wm = gm / gm.max(), wm / wm.max()
     brain = ndimage.binary_fill_holes(gm + wm > 0.3)

@@ -8,7 +8,7 @@ from typing import Any
 
 from bids_alps import __version__
 from bids_alps.arguments import GROUPS, TITLES, make_parser
-from bids_alps.io.root import CODE_URL
+from bids_alps.identity import CODE_URL
 
 _POSITIONALS = ("bids_dir", "output_dir", "level")
 _HIDDEN = ("help", "version", "bids_exec_spec", "verbose", "notrack")

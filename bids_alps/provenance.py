@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_alps import __version__
+from bids_alps.identity import code_digest
 from bids_alps.io.atlases import find_atlas
 from bids_alps.io.derivatives import checked_label, name_pattern, participant_folder
 from bids_alps.io.presets import definition_files
@@ -26,7 +27,7 @@ from bids_alps.io.writing import write_json
 from bids_alps.model import DwiRun, Statement
 from bids_alps.settings import Method
 
-_LIBRARIES = ("numpy", "scipy", "dipy", "nibabel", "SimpleITK", "picsl_greedy", "nilearn")
+_LIBRARIES = ("numpy", "scipy", "dipy", "nibabel", "SimpleITK", "picsl_greedy")
 RECEIPT_END = "_desc-receipt_dwi.json"
 _FIGURE = r"(?:_seg-[a-zA-Z0-9+]+)?_desc-[a-zA-Z0-9]+_dwi\.svg"
 _LONGITUDINAL = re.compile(r"_desc-longitudinal[a-z]*_|_to-midpoint_")
@@ -64,7 +65,7 @@ def describe_provenance(run: DwiRun, method: Method) -> dict[str, Any]:
     metadata = json.dumps(dict(run.metadata), sort_keys=True, default=str)
     making = {
         "method": describe_method(method),
-        "versions": {"bids-alps": __version__, **{name: _version(name) for name in _LIBRARIES}},
+        "versions": _versions(),
         "inputs": {path.name: _fingerprint(path) for path in _inputs(run, method)},
         "lesions": "not given" if run.lesions is None else run.lesions.space or "none",
         "metadata": hashlib.sha256(metadata.encode()).hexdigest(),
@@ -114,7 +115,7 @@ def describe_longitudinal_provenance(output_dir: Path, runs: Sequence[DwiRun], m
     """Return what the longitudinal results of runs are made of: settings, versions, and the receipts of the runs."""
     making = {
         "method": describe_method(method),
-        "versions": {"bids-alps": __version__, **{name: _version(name) for name in _LIBRARIES}},
+        "versions": _versions(),
         "inputs": {path.name: _fingerprint(path) for path in (receipt_path(output_dir, run) for run in runs)},
         "longitudinal": True,
     }
@@ -143,6 +144,12 @@ def _inputs(run: DwiRun, method: Method) -> Iterator[Path]:
         yield from find_atlas(name, template=template)
     if run.partner is not None:
         yield from _inputs(run.partner, method)
+
+
+def _versions() -> dict[str, str]:
+    """Return what computes; results of other code are not kept, whatever its version says."""
+    libraries = {name: _version(name) for name in _LIBRARIES}
+    return {"bids-alps": __version__, "bids-alps code": code_digest(), **libraries}
 
 
 def _version(name: str) -> str:

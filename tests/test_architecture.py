@@ -9,7 +9,18 @@ import bids_alps
 
 ROOT = Path(bids_alps.__file__).parent
 LAYERS = (
-    *("errors", "model", "numerics", "quality", "resources", "statistics", "io", "registration", "settings"),
+    *(
+        "errors",
+        "identity",
+        "model",
+        "numerics",
+        "quality",
+        "resources",
+        "statistics",
+        "io",
+        "registration",
+        "settings",
+    ),
     *("provenance", "consistency", "phantom", "progress", "report", "stages", "participant", "group", "execution"),
     *("arguments", "descriptor", "cli", "demo", "__main__"),
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bids_alps import provenance
 from bids_alps.errors import OutputError
 from bids_alps.io.derivatives import DERIVATIVES, derivative_path
 from bids_alps.io.writing import append_text, write_text
@@ -48,8 +49,12 @@ def test_finished_run_is_known_again(out: Path, run: DwiRun) -> None:
     assert find_finished(out, run, describe_provenance(run, METHOD)) == "found"
 
 
-@pytest.mark.parametrize("change", ["settings", "input", "metadata", "lesions", "output", "lost output", "receipt"])
-def test_any_change_makes_a_run_due(out: Path, run: DwiRun, change: str) -> None:
+@pytest.mark.parametrize(
+    "change", ["settings", "input", "metadata", "lesions", "code", "output", "lost output", "receipt"]
+)
+def test_any_change_makes_a_run_due(out: Path, run: DwiRun, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if change == "code":  # of the same version
+        monkeypatch.setattr(provenance, "code_digest", lambda: "other")
     method = replace(METHOD, roi_radius=4.0) if change == "settings" else METHOD
     if change == "input":
         run.bval.write_text("other")

@@ -17,13 +17,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from bids_alps import __version__
 from bids_alps.errors import AlpsError, ExecutionError
 from bids_alps.execution.engine import Task
 from bids_alps.execution.jobs import CLOSING_SECONDS, WORKER_ENVIRONMENT, Jobs, check_dask
 from bids_alps.execution.machine import prepare_machine
 from bids_alps.execution.memory import BASE_MEGABYTES
 from bids_alps.execution.watch import TICK_SECONDS, Watch
+from bids_alps.identity import code_name
 from bids_alps.participant import Outcome
 from bids_alps.settings import Execution, Settings
 
@@ -115,7 +115,7 @@ class Cluster:
 
     def submit(self, task_id: int, task: Task) -> None:
         """Hand a piece to the scheduler."""
-        call = (_work, task.work, self._settings, __version__, task_id)
+        call = (_work, task.work, self._settings, code_name(), task_id)
         key = f"{self._topic}-{task_id}"
         future = self._client.submit(*call, key=key, retries=_RETRIES, priority=int(task.page), pure=False)
         self._tasks[task_id] = task, future
@@ -246,9 +246,9 @@ def _work(work: Callable[[], Outcome], settings: Settings, version: str, task_id
 
 
 def _check_worker(settings: Settings, version: str, address: str) -> None:
-    if version != __version__:
+    if version != (there := code_name()):
         raise ExecutionError(
-            f"worker {address}", f"bids-alps {__version__} there, {version} here", "install one version everywhere"
+            f"worker {address}", f"bids-alps {there} there, {version} here", "install the same one everywhere"
         )
     for folder in (settings.request.bids_dir, settings.request.output_dir):
         if not Path(folder, _MARK).is_file():

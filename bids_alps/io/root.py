@@ -11,12 +11,12 @@ from typing import Any
 
 from bids_alps import __version__
 from bids_alps.errors import OutputError
+from bids_alps.identity import code_url
 from bids_alps.io.derivatives import ROI_LABELS
 from bids_alps.io.tables import table_text
 from bids_alps.io.writing import write_if_changed
 
 PROGRAM = "bids-alps"
-CODE_URL = "https://github.com/bids-apps/alps"
 BIDS_VERSION = "1.10.0"
 IGNORED = (
     *("*.html", "logs", "figures", "*_xfm.*", "*_dwimap.*", "*_scalarstats.*", "*_dwi.bval", "*_dwi.bvec", "group_*"),
@@ -123,7 +123,7 @@ def dataset_description(bids_dir: Path, inputs: Mapping[str, Path]) -> dict[str,
         "Name": PROGRAM,
         "Version": __version__,
         "Description": "DTI-ALPS index",
-        "CodeURL": CODE_URL,
+        "CodeURL": code_url(),
     }
     tag = os.environ.get("BIDS_ALPS_DOCKER_TAG")
     if tag:

@@ -1,4 +1,4 @@
-"""Templates: one that comes with nilearn, every other of TemplateFlow, and those of one's own."""
+"""Templates: one that comes with the program, every other of TemplateFlow, and those of one's own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import re
 from dataclasses import replace
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -187,13 +186,8 @@ def _from_diffusion(name: str, maps: dict[str, SpatialMap], path: Path) -> Templ
 
 
 def _read_built_in() -> Template:
-    spec = find_spec("nilearn")  # found, not imported: importing it takes seconds
-    if spec is None or spec.origin is None:
-        raise TemplateMissingError(BUILT_IN, "the package nilearn is not installed", "pip install nilearn")
-    folder = Path(spec.origin).parent / "datasets" / "data"
-    t1w, gm, wm = (
-        read_map(folder / f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz") for kind in ("t1", "gm", "wm")
-    )
+    folder = Path(__file__).parents[1] / "resources" / "brain"
+    t1w, gm, wm = (read_map(folder / f"tpl-{BUILT_IN}_res-1{_ENDINGS[kind]}.nii.gz") for kind in ("t1w", "gm", "wm"))
     return _template(BUILT_IN, t1w, gm.like(gm.data / 255), wm.like(wm.data / 255), t1w.data > 0)
 
 

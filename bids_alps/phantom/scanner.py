@@ -80,6 +80,12 @@ def draw_motion(rng: np.random.Generator, sd: float, n: int) -> Array:
     return motion
 
 
+_BUMPS = ((0.0, 62.0, -28.0, 24.0, 1.0), (48.0, 0.0, -38.0, 22.0, -0.6), (-48.0, 0.0, -38.0, 22.0, -0.6))
+"""Shift by susceptibility: centre x, y, z and width of a Gaussian, mm, and its relative height."""
+
+TOLERANCE_MM = 1e-6
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distortion:
     """Shift of signal along one direction.
@@ -120,26 +126,46 @@ class Distortion:
 
     def shift(self, points: Array) -> Array:
         """Return the shift at anatomical points, shape (n, 3) -> (n,), mm along `direction`."""
-        local = points - self.centre
-        bumps = ((0.0, 62.0, -28.0, 24.0, 1.0), (48.0, 0.0, -38.0, 22.0, -0.6), (-48.0, 0.0, -38.0, 22.0, -0.6))
-        field = sum(
-            height * np.exp(-((local - [x, y, z]) ** 2).sum(-1) / (2 * width**2)) for x, y, z, width, height in bumps
-        )
-        return self.susceptibility * field + local @ self.eddy
+        return self._shift_and_slope(points)[0]
 
     def shift_on(self, grid: SpatialMap) -> Array:
         """Return the shift by susceptibility at the voxels of a grid, shape (i, j, k), mm."""
         voxels = np.stack(np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij"), axis=-1)
         return replace(self, eddy=np.zeros(3)).shift(grid.world(voxels).reshape(-1, 3)).reshape(grid.shape)
 
-    def undo(self, seen: Array) -> tuple[Array, Array]:
-        """Return where signal seen at points came from, shape (n, 3), and how it was diluted, shape (n,)."""
-        source = seen
-        for _ in range(12):
-            source = seen - self.shift(source)[:, None] * self.direction
-        step = 0.5
-        slope = (self.shift(source + step * self.direction) - self.shift(source - step * self.direction)) / (2 * step)
-        return source, 1 / (1 + slope)
+    def undo(self, points: Array) -> tuple[Array, Array]:
+        """Return where the signal imaged at points comes from, and the factor by which it is stretched.
+
+        Parameters
+        ----------
+        points
+            Points of the distorted image, shape (n, 3), mm.
+
+        Returns
+        -------
+        source, intensity
+            Undistorted points, shape (n, 3), mm, and what the signal there is multiplied with, shape (n,).
+        """
+        along = np.zeros(len(points))
+        for _ in range(12):  # Newton's method on along + shift = 0; the shift is smooth, so three steps or four do
+            shift, slope = self._shift_and_slope(points + along[:, None] * self.direction)
+            step = (along + shift) / (1 + slope)
+            along -= step
+            if np.abs(step).max(initial=0.0) < TOLERANCE_MM:
+                break
+        source = points + along[:, None] * self.direction
+        return source, 1 / (1 + self._shift_and_slope(source)[1])
+
+    def _shift_and_slope(self, points: Array) -> tuple[Array, Array]:
+        """Return the shift at points, shape (n, 3) -> (n,), mm, and its derivative along `direction`."""
+        local = points - self.centre
+        shift, slope = local @ self.eddy, np.full(len(local), self.direction @ self.eddy)
+        for x, y, z, width, height in _BUMPS if self.susceptibility else ():
+            offset = local - [x, y, z]
+            bump = self.susceptibility * height * np.exp(-np.einsum("ij,ij->i", offset, offset) / (2 * width**2))
+            shift += bump
+            slope -= bump * (offset @ self.direction) / width**2
+        return shift, slope
 
 
 def draw_distortion(rng: np.random.Generator, settings: PhantomSettings, grid: SpatialMap, centre: Array) -> Distortion:

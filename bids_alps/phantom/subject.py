@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -16,6 +17,10 @@ from bids_alps.phantom.settings import PhantomSettings, Storage
 
 POINTS_PER_EDGE = 2  # signal is averaged over 2 x 2 x 2 points of a voxel: partial volume
 CHUNK = 200_000
+MARGIN_MM = 8.0
+"""How far around the image the head is known, for volumes that moved."""
+
+ISOTROPIC_MD = {"gm": GM_MD, "csf": CSF_MD, "scalp": SCALP_MD}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +63,53 @@ class PhantomSubject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tissue:
+    """What lies at points of a head.
+
+    Parameters
+    ----------
+    isotropic
+        Signal at b=0 of grey matter, CSF and scalp by their mean diffusivity, shape (m,) each.
+    white
+        Indices of the points with white matter, shape (k,).
+    s0
+        Signal of white matter at b=0, shape (k,).
+    tensors
+        Its diffusion tensors in head axes, xx, yy, zz, xy, xz, yz, mm^2/s, shape (6, k).
+    """
+
+    isotropic: Mapping[float, Array]
+    white: Array
+    s0: Array
+    tensors: Array
+
+    def signal(self, gradients: Gradients) -> Array:
+        """Return the signal for n gradients in head axes, shape (m, n), float32."""
+        count = len(next(iter(self.isotropic.values())))
+        signal = np.zeros((count, len(gradients)), dtype=np.float32)
+        for n, (b, (x, y, z)) in enumerate(zip(gradients.bvals, gradients.bvecs, strict=True)):
+            for md, s0 in self.isotropic.items():
+                signal[:, n] += np.float32(np.exp(-b * md)) * s0
+            weights = -b * np.array([x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z])
+            signal[self.white, n] += self.s0 * np.exp(weights.astype(self.tensors.dtype) @ self.tensors)
+        return signal
+
+    @classmethod
+    def join(cls, parts: Sequence[Tissue]) -> Tissue:
+        """Return the tissue of all points of several parts, in single precision."""
+        starts = np.cumsum([0, *(len(part.isotropic[GM_MD]) for part in parts[:-1])])
+        return cls(
+            isotropic={
+                md: np.concatenate([part.isotropic[md] for part in parts]).astype(np.float32)
+                for md in parts[0].isotropic
+            },
+            white=np.concatenate([part.white + start for part, start in zip(parts, starts, strict=True)]),
+            s0=np.concatenate([part.s0 for part in parts]).astype(np.float32),
+            tensors=np.concatenate([part.tensors for part in parts], axis=1).astype(np.float32),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
     """A subject's head: its anatomy, and where its points lie in the template."""
 
@@ -65,21 +117,24 @@ class Head:
     transform: SpatialTransform
     pose: Pose
 
-    def signal(self, points: Array, gradients: Gradients) -> Array:
-        """Return the signal at head points, shape (m, 3), mm, for n gradients in head axes: shape (m, n)."""
+    def tissue(self, points: Array) -> Tissue:
+        """Return what lies at head points, shape (m, 3), mm."""
         template = self.transform.template_from_subject(points)
         shares = self.anatomy.tissue(template)
-        b = gradients.bvals
-        isotropic = {"gm": GM_MD, "csf": CSF_MD, "scalp": SCALP_MD}
-        signal = np.zeros((len(points), len(gradients)))
-        for name, md in isotropic.items():
-            signal += np.outer(shares[name] * S0[name], np.exp(-b * md))
         white = np.flatnonzero(shares["wm"] > 0.005)
         diagonals = self.anatomy.tensors(template[white], shares["wm"][white])
-        turned = np.einsum("mij,nj->mni", self._local_rotations(points[white]), gradients.bvecs)
-        exponent = np.einsum("mni,mi->mn", turned**2, diagonals) * b
-        signal[white] += S0["wm"] * shares["wm"][white, None] * np.exp(-exponent)
-        return signal
+        rotations = self._local_rotations(points[white])
+        tensors = np.einsum("mji,mj,mjk->ikm", rotations, diagonals, rotations)  # R' diag R: template to head axes
+        return Tissue(
+            isotropic={md: shares[name] * S0[name] for name, md in ISOTROPIC_MD.items()},
+            white=white,
+            s0=S0["wm"] * shares["wm"][white],
+            tensors=tensors[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]],
+        )
+
+    def signal(self, points: Array, gradients: Gradients) -> Array:
+        """Return the signal at head points, shape (m, 3), mm, for n gradients in head axes: shape (m, n)."""
+        return self.tissue(points).signal(gradients)
 
     def _local_rotations(self, points: Array) -> Array:
         """Return the rotation, head to template axes, that the map makes of a small neighbourhood: (m, 3, 3)."""
@@ -189,32 +244,67 @@ def _turned(head: Head, rng: np.random.Generator, degrees: float) -> Head:
 
 def _acquire(head: Head, grid: SpatialMap, gradients: Gradients, motion: Array, distortion: Distortion) -> Array:
     """Return the noise-free series, shape (i, j, k, n), float32."""
-    if not distortion.eddy_scale and np.allclose(motion, np.eye(4)):  # all volumes alike
-        return _sample(head, grid, gradients, np.eye(4), distortion if distortion.present else None)
-    volumes = [
-        _sample(head, grid, gradients.take(np.array([n])), motion[n], distortion.of_volume(gradients, n))
-        for n in range(len(gradients))
-    ]
-    return np.concatenate(volumes, axis=-1)
+    if not distortion.eddy_scale and np.allclose(motion, np.eye(4)):
+        return _acquire_still(head, grid, gradients, distortion)
+    return _acquire_moving(head, grid, gradients, motion, distortion)
 
 
-def _sample(head: Head, grid: SpatialMap, gradients: Gradients, motion: Array, distortion: Distortion | None) -> Array:
-    """Return volumes taken while the head was moved by `motion` and the image distorted."""
-    i, j, k = grid.shape
+def _acquire_still(head: Head, grid: SpatialMap, gradients: Gradients, distortion: Distortion) -> Array:
+    """Return a series whose volumes all show the same points: the mean over points of each voxel."""
     steps = (np.arange(POINTS_PER_EDGE) + 0.5) / POINTS_PER_EDGE - 0.5
-    cell = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    voxels = np.stack(np.unravel_index(np.arange(i * j * k), (i, j, k)), axis=-1)
-    back = np.linalg.inv(motion)
-    in_head = Gradients(bvals=gradients.bvals, bvecs=gradients.bvecs @ motion[:3, :3])
+    offsets = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    voxels = _indices(grid.shape)
     data = np.zeros((len(voxels), len(gradients)), dtype=np.float32)
     for start in range(0, len(voxels), CHUNK):
         part = slice(start, start + CHUNK)
-        for offset in cell:
-            points = grid.world(voxels[part] + offset)
-            points, intensity = (points, 1.0) if distortion is None else distortion.undo(points)
-            signal = head.signal(points @ back[:3, :3].T + back[:3, 3], in_head)
-            data[part] += signal * np.asarray(intensity).reshape(-1, 1) / len(cell)
-    return data.reshape(i, j, k, len(gradients))
+        for offset in offsets:
+            points, intensity = grid.world(voxels[part] + offset), np.ones(1)
+            if distortion.present:
+                points, intensity = distortion.undo(points)
+            data[part] += head.signal(points, gradients) * (intensity / len(offsets)).astype(np.float32)[:, None]
+    return data.reshape(*grid.shape, len(gradients))
+
+
+def _acquire_moving(head: Head, grid: SpatialMap, gradients: Gradients, motion: Array, distortion: Distortion) -> Array:
+    """Return a series in which each volume shows other points.
+
+    The head's tissue is laid out once, at the points that the voxels of a still head are averaged over, and some way
+    beyond. Each volume is the signal of these points, averaged over a voxel and interpolated (cubic B-splines) where
+    head motion and distortion put its voxels. At rest this is the still series.
+    """
+    fine = _refine(grid)
+    points = _indices(fine.shape)
+    tissue = Tissue.join(
+        [head.tissue(fine.world(points[start : start + CHUNK])) for start in range(0, len(points), CHUNK)]
+    )
+    voxels = grid.world(_indices(grid.shape))
+    data = np.empty((*grid.shape, len(gradients)), dtype=np.float32)
+    for n in range(len(gradients)):
+        one = gradients.take(np.array([n]))
+        signal = tissue.signal(replace(one, bvecs=one.bvecs @ motion[n, :3, :3])).reshape(fine.shape)
+        # a filter of even size reaches one point further to the left: its value stands at the corner of eight points
+        mean = ndimage.uniform_filter(signal, POINTS_PER_EDGE, mode="nearest")
+        source, intensity = distortion.of_volume(gradients, n).undo(voxels)
+        back = np.linalg.inv(motion[n])
+        places = fine.voxels(source @ back[:3, :3].T + back[:3, 3]).T + 0.5
+        values = ndimage.map_coordinates(mean, places, order=3, mode="nearest", output=np.float32)
+        data[..., n] = (np.maximum(values, 0) * intensity).reshape(grid.shape)
+    return data
+
+
+def _refine(grid: SpatialMap) -> SpatialMap:
+    """Return the grid of the points that voxels are averaged over, with a margin for motion."""
+    step = 1 / POINTS_PER_EDGE
+    margin = np.ceil(MARGIN_MM / np.linalg.norm(grid.affine[:3, :3], axis=0)).astype(int)
+    first = step / 2 - 0.5 - margin  # voxel coordinates of the first point
+    affine = grid.affine @ np.block([[np.diag([step] * 3), first[:, None]], [np.zeros((1, 3)), np.ones((1, 1))]])
+    shape = POINTS_PER_EDGE * (np.array(grid.shape) + 2 * margin)
+    return SpatialMap(data=np.broadcast_to(np.float32(0), tuple(int(size) for size in shape)), affine=affine)
+
+
+def _indices(shape: tuple[int, ...]) -> Array:
+    """Return the indices of all voxels, shape (n, 3)."""
+    return np.stack(np.unravel_index(np.arange(math.prod(shape)), shape), axis=-1)
 
 
 def _noisy(data: Array, snr: float, rng: np.random.Generator) -> Array:

@@ -15,13 +15,13 @@ from typing import Any
 import psutil
 import pytest
 
-from bids_alps import __version__
 from bids_alps.arguments import parse, settings_of
 from bids_alps.errors import ExecutionError, UsageError
 from bids_alps.execution import dask as engine_module
 from bids_alps.execution.dask import Cluster, check_threads
 from bids_alps.execution.engine import Task
 from bids_alps.execution.jobs import read_jobs, workers_of_a_job
+from bids_alps.identity import code_name
 from bids_alps.participant import Outcome
 from bids_alps.settings import Settings
 
@@ -99,11 +99,11 @@ def test_a_worker_that_does_not_see_the_dataset_says_so(tmp_path: Path) -> None:
 
 
 def test_a_worker_of_another_version_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "__version__", "99")
+    monkeypatch.setattr(engine_module, "code_name", lambda: "99")
     with Cluster(settings(tmp_path)) as engine:
         engine.submit(0, task(partial(Outcome, name="a", message="done")))
         _, error = engine.wait()
-    assert f"bids-alps {__version__} there, 99 here" in str(error)
+    assert f"bids-alps {code_name()} there, 99 here" in str(error)
 
 
 def test_workers_of_several_threads_are_refused(tmp_path: Path) -> None:

@@ -107,12 +107,14 @@ def test_a_row_with_an_unknown_or_a_missing_value_is_refused(tmp_path: Path, row
 
 def test_root_files_keep_where_the_data_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIDS_ALPS_DOCKER_TAG", "1.0")
+    monkeypatch.setenv("BIDS_ALPS_REVISION", "0f" * 20)
     source = {"Name": "q", "DatasetType": "derivative", "GeneratedBy": [{"Name": "QSIPrep"}]}
     write_json(tmp_path / "in/dataset_description.json", source)
     write_root(tmp_path / "out", tmp_path / "in")
     described = json.loads((tmp_path / "out/dataset_description.json").read_text())
     assert [one["Name"] for one in described["GeneratedBy"]] == ["bids-alps", "QSIPrep"]
     assert described["GeneratedBy"][0]["Container"]["Tag"] == "bids/alps:1.0"
+    assert described["GeneratedBy"][0]["CodeURL"].endswith("/tree/" + "0f" * 20)
     assert "figures\n" in (tmp_path / "out/.bidsignore").read_text()
     assert set(read_table(tmp_path / "out/seg-alps_dseg.tsv")["index"]) == {1, 2, 3, 4, 5, 6}
 

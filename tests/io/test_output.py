@@ -211,7 +211,7 @@ def test_what_batch_systems_and_datalad_put_there_first_is_no_hindrance(place: P
 )
 def test_only_a_description_of_ours_makes_a_folder_ours(place: Path, described: object) -> None:
     (place / "Upper/dataset_description.json").write_text(json.dumps(described))
-    with pytest.raises(OutputError, match="did not make"):
+    with pytest.raises(OutputError, match="did not write"):
         check_output(place / "Upper", place / "raw", {})
 
 

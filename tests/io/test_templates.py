@@ -85,7 +85,7 @@ def test_what_is_not_cached_and_cannot_be_fetched_is_told_before_work_begins(
 ) -> None:
     with pytest.raises(TemplateMissingError, match="Fetch it where there is a network"):
         find_template("MNI152NLin6Asym")
-    assert cli.main([str(tmp_path), str(tmp_path / "out"), "participant", "--template", "MNI152NLin6Asym"]) == 66
+    assert cli.main([str(tmp_path / "in"), str(tmp_path / "out"), "participant", "--template", "MNI152NLin6Asym"]) == 66
     told = capsys.readouterr().err
     assert "--template MNI152NLin6Asym: not in the cache" in told
     assert "templateflow get MNI152NLin6Asym --res 1" in told

@@ -1,7 +1,13 @@
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of
+from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from bids_alps.io.images import read_series
@@ -10,10 +16,12 @@ from bids_alps.io.tables import read_table
 from bids_alps.model import sample_linear
 from bids_alps.numerics.tensors.tensor import eigen_system, fit_tensor
 from bids_alps.phantom import PARK_2023, PhantomSettings, make_subject, true_index, write_phantom
+from bids_alps.phantom import subject as scan
 from bids_alps.phantom.__main__ import main, make_parser
 from bids_alps.phantom.anatomy import draw_diagonals
-from bids_alps.phantom.scanner import spread_directions
+from bids_alps.phantom.scanner import Distortion, draw_distortion, draw_motion, make_gradients, spread_directions
 from bids_alps.phantom.settings import STORAGES
+from bids_alps.phantom.subject import make_head
 
 SMALL = PhantomSettings(participants=1, voxel_size=4.0, directions=12, b0=1, snr=0.0, warp=0.0)
 
@@ -89,6 +97,67 @@ def test_motion_is_in_the_truth_and_moves_the_image():
     subject = make_subject(PhantomSettings(**{**vars_of(SMALL), "motion": 2.0, "voxel_size": 5.0}))
     assert np.allclose(subject.truth.motion[0], np.eye(4))
     assert not np.allclose(subject.truth.motion[1], np.eye(4))
+
+
+def acquired_one_by_one(settings, subject, seed):
+    """Each volume on its own, from the signal at eight points of each voxel."""
+    head = make_head(settings, seed)
+    grid, gradients = subject.image, subject.gradients
+    centre = head.transform.subject_from_template(np.array([0.0, -18.0, 27.0]))  # that of a slab
+    rng = np.random.default_rng([settings.seed, seed, 0])
+    draw_motion(rng, settings.motion, len(gradients))
+    distortion = draw_distortion(rng, settings, grid, centre)
+    voxels = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1).reshape(-1, 3)
+    volumes = []
+    for n in range(len(gradients)):
+        rotation, shift = subject.truth.motion[n, :3, :3], subject.truth.motion[n, :3, 3]
+        total = 0.0
+        for offset in itertools.product((-0.25, 0.25), repeat=3):
+            source, intensity = distortion.of_volume(gradients, n).undo(grid.world(voxels + np.array(offset)))
+            turned = replace(gradients.take(np.array([n])), bvecs=gradients.bvecs[n : n + 1] @ rotation)
+            total = total + head.signal((source - shift) @ rotation, turned)[:, 0] * intensity / 8
+        volumes.append(1000 * total.reshape(grid.shape))
+    return np.stack(volumes, axis=-1)
+
+
+def test_a_moving_head_shows_what_each_volume_alone_would_show():
+    settings = PhantomSettings(
+        **{**vars_of(SMALL), "directions": 6, "motion": 1.5, "eddy": 2.0, "susceptibility": 6.0, "slab": 40.0}
+    )
+    subject = make_subject(settings, 1)
+    expected = acquired_one_by_one(settings, subject, 1)
+    inside = (slice(4, -4), slice(4, -4), slice(2, -2))
+    difference = (subject.image.data - expected)[inside]
+    assert abs(difference.mean()) < 1
+    assert np.sqrt((difference**2).mean()) < 20  # of a signal of 700, at edges between fluid and tissue
+
+
+def test_a_head_at_rest_is_the_same_by_both_ways():
+    settings = replace(SMALL, directions=6, voxel_size=5.0, susceptibility=4.0)
+    head, grid = make_head(settings, 2), make_subject(settings, 2).image
+    gradients = make_gradients(settings)
+    distortion = replace(draw_distortion(np.random.default_rng(0), settings, grid, np.zeros(3)), susceptibility=0.0)
+    still = scan._acquire_still(head, grid, gradients, distortion)
+    moving = scan._acquire_moving(head, grid, gradients, np.tile(np.eye(4), (len(gradients), 1, 1)), distortion)
+    np.testing.assert_allclose(moving, still, atol=2e-4)
+
+
+@given(st.floats(-8, 8), st.floats(-0.05, 0.05))
+@settings_of(max_examples=20, deadline=None)
+def test_distortion_is_undone(susceptibility, eddy):
+    distortion = Distortion(
+        direction=np.array([0.0, 0.8, 0.6]),
+        centre=np.zeros(3),
+        susceptibility=susceptibility,
+        eddy_scale=1.0,
+        eddy=np.array([eddy, -eddy, eddy / 2]),
+    )
+    points = np.random.default_rng(0).uniform(-80, 80, (200, 3))
+    source, intensity = distortion.undo(points)
+    np.testing.assert_allclose(source + distortion.shift(source)[:, None] * distortion.direction, points, atol=1e-5)
+    step = 1e-3 * distortion.direction
+    slope = (distortion.shift(source + step) - distortion.shift(source - step)) / 2e-3
+    np.testing.assert_allclose(intensity, 1 / (1 + slope), rtol=1e-5)
 
 
 def test_opposite_phase_encoding_shifts_the_other_way():

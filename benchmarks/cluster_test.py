@@ -1,0 +1,291 @@
+"""What clusters do to a run: jobs that end, workers of several threads, shared folders, lost processes; as printed.
+
+python benchmarks/cluster_test.py [--python OTHER/bin/python] [--keep FOLDER] [SECTION ...]
+
+Sections are named as the functions below; all of them where none is named. What needs SLURM (`sbatch`), `strace`,
+`unshare` or `setpriv` is skipped by name where it is missing. `--python` tries another installation, such as an older
+one; `--keep` keeps the large trees for the next time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from bench_planning import write_tree
+
+SCRIPTS = Path(__file__).parents[1] / "docs/slurm"
+PATIENCE_SECONDS = 240
+SIZES = (20, 2500, 20000)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Where it is tried, and what."""
+
+    python: str
+    scratch: Path
+    keep: Path
+
+    def command(self, data: Path, out: Path, *options: str) -> list[str]:
+        return [self.python, "-m", "bids_alps", str(data), str(out), "participant", "--skip-bids-validation", *options]
+
+    def tree(self, participants: int) -> Path:
+        """Return a dataset of 4 tiny runs a participant, which can be planned, and fail at once when processed."""
+        root = self.keep / f"many{participants}"
+        if not (root / "in/dataset_description.json").exists():
+            write_tree(root, participants)
+        return root / "in"
+
+    def phantom(self, participants: int) -> Path:
+        data = self.scratch / f"phantom{participants}"
+        if not data.exists():
+            small = ["--participants", str(participants), "--voxel-size", "4", "--directions", "6", "--b0", "1"]
+            subprocess.run([self.python, "-m", "bids_alps.phantom", str(data), *small], check=True, capture_output=True)
+        return data
+
+    def out(self) -> Path:
+        return Path(tempfile.mkdtemp(dir=self.scratch)) / "out"
+
+
+def conclude(program: subprocess.Popen[str], seconds: float = PATIENCE_SECONDS) -> str:
+    """Wait for a program; return its exit code, how many runs it told of, and its last words."""
+    begun = time.monotonic()
+    try:
+        told, _ = program.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        for process in (*psutil.Process(program.pid).children(recursive=True), program):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        return f"STALLED: killed after {seconds:.0f} s"
+    lines = [line for line in told.splitlines() if line.strip()]
+    runs = sum(line.startswith("sub-") and "_page" not in line for line in lines)
+    errors = [line for line in lines[:-1] if not line.startswith(("sub-", "INFO", "WARNING"))]
+    last = errors[-1][:230] if errors else ""
+    return f"exit {program.returncode} after {time.monotonic() - begun:.0f} s, {runs} runs told of. {last}"
+
+
+def start(command: list[str], cwd: Path | None = None) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=cwd, env=environment, **pipe)  # type: ignore[call-overload, no-any-return]
+
+
+def my_jobs() -> list[str]:
+    return subprocess.run(["squeue", "--noheader", "--format=%A"], capture_output=True, text=True).stdout.split()
+
+
+def jobs(lab: Lab) -> None:
+    """dask-jobqueue: both jobs are lost before their workers come; then a job of two workers."""
+    needs("sbatch")
+    for name, cores, lost in (("2 jobs, both cancelled at once", 1, True), ("one job of 2 processes", 2, False)):
+        asked = {"cores": cores, "processes": cores, "memory": "2GB", "walltime": "00:10:00", "local-directory": "/tmp"}  # noqa: S108 -- of workers
+        asked |= {"log-directory": str(lab.scratch), "interface": "lo", "death-timeout": 60}
+        path = lab.scratch / "jobs.yaml"
+        path.write_text(json.dumps({"jobqueue": {"slurm": asked}}))
+        before = set(my_jobs())
+        options = ("--executor", "dask", "--dask-config", str(path), "--nprocs", "2")
+        program = start(lab.command(lab.tree(20), lab.out(), *options, "--participant-label", "00001", "00002"))
+        while lost and program.poll() is None and len(set(my_jobs()) - before) < 2:
+            time.sleep(0.2)
+        if lost:
+            subprocess.run(["scancel", *(set(my_jobs()) - before)], check=True)
+        print(f"  {name}: {conclude(program)}")
+        subprocess.run(["scancel", *(set(my_jobs()) - before)], check=False, stderr=subprocess.DEVNULL)
+
+
+@contextmanager
+def dask(lab: Lab, threads: int, folder: Path) -> Iterator[str]:
+    """Start a scheduler and a worker; yield the address."""
+    file = lab.scratch / f"scheduler{threads}.json"
+    common = ["--scheduler-file", str(file)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+    scheduler = [lab.python, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard", *common]
+    worker = [lab.python, "-m", "distributed.cli.dask_worker", "--nthreads", str(threads), "--no-dashboard", *common]
+    with subprocess.Popen(scheduler, **quiet) as one:  # type: ignore[call-overload]
+        while not file.exists():
+            time.sleep(0.1)
+        with subprocess.Popen(worker, **quiet) as two:  # type: ignore[call-overload]
+            time.sleep(15)
+            yield json.loads(file.read_text())["address"]
+            two.terminate()
+        one.terminate()
+    file.unlink(missing_ok=True)
+
+
+def threads(lab: Lab) -> None:
+    """A worker of two threads."""
+    with dask(lab, 2, lab.scratch) as address:
+        options = ("--executor", "dask", "--dask-address", address, "--participant-label", "00001")
+        print(f"  {conclude(start(lab.command(lab.tree(20), lab.out(), *options)))}")
+
+
+def paths(lab: Lab) -> None:
+    """Relative paths, and a worker that was started in another folder."""
+    here, there = (Path(tempfile.mkdtemp(dir=lab.scratch)) for _ in range(2))
+    (here / "in").symlink_to(lab.tree(20))
+    with dask(lab, 1, there) as address:
+        options = ("--executor", "dask", "--dask-address", address, "--participant-label", "00001")
+        told = conclude(start(lab.command(Path("in"), Path("out"), *options), cwd=here))
+    left = sum(path.is_file() for path in there.rglob("*"))
+    crashes = sorted((here / "out").rglob("crash-*.txt"))
+    print(f"  {told}\n  {left} files in the worker's folder, {len(crashes)} crash files in the output")
+    if crashes:
+        print(f"  a run says: {crashes[-1].read_text().splitlines()[0][-150:]}")
+
+
+def shared_folders(lab: Lab) -> None:
+    """Calls of stat and listings of folders of one task, by the number of participants; and a plan of all."""
+    needs("strace")
+    print("  participants    stat   getdents   CPU s of one task   CPU s of a plan of all")
+    for size in SIZES:
+        data, trace = lab.tree(size), lab.scratch / "strace"
+        one = lab.command(data, lab.keep / f"many{size}/out", "--dry-run", "--participant-label", "00003")
+        subprocess.run(["strace", "-f", "-c", "-o", str(trace), "-e", "trace=%%stat,getdents64", *one], check=False,
+                       capture_output=True)  # fmt: skip
+        calls = {line.split()[-1]: int(line.split()[3]) for line in trace.read_text().splitlines()[2:] if "%" not in line and len(line.split()) > 4}  # fmt: skip
+        stats = sum(number for name, number in calls.items() if "stat" in name)
+        plan = [text for text in one if text not in ("--participant-label", "00003")]
+        print(
+            f"  {size:12d} {stats:7d} {calls.get('getdents64', 0):10d} {cpu(one):19.2f} {cpu(plan):24.1f}", flush=True
+        )
+
+
+def cpu(command: list[str]) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=False, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def half_written_files(lab: Lab) -> None:
+    """Two containers on one output: the second begins while the first writes a file."""
+    needs("unshare")
+    data, out = lab.phantom(1), lab.out()
+    contained = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    command = [*contained, *lab.command(data, out)]
+    with start(command) as first:
+        while not (written := list(out.glob("sub-*/dwi/.*.tmp"))):
+            if first.poll() is not None:
+                raise RuntimeError("it ended before it wrote")
+            time.sleep(0.002)
+        for process in psutil.Process(first.pid).children(recursive=True):
+            process.send_signal(signal.SIGSTOP)
+        there = [path for path in written if path.exists()]
+        with start(command) as second:
+            time.sleep(45)
+            left = [path for path in there if path.exists()]
+            for program in (second, first):
+                for process in psutil.Process(program.pid).children(recursive=True):
+                    process.kill()
+                program.kill()
+    print(f"  half-written by the first: {len(there)}; left when the second has begun: {len(left)}")
+
+
+def time_limit(lab: Lab) -> None:
+    """One of two processes hangs (it is stopped)."""
+    options = ("--nprocs", "2", "--timeout", "0.5", "--participant-label", "00001", "00002", "00003")
+    program = start(lab.command(lab.tree(20), lab.out(), *options))
+    stopped = False
+    while not stopped and program.poll() is None:
+        workers = [
+            child for child in psutil.Process(program.pid).children() if "spawn_main" in " ".join(child.cmdline())
+        ]
+        if len(workers) == 2:
+            workers[0].send_signal(signal.SIGSTOP)
+            stopped = True
+        time.sleep(0.05)
+    print(f"  one process stopped: {stopped}. {conclude(program)}")
+
+
+def slurm_scripts(lab: Lab) -> None:
+    """Both levels by the scripts of the documentation: 2 participants a task, one without a diffusion run."""
+    needs("sbatch")
+    data, out = lab.scratch / "three", lab.out()
+    shutil.copytree(lab.phantom(2), data)
+    shutil.copytree(data / "sub-01/anat", data / "sub-03/anat") if (data / "sub-01/anat").exists() else (
+        data / "sub-03"
+    ).mkdir()
+    folder = Path(tempfile.mkdtemp(dir=lab.scratch))
+    for path in SCRIPTS.iterdir():
+        shutil.copy(path, folder)
+    environment = {**os.environ, "DATA": str(data), "OUT": str(out), "CHUNK": "2", "OMP_NUM_THREADS": "1"}
+    environment["PATH"] = f"{Path(lab.python).parent}:{environment['PATH']}"
+    before = set(my_jobs())
+    command = ["bash", "submit.sh", "--skip-preprocessing", "--", "--exclude-status", "fail"]
+    ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    print(f"  {ran.stdout.strip() or ran.stderr.strip()}")
+    mine = sorted(set(my_jobs()) - before)
+    while set(my_jobs()) & set(mine):
+        time.sleep(2)
+    for job in mine:
+        told = subprocess.run(["scontrol", "--oneliner", "show", "job", job], capture_output=True, text=True).stdout
+        for line in told.splitlines():
+            print("  " + " ".join(word for word in line.split() if word.split("=")[0] in
+                  ("JobId", "ArrayTaskId", "JobName", "JobState", "ExitCode")))  # fmt: skip
+    table = out / "group_alps.tsv"
+    print(f"  runs in group_alps.tsv: {len(table.read_text().splitlines()) - 1 if table.exists() else 'no table'}")
+
+
+def templates(lab: Lab) -> None:
+    """A template that is not there, in a read-only image: an empty cache that cannot be written to."""
+    needs("setpriv")
+    cache, out = Path(tempfile.mkdtemp(dir="/tmp")), Path(tempfile.mkdtemp(dir="/tmp"))
+    cache.chmod(0o555)
+    out.chmod(0o777)
+    user = ["setpriv", "--reuid", "1234", "--regid", "1234", "--clear-groups"]
+    environment = ["env", f"TEMPLATEFLOW_HOME={cache}", "HOME=/nonexistent", f"TMPDIR={out}"]
+    command = lab.command(lab.tree(20), out / "out", "--template", "MNIInfant+1", "--dry-run")
+    print(f"  {conclude(start([*user, *environment, *command], cwd=lab.scratch))}")
+    shutil.rmtree(cache)
+    shutil.rmtree(out)
+
+
+class MissingError(Exception):
+    """A program that a section needs."""
+
+
+def needs(program: str) -> None:
+    if shutil.which(program) is None:
+        raise MissingError(program)
+
+
+SECTIONS: tuple[Callable[[Lab], None], ...] = (
+    *(jobs, threads, paths, shared_folders, half_written_files, time_limit, slurm_scripts, templates),
+)
+
+
+def main() -> None:
+    names = [section.__name__ for section in SECTIONS]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("sections", nargs="*", choices=[*names, []], metavar="SECTION")
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--keep", type=Path)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        Path(scratch).chmod(0o755)
+        lab = Lab(python=chosen.python, scratch=Path(scratch), keep=chosen.keep or Path(scratch))
+        for section in SECTIONS:
+            if not chosen.sections or section.__name__ in chosen.sections:
+                print(f"{section.__name__}: {section.__doc__}", flush=True)
+                try:
+                    section(lab)
+                except MissingError as error:
+                    print(f"  skipped: {error} is not installed")
+
+
+if __name__ == "__main__":
+    main()
