@@ -204,7 +204,7 @@ def run_participants(settings: Settings, *, validate: bool) -> int:
     if not request.reports_only:
         record_settings(request.output_dir, settings.method)
     outcomes = _process(labels, settings)
-    _write_citation(settings, labels if request.participant_label else ())
+    _write_citation(settings, labels if request.participant_label and not request.force else ())
     return _conclude(outcomes, settings)
 
 
@@ -289,7 +289,7 @@ def _write_citation(settings: Settings, labels: Sequence[str] = (), *, anew: boo
     """Write the methods text of all runs that are there, and tell whether there are any.
 
     A job of some participants, one of an array perhaps, reads no receipts but theirs, and leaves a text that is there:
-    the group level, or a call for all participants, writes it of all runs.
+    the group level, a call for all participants, or one that does runs again, writes it of all runs.
     """
     from bids_alps.provenance import read_statements
     from bids_alps.report.methods import write_citation

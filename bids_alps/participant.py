@@ -14,7 +14,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from bids_alps.consistency import check_run
+from bids_alps.consistency import check_run, record_settings
 from bids_alps.errors import AlpsError, UsageError, explain_denied
 from bids_alps.io.atlases import atlas_label
 from bids_alps.io.layout import Problem, find_runs
@@ -294,6 +294,7 @@ def _measure(run: DwiRun, settings: Settings) -> str:
     clear_run(output_dir, run)
     result = run_stages(run, settings.method, output_dir)
     message = "; ".join(one.summary for one in result.measured)
+    record_settings(output_dir, settings.method)  # another job that began at the same time may have removed the note
     write_receipt(output_dir, run, making, message, statements=result.statements)
     return message
 
@@ -326,6 +327,7 @@ def _compare(runs: tuple[DwiRun, ...], settings: Settings) -> str:
         if row["hemisphere"] == "bilateral" and (row["first_session"], row["roi_preset"]) == first
     )
     also = find_longitudinal(output_dir, done)
+    record_settings(output_dir, settings.method)
     write_receipt(output_dir, whole, making, message, statements=STATEMENTS, also=also)
     return message
 

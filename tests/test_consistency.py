@@ -21,6 +21,7 @@ from bids_alps.model import DwiRun
 from bids_alps.participant import plan_participant, process_run
 from bids_alps.provenance import describe_provenance, settings_hash, write_receipt
 from bids_alps.settings import Method
+from bids_alps.stages.run import RunResult
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +151,22 @@ def test_notes_that_were_lost_are_made_again_from_the_receipts(done: Path) -> No
 def test_a_job_of_one_participant_reads_no_receipt_of_others(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bids_alps.consistency.find_receipts", lambda *_: 1 / 0)
     assert run("--participant-label", "01") == 0
+
+
+def test_a_result_has_a_note_of_its_settings_even_where_another_job_removed_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    from test_participant import settings_for
+
+    put_run(tmp_path / "in", "dwi")
+    settings = settings_for(tmp_path)
+    monkeypatch.setattr("bids_alps.stages.run_stages", lambda *_: RunResult(measured=(), statements=()))
+    (first,) = plan_participant("01", settings)
+    assert isinstance(first, DwiRun)
+    assert process_run(first, settings).exit_code == 0
+    assert len(list((settings.request.output_dir / "logs/settings").iterdir())) == 1
 
 
 def test_settings_that_another_job_began_with_meanwhile_are_noticed(
