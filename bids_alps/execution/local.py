@@ -8,7 +8,6 @@ import signal
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from typing import Self
 
 from bids_alps.errors import AlpsError, ExecutionError
@@ -17,9 +16,6 @@ from bids_alps.execution.machine import prepare_machine
 from bids_alps.execution.watch import TICK_SECONDS, Watch
 from bids_alps.participant import Outcome
 from bids_alps.settings import Settings
-
-_STARTED_SECONDS = 20
-"""Until then a process has been started, or never will be."""
 
 
 class Processes:
@@ -100,14 +96,16 @@ class _Worker:
     """One spawned process."""
 
     def __init__(self, settings: Settings) -> None:
+        others = multiprocessing.active_children()
         spawn = multiprocessing.get_context("spawn")
         self.pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_start, initargs=(settings,))
-        self._pid = self.pool.submit(os.getpid)
+        self.pool.submit(os.getpid)  # the process is started for its first piece
+        self._processes = [process for process in multiprocessing.active_children() if process not in others]
 
     def kill(self) -> None:
-        """End the process, whatever it does; one that is just being started tells its number first."""
-        with suppress(ProcessLookupError, BrokenProcessPool, TimeoutError):
-            os.kill(self._pid.result(timeout=_STARTED_SECONDS), signal.SIGKILL)
+        """End the process, whatever it does, also one that hangs before it takes its first piece."""
+        for process in self._processes:
+            process.kill()
         self.pool.shutdown(wait=False, cancel_futures=True)
 
 

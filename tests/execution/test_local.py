@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
 from functools import partial
 from pathlib import Path
@@ -62,6 +63,18 @@ def test_a_run_that_takes_too_long_is_ended_and_the_others_are_done(tmp_path: Pa
         assert time.monotonic() - begun < 120
     assert [str(ended[number]).partition(",")[0] for number in (0, 1)] == ["--timeout: not done after 0.1 minutes"] * 2
     assert [outcome.name for number in (2, 3) if isinstance(outcome := ended[number], Outcome)] == ["a", "b"]
+
+
+def test_a_process_that_hangs_while_it_is_started_is_ended(tmp_path: Path) -> None:
+    with Processes(settings(tmp_path, "--timeout", "0.02")) as engine:
+        others = multiprocessing.active_children()  # of tests before
+        engine.submit(0, good("a"))
+        (process,) = (one for one in multiprocessing.active_children() if one not in others)
+        os.kill(process.pid or 0, signal.SIGSTOP)
+        number, error = engine.wait()
+        process.join(timeout=30)
+        assert (number, process.exitcode) == (0, -signal.SIGKILL)
+    assert "--timeout: not done" in str(error)
 
 
 def test_pieces_side_by_side_stay_within_the_memory(tmp_path: Path) -> None:
