@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -283,6 +284,24 @@ def test_descriptor_has_every_option_once() -> None:
 def test_every_option_is_read(name: str) -> None:
     texts = (path.read_text() for path in PACKAGE.rglob("*.py") if path.name not in ("settings.py", "arguments.py"))
     assert any(f".{name}" in text for text in texts), f"{name} does nothing"
+
+
+def test_help_names_every_option_with_its_default() -> None:
+    text = " ".join(make_parser().format_help().split())
+    for group in GROUPS.values():
+        for setting in fields(group):
+            if setting.name not in ("bids_dir", "output_dir"):
+                option = f"--{setting.name.replace('_', '-')}"
+                told = text.split(f"{option} ", 1)[1] if f"{option} " in text else text.split(f"{option}, ", 1)[1]
+                assert "(default: " in re.split(r" --(?!no-)", told)[0], option
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("--participant-lable", "--participant-label"), ("--roiradius", "--roi-radius")]
+)
+def test_the_nearest_option_is_named(given: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=f"did you mean {meant}?"):
+        settings(given, "1")
 
 
 def test_version_needs_no_heavy_library() -> None:
