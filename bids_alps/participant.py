@@ -217,10 +217,13 @@ def participant_of(name: str) -> str:
 
 def write_page(participant: str, settings: Settings) -> Outcome:
     """Write the page of a participant from what its folder holds now; an error is told in the outcome."""
+    from bids_alps.report.links import find_neighbours
     from bids_alps.report.participant import write_participant_page
 
+    request = settings.request
     try:
-        write_participant_page(settings.request.output_dir, participant)
+        near = find_neighbours(request.bids_dir, participant, request.participant_label)
+        write_participant_page(request.output_dir, participant, neighbours=near)
     except AlpsError as error:
         return Outcome(name=f"sub-{participant}_page", message=str(error), exit_code=error.exit_code)
     except Exception as error:  # noqa: BLE001 -- the results are there, and the other participants go on

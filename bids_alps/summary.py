@@ -65,7 +65,7 @@ def read_checks(output_dir: Path, run: str) -> dict[str, str]:
 
 
 def _worst(checks: Mapping[str, str]) -> str:
-    return max(checks.values(), key=STATUSES.index, default="pass")  # type: ignore[arg-type]
+    return max(checks.values(), key=STATUSES.index, default="pass")
 
 
 def _counts(runs: Sequence[Outcome], done: Mapping[str, Mapping[str, str]]) -> str:

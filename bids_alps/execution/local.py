@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import queue
 import signal
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -121,10 +122,14 @@ class _Worker:
 class _Sender(QueueHandler):
     """Sends log records through a pipe of this process alone, so that its death blocks no other one."""
 
+    def __init__(self, sender: Connection) -> None:
+        super().__init__(queue.Queue())  # not used
+        self._sender = sender
+
     def enqueue(self, record: logging.LogRecord) -> None:
         """Send a record; the parent may have gone."""
         with suppress(OSError):
-            self.queue.send(record)
+            self._sender.send(record)
 
 
 def _relay(receiver: Connection) -> None:
@@ -138,7 +143,7 @@ def _relay(receiver: Connection) -> None:
 def _start(settings: Settings, sender: Connection, level: int) -> None:
     """Prepare a process: the parent alone sees interrupts, and ends it; it does not outlive a parent that is killed."""
     prepare_machine(settings)
-    logging.getLogger().addHandler(_Sender(sender))  # type: ignore[arg-type]
+    logging.getLogger().addHandler(_Sender(sender))
     logging.getLogger("bids_alps").setLevel(level)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
