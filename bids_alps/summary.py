@@ -99,7 +99,7 @@ def _pages(output_dir: Path, outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 def _next(settings: Settings, runs: Sequence[Outcome], done: Mapping[str, Mapping[str, str]]) -> str:
     """Return what to do now."""
-    doubtful = [name for name, checks in done.items() if _worst(checks) != "pass"]
+    doubtful = sorted(name for name, checks in done.items() if _worst(checks) != "pass")
     look = f"look at the pages of {_listed(doubtful)}" if doubtful else ""
     failed = any(outcome.exit_code for outcome in runs)
     again = "mend what failed and start again: finished runs are kept" if failed else ""
