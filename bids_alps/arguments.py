@@ -76,14 +76,18 @@ def make_parser() -> Parser:
     """Return the parser."""
     parser = Parser(
         prog="bids-alps",
-        usage="%(prog)s bids_dir output_dir {participant,group} [options]",
+        usage="%(prog)s bids_dir output_dir {participant,group,figures} [options]",
         formatter_class=_Help,
         allow_abbrev=False,
         description="DTI-ALPS index of every diffusion run of a BIDS dataset, with uncertainty, checks and reports.",
     )
     parser.add_argument("bids_dir", type=Path, help="root of the BIDS dataset")
     parser.add_argument("output_dir", type=Path, help="where derivatives go")
-    parser.add_argument("level", metavar="{participant,group}", help="what to do")
+    parser.add_argument(
+        "level",
+        metavar="{participant,group,figures}",
+        help="measure participants; then the cohort; then figures for publication",
+    )
     sections = {title: parser.add_argument_group(title) for title in SECTIONS}
     for setting, hint, title in sorted(_settings(), key=lambda entry: _place(entry[0].name)):
         _add_option(sections[title], setting, hint)

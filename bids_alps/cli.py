@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bids_alps.model import DwiRun
     from bids_alps.participant import Outcome
 
-LEVELS = ("participant", "group")
+LEVELS = ("participant", "group", "figures")
 _STOPPED = 130
 _SHOWN = 10
 
@@ -368,7 +368,7 @@ def _run(given: Sequence[str]) -> int:
         with Console(verbosity=verbosity) as console:
             if level == "participant":
                 return run_participants(settings, console, validate=validate)
-            return _run_group(settings)
+            return _run_group(settings) if level == "group" else _draw_figures(settings)
     except AlpsError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
@@ -387,6 +387,14 @@ def _run_group(settings: Settings) -> int:
     _remove_abandoned(settings.request.output_dir)
     _say(f"group table: {run_group(settings)}")
     _write_citation(settings)
+    return 0
+
+
+def _draw_figures(settings: Settings) -> int:
+    from bids_alps.group.papers import write_paper_figures
+
+    written = write_paper_figures(settings)
+    _say(f"{len(written)} figures: {written[0].parent}")
     return 0
 
 

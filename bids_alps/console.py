@@ -142,7 +142,8 @@ class Console(logging.Handler):
         if not self._measured or self._first is None or expected <= self._ended:
             return ""
         seconds = (time.time() - self._first) / self._measured * (expected - self._ended)
-        return f", about {duration(max(seconds, 60))} left"
+        minutes = max(round(seconds / 60), 1)
+        return f", about {f'{minutes // 60} h {minutes % 60:02d} min' if minutes >= 60 else f'{minutes} min'} left"
 
     def _renew(self) -> None:
         if self._bar is not None:

@@ -39,7 +39,7 @@ def summarise(outcomes: Sequence[Outcome], settings: Settings, redone: Mapping[s
     if failed:
         lines.append(
             f"{len(failed)} of {_plural(len(outcomes), 'run')} failed: {_listed([one.name for one in failed])}; see "
-            f"{summary_path(settings)} and the crash files in {output_dir / 'logs'}."
+            f"{summary_path(settings).absolute()} and the crash files in {output_dir / 'logs'}."
         )
     lines += _pages(output_dir, outcomes)
     lines.append(_next(settings, runs, done))

@@ -158,9 +158,9 @@ class RunSection:
         return self.pictures[1:] if self.pictures and not self.pictures[0].chart else self.pictures
 
     @property
-    def sorted_checks(self) -> tuple[Check, ...]:
-        """All checks, the worst first, otherwise as given."""
-        return tuple(sorted(self.checks, key=lambda check: -STATUSES.index(check.status)))
+    def passed(self) -> tuple[Check, ...]:
+        """Checks that passed."""
+        return tuple(check for check in self.checks if check.status == "pass")
 
     @property
     def flagged(self) -> tuple[Check, ...]:
