@@ -245,7 +245,7 @@ def test_a_file_that_may_not_be_read_is_told(
     monkeypatch.setattr(participant, "plan_participant", denied)
     assert run(dataset, tmp_path / "out", "participant", "--skip-bids-validation") == 66
     told = "/data/sub-01_dwi.bval: permission denied. Give the user that runs bids-alps access to it."
-    assert f"sub-01: {told}\n" in capsys.readouterr().out
+    assert f"sub-01: failed. {told}\n" in capsys.readouterr().out
     (crash,) = (tmp_path / "out/logs/sub-01").glob("*/crash-sub-01.txt")
     assert "Traceback" not in crash.read_text()
 

@@ -41,7 +41,9 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
     write_scan(folder, "sub-01", coarse.like(inside), np.eye(3))
     write_scan(folder, "sub-02", coarse.like(inside), quarter)
-    write_text(folder / "dataset_description.json", '{"GeneratedBy": [{"Name": "bids-alps"}]}')
+    write_text(
+        folder / "dataset_description.json", '{"DatasetType": "derivative", "GeneratedBy": [{"Name": "bids-alps"}]}'
+    )
     rows = ["participant_id\troi_preset\talps_left\talps_right\talps_bilateral\tage\tstatus"]
     rows += [f"sub-0{n}\talps\t1.5\t1.4\t1.45\t{20 + n}\tpass" for n in (1, 2)]
     (folder / "group_alps.tsv").write_text("\n".join(rows) + "\n")
