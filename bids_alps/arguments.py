@@ -3,49 +3,112 @@
 from __future__ import annotations
 
 import argparse
+import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from bids_alps import __version__
-from bids_alps.errors import UsageError
+from bids_alps.errors import UsageError, did_you_mean
 from bids_alps.settings import Execution, Method, Request, Settings, megabytes
 
 GROUPS: dict[str, type[Request | Method | Execution]] = {"request": Request, "method": Method, "execution": Execution}
 TITLES = {"request": "which files", "method": "method", "execution": "machine"}
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "which data": (
+        *("participant_label", "session_label", "run_label", "bids_filter_file", "derivatives"),
+        *("bids_database_dir", "longitudinal"),
+    ),
+    "what is done": (*("dry_run", "force", "stop_on_first_crash", "reports_only", "boilerplate_only"),),
+    "preprocessing of raw series": (
+        *("skip_preprocessing", "denoising", "unringing", "motion_correction", "distortion_correction"),
+        *("combine_runs", "b0_threshold"),
+    ),
+    "tensors and alignment": (
+        *("shells", "gradient_calibration", "template", "registrar", "pose_correction", "random_seed"),
+    ),
+    "regions": (
+        *("rois", "roi_radius", "roi_weighting", "atlas", "atlas_threshold", "exclude_lesions", "t1w_aligned"),
+    ),
+    "quality": ("threshold", "keep_failed"),
+    "group level": ("group_column", "model", "exclude_status", "harmonise"),
+    "processes and machines": (),
+}
+"""Options in the order of the help; those that no section names stand at the end of one by `_OTHERS`."""
+_OTHERS = {"request": "which data", "method": "tensors and alignment", "execution": "processes and machines"}
 POSITIONAL = ("bids_dir", "output_dir")
 _VALIDATION = ("--skip-bids-validation", "--skip_bids_validation", "--skip-bids-validator", "--skip_bids_validator")
+
+
+class _Help(argparse.HelpFormatter):
+    """Shows an option by its first spelling, and ``--no-`` where there is one; the other spellings work too."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        names = [name for name in action.option_strings if name.startswith("--")][:1]
+        if not names:
+            return super()._format_action_invocation(action)
+        names = [name for name in action.option_strings if not name.startswith("--")] + names
+        if isinstance(action, argparse.BooleanOptionalAction):
+            names.append(names[-1].replace("--", "--no-", 1))
+        shown = ", ".join(names)
+        return shown if action.nargs == 0 else f"{shown} {self._format_args(action, str(action.metavar or ''))}"
 
 
 class Parser(argparse.ArgumentParser):
     """A parser that raises instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise what is wrong with the command line."""
-        raise UsageError("command line", message, f"see {self.prog} --help")
+        """Raise what is wrong with the command line, with the option or the choice that is nearest."""
+        raise UsageError("command line", message + self._nearest(message), f"see {self.prog} --help")
+
+    def _nearest(self, message: str) -> str:
+        if unknown := re.search(r"unrecognized arguments: .*?(--[\w-]+)", message):
+            return did_you_mean(unknown[1], self._option_string_actions)
+        if wrong := re.search(r"invalid choice: '(.+?)' \(choose from (.+)\)", message):
+            return did_you_mean(wrong[1], re.findall(r"[\w.-]+", wrong[2]))
+        return ""
 
 
 def make_parser() -> Parser:
     """Return the parser."""
     parser = Parser(
         prog="bids-alps",
+        usage="%(prog)s bids_dir output_dir {participant,group,figures} [options]",
+        formatter_class=_Help,
         allow_abbrev=False,
         description="DTI-ALPS index of every diffusion run of a BIDS dataset, with uncertainty, checks and reports.",
     )
     parser.add_argument("bids_dir", type=Path, help="root of the BIDS dataset")
     parser.add_argument("output_dir", type=Path, help="where derivatives go")
-    parser.add_argument("level", metavar="{participant,group}", help="what to do")
+    parser.add_argument(
+        "level",
+        metavar="{participant,group,figures}",
+        help="measure participants; then the cohort; then figures for publication",
+    )
+    sections = {title: parser.add_argument_group(title) for title in SECTIONS}
+    for setting, hint, title in sorted(_settings(), key=lambda entry: _place(entry[0].name)):
+        _add_option(sections[title], setting, hint)
+    _add_controls(parser)
+    return parser
+
+
+def _settings() -> Iterator[tuple[Field[Any], Any, str]]:
+    """Yield every setting with its type and the section of the help that it stands in."""
+    sections = {name: title for title, names in SECTIONS.items() for name in names}
     for name, group in GROUPS.items():
-        section = parser.add_argument_group(TITLES[name])
         hints = get_type_hints(group)
         for setting in fields(group):
             if setting.name not in POSITIONAL:
-                _add_option(section, setting, hints[setting.name])
-    _add_controls(parser)
-    return parser
+                yield setting, hints[setting.name], sections.get(setting.name, _OTHERS[name])
+
+
+def _place(name: str) -> int:
+    """Return the place of a setting within the help; settings that no section names keep their order, at the end."""
+    listed = [one for names in SECTIONS.values() for one in names]
+    return listed.index(name) if name in listed else len(listed)
 
 
 def _add_controls(parser: Parser) -> None:
@@ -68,7 +131,8 @@ def _add_option(section: argparse._ArgumentGroup, setting: Field[Any], hint: Any
     name = "--" + setting.name.replace("_", "-")
     spellings = [name, *setting.metadata["spellings"]]
     default = None if setting.default is MISSING else setting.default
-    common: dict[str, Any] = {"dest": setting.name, "default": default, "help": setting.metadata["description"]}
+    told = _with_default(setting.metadata["description"], default)
+    common: dict[str, Any] = {"dest": setting.name, "default": default, "help": told}
     kind, many = _kind_of(hint)
     kind = setting.metadata.get("parse", kind)
     if kind is bool:
@@ -78,6 +142,17 @@ def _add_option(section: argparse._ArgumentGroup, setting: Field[Any], hint: Any
     else:
         metavar = setting.name.upper()
         section.add_argument(*spellings, type=kind, nargs="+" if many else None, metavar=metavar, **common)
+
+
+def _with_default(description: str, default: Any) -> str:
+    """Return the help of an option with its default, where the description does not tell it."""
+    if "default:" in description:
+        return description
+    if isinstance(default, bool):
+        shown = "yes" if default else "no"
+    else:
+        shown = " ".join(map(str, default)) if isinstance(default, tuple) else "" if default is None else str(default)
+    return f"{description} (default: {(shown or 'none').replace('%', '%%')})"
 
 
 def _kind_of(hint: Any) -> tuple[Any, bool]:
@@ -131,7 +206,9 @@ def read_config(path: Path) -> list[str]:
     for name, value in flat.items():
         field = name.replace("-", "_")
         if field not in known:
-            raise UsageError(str(path), f"no setting is called {name}", "see bids-alps --help")
+            raise UsageError(
+                str(path), f"no setting is called {name}{did_you_mean(field, known)}", "see bids-alps --help"
+            )
         if field not in POSITIONAL:
             tokens += _tokens("--" + field.replace("_", "-"), value)
     return tokens

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_alps.arguments import parse, settings_of
+from bids_alps.console import Console
 from bids_alps.errors import (
     AlpsError,
     AnalysisLevelError,
@@ -26,14 +27,13 @@ from bids_alps.errors import (
     explain_denied,
 )
 from bids_alps.execution.machine import prepare_machine
-from bids_alps.progress import Progress
 from bids_alps.settings import Execution, Method, Settings, with_absolute_paths
 
 if TYPE_CHECKING:
     from bids_alps.model import DwiRun
     from bids_alps.participant import Outcome
 
-LEVELS = ("participant", "group")
+LEVELS = ("participant", "group", "figures")
 _STOPPED = 130
 _SHOWN = 10
 
@@ -174,7 +174,7 @@ def _check_regions(method: Method) -> None:
         find_atlases(method.atlas, template=template, threshold=method.atlas_threshold, taken=taken)
 
 
-def run_participants(settings: Settings, *, validate: bool) -> int:
+def run_participants(settings: Settings, console: Console, *, validate: bool) -> int:
     """Process the participants, telling each run as it ends; return the exit code."""
     from bids_alps.consistency import check_settings, record_settings
     from bids_alps.io.atlases import atlas_label
@@ -203,9 +203,9 @@ def run_participants(settings: Settings, *, validate: bool) -> int:
     write_root(request.output_dir, request.bids_dir, request.datasets, presets=presets)
     if not request.reports_only:
         record_settings(request.output_dir, settings.method)
-    outcomes = _process(labels, settings)
+    outcomes = _process(labels, settings, console)
     _write_citation(settings, labels if request.participant_label and not request.force else ())
-    return _conclude(outcomes, settings)
+    return _conclude(outcomes, settings, console)
 
 
 def _remove_abandoned(output_dir: Path) -> None:
@@ -216,7 +216,7 @@ def _remove_abandoned(output_dir: Path) -> None:
         remove_abandoned(folder)
 
 
-def _process(labels: Sequence[str], settings: Settings) -> list[Outcome]:
+def _process(labels: Sequence[str], settings: Settings, console: Console) -> list[Outcome]:
     """Process the participants; return the outcomes, of which a summary stays even where this is interrupted."""
     from bids_alps.execution.study import process_participants
 
@@ -224,23 +224,17 @@ def _process(labels: Sequence[str], settings: Settings) -> list[Outcome]:
     outcomes: list[Outcome] = []
     left = dict.fromkeys(labels)
     try:
-        with (
-            Progress(total=len(labels), stream=sys.stderr) as progress,
-            closing(process_participants(labels, settings)) as ended,
-        ):
+        console.open_bar(len(labels))
+        with closing(process_participants(labels, settings, console)) as ended:
             for label, found in ended:
                 del left[label]
-                failed = any(outcome.exit_code for outcome in found)
-                progress.clear()
-                for outcome in found:
-                    _say(f"{outcome.name}: {outcome.message}")
                 outcomes += found
-                progress.advance(f"sub-{label}", failed=failed)
-                if settings.request.stop_on_first_crash and failed:
+                if settings.request.stop_on_first_crash and any(outcome.exit_code for outcome in found):
                     break
     except ExecutionError as error:
         raise ExecutionError(error.where, f"{error.what}; {_left(list(left), len(labels))}", error.remedy) from error
     finally:
+        console.close_bar()
         if any(outcome.selected for outcome in outcomes):
             _write_summary(outcomes, settings)
     return outcomes
@@ -252,29 +246,28 @@ def _left(labels: Sequence[str], total: int) -> str:
     return f"left of {total} participants: {len(labels)} ({', '.join(labels[:_SHOWN])}{more})"
 
 
-def _conclude(outcomes: list[Outcome], settings: Settings) -> int:
-    """Tell how many runs failed; return the exit code."""
+def _conclude(outcomes: list[Outcome], settings: Settings, console: Console) -> int:
+    """Tell what became of the runs, all together; return the exit code."""
+    from bids_alps.summary import summarise
+
     if not any(outcome.selected for outcome in outcomes):
         raise NothingSelectedError(str(settings.request.bids_dir), "no diffusion run is selected", "check the filters")
+    for line in ("", *summarise(outcomes, settings, console.redone)):
+        _say(line)
     codes = [outcome.exit_code for outcome in outcomes]
     failed = [code for code in codes if code]
     if not failed:
         return 0
-    logs = settings.request.output_dir / "logs"
-    _say(f"{len(failed)} of {len(codes)} runs failed; see {_summary_path(settings)} and the crash files in {logs}.")
     return failed[0] if len(set(failed)) == 1 and len(failed) == len(codes) else 1
-
-
-def _summary_path(settings: Settings) -> Path:
-    return settings.request.output_dir / "logs" / f"summary-{settings.execution.run_uuid}.tsv"
 
 
 def _write_summary(outcomes: list[Outcome], settings: Settings) -> None:
     from bids_alps.io.tables import table_text
     from bids_alps.io.writing import write_text
+    from bids_alps.summary import summary_path
 
     rows = map(asdict, sorted(outcomes, key=lambda outcome: outcome.name))
-    write_text(_summary_path(settings), table_text(rows, ("name", "exit_code", "message")))
+    write_text(summary_path(settings), table_text(rows, ("name", "exit_code", "message")))
 
 
 def _write_boilerplate(labels: Sequence[str], settings: Settings) -> int:
@@ -370,10 +363,12 @@ def _run(given: Sequence[str]) -> int:
     """Run the program; tell an error in one line and return its code."""
     try:
         level, settings, verbosity, validate = settings_from(given)
-        logging.basicConfig(level=(logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)])
         prepare_machine(settings)  # before any template is looked up, which may be fetched into a folder made here
         _check_regions(settings.method)
-        return run_participants(settings, validate=validate) if level == "participant" else _run_group(settings)
+        with Console(verbosity=verbosity) as console:
+            if level == "participant":
+                return run_participants(settings, console, validate=validate)
+            return _run_group(settings) if level == "group" else _draw_figures(settings)
     except AlpsError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
@@ -392,6 +387,14 @@ def _run_group(settings: Settings) -> int:
     _remove_abandoned(settings.request.output_dir)
     _say(f"group table: {run_group(settings)}")
     _write_citation(settings)
+    return 0
+
+
+def _draw_figures(settings: Settings) -> int:
+    from bids_alps.group.papers import write_paper_figures
+
+    written = write_paper_figures(settings)
+    _say(f"{len(written)} figures: {written[0].parent}")
     return 0
 
 

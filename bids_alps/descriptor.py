@@ -56,7 +56,7 @@ def _input(action: argparse.Action) -> dict[str, Any]:
     if action.dest == "bids_dir":
         entry["type"] = "File"
     if action.dest == "level":
-        entry["value-choices"] = ["participant", "group"]
+        entry["value-choices"] = ["participant", "group", "figures"]
     elif action.choices:
         entry["value-choices"] = list(action.choices)
     if action.option_strings:

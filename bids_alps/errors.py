@@ -25,6 +25,8 @@ Every message reads ``<where>: <what is wrong, with the numbers>. <what to do>.`
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import ClassVar, Self
 
 
@@ -54,11 +56,26 @@ class AlpsError(Exception):
 
     def __str__(self) -> str:
         remedy = self.remedy[:1].upper() + self.remedy[1:]
-        return f"{self.where}: {self.what}. {remedy}."
+        stop = "" if self.what.endswith("?") else "."
+        return f"{self.where}: {self.what}{stop} {remedy}."
 
     def at(self, where: str) -> Self:
         """Return the same error told of another place, such as the file that the numbers came from."""
         return type(self)(where, self.what, self.remedy)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a question about the known word that is nearest to a wrong one; empty where none is near.
+
+    Examples
+    --------
+    >>> did_you_mean("--participant-lable", ["--participant-label", "--force"])
+    '; did you mean --participant-label?'
+    >>> did_you_mean("xyz", ["alps"])
+    ''
+    """
+    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 class ExecutionError(AlpsError):

@@ -25,10 +25,12 @@ from bids_alps.io.pairs import pair_opposite
 from bids_alps.io.queries import Selection, read_filters
 from bids_alps.io.writing import append_text, is_passing, write_text
 from bids_alps.model import DwiRun
+from bids_alps.progress import log_stage
 from bids_alps.provenance import (
     clear_run,
     describe_longitudinal_provenance,
     describe_provenance,
+    explain_redo,
     find_finished,
     find_longitudinal,
     receipt_path,
@@ -39,6 +41,9 @@ from bids_alps.settings import Method, Settings, as_toml
 
 LOG = logging.getLogger(__name__)
 _PAUSE_SECONDS = 10.0
+DONE_BEFORE = "[done before]"
+_OUTCOME = {"outcome": True}
+"""Marks log records that tell what outcomes tell, so that a console shows them once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +66,11 @@ class Outcome:
     message: str
     exit_code: int = 0
     selected: bool = True
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether the result was there already."""
+        return self.message.endswith(DONE_BEFORE)
 
 
 def plan_participant(participant: str, settings: Settings) -> list[DwiRun | Problem]:
@@ -207,10 +217,13 @@ def participant_of(name: str) -> str:
 
 def write_page(participant: str, settings: Settings) -> Outcome:
     """Write the page of a participant from what its folder holds now; an error is told in the outcome."""
+    from bids_alps.report.links import find_neighbours
     from bids_alps.report.participant import write_participant_page
 
+    request = settings.request
     try:
-        write_participant_page(settings.request.output_dir, participant)
+        near = find_neighbours(request.bids_dir, participant, request.participant_label)
+        write_participant_page(request.output_dir, participant, neighbours=near)
     except AlpsError as error:
         return Outcome(name=f"sub-{participant}_page", message=str(error), exit_code=error.exit_code)
     except Exception as error:  # noqa: BLE001 -- the results are there, and the other participants go on
@@ -246,13 +259,12 @@ def _run_logged(name: str, work: Callable[[], str], settings: Settings) -> Outco
     """Do the work of a run with its participant's log; whatever it raises becomes the outcome."""
     try:
         with _logged(participant_of(name), settings):
-            LOG.info("%s: start", name)
             try:
                 with threadpool_limits(limits=1, user_api="blas"):  # sums of BLAS depend on how work is split
                     message = _twice_if_storage_fails(name, work)
             except Exception as error:  # noqa: BLE001 -- whatever happens in one run, the others go on
                 return fail_run(name, error, settings)
-            LOG.info("%s: %s", name, message)
+            LOG.info("%s: %s", name, message, extra=_OUTCOME)
             resolve_crashes(settings, name)
             _monitor(name, settings)
             return Outcome(name=name, message=message)
@@ -286,7 +298,10 @@ def _measure(run: DwiRun, settings: Settings) -> str:
     remove_half_written(output_dir, run)
     finished = None if settings.request.force else find_finished(output_dir, run, making)
     if finished is not None:
-        return f"{finished} [done before]"
+        return f"{finished} {DONE_BEFORE}"
+    if reason := explain_redo(output_dir, run, making):
+        log_stage(run.name, "redone", reason)
+    log_stage(run.name, "started")
     from bids_alps.stages import run_stages  # what it imports costs a second, which a plan does not need
 
     if not settings.request.force:
@@ -296,6 +311,7 @@ def _measure(run: DwiRun, settings: Settings) -> str:
     message = "; ".join(one.summary for one in result.measured)
     record_settings(output_dir, settings.method)  # another job that began at the same time may have removed the note
     write_receipt(output_dir, run, making, message, statements=result.statements)
+    log_stage(run.name, "written")
     return message
 
 
@@ -310,7 +326,7 @@ def _compare(runs: tuple[DwiRun, ...], settings: Settings) -> str:
     remove_half_written(output_dir, whole)
     finished = None if settings.request.force else find_finished(output_dir, whole, making)
     if finished is not None:
-        return f"{finished} [done before]"
+        return f"{finished} {DONE_BEFORE}"
     from bids_alps.stages.longitudinal import STATEMENTS, run_longitudinal
 
     if not settings.request.force:
@@ -341,7 +357,7 @@ def fail_run(name: str, error: Exception, settings: Settings) -> Outcome:
     else:
         code, message = 1, f"{type(error).__name__}: {error}"
         details = "".join(traceback.format_exception(error))
-    LOG.error("%s: %s", name, message)
+    LOG.error("%s: %s", name, message, extra=_OUTCOME)
     try:
         write_text(crash_path(settings, name), f"{message}\n\n{details}")
     except AlpsError as second:

@@ -251,6 +251,33 @@ def find_finished(output_dir: Path, run: DwiRun, making: Mapping[str, Any]) -> s
         return None
 
 
+def explain_redo(output_dir: Path, run: DwiRun, making: Mapping[str, Any]) -> str:
+    """Return why a run is done again, such as ``roi_radius was n/a and is 5.0``; empty where it has no results."""
+    try:
+        receipt = json.loads(receipt_path(output_dir, run).read_text(encoding="utf-8"))
+        reasons = list(_differences(receipt, making))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    return "; ".join(reasons) or "its outputs were changed or removed, or --force"
+
+
+def _differences(receipt: Mapping[str, Any], making: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a receipt says otherwise of settings, versions and inputs."""
+    for group in ("method", "versions"):
+        before, now = receipt[group], making[group]
+        for name in sorted({*before, *now}):
+            if before.get(name) != now.get(name):
+                yield f"{name} was {_told(before.get(name))} and is {_told(now.get(name))}"
+    if receipt["inputs"] != making["inputs"] or receipt["metadata"] != making["metadata"]:
+        yield "an input file or its sidecar has changed"
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(_told, value)) or "n/a"
+    return "n/a" if value is None else str(value)
+
+
 def clear_run(output_dir: Path, run: DwiRun) -> None:
     """Remove what an earlier attempt left of a run, the receipt first, so that no stale file stays beside new ones."""
     for path in (receipt_path(output_dir, run), *find_outputs(output_dir, run)):

@@ -22,7 +22,7 @@ LAYERS = (
         "settings",
     ),
     *("provenance", "consistency", "phantom", "progress", "report", "stages", "participant", "group", "execution"),
-    *("arguments", "descriptor", "cli", "demo", "__main__"),
+    *("summary", "console", "arguments", "descriptor", "cli", "demo", "__main__"),
 )
 HOMES = {
     "matplotlib": {"report"},

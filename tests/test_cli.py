@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bids_alps import participant
-from bids_alps.arguments import GROUPS, POSITIONAL, parse, read_config
+from bids_alps.arguments import GROUPS, POSITIONAL, make_parser, parse, read_config
 from bids_alps.cli import main, read_labels, settings_from
 from bids_alps.descriptor import render_descriptor
 from bids_alps.errors import AnalysisLevelError, UsageError
@@ -244,7 +245,7 @@ def test_a_file_that_may_not_be_read_is_told(
     monkeypatch.setattr(participant, "plan_participant", denied)
     assert run(dataset, tmp_path / "out", "participant", "--skip-bids-validation") == 66
     told = "/data/sub-01_dwi.bval: permission denied. Give the user that runs bids-alps access to it."
-    assert f"sub-01: {told}\n" in capsys.readouterr().out
+    assert f"sub-01: failed. {told}\n" in capsys.readouterr().out
     (crash,) = (tmp_path / "out/logs/sub-01").glob("*/crash-sub-01.txt")
     assert "Traceback" not in crash.read_text()
 
@@ -283,6 +284,24 @@ def test_descriptor_has_every_option_once() -> None:
 def test_every_option_is_read(name: str) -> None:
     texts = (path.read_text() for path in PACKAGE.rglob("*.py") if path.name not in ("settings.py", "arguments.py"))
     assert any(f".{name}" in text for text in texts), f"{name} does nothing"
+
+
+def test_help_names_every_option_with_its_default() -> None:
+    text = " ".join(make_parser().format_help().split())
+    for group in GROUPS.values():
+        for setting in fields(group):
+            if setting.name not in ("bids_dir", "output_dir"):
+                option = f"--{setting.name.replace('_', '-')}"
+                told = text.split(f"{option} ", 1)[1] if f"{option} " in text else text.split(f"{option}, ", 1)[1]
+                assert "(default: " in re.split(r" --(?!no-)", told)[0], option
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("--participant-lable", "--participant-label"), ("--roiradius", "--roi-radius")]
+)
+def test_the_nearest_option_is_named(given: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=f"did you mean {meant}?"):
+        settings(given, "1")
 
 
 def test_version_needs_no_heavy_library() -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
+import queue
 import signal
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from logging.handlers import QueueHandler
+from multiprocessing.connection import Connection
 from typing import Self
 
 from bids_alps.errors import AlpsError, ExecutionError
@@ -98,9 +103,13 @@ class _Worker:
     def __init__(self, settings: Settings) -> None:
         others = multiprocessing.active_children()
         spawn = multiprocessing.get_context("spawn")
-        self.pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_start, initargs=(settings,))
+        receiver, sender = spawn.Pipe(duplex=False)
+        level = logging.getLogger("bids_alps").getEffectiveLevel()
+        self.pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_start, initargs=(settings, sender, level))
         self.pool.submit(os.getpid)  # the process is started for its first piece
         self._processes = [process for process in multiprocessing.active_children() if process not in others]
+        sender.close()  # the process has its own
+        threading.Thread(target=_relay, args=(receiver,), daemon=True).start()
 
     def kill(self) -> None:
         """End the process, whatever it does, also one that hangs before it takes its first piece."""
@@ -109,9 +118,32 @@ class _Worker:
         self.pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _start(settings: Settings) -> None:
+class _Sender(QueueHandler):
+    """Sends log records through a pipe of this process alone, so that its death blocks no other one."""
+
+    def __init__(self, sender: Connection) -> None:
+        super().__init__(queue.Queue())  # not used
+        self._sender = sender
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Send a record; the parent may have gone."""
+        with suppress(OSError):
+            self._sender.send(record)
+
+
+def _relay(receiver: Connection) -> None:
+    """Hand the log records of a process to the handlers of this one, until it ends."""
+    with suppress(EOFError, OSError), receiver:
+        while True:
+            record = receiver.recv()
+            logging.getLogger(record.name).handle(record)
+
+
+def _start(settings: Settings, sender: Connection, level: int) -> None:
     """Prepare a process: the parent alone sees interrupts, and ends it; it does not outlive a parent that is killed."""
     prepare_machine(settings)
+    logging.getLogger().addHandler(_Sender(sender))
+    logging.getLogger("bids_alps").setLevel(level)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from functools import partial
+from typing import Protocol
 
 from bids_alps.errors import AlpsError
 from bids_alps.execution.engine import Engine, InProcess, Task
@@ -23,6 +24,16 @@ from bids_alps.participant import (
 from bids_alps.settings import Settings
 
 
+class Watcher(Protocol):
+    """Is told how the work goes on, run by run."""
+
+    def found(self, participant: str, runs: Sequence[str]) -> None:
+        """Take note of the runs of a participant, usable or not."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """Take note of what became of a run."""
+
+
 def make_engine(settings: Settings) -> Engine:
     """Return the engine that the settings ask for, not yet started."""
     if settings.execution.executor == "dask":
@@ -36,12 +47,14 @@ def make_engine(settings: Settings) -> Engine:
     return Processes(settings)
 
 
-def process_participants(labels: Sequence[str], settings: Settings) -> Generator[tuple[str, list[Outcome]], None, None]:
+def process_participants(
+    labels: Sequence[str], settings: Settings, watcher: Watcher | None = None
+) -> Generator[tuple[str, list[Outcome]], None, None]:
     """Process every run of the participants; yield each participant with its outcomes as it ends.
 
     Participants are planned when there is room for their runs, so that work begins at once however many there are.
     """
-    ledger = _Ledger(labels, settings)
+    ledger = _Ledger(labels, settings, watcher)
     with make_engine(settings) as engine:
         under_way: dict[int, Task] = {}
         task_id = 0
@@ -61,8 +74,8 @@ def process_participants(labels: Sequence[str], settings: Settings) -> Generator
 class _Ledger:
     """Which participants are under way, from their first run to their page."""
 
-    def __init__(self, labels: Sequence[str], settings: Settings) -> None:
-        self._labels, self._settings = iter(labels), settings
+    def __init__(self, labels: Sequence[str], settings: Settings, watcher: Watcher | None = None) -> None:
+        self._labels, self._settings, self._watcher = iter(labels), settings, watcher
         self._waiting: deque[Task] = deque()
         self._outcomes: dict[str, list[Outcome]] = {}
         self._runs_left: dict[str, int] = {}
@@ -93,7 +106,7 @@ class _Ledger:
         """Enter what became of a piece; the page of a participant is due when its last run ended."""
         told = fail_run(task.name, outcome, self._settings) if isinstance(outcome, AlpsError) else outcome
         if not task.page or told.exit_code or self._settings.request.reports_only:
-            self._outcomes[task.participant].append(told)
+            self._tell(task.participant, told)
         if task.page:
             self._ended.append(task.participant)
             return
@@ -102,12 +115,22 @@ class _Ledger:
         if not self._runs_left[task.participant]:
             self._runs_ended(task.participant)
 
+    def _tell(self, label: str, outcome: Outcome) -> None:
+        """Enter an outcome, and tell whoever watches."""
+        self._outcomes[label].append(outcome)
+        if self._watcher is not None:
+            self._watcher.ended(outcome)
+
     def _begin(self, label: str) -> None:
         reports_only = self._settings.request.reports_only
         planned = [] if reports_only else plan_work(label, self._settings)
-        self._outcomes[label] = [one for one in planned if isinstance(one, Outcome)]
-        for outcome in self._outcomes[label]:
-            self._stop_after(outcome)
+        self._outcomes[label] = []
+        if self._watcher is not None:
+            self._watcher.found(label, [f"sub-{label}_page"] if reports_only else [one.name for one in planned])
+        for outcome in planned:
+            if isinstance(outcome, Outcome):
+                self._tell(label, outcome)
+                self._stop_after(outcome)
         runs = [] if self._stopped else [run for run in planned if not isinstance(run, Outcome)]
         for run in runs:
             work = partial(process_run, run, self._settings)
@@ -117,7 +140,7 @@ class _Ledger:
             self._repeats[label] = find_longitudinal_runs(runs)
         if not planned and not reports_only:
             nothing = Outcome(name=f"sub-{label}", message="no diffusion run is selected", selected=False)
-            self._outcomes[label].append(nothing)
+            self._tell(label, nothing)
             self._ended.append(label)
         elif not runs:
             self._runs_ended(label)

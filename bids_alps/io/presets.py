@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bids_alps.errors import ImageError, MetadataError, UsageError
+from bids_alps.errors import ImageError, MetadataError, UsageError, did_you_mean
 from bids_alps.io.atlases import atlas_label
 from bids_alps.io.images import read_map
 from bids_alps.io.inheritance import IMAGE_EXTENSIONS, entities_of
@@ -100,7 +100,7 @@ def read_preset(name: str, *, template: str | None = None, radius_mm: float | No
         return drawn if radius_mm is None else replace(drawn, drawn=None, semi_axes_mm=(radius_mm,) * 3)
     if name not in _entries():
         hint = f"choose one of {', '.join(preset_names())}, or give a label image (.nii.gz)"
-        raise UsageError("--rois", f"no preset named {name!r}", hint)
+        raise UsageError("--rois", f"no preset named {name!r}{did_you_mean(name, preset_names())}", hint)
     entry = _entries()[name]
     template = template or entry["template"]
     x_mm, y_mm, z_mm = entry["semi_axes_mm"]

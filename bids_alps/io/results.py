@@ -32,6 +32,9 @@ class Acquisition:
     n_b0: int
     echo_time: float | None
     frame: str = "cross-sectional"
+    scanner: str | None = None
+    field_strength: float | None = None
+    voxel_size: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +133,9 @@ ALPS_COLUMNS: tuple[Column, ...] = (
     Column(name="n_directions", description="Diffusion-weighted volumes that were fitted."),
     Column(name="n_b0", description="Volumes without diffusion weighting that were fitted."),
     Column(name="echo_time", description="Echo time.", unit="s"),
+    Column(name="scanner", description="Manufacturer and model, as the sidecar has them.", optional=True),
+    Column(name="field_strength", description="Strength of the main field.", unit="T", optional=True),
+    Column(name="voxel_size", description="Edges of a voxel along its axes.", unit="mm", optional=True),
     Column(name="frame", description="Where the regions were placed.", levels=_FRAMES),
     Column(
         name="settings_hash",

@@ -91,6 +91,19 @@ def resample_labels(labels: SpatialMap, path: Path, onto: SpatialMap) -> Spatial
     return onto.like(spatial_map(nearest).data.astype(labels.data.dtype))
 
 
+def resample_map(image: SpatialMap, path: Path, onto: SpatialMap) -> SpatialMap:
+    """Return an image on the grid of another space, linearly interpolated, through an ITK transform file.
+
+    Parameters
+    ----------
+    image
+        Shape (i, j, k).
+    path, onto
+        As in `resample_labels`.
+    """
+    return onto.like(spatial_map(sitk.Resample(itk_image(image), itk_image(onto), _read_transform(path))).data)
+
+
 def read_itk_matrix(path: Path) -> Array:
     """Read a linear ITK transform as the RAS+ matrix by which it maps points, shape (4, 4).
 

@@ -14,13 +14,14 @@ from bids_alps.report.page import Picture
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What is said of a kind of figure; `labels` where it is a pair."""
+    """What is said of a kind of figure; `labels` where it is a pair, `folded` where the reader opens it."""
 
     title: str
     caption: str
     alt: str
     labels: tuple[str, ...] = ()
     chart: bool = False
+    folded: bool = False
 
 
 _STEP = ("before", "after")
@@ -51,9 +52,29 @@ CATALOGUE: Mapping[str, Entry] = {
     ),
     "headmotion": Entry(
         title="Head motion",
-        caption="Position of the head in each volume, and how far it moved since the volume before.",
+        caption="Position of the head in each volume, and how far it moved since the volume before (framewise "
+        "displacement). The check is of its mean.",
         alt="Translations, rotations and framewise displacement of the head per volume",
         chart=True,
+    ),
+    "carpet": Entry(
+        title="Residuals of the tensor fit",
+        caption="Signal of each slice in each volume against what the tensors predict. Stripes are volumes that moved "
+        "or are weighted otherwise than the table says; single dark cells are slices that lost signal.",
+        alt="Residuals of the tensor fit, a column a volume and a row a slice",
+        chart=True,
+    ),
+    "noise": Entry(
+        title="Signal to noise and residuals",
+        caption="From what the tensor fit leaves in each voxel. Residuals beside ventricles and at the edge of the "
+        "brain are pulsation and motion; in white matter they are crossing fibres, the more the higher b is.",
+        alt="Maps of signal to noise and of the residuals of the tensor fit in three planes",
+    ),
+    "movie": Entry(
+        title="The series as a movie",
+        caption="Every volume after preprocessing, at the grey scale of its b-value. The head should stand still.",
+        alt="An axial and a sagittal plane of each volume, one after the other",
+        folded=True,
     ),
     "denoise": Entry(
         title="Noise reduction",
@@ -135,4 +156,5 @@ def _picture(entry: Entry, paths: Sequence[Path], *, preset: str = "") -> Pictur
         svg=tuple(path.read_bytes() for path in paths),
         labels=entry.labels,
         chart=entry.chart,
+        folded=entry.folded,
     )

@@ -12,8 +12,10 @@ from bids_alps.model import Array, Roi, SpatialMap, SpatialTransform
 from bids_alps.report.catalogue import CATALOGUE, STEPS
 
 if TYPE_CHECKING:
-    from bids_alps.model import Template
+    from bids_alps.model import DwiSeries, Template
     from bids_alps.numerics.preprocessing.motion import SeriesMotion
+    from bids_alps.numerics.tensors.residuals import FitResiduals
+    from bids_alps.report.slices import Display
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +50,16 @@ class Motion:
         Framewise displacement, shape (n,).
     outlier_fraction
         Fraction of slices that dropped out, n values or none.
+    outlier_slices, slice_axis
+        Which slices dropped out, bool, shape (n, slices), and the voxel axis of the slices.
     """
 
     translations_mm: Array
     rotations_degrees: Array
     displacement_mm: Array
     outlier_fraction: tuple[float, ...] = ()
+    outlier_slices: Array | None = None
+    slice_axis: int = 2
 
 
 def compare_steps(grid: SpatialMap, before_after: Mapping[str, tuple[Array, Array]]) -> tuple[BeforeAfter, ...]:
@@ -81,6 +87,8 @@ def trace_motion(motion: SeriesMotion) -> Motion:
         rotations_degrees=np.degrees(np.stack([table[f"rot_{axis}"] for axis in "xyz"], axis=1)),
         displacement_mm=motion.framewise_displacement,
         outlier_fraction=tuple(np.mean(motion.outlier_slices, axis=1).tolist()),
+        outlier_slices=motion.outlier_slices,
+        slice_axis=motion.slice_axis,
     )
 
 
@@ -106,6 +114,10 @@ class RunDrawing:
         Label images of the regions of atlases, on the same grid.
     lesions
         Fraction of each voxel in lesions, where there is a mask of them.
+    whole
+        The series that was fitted, or from which shells were chosen.
+    fit
+        What the tensors leave of the volumes that were fitted, and those volumes' b-values, s/mm^2.
     """
 
     fa: SpatialMap
@@ -119,6 +131,8 @@ class RunDrawing:
     motion: Motion | None = field(default=None)
     atlases: tuple[SpatialMap, ...] = ()
     lesions: SpatialMap | None = None
+    whole: DwiSeries | None = None
+    fit: tuple[FitResiduals, Array] | None = None
 
 
 def draw_regions(drawing: RunDrawing) -> dict[str, bytes]:
@@ -156,9 +170,26 @@ def draw_run_figures(drawing: RunDrawing) -> dict[str, bytes]:
     for step in drawing.comparisons:
         pair = figures_preprocessing.draw_pair(step.before, step.after, step.title, display)
         drawn[f"{step.name}Before"], drawn[f"{step.name}After"] = pair
-    if drawing.motion is not None:
-        trace = drawing.motion
-        drawn["headmotion"] = figures_preprocessing.draw_motion(
-            trace.translations_mm, trace.rotations_degrees, trace.displacement_mm, trace.outlier_fraction
+    return drawn | _draw_quality(drawing, display)
+
+
+def _draw_quality(drawing: RunDrawing, display: Display) -> dict[str, bytes]:
+    """Draw what tells of the quality of the data."""
+    from bids_alps.report import figures_quality
+
+    drawn, trace = {}, drawing.motion
+    bvals = () if drawing.whole is None else tuple(drawing.whole.gradients.bvals.tolist())
+    if trace is not None:
+        drawn["headmotion"] = figures_quality.draw_motion(
+            trace.translations_mm, trace.rotations_degrees, trace.displacement_mm, trace.outlier_fraction, bvals
         )
+    if drawing.fit is not None:
+        residuals, fitted = drawing.fit
+        lost = None if trace is None or trace.outlier_slices is None else trace.outlier_slices.T
+        lost = lost if lost is not None and lost.shape == residuals.by_slice.shape else None
+        drawn["carpet"] = figures_quality.draw_carpet(residuals.by_slice, fitted.tolist(), lost)
+        maps = (drawing.fa.like(residuals.snr), drawing.fa.like(residuals.relative))
+        drawn["noise"] = figures_quality.draw_noise(*maps, display)
+    if drawing.whole is not None:
+        drawn["movie"] = figures_quality.draw_movie(drawing.whole.image, bvals, display)
     return drawn

@@ -19,7 +19,7 @@ from bids_alps.quality.thresholds import THRESHOLDS
 from bids_alps.report.page import CAVEAT, GroupPage, IndexValue, MethodsText, ParticipantPage, Reference
 
 STATUS_WORDS = {"pass": "Passed", "warn": "Look closer", "fail": "Do not trust"}
-_ASSETS = ("report.css", "report.js")
+_STYLES = ("report.css", "layout.css")
 _WIDTH = 640  # of the index's scale, in its own units
 _UNITS = {"": "", "degrees": "°", "s/mm^2": " s/mm²", "mm^2/s": " mm²/s"}
 _NAMES = {"lambda2_lambda3": "λ2/λ3", "b_value": "b-value", "off_tract_fraction": "Off-tract fraction"}
@@ -49,15 +49,15 @@ class MethodsPage:
 
 
 def _render(template: str, page: ParticipantPage | GroupPage | MethodsPage) -> str:
-    assets = {name: asset(name) for name in _ASSETS}
+    css, js = "".join(map(asset, _STYLES)), asset("report.js")
     return (
         _environment()
         .get_template(template)
         .render(
             page=page,
-            css=Markup(assets["report.css"]),  # noqa: S704 - ours, nothing of a dataset in it
-            js=Markup(assets["report.js"]),  # noqa: S704
-            policy=content_policy(assets["report.css"], assets["report.js"]),
+            css=Markup(css),  # noqa: S704 - ours, nothing of a dataset in it
+            js=Markup(js),  # noqa: S704
+            policy=content_policy(css, js),
             caveat=CAVEAT,
         )
     )
@@ -147,7 +147,7 @@ class IndexScale:
     values
         What must be seen.
     reference
-        Range to compare with.
+        Range to compare with, if there is one.
 
     Examples
     --------
@@ -158,8 +158,10 @@ class IndexScale:
 
     width = _WIDTH
 
-    def __init__(self, values: tuple[IndexValue, ...], reference: Reference) -> None:
-        found: list[Any] = [0.8, 2.2, reference.mean - 2 * reference.sd, reference.mean + 2 * reference.sd]
+    def __init__(self, values: tuple[IndexValue, ...], reference: Reference | None) -> None:
+        found: list[Any] = [0.8, 2.2]
+        if reference is not None:
+            found += [reference.mean - 2 * reference.sd, reference.mean + 2 * reference.sd]
         for value in values:
             found += [value.alps, value.low, value.high]
         finite = [float(value) for value in found if math.isfinite(value)]

@@ -25,6 +25,8 @@ class Picture:
         What each of the two is, such as ``before`` and ``after``; empty for one.
     chart
         Whether it is a chart on white, not a picture of a brain.
+    folded
+        Whether the reader opens it.
     """
 
     title: str
@@ -33,6 +35,7 @@ class Picture:
     svg: tuple[bytes, ...]
     labels: tuple[str, ...] = ()
     chart: bool = False
+    folded: bool = False
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -64,14 +67,14 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexValue:
-    """The index of a hemisphere (or of both) with its 95 % interval; NaN where there is none."""
+    """The index of a hemisphere (or of both) with its 95 % interval; NaN where there is none, or it is withheld."""
 
     hemisphere: str
     alps: float
     low: float = float("nan")
     high: float = float("nan")
     se: float = float("nan")
-    uncorrected: float = float("nan")
+    withheld: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +86,7 @@ class Reference:
     source: str
 
 
-LITERATURE = Reference(mean=1.601, sd=0.245, source="51 healthy adults (Park 2023)")
+LITERATURE = Reference(mean=1.601, sd=0.245, source="51 healthy adults at b = 1000 (Park 2023)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +113,16 @@ class RunSection:
         Preset, b-value, pose and so on, as (name, value).
     notes
         What the reader must know, such as a missing file.
+    scan
+        Scanner, field, b-values, directions and voxel, as far as they are known.
+    remarks
+        What was done and is no cause for doubt.
+    otherwise
+        The index with other choices.
+    files
+        Title and address, relative to the page, of each table.
+    reference
+        Range of the same protocol to see the index against, if there is one.
     """
 
     name: str
@@ -121,6 +134,33 @@ class RunSection:
     provenance: tuple[Table, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    scan: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    otherwise: Table | None = None
+    files: tuple[tuple[str, str], ...] = ()
+    reference: Reference | None = LITERATURE
+
+    @property
+    def sections(self) -> tuple[tuple[str, str], ...]:
+        """End of the anchor and title of each part that there is."""
+        parts = {
+            "index": ("Index", self.index),
+            "quality": ("Quality", self.checks),
+            "figures": ("Figures", self.more_pictures),
+            "regions": ("Regions", self.regions),
+            "files": ("Tables and provenance", (*self.files, *self.provenance)),
+        }
+        return tuple((name, title) for name, (title, content) in parts.items() if content)
+
+    @property
+    def more_pictures(self) -> tuple[Picture, ...]:
+        """All but the one on the first screen, which is of a brain."""
+        return self.pictures[1:] if self.pictures and not self.pictures[0].chart else self.pictures
+
+    @property
+    def passed(self) -> tuple[Check, ...]:
+        """Checks that passed."""
+        return tuple(check for check in self.checks if check.status == "pass")
 
     @property
     def flagged(self) -> tuple[Check, ...]:
@@ -165,7 +205,15 @@ class MethodsText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParticipantPage:
-    """The page of a participant; `changes` tell how the index changed between its sessions."""
+    """The page of a participant.
+
+    Parameters
+    ----------
+    changes
+        How the index changed between sessions.
+    before, after
+        Labels of the participants whose pages come before and after; empty where there is none.
+    """
 
     participant: str
     version: str
@@ -173,7 +221,8 @@ class ParticipantPage:
     failures: tuple[Failure, ...] = ()
     changes: tuple[Table, ...] = ()
     methods: MethodsText = field(default_factory=MethodsText)
-    reference: Reference = LITERATURE
+    before: str = ""
+    after: str = ""
 
     @property
     def status(self) -> Status:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,14 +21,14 @@ from bids_alps.report.catalogue import find_pictures
 from bids_alps.report.changes import read_changes
 from bids_alps.report.html import number, render_participant, words
 from bids_alps.report.lesions import lesion_notes, lesion_tables
+from bids_alps.report.links import find_tables
 from bids_alps.report.methods import write_methods
+from bids_alps.report.otherwise import compare_choices
 from bids_alps.report.page import (
-    LITERATURE,
     Failure,
     IndexValue,
     MethodsText,
     ParticipantPage,
-    Reference,
     RunSection,
     Table,
 )
@@ -49,10 +50,17 @@ _FACTS = {
 }
 _DIFFUSIVITIES = ("dxx", "dyy", "dzz", "md", "ad", "rd")
 _CONFOUNDS = ("n_voxels", "fa", "mode", "free_water", "lambda2_lambda3", "v1_angle", "off_tract_fraction", "coverage")
+_SUCCESS = re.compile(r"(?<!not )applied( \(.*\))?$|merged into this run|are one run")
+"""Notes of preprocessing that tell of what was done, not of what could not be."""
 _EXPECTED = ("hemisphere", "alps", "alps_ci_low", "alps_ci_high", "alps_uncorrected", "status")
 
 
-def write_participant_page(output_dir: Path, participant: str) -> Path:
+def write_participant_page(
+    output_dir: Path,
+    participant: str,
+    *,
+    neighbours: tuple[str, str] = ("", ""),
+) -> Path:
     """Write the page of a participant from what the output folder holds; return its path.
 
     Parameters
@@ -61,6 +69,8 @@ def write_participant_page(output_dir: Path, participant: str) -> Path:
         Root of the derivatives.
     participant
         Label without ``sub-``.
+    neighbours
+        Labels of the participants before and after, to link to; empty where there is none.
 
     Raises
     ------
@@ -68,7 +78,8 @@ def write_participant_page(output_dir: Path, participant: str) -> Path:
         If there is neither a result nor an error of this participant to tell of.
     """
     path = output_dir / f"sub-{participant}.html"
-    page = read_participant_page(output_dir, participant, reference=find_reference(output_dir))
+    page = read_participant_page(output_dir, participant)
+    page = replace(page, before=neighbours[0], after=neighbours[1])
     write_text(path, render_participant(page))
     return path
 
@@ -78,7 +89,6 @@ def read_participant_page(
     participant: str,
     *,
     failures: Sequence[Failure] = (),
-    reference: Reference = LITERATURE,
 ) -> ParticipantPage:
     """Read what stands on the page of a participant from the output folder.
 
@@ -90,8 +100,6 @@ def read_participant_page(
         Label without ``sub-``.
     failures
         Runs that gave no result in this session, beside those whose crash files lie in the logs.
-    reference
-        Range to see the index against.
 
     Raises
     ------
@@ -119,7 +127,6 @@ def read_participant_page(
         failures=tuple(broken),
         changes=read_changes(output_dir / f"sub-{participant}"),
         methods=write_methods(read_statements(output_dir, participant)) if runs else MethodsText(),
-        reference=reference,
     )
 
 
@@ -148,7 +155,8 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
     others = sorted(path for path in table.parent.glob(f"{name}_seg-*_scalarstats.tsv") if path != regional)
     regions += tuple(_atlas_table(path.name.removeprefix(f"{name}_seg-"), _rows(path)) for path in others)
     notes += [*_withheld_notes(rows, checks), *lesion_notes(rows, checks)]
-    notes += _correction_notes(table.with_name(f"{name}_desc-preproc_dwi.json"))
+    told = _correction_notes(table.with_name(f"{name}_desc-preproc_dwi.json"))
+    notes += [note for note in told if not _SUCCESS.search(note)]
     receipt = _receipt(output_dir, participant, name)
     pictures = find_pictures(output_dir / f"sub-{participant}" / "figures", name)
     if not pictures:
@@ -168,6 +176,31 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
             *((("Settings", describe_choices(receipt["method"])),) if isinstance(receipt.get("method"), dict) else ()),
         ),
         notes=tuple(notes),
+        scan=_scan(rows),
+        remarks=tuple(note for note in told if _SUCCESS.search(note)),
+        otherwise=compare_choices(rows),
+        files=find_tables(output_dir, table.parent, name),
+        reference=find_reference(output_dir, _value(rows[0], "b_value") if rows else math.nan),
+    )
+
+
+def _scan(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return what is known of the scan, from the first row of the index."""
+    row = rows[0] if rows else {}
+    parts = {
+        "scanner": "{}",
+        "field_strength": "{} T",
+        "b_value": "b = {} s/mm²",
+        "n_directions": "{} directions",
+        "n_b0": "{} volumes without weighting",
+        "voxel_size": "voxels of {} mm",
+        "echo_time": "echo time {} s",
+    }
+    told = ((form, _told(row.get(key))) for key, form in parts.items())
+    return tuple(
+        form.format(value.replace(" ", " × ") if "voxels" in form else value)
+        for form, value in told
+        if value not in ("n/a", "None", "")
     )
 
 
@@ -238,7 +271,7 @@ def _index_value(row: Row, *, several: bool) -> IndexValue:
         low=_value(row, "alps_ci_low"),
         high=_value(row, "alps_ci_high"),
         se=_value(row, "alps_se"),
-        uncorrected=_value(row, "alps_uncorrected"),
+        withheld=math.isfinite(_value(row, "alps_unreliable")) and not math.isfinite(_value(row, "alps")),
     )
 
 

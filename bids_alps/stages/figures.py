@@ -9,9 +9,8 @@ import numpy as np
 from bids_alps.io.presets import preset_labels
 from bids_alps.io.templates import read_template
 from bids_alps.model import SpatialMap
-from bids_alps.numerics.tensors.tensor import (
-    eigen_system,
-)
+from bids_alps.numerics.tensors.residuals import measure_residuals
+from bids_alps.numerics.tensors.tensor import eigen_system
 from bids_alps.report.catalogue import write_figures
 from bids_alps.report.drawing import RunDrawing, draw_regions, draw_run_figures
 from bids_alps.stages.index import AlignedRun, Measurement
@@ -53,6 +52,15 @@ def draw(
         motion=preprocessed.motion,
         atlases=atlases,
         lesions=aligned.lesion_fraction,
+        whole=fitted.whole,
+        fit=(
+            measure_residuals(
+                fitted.series,
+                fitted.field,
+                slice_axis=preprocessed.motion.slice_axis if preprocessed.motion is not None else 2,
+            ),
+            fitted.series.gradients.bvals,
+        ),
     )
     write_figures(outputs.output_dir, outputs.run.name, draw_run_figures(drawing))
     for one in measured[1:]:

@@ -14,6 +14,7 @@ from bids_alps.io.atlases import atlas_label
 from bids_alps.io.presets import read_presets, with_manual_rois
 from bids_alps.io.templates import read_template
 from bids_alps.model import DwiRun, RoiPreset, Statement, SubjectMaps, Template
+from bids_alps.progress import log_stage
 from bids_alps.registration.checks import check_registration
 from bids_alps.settings import Method
 from bids_alps.stages.alps_sh import follow_alps_sh, state_alps_sh
@@ -44,12 +45,15 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> RunResult:
     presets = read_presets(method.rois, template=template.name, radius_mm=method.roi_radius)
     outputs = RunOutputs(output_dir=output_dir, run=run, template=template.name)
     prepared = prepare(run, method, output_dir)
+    log_stage(run.name, "corrected" if prepared.correction.motion else "read")
     outputs.write("mask", prepared.series.image.like(prepared.mask), dtype=np.uint8)
     fitted = fit(prepared, method)
     write_maps(outputs, fitted)
+    log_stage(run.name, "fitted")
     subject = subject_maps(fitted, run)
     registration = make_registrar(run, method).register(subject, template)
     write_transforms(outputs, registration, subject.mask, template.mask)
+    log_stage(run.name, "aligned")
     lesions = place_lesions(outputs, subject, template, registration.transform, t1w_aligned=method.t1w_aligned)
     aligned = AlignedRun(
         fitted=fitted, registration=registration, method=method, checks=prepared.correction.checks, lesions=lesions
@@ -63,7 +67,9 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> RunResult:
     outlined = tuple(
         measure_atlas(outputs, fitted, registration.transform, atlas, method.atlas_threshold) for atlas in atlases
     )
+    log_stage(run.name, "measured")
     draw(outputs, aligned, measured, prepared.correction, outlined)
+    log_stage(run.name, "drawn")
     statements = (
         *say("start", START),
         *prepared.state(run),

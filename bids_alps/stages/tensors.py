@@ -144,4 +144,13 @@ def describe_acquisition(preset: RoiPreset, fitted: TensorFit, run: DwiRun) -> A
         n_directions=int(weighted.sum()),
         n_b0=int((~weighted).sum()),
         echo_time=run.metadata.get("EchoTime"),
+        scanner=_scanner(run),
+        field_strength=run.metadata.get("MagneticFieldStrength"),
+        voxel_size=" ".join(f"{edge:.3g}" for edge in fitted.field.image.voxel_size),
     )
+
+
+def _scanner(run: DwiRun) -> str | None:
+    """Return manufacturer and model of the scanner, once where the model names the manufacturer."""
+    maker, model = (str(run.metadata.get(key) or "").strip() for key in ("Manufacturer", "ManufacturersModelName"))
+    return (model if maker.lower() in model.lower() else f"{maker} {model}".strip()) or None

@@ -45,7 +45,7 @@ def participant():
     run = RunSection(
         name="sub-01_run-1",
         status="warn",
-        index=(IndexValue(hemisphere="left", alps=1.5, low=1.4, high=1.6, se=0.05, uncorrected=1.45),),
+        index=(IndexValue(hemisphere="left", alps=1.5, low=1.4, high=1.6, se=0.05),),
         checks=(check,),
         pictures=(pair,),
         regions=(Table(title="Regions", columns=("Region", "FA"), rows=(("left", "0.5"),)),),
@@ -148,3 +148,28 @@ def test_a_phone_need_not_scroll_sideways(page, tmp_path):
     narrow = page().replace("<body>", '<body style="width:340px;margin:0">')
     script = "return [...document.body.children].map((e) => e.getBoundingClientRect().right).filter((x) => x > 341);"
     assert acted(narrow, script, tmp_path) == []
+
+
+def test_a_rating_is_kept_and_can_be_saved(tmp_path):
+    script = """
+    const box = document.querySelector(".rating"), saved = [];
+    HTMLAnchorElement.prototype.click = function () { saved.push([this.download, decodeURIComponent(this.href)]); };
+    const drop = [...box.querySelectorAll("input[type=radio]")].find((choice) => choice.value === "drop");
+    drop.checked = true; drop.dispatchEvent(new Event("change"));
+    const note = box.querySelector("input[type=text]");
+    note.value = "a\\tb  c"; note.dispatchEvent(new Event("change"));
+    box.querySelector(".export").click();
+    return [saved[0][0], saved[0][1].split(",")[1].split("\\n")];
+    """
+    name, (head, row, end) = acted(participant(), script, tmp_path)
+    assert (name, head, end) == ("ratings.tsv", "run\trating\tnote\ttime", "")
+    assert row.split("\t")[:3] == ["sub-01_run-1", "drop", "a b c"]
+
+
+def test_the_sidebar_follows_and_sliders_begin_with_what_was_made(tmp_path):
+    script = """
+    const here = document.querySelectorAll(".contents > .here > a");
+    const slider = document.querySelector("input[type=range]");
+    return [[...here].map((link) => link.getAttribute("aria-current")), slider.value];
+    """
+    assert acted(participant(), script, tmp_path) == [["true"], "100"]

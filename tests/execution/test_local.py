@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,7 @@ from bids_alps.errors import AlpsError, ExecutionError
 from bids_alps.execution.engine import Engine, Task
 from bids_alps.execution.local import Processes
 from bids_alps.participant import Outcome
+from bids_alps.progress import log_stage
 from bids_alps.settings import Settings
 
 
@@ -97,3 +99,17 @@ def test_leaving_ends_what_is_under_way(tmp_path: Path, seconds: float) -> None:
     while left := multiprocessing.active_children():
         assert time.monotonic() < deadline, left
         time.sleep(0.05)
+
+
+def speak(name: str) -> Outcome:
+    log_stage(name, "aligned")
+    return Outcome(name=name, message="done")
+
+
+def test_stages_of_other_processes_are_told_here(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="bids_alps"), Processes(settings(tmp_path)) as engine:
+        finish(engine, [task(partial(speak, f"sub-{n}")) for n in range(3)])
+        deadline = time.monotonic() + 20
+        while len(caplog.messages) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert sorted(caplog.messages) == [f"sub-{n}: aligned" for n in range(3)]

@@ -88,6 +88,7 @@ def test_motion_is_drawn_in_millimetres_and_degrees():
         },
         framewise_displacement=np.array([0.0, 3.0]),
         outlier_slices=np.array([[False, False], [True, False]]),
+        slice_axis=2,
     )
     trace = trace_motion(motion)
     np.testing.assert_allclose(trace.translations_mm[1], [0, 1, 2])

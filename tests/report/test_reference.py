@@ -30,6 +30,16 @@ def test_otherwise_the_literature_is(tmp_path, how):
     assert find_reference(tmp_path) == LITERATURE
 
 
+def test_scans_of_another_b_have_no_range_of_the_literature_and_none_of_this_cohort(tmp_path):
+    assert find_reference(tmp_path, 1020) == LITERATURE
+    assert find_reference(tmp_path, 2500) is None
+    lines = ["participant_id\troi_preset\talps_bilateral\tstatus\tb_value"]
+    lines += [f"sub-{i:03d}\talps\t{1.4 + 0.01 * (i % 2)}\tpass\t2500" for i in range(40)]
+    (tmp_path / "group_alps.tsv").write_text("\n".join(lines) + "\n")
+    assert find_reference(tmp_path, 2500).source == "40 participants of this cohort"
+    assert find_reference(tmp_path, 1000) == LITERATURE
+
+
 def test_a_table_of_something_else_is_not_used(tmp_path):
     (tmp_path / "group_alps.tsv").write_text("a\tb\n1\t2\n")
     assert find_reference(tmp_path) == LITERATURE

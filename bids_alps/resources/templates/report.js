@@ -52,3 +52,86 @@ for (const table of document.querySelectorAll("table.sortable")) {
   choice.addEventListener("change", filter);
   filter();
 }
+
+const download = (name, address) => {
+  const link = Object.assign(document.createElement("a"), { download: name, href: address });
+  document.body.append(link);
+  link.click();
+  link.remove();
+};
+for (const bar of document.querySelectorAll("figure .save")) {
+  const figure = bar.parentElement;
+  const images = [...figure.querySelectorAll("img")];
+  const name = figure.querySelector("figcaption").id.replace(/-caption$/, "");
+  bar.hidden = false;
+  bar.addEventListener("click", (event) => {
+    const kind = event.target.dataset.kind;
+    images.forEach((image, n) => {
+      const file = name + (images.length > 1 ? "-" + (n + 1) : "") + "." + kind;
+      if (kind === "svg") download(file, image.src);
+      if (kind !== "png") return;
+      const canvas = document.createElement("canvas");
+      [canvas.width, canvas.height] = [image.naturalWidth * 3, image.naturalHeight * 3];
+      canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+      download(file, canvas.toDataURL("image/png"));
+    });
+  });
+}
+const entries = [...document.querySelectorAll(".contents > li")];
+const targets = entries.map((entry) => document.getElementById(decodeURIComponent(entry.querySelector("a").hash.slice(1))));
+if (entries.length) {
+  const follow = () => {
+    const above = targets.map((target) => target !== null && target.getBoundingClientRect().top < window.innerHeight / 3);
+    const current = Math.max(above.lastIndexOf(true), 0);
+    entries.forEach((entry, n) => {
+      entry.classList.toggle("here", n === current);
+      if (n === current) entry.querySelector("a").setAttribute("aria-current", "true");
+      else entry.querySelector("a").removeAttribute("aria-current");
+    });
+  };
+  let waiting = false;
+  document.addEventListener("scroll", () => {
+    if (!waiting) requestAnimationFrame(() => { waiting = false; follow(); });
+    waiting = true;
+  }, { passive: true });
+  follow();
+}
+const shelf = "bids-alps ratings of " + location.pathname.replace(/[^/]*$/, "");
+const read = () => { try { return JSON.parse(localStorage.getItem(shelf)) || {}; } catch { return {}; } };
+for (const box of document.querySelectorAll(".rating")) {
+  const run = box.dataset.run;
+  const choices = [...box.querySelectorAll("input[type=radio]")];
+  const note = box.querySelector("input[type=text]");
+  const told = box.querySelector("output");
+  const show = () => {
+    const mine = read()[run] || {};
+    choices.forEach((choice) => { choice.checked = choice.value === mine.rating; });
+    note.value = mine.note || "";
+  };
+  const keep = (mine) => {
+    const all = read();
+    if (mine) all[run] = mine;
+    else delete all[run];
+    try {
+      localStorage.setItem(shelf, JSON.stringify(all));
+      const count = Object.keys(all).length;
+      told.textContent = count + (count === 1 ? " run rated" : " runs rated");
+    } catch { told.textContent = "This browser keeps nothing: save before you leave."; }
+  };
+  const change = () => {
+    const rating = (choices.find((choice) => choice.checked) || {}).value;
+    if (rating) keep({ rating, note: note.value.replace(/\s+/g, " ").trim(), time: new Date().toISOString() });
+  };
+  box.hidden = false;
+  [...choices, note].forEach((input) => input.addEventListener("change", change));
+  box.querySelector(".clear").addEventListener("click", () => { keep(null); show(); });
+  box.querySelector(".export").addEventListener("click", () => {
+    change();
+    const all = read();
+    const rows = Object.keys(all).sort().map((name) => [name, all[name].rating, all[name].note || "n/a", all[name].time].join("\t"));
+    const text = ["run\trating\tnote\ttime", ...rows].join("\n") + "\n";
+    download("ratings.tsv", "data:text/tab-separated-values;charset=utf-8," + encodeURIComponent(text));
+    told.textContent = rows.length + " saved; for: bids-alps DATA OUT group --ratings ratings.tsv";
+  });
+  show();
+}

@@ -1,0 +1,167 @@
+"""Figures for publication from the tables and maps of a cohort."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bids_alps.errors import AlpsError, NoInputError
+from bids_alps.io.images import read_volumes
+from bids_alps.io.presets import read_preset
+from bids_alps.io.tables import read_table
+from bids_alps.io.templates import read_template
+from bids_alps.io.transforms import read_itk_matrix, resample_map
+from bids_alps.io.writing import write_bytes
+from bids_alps.model import SpatialMap, SpatialTransform, Template
+from bids_alps.numerics.index.rois import place_preset
+from bids_alps.numerics.tensors.tensor import eigen_system, fractional_anisotropy
+from bids_alps.settings import Settings
+
+LOG = logging.getLogger(__name__)
+_SIDES = ("left", "right", "bilateral")
+_GRID_MM = 2.0
+
+
+def write_paper_figures(settings: Settings) -> list[Path]:
+    """Write ``figures/*.svg`` and ``*.pdf`` of what the group level found; return their paths.
+
+    Raises
+    ------
+    NoInputError
+        If there is no table of the group level.
+    """
+    output_dir = settings.request.output_dir
+    path = output_dir / "group_alps.tsv"
+    if not path.is_file():
+        raise NoInputError(str(path), "no such table", "run the group level first")
+    written = []
+    for name, files in _draw(read_table(path), settings):
+        for extension, content in files.items():
+            target = output_dir / "figures" / f"{name}.{extension}"
+            write_bytes(target, content)
+            written.append(target)
+    return written
+
+
+def _draw(table: pd.DataFrame, settings: Settings) -> Iterator[tuple[str, dict[str, bytes]]]:
+    from bids_alps.report import figures_papers as draw
+
+    presets = list(dict.fromkeys(table["roi_preset"].astype(str)))
+    runs = table[table["roi_preset"].astype(str) == presets[0]]
+    people = _per_participant(runs)
+    column = settings.request.group_column
+    groups = people[column].fillna("n/a").astype(str).tolist() if column in people else []
+    found = {side: people[f"alps_{side}"].to_numpy(dtype=float) for side in _SIDES}
+    yield "distribution", draw.draw_distribution(found, groups)
+    age = next((name for name in people.columns if str(name).lower() == "age"), None)
+    if age is not None and pd.to_numeric(people[age], errors="coerce").notna().sum() > 3:
+        years = pd.to_numeric(people[age], errors="coerce").to_numpy(dtype=float)
+        yield "age", draw.draw_age_curve(years, found["bilateral"], groups)
+    if "session_id" in runs and len(set(runs["session_id"].dropna())) > 1:
+        series = runs.pivot_table("alps_bilateral", "participant_id", "session_id")
+        by_person = {str(name): dict(row.dropna()) for name, row in series.iterrows()}
+        yield "sessions", draw.draw_sessions(by_person, [str(name) for name in series.columns])
+    for other in presets[1:]:
+        values = _per_participant(table[table["roi_preset"].astype(str) == other])["alps_bilateral"]
+        pair = people["alps_bilateral"].align(values, join="inner")
+        label = "".join(letter for letter in other if letter.isalnum())
+        first, second = (one.to_numpy(dtype=float) for one in pair)
+        yield f"agreement-{label}", draw.draw_agreement(first, second, (presets[0], other))
+    yield from _draw_regions(runs, presets[0], settings)
+
+
+def _per_participant(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a participant: means of numbers over runs, and the first of what is no number."""
+    how: dict[str, Any] = {
+        str(name): "mean" if pd.api.types.is_numeric_dtype(runs[name]) else "first"
+        for name in runs.columns
+        if name != "participant_id"
+    }
+    return runs.groupby("participant_id").agg(how)
+
+
+def _draw_regions(runs: pd.DataFrame, preset: str, settings: Settings) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Draw the regions on the mean colour FA of those whose maps lie in the output."""
+    from bids_alps.report.figures_papers import draw_mean_regions
+    from bids_alps.report.slices import find_display
+
+    template = read_template(settings.method.template)
+    mean, count = mean_colours(settings.request.output_dir, sorted(set(runs["participant_id"])), template)
+    if not count:
+        LOG.warning("no figure of the regions: no maps with a transform to %s in the output", template.name)
+        return
+    try:
+        regions = read_preset(preset, template=template.name)
+    except AlpsError as error:
+        LOG.warning("no figure of the regions: %s", error)
+        return
+    grid = mean.like(np.ones(mean.shape[:3], dtype=bool))
+    rois = [roi for roi in place_preset(regions, _identity(), grid) if roi.weights.size]
+    brain = mean.like(mean.data.max(-1) > 0.05)
+    yield "regions", draw_mean_regions(mean, rois, find_display(brain, np.eye(4)), count)
+
+
+def _identity() -> SpatialTransform:
+    return SpatialTransform(affine=np.eye(4), rigid=np.eye(4))
+
+
+def mean_colours(output_dir: Path, participants: list[str], template: Template) -> tuple[SpatialMap, int]:
+    """Return the mean colour FA in template space, and of how many participants it is; the first run of each.
+
+    Colours are taken in the scan, from principal directions turned into template axes by the rigid part of the
+    alignment, and resampled onto the template; the mean of colours needs no sign of a direction.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivatives.
+    participants
+        Labels with ``sub-``.
+    template
+        Whose space is wanted.
+    """
+    grid = coarse_grid(template.mask, _GRID_MM)
+    total, count = np.zeros((*grid.shape, 3)), 0
+    for participant in participants:
+        for path in sorted((output_dir / participant).glob("**/dwi/*_model-tensor_param-tensor_dwimap.nii.gz"))[:1]:
+            stem = path.name.removesuffix("_model-tensor_param-tensor_dwimap.nii.gz")
+            start = f"{stem}_from-dwi_to-{template.name}_mode-image"
+            rigid, warp = path.with_name(f"{start}_desc-rigid_xfm.txt"), path.with_name(f"{start}_xfm.nii.gz")
+            if rigid.is_file() and warp.is_file():
+                colours = read_colours(path, rigid)
+                for n in range(3):
+                    total[..., n] += resample_map(colours.like(colours.data[..., n]), warp, grid).data
+                count += 1
+    return grid.like((total / max(count, 1)).astype(np.float32)), count
+
+
+def coarse_grid(image: SpatialMap, step_mm: float) -> SpatialMap:
+    """Return an empty image that covers another one with cubic voxels along its axes."""
+    scale = step_mm / image.voxel_size
+    shape = tuple(int(n) for n in np.ceil(np.array(image.shape[:3]) / scale))
+    affine = image.affine.copy()
+    affine[:3, :3] = image.affine[:3, :3] * scale
+    affine[:3, 3] = image.affine[:3, :3] @ ((scale - 1) / 2) + image.affine[:3, 3]  # corner stays at the corner
+    return SpatialMap(data=np.zeros(shape, dtype=np.float32), affine=affine)
+
+
+def read_colours(tensor: Path, rigid: Path) -> SpatialMap:
+    """Return the colour FA of a scan in its own space, in template axes, shape (i, j, k, 3), 0 to 1."""
+    image = read_volumes(tensor)
+    inside = np.abs(image.data).max(-1) > 0
+    _, vectors = eigen_system(image.data[inside])
+    turned = np.abs(vectors[..., 0] @ _rotation(rigid).T)
+    brightness = np.clip(fractional_anisotropy(image.data[inside]) / 0.8, 0, 1)
+    colours = np.zeros((*inside.shape, 3), dtype=np.float32)
+    colours[inside] = np.clip(turned * brightness[:, None], 0, 1)
+    return image.like(colours)
+
+
+def _rotation(rigid: Path) -> np.ndarray[Any, Any]:
+    """Return the rotation from scan to template; the file maps points the other way, as resampling needs."""
+    return np.linalg.inv(read_itk_matrix(rigid))[:3, :3]

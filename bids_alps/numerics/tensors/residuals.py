@@ -1,0 +1,81 @@
+"""How well tensors explain a series: by slice and volume, and by voxel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bids_alps.model import Array, DwiSeries, TensorField
+from bids_alps.numerics.tensors.tensor import design_matrix
+
+_PARAMETERS = 7
+_BLOCK = 20000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitResiduals:
+    """What tensors leave of a series.
+
+    Parameters
+    ----------
+    by_slice
+        Signal of each slice in each volume less its prediction, % of the prediction, shape (slices, volumes); NaN where
+        the slice holds no brain.
+    sd
+        Standard deviation of the residuals of each voxel, in units of the signal, shape (i, j, k); 0 outside the mask.
+    b0
+        Signal without weighting that the fit predicts, shape (i, j, k); 0 outside the mask.
+    """
+
+    by_slice: Array
+    sd: Array
+    b0: Array
+
+    @property
+    def snr(self) -> Array:
+        """Signal to noise without weighting, shape (i, j, k); 0 outside the mask."""
+        return np.divide(self.b0, self.sd, out=np.zeros_like(self.b0), where=self.sd > 0)
+
+    @property
+    def relative(self) -> Array:
+        """Standard deviation of the residuals, % of the signal without weighting, shape (i, j, k)."""
+        return 100 * np.divide(self.sd, self.b0, out=np.zeros_like(self.b0), where=self.b0 > 0)
+
+
+def measure_residuals(series: DwiSeries, field: TensorField, *, slice_axis: int = 2) -> FitResiduals:
+    """Return what the tensors of a series leave of it.
+
+    The unweighted signal of each voxel is the one that fits best, weighted by the squared signal as the tensors are;
+    the standard deviation counts the seven parameters of the fit.
+
+    Parameters
+    ----------
+    series
+        The volumes that were fitted, shape (i, j, k, n).
+    field
+        Tensors on the same grid, mm^2/s, RAS+ world axes.
+    slice_axis
+        Voxel axis of the slices.
+    """
+    mask = np.asarray(field.mask, dtype=bool)
+    voxels = np.argwhere(mask)
+    count = len(series.gradients)
+    slices = mask.shape[slice_axis]
+    left, predicted = np.zeros((slices, count)), np.zeros((slices, count))
+    sd, b0 = np.zeros(mask.shape, dtype=np.float32), np.zeros(mask.shape, dtype=np.float32)
+    weights = design_matrix(series.gradients.bvals, series.gradients.bvecs)[:, :6]  # -b g g', without the intercept
+    for start in range(0, len(voxels), _BLOCK):
+        block = voxels[start : start + _BLOCK]
+        at = tuple(block.T)
+        signal = np.maximum(series.image.data[at].astype(np.float64), 1e-6)
+        decay = field.image.data[at].astype(np.float64) @ weights.T
+        log_b0 = np.average(np.log(signal) - decay, axis=1, weights=signal**2)
+        fitted = np.exp(log_b0[:, None] + decay)
+        residual = signal - fitted
+        np.add.at(left, block[:, slice_axis], residual)
+        np.add.at(predicted, block[:, slice_axis], fitted)
+        sd[at] = np.sqrt((residual**2).sum(1) / max(count - _PARAMETERS, 1))
+        b0[at] = np.exp(log_b0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return FitResiduals(by_slice=100 * left / predicted, sd=sd, b0=b0)

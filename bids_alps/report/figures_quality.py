@@ -1,0 +1,258 @@
+"""How good the data are: head motion, residuals of the fit by slice and by voxel, and the series as a movie."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from bids_alps.model import Array, SpatialMap
+from bids_alps.quality.thresholds import THRESHOLDS
+from bids_alps.report.figures import NIGHT, new_figure, show_plane, styled, svg_bytes, title_of
+from bids_alps.report.slices import Display, sample_plane
+
+_AXIS_COLOURS = (("x", "#c0392b", "-"), ("y", "#1e8449", "--"), ("z", "#2460a7", ":"))
+_SHELL_COLOURS = ("#595f69", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
+_CARPET_PERCENT = 10.0
+_FRAMES = 96
+_FRAME_PIXELS = 112
+
+
+@styled
+def draw_motion(
+    translations_mm: Array,
+    rotations_degrees: Array,
+    displacement_mm: Array,
+    outlier_fraction: Sequence[float] = (),
+    bvals: Sequence[float] = (),
+) -> bytes:
+    """Draw head motion per volume.
+
+    Parameters
+    ----------
+    translations_mm, rotations_degrees
+        Along and about x, y, z, shape (n, 3).
+    displacement_mm
+        Framewise displacement, shape (n,); NaN where it has none, as in the first volume.
+    outlier_fraction
+        Fraction of slices of each volume that dropped out, n values or none.
+    bvals
+        b-values of the volumes, s/mm^2, n values or none.
+
+    Returns
+    -------
+    bytes
+        SVG.
+    """
+    lost = len(outlier_fraction) > 0 and max(outlier_fraction) > 0
+    figure = new_figure(8, 1.7 * (3 + lost) + 0.4)
+    grid = figure.subplots(3 + lost, 1, sharex=True)
+    volumes = np.arange(len(displacement_mm))
+    for axes, values, label in (
+        (grid[0], translations_mm, "Translation, mm"),
+        (grid[1], rotations_degrees, "Rotation, °"),
+    ):
+        for n, (name, colour, style) in enumerate(_AXIS_COLOURS):
+            axes.plot(volumes, np.asarray(values)[:, n], color=colour, linestyle=style, label=name)
+        axes.set_ylabel(label)
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _draw_displacement(grid[2], volumes, displacement_mm, bvals)
+    if lost:
+        grid[3].bar(volumes, np.asarray(outlier_fraction) * 100, color="#a04000")
+        grid[3].set_ylabel("Slices lost, %")
+        grid[3].set_ylim(0, max(5.0, 105 * max(outlier_fraction)))
+    elif len(outlier_fraction):
+        grid[-1].set_title("No slice lost its signal.", fontsize=9, loc="left", y=-0.52)
+    grid[-1].set_xlabel("Volume")
+    return svg_bytes(figure)
+
+
+def _draw_displacement(axes: Axes, volumes: Array, displacement_mm: Array, bvals: Sequence[float]) -> None:
+    """Draw framewise displacement with its mean, the threshold of that mean, and the b-value of each volume."""
+    axes.plot(volumes, displacement_mm, color="#8a8f98", linewidth=0.8, zorder=1)
+    for label, colour, chosen in shells_of(bvals, len(volumes)):
+        axes.scatter(volumes[chosen], np.asarray(displacement_mm)[chosen], s=12, color=colour, label=label, zorder=2)
+    threshold, mean = THRESHOLDS["framewise_displacement"].warn, float(np.nanmean(displacement_mm))
+    axes.axhline(mean, color="#333333", linewidth=1, label=f"mean {mean:.2f} mm")
+    axes.axhline(
+        threshold, color="#b00020", linewidth=1, linestyle="--", label=f"threshold of the mean, {threshold:g} mm"
+    )
+    axes.set_ylabel("FD, mm")
+    axes.set_ylim(0, 1.1 * max(float(np.nanmax(displacement_mm)), threshold))
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+
+
+def shells_of(bvals: Sequence[float], count: int) -> list[tuple[str, str, Array]]:
+    """Return label, colour and volumes (bool, shape (count,)) of each b-value, rounded to hundreds."""
+    if len(bvals) != count:
+        return [("all volumes", _SHELL_COLOURS[0], np.ones(count, dtype=bool))]
+    rounded = np.round(np.asarray(bvals, dtype=np.float64), -2)
+    return [
+        (f"b = {b:.0f}", _SHELL_COLOURS[n % len(_SHELL_COLOURS)], rounded == b)
+        for n, b in enumerate(np.unique(rounded))
+    ]
+
+
+@styled
+def draw_carpet(by_slice: Array, bvals: Sequence[float], lost: Array | None = None) -> bytes:
+    """Draw the residuals of the tensor fit, a column a volume and a row a slice.
+
+    Parameters
+    ----------
+    by_slice
+        Signal less its prediction, % of the prediction, shape (slices, volumes); NaN where there is no brain.
+    bvals
+        b-values of the volumes, s/mm^2.
+    lost
+        Slices whose signal was lost and replaced, bool, shape (slices, volumes).
+
+    Returns
+    -------
+    bytes
+        SVG.
+    """
+    filled = np.flatnonzero(np.isfinite(by_slice).any(1))
+    first, last = (int(filled[0]), int(filled[-1])) if filled.size else (0, by_slice.shape[0] - 1)
+    figure = new_figure(8, 3.4)
+    axes, strip = figure.subplots(2, 1, sharex=True, height_ratios=(12, 1))
+    shown = by_slice[first : last + 1]
+    picture = axes.imshow(
+        shown,
+        origin="lower",
+        aspect="auto",
+        cmap="RdBu_r",
+        vmin=-_CARPET_PERCENT,
+        vmax=_CARPET_PERCENT,
+        interpolation="none",
+        extent=(-0.5, shown.shape[1] - 0.5, first - 0.5, last + 0.5),
+    )
+    if lost is not None and lost.any():
+        rows, columns = np.nonzero(lost)
+        axes.scatter(columns, rows, marker="x", s=14, linewidths=0.8, color="black", label="lost and replaced")
+        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+    axes.set_ylabel("Slice")
+    figure.colorbar(picture, ax=axes, label="Residual, %", extend="both")
+    for label, colour, chosen in shells_of(bvals, by_slice.shape[1]):
+        strip.bar(np.flatnonzero(chosen), 1, width=1, color=colour, label=label)
+    strip.set_yticks([])
+    strip.set_xlabel("Volume of the fit")
+    strip.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+    return svg_bytes(figure)
+
+
+@styled
+def draw_noise(snr: SpatialMap, relative: SpatialMap, display: Display) -> bytes:
+    """Draw maps of signal to noise and of the residuals of the fit in three planes.
+
+    Parameters
+    ----------
+    snr
+        Signal to noise without weighting, shape (i, j, k).
+    relative
+        Standard deviation of the residuals, % of the signal without weighting, same shape.
+    display
+        Axes and limits of the pictures.
+
+    Returns
+    -------
+    bytes
+        SVG.
+    """
+    middle = (display.low + display.high) / 2
+    planes = [display.plane(axis, float(middle[axis])) for axis in (2, 1, 0)]
+    figure = new_figure(8, 6.4, ground=NIGHT)
+    grid = figure.subplots(2, 3)
+    for row, (image, title) in zip(grid, ((snr, "Signal to noise"), (relative, "Residual, %")), strict=True):
+        pictures = [sample_plane(image, plane) for plane in planes]
+        inside = np.concatenate([picture[picture > 0] for picture in pictures])
+        top = float(np.percentile(inside, 98)) if inside.size else 1.0
+        for axes, plane, picture in zip(row, planes, pictures, strict=True):
+            show_plane(axes, plane, picture / top, title=title_of(plane))
+        _draw_scale(figure, row, top, title)
+    figure.suptitle("Left of the picture = left of the head.", color="white", fontsize=9)
+    return svg_bytes(figure)
+
+
+def _draw_scale(figure: Figure, row: Any, top: float, title: str) -> None:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    bar = figure.colorbar(ScalarMappable(Normalize(0, top), "gray"), ax=list(row), fraction=0.03, pad=0.01)
+    bar.set_label(title, color="white")
+    bar.ax.tick_params(colors="white", labelsize=8)
+
+
+def draw_movie(series: SpatialMap, bvals: Sequence[float], display: Display) -> bytes:
+    """Draw a series as a movie: an axial and a sagittal plane of each volume, six volumes a second.
+
+    Every volume has the grey scale of its b-value; of long series, volumes are left out evenly.
+
+    Parameters
+    ----------
+    series
+        Shape (i, j, k, n).
+    bvals
+        b-values of the volumes, s/mm^2.
+    display
+        Axes and limits of the pictures.
+
+    Returns
+    -------
+    bytes
+        SVG with all frames side by side, of which it shows one at a time; it stands still for readers who ask for
+        less motion.
+    """
+    count = series.data.shape[3]
+    chosen = np.unique(np.linspace(0, count - 1, min(count, _FRAMES)).round().astype(int))
+    middle = (display.low + display.high) / 2
+    size = float(max(display.high - display.low))
+    planes = [display.plane(axis, float(middle[axis]), step_mm=size / _FRAME_PIXELS) for axis in (2, 0)]
+    frames = [_join([sample_plane(series.like(series.data[..., n]), plane)[::-1] for plane in planes]) for n in chosen]
+    for _, _, volumes in shells_of(bvals, count):
+        those = np.flatnonzero(volumes[chosen])
+        top = max((float(np.percentile(frames[n], 99)) for n in those), default=1.0) or 1.0
+        for n in those:
+            frames[n] = np.clip(frames[n] / top, 0, 1)
+    strip = Image.fromarray((np.concatenate(frames, axis=1) * 255).astype(np.uint8), mode="L")
+    stream = io.BytesIO()
+    strip.save(stream, format="JPEG", quality=55, optimize=True)
+    return _animated(stream.getvalue(), frames[0].shape, [f"volume {n}, {_label(bvals, n, count)}" for n in chosen])
+
+
+def _label(bvals: Sequence[float], n: int, count: int) -> str:
+    return f"b = {bvals[n]:.0f}" if len(bvals) == count else ""
+
+
+def _join(pictures: Sequence[Array]) -> Array:
+    """Return pictures side by side, the lower ones filled up."""
+    height = max(picture.shape[0] for picture in pictures)
+    return np.concatenate([np.pad(picture, ((height - picture.shape[0], 0), (0, 0))) for picture in pictures], axis=1)
+
+
+def _animated(strip: bytes, shape: tuple[int, ...], labels: Sequence[str]) -> bytes:
+    """Return an SVG that shows a strip of frames, one after the other, with the label of each."""
+    height, width = shape
+    count, seconds = len(labels), len(labels) / 6
+    steps = "".join(
+        f'<text class="t" x="4" y="{height + 12}" style="animation-delay:{n / 6:.3f}s">{label}</text>'
+        for n, label in enumerate(labels)
+    )
+    style = (
+        f".s{{animation:s {seconds:.3f}s steps({count}) infinite}}"
+        f"@keyframes s{{to{{transform:translateX(-{count * width}px)}}}}"
+        f".t{{font:9px sans-serif;fill:#fff;opacity:0;animation:t {seconds:.3f}s steps(1) infinite}}"
+        f"@keyframes t{{0%{{opacity:1}}{100 / count:.4f}%{{opacity:0}}}}"
+        "@media (prefers-reduced-motion:reduce){.s,.t{animation:none}}"
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * width}" height="{2 * (height + 16)}" '
+        f'viewBox="0 0 {width} {height + 16}"><style>{style}</style><rect width="100%" height="100%" fill="{NIGHT}"/>'
+        f'<image class="s" width="{count * width}" height="{height}" preserveAspectRatio="none" '
+        f'href="data:image/jpeg;base64,{base64.b64encode(strip).decode()}"/>{steps}</svg>'
+    ).encode()

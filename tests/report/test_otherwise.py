@@ -1,0 +1,36 @@
+"""What the index would be with other choices."""
+
+import math
+
+from bids_alps.report.otherwise import compare_choices
+
+
+def rows(preset="alps", **columns):
+    """Left, right and bilateral, each choice one value for all."""
+    sides = ("left", "right", "bilateral")
+    return [{"roi_preset": preset, "hemisphere": side, **columns} for side in sides]
+
+
+def test_choices_that_were_measured_stand_beside_the_reported_one():
+    table = compare_choices(rows(alps=1.5, alps_uncorrected=1.425, alps_water_corrected=math.nan))
+    assert [row[0] for row in table.rows] == [
+        "As reported",
+        "Without pose correction: tensors left in scanner axes",
+    ]
+    assert table.rows[1][1:] == ("1.43", "1.43", "1.43", "-5.0")
+
+
+def test_other_presets_are_choices_too():
+    table = compare_choices([*rows(alps=1.5), *rows("alps.sh", alps=1.35, alps_uncorrected=1.3)])
+    assert [row[0] for row in table.rows] == ["As reported", "As the script alps.sh measures it"]
+    assert table.rows[1][-1] == "-10.0"
+
+
+def test_one_value_alone_needs_no_table():
+    assert compare_choices(rows(alps=1.5)) is None
+    assert compare_choices([]) is None
+
+
+def test_an_index_that_is_withheld_is_compared_with_nothing_else():
+    table = compare_choices(rows(alps=math.nan, alps_unreliable=1.2))
+    assert table is None

@@ -1,0 +1,93 @@
+"""Figures for publication from an output folder."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_alps.cli import main
+from bids_alps.group.papers import coarse_grid, mean_colours, read_colours
+from bids_alps.io.templates import read_template
+from bids_alps.io.writing import write_text
+from bids_alps.model import SpatialMap
+from bids_alps.numerics.itk import itk_text
+
+PLANAR = (1.4e-3, 0, 0, 4e-4, 0, 4e-4)  # along x of the scanner
+
+
+def write_scan(out: Path, participant: str, template: SpatialMap, turn: np.ndarray) -> None:
+    """A brain whose fibres all run along x of the scanner, aligned with the template but for a rotation of its axes."""
+    folder = out / participant / "dwi"
+    folder.mkdir(parents=True)
+    data = np.zeros((*template.shape, 6), np.float32)
+    data[template.data > 0] = PLANAR
+    nib.save(nib.Nifti1Image(data, template.affine), folder / f"{participant}_model-tensor_param-tensor_dwimap.nii.gz")
+    start = f"{participant}_from-dwi_to-MNI152NLin2009aSym_mode-image"
+    rigid = np.eye(4)
+    rigid[:3, :3] = turn
+    write_text(folder / f"{start}_desc-rigid_xfm.txt", itk_text(np.linalg.inv(rigid)))
+    field = nib.Nifti1Image(np.zeros((*template.shape, 1, 3), np.float32), template.affine)
+    field.header.set_intent("vector")
+    nib.save(field, folder / f"{start}_xfm.nii.gz")
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("out")
+    coarse = coarse_grid(read_template().mask, 6.0)
+    inside = np.zeros(coarse.shape)
+    inside[6:-6, 6:-6, 4:-4] = 1
+    quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    write_scan(folder, "sub-01", coarse.like(inside), np.eye(3))
+    write_scan(folder, "sub-02", coarse.like(inside), quarter)
+    write_text(
+        folder / "dataset_description.json", '{"DatasetType": "derivative", "GeneratedBy": [{"Name": "bids-alps"}]}'
+    )
+    rows = ["participant_id\troi_preset\talps_left\talps_right\talps_bilateral\tage\tstatus"]
+    rows += [f"sub-0{n}\talps\t1.5\t1.4\t1.45\t{20 + n}\tpass" for n in (1, 2)]
+    (folder / "group_alps.tsv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def test_colours_are_of_template_axes_and_their_mean_is_over_participants(out: Path) -> None:
+    template = read_template()
+    mean, count = mean_colours(out, ["sub-01", "sub-02"], template)
+    middle = tuple(n // 2 for n in mean.shape[:3])
+    red, green, blue = mean.data[middle]
+    assert count == 2
+    assert red == pytest.approx(green, abs=0.02)  # one along x, one turned to y
+    assert red > 0.3
+    assert blue == pytest.approx(0, abs=0.02)
+
+
+def test_one_scan_turned_by_a_quarter_is_green(out: Path) -> None:
+    folder = out / "sub-02" / "dwi"
+    found = read_colours(
+        folder / "sub-02_model-tensor_param-tensor_dwimap.nii.gz",
+        folder / "sub-02_from-dwi_to-MNI152NLin2009aSym_mode-image_desc-rigid_xfm.txt",
+    )
+    middle = tuple(n // 2 for n in found.shape[:3])
+    assert found.data[middle].argmax() == 1
+
+
+def test_a_coarse_grid_covers_the_same_space() -> None:
+    affine = np.diag([-1.0, 1, 2, 1])
+    affine[:3, 3] = (10, -20, 5)
+    fine = SpatialMap(data=np.zeros((8, 9, 10)), affine=affine)
+    coarse = coarse_grid(fine, 2.0)
+    assert coarse.shape == (4, 5, 10)
+    np.testing.assert_allclose(coarse.world(np.full(3, -0.5)), fine.world(np.full(3, -0.5)))
+    np.testing.assert_allclose(coarse.voxel_size, 2)
+
+
+def test_the_level_writes_each_figure_twice(out: Path, tmp_path: Path) -> None:
+    assert main([str(tmp_path), str(out), "figures"]) == 0
+    assert {path.name for path in (out / "figures").iterdir()} == {
+        f"{name}.{extension}" for name in ("distribution", "regions") for extension in ("svg", "pdf")
+    }
+
+
+def test_without_a_group_table_the_next_step_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "in"), str(tmp_path / "out"), "figures"]) == 66
+    assert "Run the group level first." in capsys.readouterr().err
