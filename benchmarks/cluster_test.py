@@ -190,7 +190,8 @@ def half_written_files(lab: Lab) -> None:
     data, out = lab.phantom(1), lab.out()
     contained = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
     command = [*contained, *lab.command(data, out)]
-    with start(command) as first:
+    late = ["bash", "-c", 'for _ in {1..300}; do /bin/true; done; "$@" & wait', "late"]  # a PID that the second has not
+    with start([*contained, *late, *lab.command(data, out)]) as first:
         while not (written := list(out.glob("sub-*/dwi/.*.tmp"))):
             if first.poll() is not None:
                 raise RuntimeError("it ended before it wrote")
