@@ -28,7 +28,7 @@ import psutil
 from bench_planning import write_tree
 
 SCRIPTS = Path(__file__).parents[1] / "docs/slurm"
-PATIENCE_SECONDS = 240
+PATIENCE_SECONDS = 150
 SIZES = (20, 2500, 20000)
 
 
@@ -89,22 +89,30 @@ def my_jobs() -> list[str]:
 
 
 def jobs(lab: Lab) -> None:
-    """dask-jobqueue: both jobs are lost before their workers come; then a job of two workers."""
+    """dask-jobqueue: jobs that are lost before a worker comes, of two workers, that never start, that all fail."""
     needs("sbatch")
-    for name, cores, lost in (("2 jobs, both cancelled at once", 1, True), ("one job of 2 processes", 2, False)):
-        asked = {"cores": cores, "processes": cores, "memory": "2GB", "walltime": "00:10:00", "local-directory": "/tmp"}  # noqa: S108 -- of workers
-        asked |= {"log-directory": str(lab.scratch), "interface": "lo", "death-timeout": 60}
-        path = lab.scratch / "jobs.yaml"
-        path.write_text(json.dumps({"jobqueue": {"slurm": asked}}))
-        before = set(my_jobs())
-        options = ("--executor", "dask", "--dask-config", str(path), "--nprocs", "2")
-        program = start(lab.command(lab.tree(20), lab.out(), *options, "--participant-label", "00001", "00002"))
-        while lost and program.poll() is None and len(set(my_jobs()) - before) < 2:
+    try_jobs(lab, "2 jobs, both cancelled at once", cancel=True)
+    try_jobs(lab, "one job of 2 processes", cores=2, processes=2)
+    never = {"job_extra_directives": ["--begin=now+1hour"]}
+    try_jobs(lab, "2 jobs that never start", "--worker-timeout", "0.5", **never)
+    try_jobs(lab, "2 jobs that end before a worker comes", job_script_prologue=["exit 1"])
+
+
+def try_jobs(lab: Lab, name: str, *options: str, cancel: bool = False, **special: object) -> None:
+    asked: dict[str, object] = {"cores": 1, "processes": 1, "memory": "2GB", "walltime": "00:10:00", "interface": "lo"}
+    asked |= {"log-directory": str(lab.scratch), "local-directory": str(lab.scratch), "death-timeout": 60}
+    asked |= {key.replace("_", "-"): value for key, value in special.items()}
+    path = lab.scratch / "jobs.yaml"
+    path.write_text(json.dumps({"jobqueue": {"slurm": asked}}))
+    before = set(my_jobs())
+    common = ("--executor", "dask", "--dask-config", str(path), "--nprocs", "2")
+    program = start(lab.command(lab.tree(20), lab.out(), *common, *options, "--participant-label", "00001", "00002"))
+    if cancel:
+        while program.poll() is None and len(set(my_jobs()) - before) < 2:
             time.sleep(0.2)
-        if lost:
-            subprocess.run(["scancel", *(set(my_jobs()) - before)], check=True)
-        print(f"  {name}: {conclude(program)}")
-        subprocess.run(["scancel", *(set(my_jobs()) - before)], check=False, stderr=subprocess.DEVNULL)
+        subprocess.run(["scancel", *(set(my_jobs()) - before)], check=True)
+    print(f"  {name}: {conclude(program)}", flush=True)
+    subprocess.run(["scancel", *(set(my_jobs()) - before)], check=False, stderr=subprocess.DEVNULL)
 
 
 @contextmanager
@@ -148,20 +156,25 @@ def paths(lab: Lab) -> None:
 
 
 def shared_folders(lab: Lab) -> None:
-    """Calls of stat and listings of folders of one task, by the number of participants; and a plan of all."""
+    """Calls of stat and listings of folders of one task, by the number of participants."""
     needs("strace")
-    print("  participants    stat   getdents   CPU s of one task   CPU s of a plan of all")
+    print("  participants    stat   getdents   CPU s")
     for size in SIZES:
-        data, trace = lab.tree(size), lab.scratch / "strace"
-        one = lab.command(data, lab.keep / f"many{size}/out", "--dry-run", "--participant-label", "00003")
-        subprocess.run(["strace", "-f", "-c", "-o", str(trace), "-e", "trace=%%stat,getdents64", *one], check=False,
-                       capture_output=True)  # fmt: skip
-        calls = {line.split()[-1]: int(line.split()[3]) for line in trace.read_text().splitlines()[2:] if "%" not in line and len(line.split()) > 4}  # fmt: skip
+        trace = lab.scratch / "strace"
+        one = lab.command(lab.tree(size), lab.out(), "--dry-run", "--participant-label", "00003")
+        traced = ["strace", "-f", "-c", "-o", str(trace), "-e", "trace=%%stat,getdents64", *one]
+        subprocess.run(traced, check=False, capture_output=True)
+        words = [line.split() for line in trace.read_text().splitlines()]
+        calls = {row[-1]: int(row[3]) for row in words if len(row) > 4 and row[3].isdigit() and row[-1] != "total"}
         stats = sum(number for name, number in calls.items() if "stat" in name)
-        plan = [text for text in one if text not in ("--participant-label", "00003")]
-        print(
-            f"  {size:12d} {stats:7d} {calls.get('getdents64', 0):10d} {cpu(one):19.2f} {cpu(plan):24.1f}", flush=True
-        )
+        print(f"  {size:12d} {stats:7d} {calls.get('getdents64', 0):10d} {cpu(one):7.2f}", flush=True)
+
+
+def planning(lab: Lab) -> None:
+    """CPU seconds of a plan of all participants, 4 runs each."""
+    for size in SIZES:
+        seconds = cpu(lab.command(lab.tree(size), lab.out(), "--dry-run"))
+        print(f"  {size:12d} participants {seconds:7.1f} CPU s, {1000 * seconds / size:.2f} ms each", flush=True)
 
 
 def cpu(command: list[str]) -> float:
@@ -177,7 +190,8 @@ def half_written_files(lab: Lab) -> None:
     data, out = lab.phantom(1), lab.out()
     contained = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
     command = [*contained, *lab.command(data, out)]
-    with start(command) as first:
+    late = ["bash", "-c", 'for _ in {1..300}; do /bin/true; done; "$@" & wait', "late"]  # a PID that the second has not
+    with start([*contained, *late, *lab.command(data, out)]) as first:
         while not (written := list(out.glob("sub-*/dwi/.*.tmp"))):
             if first.poll() is not None:
                 raise RuntimeError("it ended before it wrote")
@@ -263,7 +277,7 @@ def needs(program: str) -> None:
 
 
 SECTIONS: tuple[Callable[[Lab], None], ...] = (
-    *(jobs, threads, paths, shared_folders, half_written_files, time_limit, slurm_scripts, templates),
+    *(jobs, threads, paths, shared_folders, planning, half_written_files, time_limit, slurm_scripts, templates),
 )
 
 

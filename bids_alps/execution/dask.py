@@ -39,7 +39,7 @@ _CONFIG = {
     "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1, **WORKER_ENVIRONMENT},
     "distributed.worker.profile.enabled": False,  # nobody reads it, and it stops the work a hundred times a second
     "distributed.admin.system-monitor.interval": "5s",
-    "logging": {"distributed": "critical", "tornado": "critical"},  # what matters is told by the outcomes
+    "logging": {"distributed": "critical", "tornado": "critical"},  # what matters is in the outcomes
 }
 _RETRIES = 1
 """How often a run is done again that could not even begin, such as for want of a shared folder."""
@@ -114,7 +114,7 @@ class Cluster:
         return len(self._tasks) < _WINDOW and (allowed is None or used + task.megabytes <= allowed)
 
     def submit(self, task_id: int, task: Task) -> None:
-        """Hand a piece to the scheduler."""
+        """Hand a task to the scheduler."""
         call = (_work, task.work, self._settings, code_name(), task_id)
         key = f"{self._topic}-{task_id}"
         future = self._client.submit(*call, key=key, retries=_RETRIES, priority=int(task.page), pure=False)
@@ -122,7 +122,7 @@ class Cluster:
         future.add_done_callback(lambda _: self._ended.put(task_id))
 
     def wait(self) -> tuple[int, Outcome | AlpsError]:
-        """Return a piece that ended, or that was given up."""
+        """Return a task that ended, or that was given up."""
         while True:
             if (hopeless := self._find_hopeless()) is not None:
                 return hopeless, self._give_up(hopeless)
@@ -149,13 +149,13 @@ class Cluster:
 
     def _find_hopeless(self) -> int | None:
         task_id = self._watch.find_hopeless()
-        if task_id is not None and task_id not in self._tasks:  # its start was told after its end
+        if task_id is not None and task_id not in self._tasks:  # its start was reported after its end
             self._watch.stop(task_id)
             return None
         return None if task_id is None or self._tasks[task_id][1].done() else task_id
 
     def _give_up(self, task_id: int) -> AlpsError:
-        """Drop a piece that is hopeless, and have its worker ended and started again by its nanny."""
+        """Drop a task that is hopeless, and have its worker ended and started again by its nanny."""
         _, future = self._tasks.pop(task_id)
         error = self._watch.explain(task_id)
         address = self._watch.stop(task_id)
@@ -164,7 +164,7 @@ class Cluster:
         return error
 
     def _note_start(self, event: tuple[float, Any]) -> None:
-        """Take note that a worker begins a piece; the scheduler passes it on."""
+        """Take note that a worker begins a task; the scheduler passes it on."""
         task_id, address = event[1]
         if (known := self._tasks.get(task_id)) is not None:
             self._watch.start(task_id, known[0], address)
@@ -189,7 +189,7 @@ class _Presence:
     def __init__(self, execution: Execution) -> None:
         usual = _WITHOUT_WORKERS_MINUTES if execution.dask_config is None else _IN_QUEUE_MINUTES
         self._limit = 60 * (usual if execution.worker_timeout is None else execution.worker_timeout)
-        self._looked = self._seen = self._told = time.monotonic()
+        self._looked = self._seen = self._reminded = time.monotonic()
 
     def is_due(self) -> bool:
         """Whether it is time to look again."""
@@ -202,7 +202,7 @@ class _Presence:
         """Take note of the workers that there are; raise where there have been none for too long."""
         now = time.monotonic()
         if threads:
-            self._seen = self._told = now
+            self._seen = self._reminded = now
             return
         if now - self._seen > self._limit:
             raise ExecutionError(
@@ -210,8 +210,8 @@ class _Presence:
                 f"no worker for {(now - self._seen) / 60:.3g} minutes",
                 "look into the logs of workers or jobs, or give them longer by --worker-timeout, and start again",
             )
-        if now - self._told > _REMINDER_SECONDS:
-            self._told = now
+        if now - self._reminded > _REMINDER_SECONDS:
+            self._reminded = now
             LOG.warning("No worker for %.0f minutes; runs wait for one.", (now - self._seen) / 60)
 
 
@@ -234,7 +234,7 @@ def check_threads(threads: Mapping[str, int]) -> None:
 
 
 def _work(work: Callable[[], Outcome], settings: Settings, version: str, task_id: int) -> Outcome:
-    """Do a piece on a worker, which may be on another machine."""
+    """Do a task on a worker, which may be on another machine."""
     from distributed import get_worker
 
     with _ONE_AT_A_TIME:  # of a worker of several threads that came later
@@ -285,7 +285,7 @@ def _start(execution: Execution) -> Any:
     from distributed import LocalCluster
 
     workers, limit = execution.nprocs, "0"
-    if execution.mem is not None:  # what runs take together is told from their estimates
+    if execution.mem is not None:  # what runs take together is bounded by their estimates
         workers = max(1, min(workers, execution.mem // BASE_MEGABYTES))
         limit = f"{execution.mem}MB"
     return LocalCluster(

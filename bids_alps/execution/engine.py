@@ -12,7 +12,7 @@ from bids_alps.participant import Outcome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A piece of work: a run, or the page of a participant.
+    """A task: a run, or the page of a participant.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Task:
 
 
 class Engine(Protocol):
-    """Takes pieces of work and gives back what became of each, in the order in which they end.
+    """Takes tasks and gives back what became of each, in the order in which they end.
 
     Leaving the context ends what is still under way at once.
     """
@@ -48,25 +48,25 @@ class Engine(Protocol):
         """Stop; whatever is under way is lost."""
 
     def has_room(self, task: Task) -> bool:
-        """Whether a piece can be submitted now; always true when nothing is under way."""
+        """Whether a task can be submitted now; always true when nothing is under way."""
         ...
 
     def submit(self, task_id: int, task: Task) -> None:
-        """Take a piece of work under a number."""
+        """Take a task under a number."""
 
     def wait(self) -> tuple[int, Outcome | AlpsError]:
-        """Return the number of a piece that ended with its outcome, or with why there is none.
+        """Return the number of a task that ended with its outcome, or with why there is none.
 
         Raises
         ------
         ExecutionError
-            If no piece can end any more.
+            If no task can end any more.
         """
         ...
 
 
 class InProcess:
-    """Does each piece at once, in this process."""
+    """Does each task at once, in this process."""
 
     def __init__(self) -> None:
         self._ended: list[tuple[int, Outcome]] = []
@@ -77,12 +77,12 @@ class InProcess:
     def __exit__(self, *exception: object) -> None:
         self._ended.clear()
 
-    def has_room(self, task: Task) -> bool:  # noqa: ARG002 -- one piece is let through, whatever it takes
-        """Whether nothing is waiting to be told."""
+    def has_room(self, task: Task) -> bool:  # noqa: ARG002 -- one task is let through, whatever it takes
+        """Whether nothing is waiting to be collected."""
         return not self._ended
 
     def submit(self, task_id: int, task: Task) -> None:
-        """Do a piece of work."""
+        """Do a task."""
         self._ended.append((task_id, task.work()))
 
     def wait(self) -> tuple[int, Outcome | AlpsError]:

@@ -167,7 +167,7 @@ def _start_cluster(path: Path, system: str, asked: dict[str, Any], processes: in
     dask.config.set({f"jobqueue.{system}": settings})
     scheduler = {"dashboard": False, "dashboard_address": ":0", **(asked.get("scheduler-options") or {})}
     try:
-        # told as an argument, or the cluster would not know how the workers of a job are called
+        # passed as an argument, or the cluster would not know how the workers of a job are called
         return getattr(dask_jobqueue, f"{system.upper()}Cluster")(processes=processes, scheduler_options=scheduler)
     except (TypeError, ValueError) as error:
         raise UsageError(str(path), str(error), "see the documentation of dask-jobqueue") from error

@@ -24,15 +24,15 @@ from bids_alps.settings import Settings
 
 
 class Processes:
-    """Several processes, each with one piece of work at a time.
+    """Several processes, each with one task at a time.
 
-    Every process is a pool of its own: when one dies, or is ended because its piece takes too long, that piece is lost,
+    Every process is a pool of its own: when one dies, or is ended because its task takes too long, that task is lost,
     and nothing else.
 
     Parameters
     ----------
     settings
-        How many processes, what all of them may use together, by the estimate of each piece, and how long one may take.
+        How many processes, what all of them may use together, by the estimate of each task, and how long one may take.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -51,7 +51,7 @@ class Processes:
                 worker.kill()
 
     def has_room(self, task: Task) -> bool:
-        """Whether a process is idle, and its piece would stay within the memory."""
+        """Whether a process is idle, and its task would stay within the memory."""
         if not self._busy:
             return True
         used = sum(other.megabytes for _, other, _ in self._busy.values())
@@ -59,13 +59,13 @@ class Processes:
         return bool(self._idle) and (allowed is None or used + task.megabytes <= allowed)
 
     def submit(self, task_id: int, task: Task) -> None:
-        """Give a piece to an idle process."""
+        """Give a task to an idle process."""
         worker = self._idle.pop() or _Worker(self._settings)
         self._busy[worker.pool.submit(task.work)] = (task_id, task, worker)
         self._watch.start(task_id, task, "this machine")
 
     def wait(self) -> tuple[int, Outcome | AlpsError]:
-        """Return a piece that ended, died with its process, or took more than its time."""
+        """Return a task that ended, died with its process, or took more than its time."""
         while True:
             if (late := self._watch.find_hopeless()) is not None:
                 future = next(future for future, (task_id, _, _) in self._busy.items() if task_id == late)
@@ -89,7 +89,7 @@ class Processes:
         return task_id, outcome
 
     def _give_up(self, future: Future[Outcome], error: AlpsError) -> tuple[int, AlpsError]:
-        """End the process of a piece; another one is started for the next."""
+        """End the process of a task; another one is started for the next."""
         task_id, _, worker = self._busy.pop(future)
         self._watch.stop(task_id)
         worker.kill()
@@ -106,13 +106,13 @@ class _Worker:
         receiver, sender = spawn.Pipe(duplex=False)
         level = logging.getLogger("bids_alps").getEffectiveLevel()
         self.pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_start, initargs=(settings, sender, level))
-        self.pool.submit(os.getpid)  # the process is started for its first piece
+        self.pool.submit(os.getpid)  # the process is started for its first task
         self._processes = [process for process in multiprocessing.active_children() if process not in others]
         sender.close()  # the process has its own
         threading.Thread(target=_relay, args=(receiver,), daemon=True).start()
 
     def kill(self) -> None:
-        """End the process, whatever it does, also one that hangs before it takes its first piece."""
+        """End the process, whatever it does, also one that hangs before it takes its first task."""
         for process in self._processes:
             process.kill()
         self.pool.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""How much memory a run may take, told from the header of its image."""
+"""How much memory a run may take, estimated from the header of its image."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def estimate_megabytes(run: DwiRun) -> int:
     try:
         values = math.prod(read_header(run.image).shape)
     except (AlpsError, OSError):
-        values = 0  # the run itself will tell what is wrong with its image
+        values = 0  # the run itself will report what is wrong with its image
     return BASE_MEGABYTES + round(_COPIES * values * 4 / 1e6)

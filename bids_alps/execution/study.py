@@ -85,13 +85,13 @@ class _Ledger:
         self._stopped = False
 
     def next_task(self) -> Task | None:
-        """Return the piece to be worked on next; participants are planned for it when none is waiting."""
+        """Return the task to be worked on next; participants are planned for it when none is waiting."""
         while not self._waiting and not self._stopped and (label := next(self._labels, None)) is not None:
             self._begin(label)
         return self._waiting[0] if self._waiting else None
 
     def take(self) -> Task:
-        """Take the next piece off the list."""
+        """Take the next task off the list."""
         task = self._waiting.popleft()
         self._begun.add(task.participant)
         return task
@@ -103,7 +103,7 @@ class _Ledger:
             yield label, self._outcomes.pop(label)
 
     def note(self, task: Task, outcome: Outcome | AlpsError) -> None:
-        """Enter what became of a piece; the page of a participant is due when its last run ended."""
+        """Enter what became of a task; the page of a participant is due when its last run ended."""
         told = fail_run(task.name, outcome, self._settings) if isinstance(outcome, AlpsError) else outcome
         if not task.page or told.exit_code or self._settings.request.reports_only:
             self._tell(task.participant, told)

@@ -1,4 +1,4 @@
-"""How long pieces of work take: which run out of time or of workers, and which take far longer than the others."""
+"""How long tasks take: which run out of time or of workers, and which take far longer than the others."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bids_alps.execution.engine import Task
 
 LOG = logging.getLogger(__name__)
 TICK_SECONDS = 5.0
-"""How long an engine waits for a piece before it looks after the others."""
+"""How long an engine waits for a task before it looks after the others."""
 
 _TRIES = 3
-"""A piece is given up when this many workers ended before it was done, such as by a lifetime shorter than a run."""
+"""A task is given up when this many workers ended before it was done, such as by a lifetime shorter than a run."""
 _KNOWN = 5
 """Runs that must have ended before one is called slow."""
 _SLOW = 4.0
@@ -38,12 +38,12 @@ class _Started:
 
 
 class Watch:
-    """Keeps the time of pieces that are worked on.
+    """Keeps the time of tasks that are worked on.
 
     Parameters
     ----------
     minutes
-        What a piece may take; None where it may take any time.
+        What a task may take; None where it may take any time.
     """
 
     def __init__(self, minutes: float | None) -> None:
@@ -52,13 +52,13 @@ class Watch:
         self._seconds: deque[float] = deque(maxlen=1000)
 
     def start(self, task_id: int, task: Task, place: str) -> None:
-        """Note that a piece is begun, or begun again, at a place such as the address of a worker."""
+        """Note that a task is begun, or begun again, at a place such as the address of a worker."""
         now, before = time.monotonic(), self._started.get(task_id)
         times, longest = (1, 0.0) if before is None else (before.times + 1, max(before.longest, now - before.since))
         self._started[task_id] = _Started(task=task, place=place, since=now, times=times, longest=longest)
 
     def stop(self, task_id: int) -> str:
-        """Note that a piece ended or was given up; return where it was worked on, empty where it was not begun."""
+        """Note that a task ended or was given up; return where it was worked on, empty where it was not begun."""
         started = self._started.pop(task_id, None)
         if started is None:
             return ""
@@ -67,14 +67,14 @@ class Watch:
         return started.place
 
     def find_hopeless(self) -> int | None:
-        """Return a piece that has taken more than its time, or that several workers left undone, if there is one."""
+        """Return a task that has taken more than its time, or that several workers left undone, if there is one."""
         for task_id, started in self._snapshot():
             if self._is_late(started) or started.times > _TRIES:
                 return task_id
         return None
 
     def explain(self, task_id: int) -> ExecutionError:
-        """Return the error of a piece that is given up."""
+        """Return the error of a task that is given up."""
         started = self._started[task_id]
         if self._is_late(started):
             what = f"not done after {self._minutes:g} minutes, and ended"
@@ -98,5 +98,5 @@ class Watch:
             seconds = now - started.since
             if seconds > max(started.limit, _SLOW * median, _SLOW_SECONDS):
                 started.limit = 2 * seconds
-                told = f"{started.task.name}: at work for {seconds / 60:.0f} minutes on {started.place}"
-                LOG.warning("%s, where the median of %d runs is %.1f.", told, len(self._seconds), median / 60)
+                text = f"{started.task.name}: at work for {seconds / 60:.0f} minutes on {started.place}"
+                LOG.warning("%s, where the median of %d runs is %.1f.", text, len(self._seconds), median / 60)
