@@ -5,7 +5,9 @@ for (const controls of document.querySelectorAll("figure .controls")) {
   const slider = controls.querySelector("input");
   const flicker = controls.querySelector(".flicker");
   controls.hidden = false;
-  slider.addEventListener("input", () => compare.style.setProperty("--share", String(slider.value / 100)));
+  const mix = () => compare.style.setProperty("--share", String(slider.value / 100));
+  slider.addEventListener("input", mix);
+  mix();
   flicker.addEventListener("click", () => {
     const on = compare.classList.toggle("flickering");
     flicker.setAttribute("aria-pressed", String(on));
