@@ -24,7 +24,9 @@ def template_maps() -> tuple[dict[str, np.ndarray], np.ndarray]:
     for name in ("gm", "wm"):
         maps[name] = maps[name] / maps[name].max()
     solid = maps["gm"] + maps["wm"] > 0.3
-    closed = ndimage.binary_closing(np.pad(solid, 12), ndimage.generate_binary_structure(3, 1), iterations=10)[12:-12, 12:-12, 12:-12]
+    closed = ndimage.binary_closing(np.pad(solid, 12), ndimage.generate_binary_structure(3, 1), iterations=10)[
+        12:-12, 12:-12, 12:-12
+    ]
     maps["brain"] = ndimage.binary_fill_holes(closed)
     return maps, np.asarray(image.affine)
 
@@ -38,7 +40,10 @@ def lateral_ventricles() -> np.ndarray:
     x, y, z = ((value * affine[n, n] + affine[n, 3]).reshape(fluid.shape) for n, value in enumerate((x, y, z)))
     box = (np.abs(x) < 42) & (y > -58) & (y < 42) & (z > -4) & (z < 36) & (np.abs(x) > 1.5)
     labels, _ = ndimage.label(ndimage.binary_opening(fluid & box))
-    at = [tuple(np.round((np.array(p) - affine[:3, 3]) / np.diag(affine)[:3]).astype(int)) for p in ((-9, -8, 22), (9, -8, 22))]
+    at = [
+        tuple(np.round((np.array(p) - affine[:3, 3]) / np.diag(affine)[:3]).astype(int))
+        for p in ((-9, -8, 22), (9, -8, 22))
+    ]
     wanted = {labels[tuple(slice(v - 3, v + 4) for v in p)].max() for p in at}
     return np.isin(labels, list(wanted - {0}))
 
@@ -137,10 +142,19 @@ class Tracts:
         rise = np.maximum(z - 29 - up, 0)
         border = 32.0 + out - 0.45 * rise
         association = (
-            _step(x - border, 0.8) * _step(45.5 + out - 1.3 * rise - x, 1.5) * _step(z - 24.3 - up, 0.8) * _step(41 - z, 2)
-            * _step(self.front - y, 1.5) * _step(y - self.back, 1.5)
+            _step(x - border, 0.8)
+            * _step(45.5 + out - 1.3 * rise - x, 1.5)
+            * _step(z - 24.3 - up, 0.8)
+            * _step(41 - z, 2)
+            * _step(self.front - y, 1.5)
+            * _step(y - self.back, 1.5)
         )
-        radiata = _step(border - x, 0.8) * _step(x - (20.5 if self.crossing < 1 else 0), 1.2) * _step(y + 40, 4) * _step(28 - y, 4)
+        radiata = (
+            _step(border - x, 0.8)
+            * _step(x - (20.5 if self.crossing < 1 else 0), 1.2)
+            * _step(y + 40, 4)
+            * _step(28 - y, 4)
+        )
         radiata = radiata * _step(z + 12, 3)
         body = _step(21.5 - x, 1.5) * _step(z - 18, 2) * _step(y + 45, 4) * _step(32 - y, 4)
         shares = np.stack([radiata * (1 - body), association, body * (1 - association), np.zeros_like(x)], axis=-1)
@@ -170,24 +184,6 @@ class Tracts:
         """Return a smooth random vector field of SD 1 along each axis, shape (m, 3)."""
         angles = np.einsum("mi,cki->mck", points, self.bends) + self.phases
         return np.sqrt(2 / self.phases.shape[1]) * np.cos(angles).sum(-1)
-
-
-def draw_tracts(
-    rng: np.random.Generator, *, crossing: float = 0.0, intruding: float = 0.0, ends: bool = False,
-    other_along_x: bool = False, waver: float = 5.0, border_sd: float = 0.8,
-) -> Tracts:
-    """Return the tracts of one head; `ends` lets the association tract end inside its region."""
-    return Tracts(
-        shift=tuple(rng.normal(0, border_sd, 2)),
-        front=float(rng.uniform(-14, -9) if ends else rng.uniform(2, 20)),
-        back=float(rng.uniform(-62, -45)),
-        crossing=crossing,
-        intruding=intruding,
-        waver=waver,
-        other_along_x=other_along_x,
-        bends=rng.normal(0, 1 / 12.0, (3, 24, 3)),
-        phases=rng.uniform(0, 2 * np.pi, (3, 24)),
-    )
 
 
 def _step(distance: np.ndarray, width: float) -> np.ndarray:

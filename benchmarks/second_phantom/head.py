@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.spatial.transform import Rotation
 
-from second_phantom.anatomy import Tissue, Tracts, draw_tracts, lateral_ventricles, make_tissue, template_maps
+from second_phantom.anatomy import Tissue, Tracts, lateral_ventricles, make_tissue, template_maps
 from second_phantom.shape import Shape, at, integrate, random_flow, ventricle_flow
 
 FREE_WATER = 3.0e-3
@@ -99,10 +99,13 @@ class Head:
         third = np.cross(fibre, across)
         left = points[:, 0] < 0
         along_x, along_third = (
-            np.where(left, self.radial["left"][population][n], self.radial["right"][population][n])[:, None] for n in (0, 1)
+            np.where(left, self.radial["left"][population][n], self.radial["right"][population][n])[:, None]
+            for n in (0, 1)
         )
         return (
-            _AXIAL[population] * (fibre @ bvecs.T) ** 2 + along_x * (across @ bvecs.T) ** 2 + along_third * (third @ bvecs.T) ** 2
+            _AXIAL[population] * (fibre @ bvecs.T) ** 2
+            + along_x * (across @ bvecs.T) ** 2
+            + along_third * (third @ bvecs.T) ** 2
         )
 
     def _lesion(self, points: np.ndarray) -> np.ndarray:
@@ -123,17 +126,24 @@ def make_head(choices: HeadChoices) -> Head:
     """Return the head of some choices; the same choices give the same head."""
     rng = np.random.default_rng([choices.seed, 2])
     tissue = make_tissue(rng, roughness=choices.roughness, atrophy_mm=choices.atrophy)
-    tracts = draw_tracts(
-        rng,
-        crossing=choices.crossing,
-        intruding=choices.intruding,
-        ends=choices.ends,
-        other_along_x=choices.other_along_x,
-        waver=choices.waver,
-        border_sd=choices.border_sd,
-    )
+    tracts = _draw_tracts(rng, choices)
     radial = {side: _draw_radial(rng, index) for side, index in zip(("left", "right"), choices.index, strict=True)}
     return Head(choices=choices, tissue=tissue, tracts=tracts, shape=_draw_shape(rng, choices), radial=radial)
+
+
+def _draw_tracts(rng: np.random.Generator, choices: HeadChoices) -> Tracts:
+    """Return the tracts of one head; `ends` lets the association tract end inside its region."""
+    return Tracts(
+        shift=tuple(rng.normal(0, choices.border_sd, 2)),
+        front=float(rng.uniform(-14, -9) if choices.ends else rng.uniform(2, 20)),
+        back=float(rng.uniform(-62, -45)),
+        crossing=choices.crossing,
+        intruding=choices.intruding,
+        waver=choices.waver,
+        other_along_x=choices.other_along_x,
+        bends=rng.normal(0, 1 / 12.0, (3, 24, 3)),
+        phases=rng.uniform(0, 2 * np.pi, (3, 24)),
+    )
 
 
 def _draw_radial(rng: np.random.Generator, index: float) -> dict[str, tuple[float, float]]:

@@ -63,7 +63,9 @@ def _spiral(n: int) -> np.ndarray:
 
 def _icosahedron() -> np.ndarray:
     golden = (1 + 5**0.5) / 2
-    vectors = np.array([[0, 1, golden], [0, 1, -golden], [1, golden, 0], [1, -golden, 0], [golden, 0, 1], [-golden, 0, 1]])
+    vectors = np.array(
+        [[0, 1, golden], [0, 1, -golden], [1, golden, 0], [1, -golden, 0], [golden, 0, 1], [-golden, 0, 1]]
+    )
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
@@ -114,7 +116,10 @@ def _undistorted(head: Head, points: np.ndarray, shift: float) -> tuple[np.ndarr
 
     def field(where: np.ndarray) -> np.ndarray:
         offset = where - middle
-        return shift * (np.exp(-((offset / [38, 30, 26]) ** 2).sum(1) / 2) + 0.18 * np.exp(-((offset / [60, 75, 70]) ** 2).sum(1) / 2))
+        return shift * (
+            np.exp(-((offset / [38, 30, 26]) ** 2).sum(1) / 2)
+            + 0.18 * np.exp(-((offset / [60, 75, 70]) ** 2).sum(1) / 2)
+        )
 
     source = points.copy()
     for _ in range(8):
@@ -147,7 +152,9 @@ def _make_grid(head: Head, choices: ScanChoices) -> tuple[np.ndarray, tuple[int,
     return affine, shape
 
 
-def _coils(rng: np.random.Generator, voxels: np.ndarray, shape: tuple, choices: ScanChoices) -> tuple[np.ndarray, np.ndarray]:
+def _coils(
+    rng: np.random.Generator, voxels: np.ndarray, shape: tuple, choices: ScanChoices
+) -> tuple[np.ndarray, np.ndarray]:
     """Return a smooth sensitivity, about 1, and the SD of the noise, which grows towards the middle of the image."""
     local = 2 * voxels / np.array(shape) - 1
     slopes = rng.normal(0, choices.bias / 2, 3)
@@ -164,7 +171,10 @@ def true_index(head: Head, choices: ScanChoices, *, radius: float = 2.5) -> dict
     No noise, points instead of voxels, the true place, the true rotation, gradients as the table says; the b-values of
     `choices`, fitted by least squares weighted with the squared signal.
     """
-    bvals, bvecs = np.concatenate([[0.0], np.repeat([b for b, _ in choices.shells[:1]], 60)]), np.vstack([np.zeros(3), _spiral(60)])
+    bvals, bvecs = (
+        np.concatenate([[0.0], np.repeat([b for b, _ in choices.shells[:1]], 60)]),
+        np.vstack([np.zeros(3), _spiral(60)]),
+    )
     columns = bvecs[:, [0, 0, 0, 1, 1, 2]] * bvecs[:, [0, 1, 2, 1, 2, 2]] * [1, 2, 2, 1, 2, 1]
     design = np.column_stack([-bvals[:, None] * columns, np.ones(len(bvals))])
     steps = np.linspace(-radius, radius, 9)
@@ -174,7 +184,7 @@ def true_index(head: Head, choices: ScanChoices, *, radius: float = 2.5) -> dict
     for side, sign in (("left", -1), ("right", 1)):
         means = {}
         for region, (x, y, z) in PUBLISHED_CENTRES.items():
-            points = head.shape.subject_from_template(ball + [sign * x, y, z])
+            points = head.shape.subject_from_template(ball + np.array([sign * x, y, z]))
             logs = np.log(head.signal(points, bvals, bvecs))
             tensors = []
             for one in logs:
@@ -183,5 +193,7 @@ def true_index(head: Head, choices: ScanChoices, *, radius: float = 2.5) -> dict
             xx, xy, xz, yy, yz, zz = np.mean(tensors, axis=0)
             tensor = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
             means[region] = np.diag(head.shape.rotation.T @ tensor @ head.shape.rotation)
-        found[side] = (means["projection"][0] + means["association"][0]) / (means["projection"][1] + means["association"][2])
+        found[side] = (means["projection"][0] + means["association"][0]) / (
+            means["projection"][1] + means["association"][2]
+        )
     return {**found, "bilateral": (found["left"] + found["right"]) / 2}

@@ -52,7 +52,9 @@ def random_flow(rng: np.random.Generator, widths_mm: tuple[float, float], rms_mm
     return velocity * rms_mm / np.sqrt((velocity[brain] ** 2).sum(-1).mean())
 
 
-def ventricle_flow(ventricles: np.ndarray, affine: np.ndarray, push_mm: tuple[float, float], reach_mm: float) -> np.ndarray:
+def ventricle_flow(
+    ventricles: np.ndarray, affine: np.ndarray, push_mm: tuple[float, float], reach_mm: float
+) -> np.ndarray:
     """Return a velocity field away from the walls of the lateral ventricles, by `push_mm` at the left and right wall.
 
     Inside a ventricle it grows from nothing in the middle; outside it falls off over `reach_mm`.
@@ -63,9 +65,13 @@ def ventricle_flow(ventricles: np.ndarray, affine: np.ndarray, push_mm: tuple[fl
     slope = np.stack([ndimage.gaussian_filter(slope[..., n], 2.0) for n in range(3)], axis=-1)
     where = ((grid_points().reshape(-1, 3) - affine[:3, 3]) / np.diag(affine)[:3]).T
     distance = ndimage.map_coordinates(signed, where, order=1, mode="nearest").reshape(SHAPE)
-    away = np.stack(
-        [ndimage.map_coordinates(slope[..., n], where, order=1, mode="nearest").reshape(SHAPE) for n in range(3)], -1
-    ) / np.diag(affine)[:3]
+    away = (
+        np.stack(
+            [ndimage.map_coordinates(slope[..., n], where, order=1, mode="nearest").reshape(SHAPE) for n in range(3)],
+            -1,
+        )
+        / np.diag(affine)[:3]
+    )
     size = np.where(distance > 0, np.exp(-((distance / reach_mm) ** 2) / 2), np.clip(1 + distance / 5, 0, 1))
     x = grid_points()[..., 0]
     left = 1 / (1 + np.exp(x / 2))
