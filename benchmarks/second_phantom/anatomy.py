@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -16,12 +16,11 @@ POPULATIONS = ("projection", "association", "callosal", "other")
 @cache
 def template_maps() -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return white matter, grey matter and brain of the template, and the affine of their grid."""
+    folder = Path(__file__).parents[2] / "bids_alps" / "resources" / "brain"
     maps = {}
-    for name in ("gm", "wm", "t1"):
-        path = files("nilearn").joinpath("datasets", "data", f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz")
-        image = nib.load(str(path))
-        maps[name] = np.asarray(image.dataobj, dtype=np.float32)
     for name in ("gm", "wm"):
+        image = nib.load(folder / f"tpl-MNI152NLin2009aSym_res-1_label-{name.upper()}_probseg.nii.gz")
+        maps[name] = np.asarray(image.dataobj, dtype=np.float32)
         maps[name] = maps[name] / maps[name].max()
     solid = maps["gm"] + maps["wm"] > 0.3
     closed = ndimage.binary_closing(np.pad(solid, 12), ndimage.generate_binary_structure(3, 1), iterations=10)[

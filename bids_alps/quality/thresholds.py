@@ -194,8 +194,8 @@ THRESHOLDS: Mapping[str, Threshold] = {
         fail=0.92,
         direction="below",
         reason="Fibres that continue better with flipped or exchanged axes point to a wrong gradient table.",
-        source="right tables 1.10 to 1.20, wrong .73 to .91 (Schilling 2019, doi 10.1016/j.mri.2019.01.018); not measured "
-        "where slices are over 1.3 times as thick as pixels are wide",
+        source="right tables 1.10 to 1.20, wrong .73 to .91 (Schilling 2019, doi 10.1016/j.mri.2019.01.018); not "
+        "measured where slices are over 1.3 times as thick as pixels are wide",
     ),
     "framewise_displacement": Threshold(
         unit="mm",

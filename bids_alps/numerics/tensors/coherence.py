@@ -14,7 +14,8 @@ WHITE_MATTER_FA = 0.2
 CONTINUING_DEGREES = 30.0
 THICKEST = 1.3
 """Longest over shortest voxel edge from which nothing is said: with thick slices most neighbours lie within the slice,
-and a table that turns fibres into it wins (with the right table .34 in simulated slices of 2 x 2 x 5 mm, .90 in 2 x 2 x 3 mm)."""
+and a table that turns fibres into it wins (with the right table .90 in simulated slices of 2 x 2 x 3 mm, .34 in slices
+of 2 x 2 x 5 mm)."""
 
 _MOST_VOXELS = 20_000
 _HALF_OF_NEIGHBOURS = [np.array(step) for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
