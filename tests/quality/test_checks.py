@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,16 +124,3 @@ def test_failing_is_worse_than_warning(check):
 
 def test_what_could_not_be_measured_is_a_warning():
     assert evaluate("fa", math.nan).status == "warn"
-
-
-@pytest.mark.parametrize("name", THRESHOLDS)
-def test_every_check_is_documented_with_its_thresholds_and_their_source(name):
-    limit = THRESHOLDS[name]
-    told = (f"`{name}`", limit.unit, limited(limit, limit.warn), limited(limit, limit.fail), limit.reason, limit.source)
-    assert f"| {' | '.join(told)} |" in (Path(__file__).parents[2] / "docs" / "quality.md").read_text()
-
-
-def limited(limit, value):
-    if math.isnan(value):
-        return "never"
-    return f"{limit.middle - value:g} to {limit.middle + value:g}" if limit.direction == "outside" else f"{value:g}"
