@@ -24,7 +24,8 @@ from bids_alps.numerics.preprocessing.distortion import EncodedImage, estimate_d
 from bids_alps.numerics.preprocessing.resampling import align_b0s
 from bids_alps.registration.engines import ENGINES
 from bids_alps.settings import Method
-from bids_alps.stages.index import AlignedRun, measure
+from bids_alps.stages.aligned import AlignedRun
+from bids_alps.stages.index import measure
 from bids_alps.stages.prepare import PreparedSeries, prepare
 from bids_alps.stages.registration import subject_maps
 from bids_alps.stages.tensors import fit

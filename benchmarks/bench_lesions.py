@@ -26,7 +26,8 @@ from bids_alps.registration.checks import check_registration
 from bids_alps.registration.engines import ENGINES
 from bids_alps.registration.t1w import align_t1w, shift_mm
 from bids_alps.settings import Method
-from bids_alps.stages.index import AlignedRun, Measurement, measure
+from bids_alps.stages.aligned import AlignedRun
+from bids_alps.stages.index import Measurement, measure
 from bids_alps.stages.lesions import Lesions
 from bids_alps.stages.masking import find_mask
 from bids_alps.stages.prepare import PreparedSeries
@@ -64,7 +65,7 @@ def measure_head(phantom: PhantomSubject, data: np.ndarray, masks: dict[str, Spa
     registration = ENGINES[METHOD.registrar].make().register(subject, read_template())
 
     def checked(lesions: Lesions | None) -> Measurement:
-        share = lesions.share if lesions else None
+        share = lesions.fraction if lesions else None
         checks = check_registration(registration, subject, read_template(), PRESET.centres, share)
         aligned = AlignedRun(fitted=fitted, registration=registration, method=METHOD, checks=checks, lesions=lesions)
         return measure(aligned, PRESET)
@@ -82,7 +83,9 @@ def measure_head(phantom: PhantomSubject, data: np.ndarray, masks: dict[str, Spa
 def true_overlap(phantom: PhantomSubject, region: str, centre: np.ndarray) -> float:
     """Return the fraction of a region's ellipsoid, carried by the true alignment, that lies in the ball."""
     points = np.random.default_rng(1).uniform(-1, 1, (40000, 3))
-    points = points[np.linalg.norm(points, axis=1) <= 1] * PRESET.semi_axes_mm + PRESET.centres[region]
+    outward = np.array([-1.0 if region.endswith("left") else 1.0, 1.0, 1.0])
+    points = points * PRESET.shape(region).reach_mm
+    points = points[PRESET.shape(region).contains(points)] * outward + PRESET.centres[region]
     carried = phantom.truth.transform.subject_from_template(points)
     return float((np.linalg.norm(carried - centre, axis=1) <= RADIUS_MM).mean())
 

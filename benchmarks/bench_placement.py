@@ -1,13 +1,15 @@
-"""Twelve heads whose place in the template is known: how far regions and pose fall from the truth.
+"""Heads whose place in the template is known: how far regions and pose fall from the truth.
 
-Rotations up to 25 degrees, warps of 2 to 4 mm, four storage orders, oblique slices, scalp; half of them at 3 mm or
-slabs.
+Twelve made from maps (rotations up to 25 degrees, warps of 2 to 4 mm, four storage orders, oblique slices, scalp; half of
+them at 3 mm or slabs); whole scans of the second head, with ordinary and with large ventricles. The word ``second``
+leaves out the first.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "registration"))
 
 from heads import ORDERS, Head, centre_errors, make_head, pose_error
+from second_heads import centre_distances, enlarged_heads, make_case, measure_case, register, second_heads
+from second_phantom import HeadChoices, ScanChoices
 
 from bids_alps.io.presets import read_preset
 from bids_alps.io.templates import read_template
@@ -44,6 +48,30 @@ def draw_heads() -> list[Head]:
 
 
 def main() -> None:
+    if "second" not in sys.argv:
+        place_maps()
+    place_scans("ordinary", second_heads(8, seed=71))
+    place_scans("large ventricles", enlarged_heads(seed=72))
+
+
+def place_scans(name: str, heads: Iterable[tuple[HeadChoices, ScanChoices]]) -> None:
+    """Print how far the published centres fall from the truth in scans of the second head, and what the checks say."""
+    print(f"\nsecond head, {name}: ventricles, centres mm, tract shift as the check has it, status")
+    distances = []
+    for head, scan in heads:
+        case = make_case(head, scan)
+        registration = register(case)
+        distances.append(centre_distances(case, registration))
+        found = measure_case(case, registration, "alps-sphere")
+        shift = next(check.value for check in found.checks if check.name == "registration_tract_shift")
+        told = " ".join(f"{distance:.1f}" for distance in distances[-1])
+        print(
+            f"{head.ventricles[0]:4.1f} {head.ventricles[1]:4.1f}   {told}   {shift:+.2f}   {found.status}", flush=True
+        )
+    print(f"centres: median {np.median(distances):.2f}, largest {np.max(distances):.2f} mm")
+
+
+def place_maps() -> None:
     template = read_template()
     centres = read_preset("alps").centres
     print(

@@ -14,7 +14,8 @@ from bids_alps.io.templates import read_template
 from bids_alps.phantom import PhantomSettings, write_phantom
 from bids_alps.registration.engines import ENGINES
 from bids_alps.settings import Method
-from bids_alps.stages.index import AlignedRun, measure
+from bids_alps.stages.aligned import AlignedRun
+from bids_alps.stages.index import measure
 from bids_alps.stages.prepare import prepare
 from bids_alps.stages.registration import subject_maps
 from bids_alps.stages.tensors import fit

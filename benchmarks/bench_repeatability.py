@@ -19,25 +19,26 @@ from bids_alps.io.presets import read_preset
 from bids_alps.io.templates import read_template
 from bids_alps.registration.engines import ENGINES
 from bids_alps.settings import Method
+from bids_alps.stages.aligned import AlignedRun
 from bids_alps.stages.alps_sh import follow_alps_sh
-from bids_alps.stages.index import AlignedRun, measure
+from bids_alps.stages.index import measure
 from bids_alps.stages.prepare import prepare
 from bids_alps.stages.registration import subject_maps
 from bids_alps.stages.tensors import fit
 
-METHOD = Method()
-UNCALIBRATED = replace(METHOD, gradient_calibration=False)
+METHOD = Method(keep_failed=True)
+CALIBRATED = replace(METHOD, gradient_calibration=True)
 WAYS = {
     "default": ("alps", METHOD),
     "without pose correction": ("alps", replace(METHOD, pose_correction=False)),
-    "without gradient calibration": ("alps", UNCALIBRATED),
-    "no weights by tissue": ("alps", replace(METHOD, roi_weighting="fraction")),
+    "with gradient calibration": ("alps", CALIBRATED),
+    "weights by tissue": ("alps", replace(METHOD, roi_weighting="tissue")),
     "spheres of 2.5 mm": ("alps-sphere", METHOD),
-    "spheres, uncalibrated": ("alps-sphere", UNCALIBRATED),
+    "spheres, with calibration": ("alps-sphere", CALIBRATED),
     "spheres of 4 mm": ("alps", replace(METHOD, roi_radius=4.0)),
     "spheres of 5 mm": ("alps", replace(METHOD, roi_radius=5.0)),
-    "alps.sh": ("alps.sh", UNCALIBRATED),
-    "alps.sh, 5 mm": ("alps.sh-5mm", UNCALIBRATED),
+    "alps.sh": ("alps.sh", METHOD),
+    "alps.sh, 5 mm": ("alps.sh-5mm", METHOD),
 }
 SIDES = ("left", "right", "bilateral")
 
@@ -79,15 +80,15 @@ def measure_dataset(root: Path, *, skip: bool) -> dict[str, list[list[float]]]:
     for run in find_runs(root, "01"):
         with tempfile.TemporaryDirectory() as scratch:
             prepared = prepare(run, replace(METHOD, skip_preprocessing=skip), Path(scratch))
-        fits = {one: fit(prepared, one) for one in (METHOD, UNCALIBRATED)}
+        fits = {one: fit(prepared, one) for one in (METHOD, CALIBRATED)}
         registration = ENGINES[METHOD.registrar].make().register(subject_maps(fits[METHOD], run), template)
         pose = registration.pose
         for way, (name, method) in WAYS.items():
             preset = read_preset(name, template=METHOD.template, radius_mm=method.roi_radius)
-            fitted = fits[METHOD if method.gradient_calibration else UNCALIBRATED]
+            fitted = fits[CALIBRATED if method.gradient_calibration else METHOD]
             aligned = AlignedRun(fitted=fitted, registration=registration, method=method)
             if preset.conventions == "alps.sh":
-                aligned = follow_alps_sh(prepared, aligned)
+                aligned = follow_alps_sh(prepared, aligned, (subject_maps(fits[METHOD], run), template))
             measured = measure(aligned, preset)
             found[way].append([measured.result.alps[side] for side in SIDES])
         checks = {check.name: check.value for check in measured.checks}

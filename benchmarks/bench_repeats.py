@@ -31,12 +31,14 @@ from bids_alps.registration.base import Registration
 from bids_alps.registration.engines import ENGINES
 from bids_alps.registration.within_subject import average_maps, find_midpoint, transfer_registration, within_error
 from bids_alps.settings import Method
-from bids_alps.stages.index import AlignedRun, Measurement, blurred_means, measure, prepare_means
+from bids_alps.stages.aligned import AlignedRun
+from bids_alps.stages.index import Measurement, measure
 from bids_alps.stages.masking import find_mask
 from bids_alps.stages.prepare import PreparedSeries, prepare
 from bids_alps.stages.preprocessing import PreprocessedSeries
 from bids_alps.stages.registration import subject_maps
 from bids_alps.stages.tensors import TensorFit, fit
+from bids_alps.stages.uncertainty import blurred_means, prepare_means
 
 METHOD = Method()
 HEADS, POSES = 8, 3

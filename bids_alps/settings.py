@@ -63,7 +63,7 @@ class Method:
         choices=tuple(ENGINES),
     )
     rois: tuple[str, ...] = option(
-        ("alps",), description="ROI presets, or label images in the template with a table beside each"
+        ("alps", "alps-sphere"), description="ROI presets, or label images in the template with a table beside each"
     )
     roi_radius: float | None = option(
         None, description="measure in spheres of this radius, mm (default: the preset's own shape)"
@@ -72,7 +72,8 @@ class Method:
         None, description="b-values to fit, s/mm^2 (default: the shell nearest 1000)"
     )
     roi_weighting: Literal["fraction", "tissue"] = option(
-        "tissue", description="weight of a voxel in its region: the fraction inside, or that times its share of tissue"
+        "fraction",
+        description="weight of a voxel in its region: the fraction inside, or that times its share of tissue",
     )
     atlas: tuple[str, ...] = option(
         (), description="atlases to measure too: label or probability images with a table, or names of TemplateFlow's"
@@ -95,7 +96,7 @@ class Method:
         (), description="other thresholds of a quality check, NAME=WARN,FAIL, such as pitch=15,n/a"
     )
     gradient_calibration: bool = option(
-        True, description="scale the b-value of each volume so that tissue without a direction looks isotropic"
+        False, description="correct b-values by axis where separate tissues agree on how strong the gradients were"
     )
     keep_failed: bool = option(False, description="keep an index whose quality checks failed in the column alps")
     combine_runs: bool = option(

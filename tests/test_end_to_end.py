@@ -27,7 +27,8 @@ def study(tmp_path_factory):
     truth = write_phantom(data, SETTINGS)
     write_lesion(root / "lesions")
     lesions = f"lesions={root / 'lesions'}"
-    codes = [cli.main([str(data), str(out), level, "-d", lesions]) for level in ("participant", "group")]
+    options = ["-d", lesions, "--rois", "alps"]
+    codes = [cli.main([str(data), str(out), level, *options]) for level in ("participant", "group")]
     return data, out, codes, truth
 
 
@@ -106,7 +107,8 @@ def test_nothing_half_written_stays(study):
 def test_running_again_gives_the_same_bytes(study, tmp_path):
     data, out, _, _ = study
     lesions = f"lesions={data.parent / 'lesions'}"
-    assert cli.main([str(data), str(tmp_path), "participant", "--participant-label", "sub-02", "-d", lesions]) == 0
+    options = ["--participant-label", "sub-02", "-d", lesions, "--rois", "alps"]
+    assert cli.main([str(data), str(tmp_path), "participant", *options]) == 0
     first = sorted(path.relative_to(out) for path in (out / "sub-02").rglob("*") if path.is_file())
     again = sorted(path.relative_to(tmp_path) for path in (tmp_path / "sub-02").rglob("*") if path.is_file())
     assert first == again

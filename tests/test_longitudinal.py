@@ -22,6 +22,7 @@ from bids_alps.report.participant import read_participant_page
 SETTINGS = PhantomSettings(participants=2, sessions=1, voxel_size=5.0, directions=6, b0=1, rotation=0.0, warp=0.0)
 OPTIONS = (
     *("--longitudinal", "--skip-preprocessing", "--registrar", "identity", "--skip-bids-validation"),
+    *("--rois", "alps"),
     "--keep-failed",  # this head is too small for the checks of directions
 )
 

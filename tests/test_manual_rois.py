@@ -21,8 +21,8 @@ OPTIONS = [
     "identity",
     "--skip-bids-validation",
     "--keep-failed",
-    "--roi-weighting",
-    "fraction",
+    "--rois",
+    "alps",
 ]
 NAME = "sub-01/dwi/sub-01_seg-alps_dseg.nii.gz"
 

@@ -105,7 +105,8 @@ def write_plain(root: Path, aligned: Aligned) -> None:
 def measure(*arguments: object) -> tuple[Array, Path]:
     """Run the participant level and return left, right and bilateral index and where the output went."""
     given = [str(argument) for argument in arguments]
-    assert cli.main([*given[:2], "participant", "--skip-bids-validation", *given[2:]]) == 0
+    options = ["--skip-bids-validation", "--rois", "alps", *given[2:]]
+    assert cli.main([*given[:2], "participant", *options]) == 0
     (table,) = Path(given[1]).glob("sub-01/**/*_desc-alps_scalarstats.tsv")
     return read_table(table)["alps"].to_numpy(), table
 

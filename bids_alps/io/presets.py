@@ -19,7 +19,7 @@ from bids_alps.io.inheritance import IMAGE_EXTENSIONS, entities_of
 from bids_alps.io.tables import read_table
 from bids_alps.io.templates import find_transform
 from bids_alps.io.transforms import read_itk_transform
-from bids_alps.model import REGIONS, SIDES, Array, Conventions, RoiPreset, SpatialMap
+from bids_alps.model import REGIONS, SIDES, Array, Conventions, Ellipsoid, RoiPreset, SpatialMap, same_shape
 
 Centres = Mapping[str, tuple[float, float, float]]
 _ROIS = tuple(f"{region}_{side}" for region in REGIONS for side in SIDES)
@@ -97,22 +97,32 @@ def read_preset(name: str, *, template: str | None = None, radius_mm: float | No
         raise UsageError("--roi-radius", f"{radius_mm:g} mm", "give a radius above 0 and up to 20 mm")
     if name.endswith(IMAGE_EXTENSIONS):
         drawn = _read_label_image(Path(name), template)
-        return drawn if radius_mm is None else replace(drawn, drawn=None, semi_axes_mm=(radius_mm,) * 3)
+        return drawn if radius_mm is None else drawn.with_radius(radius_mm)
     if name not in _entries():
         hint = f"choose one of {', '.join(preset_names())}, or give a label image (.nii.gz)"
         raise UsageError("--rois", f"no preset named {name!r}{did_you_mean(name, preset_names())}", hint)
     entry = _entries()[name]
     template = template or entry["template"]
-    x_mm, y_mm, z_mm = entry["semi_axes_mm"]
     preset = RoiPreset(
         name=name,
         template=template,
         centres=_centres_in(template, name, entry),
-        semi_axes_mm=(x_mm, y_mm, z_mm),
+        shapes=_shapes_of(entry),
         conventions=conventions_of(name),
         **{key: entry[key] for key in ("version", "citation", "doi")},
     )
-    return preset if radius_mm is None else replace(preset, semi_axes_mm=(radius_mm,) * 3)
+    return preset if radius_mm is None else preset.with_radius(radius_mm)
+
+
+def _shapes_of(entry: Mapping[str, Any]) -> dict[str, Ellipsoid]:
+    """Return the shape of each region: one length for spheres, or three and a lean for each."""
+    if "radius_mm" in entry:
+        return same_shape((float(entry["radius_mm"]),) * 3)
+    shapes: dict[str, Ellipsoid] = {}
+    for region in REGIONS:
+        x_mm, y_mm, z_mm = entry["semi_axes_mm"][region]
+        shapes[region] = Ellipsoid(semi_axes_mm=(x_mm, y_mm, z_mm), lean=entry.get("lean", {}).get(region, 0.0))
+    return shapes
 
 
 def definition_files(name: str) -> tuple[Path, ...]:
@@ -133,7 +143,7 @@ def _read_label_image(path: Path, template: str | None) -> RoiPreset:
     space = named.get("space", named.get("tpl", template))
     if template is not None and space != template:
         raise UsageError(f"--rois {path}", f"in {space} by its name", f"choose --template {space}")
-    drawn, centres, semi_axes_mm = _read_regions(path, definition_files(str(path))[1])
+    drawn, centres, reach_mm = _read_regions(path, definition_files(str(path))[1])
     for roi, (x, _, _) in centres.items():
         if (x < 0) != roi.endswith("_left"):
             raise ImageError(str(path), f"{roi} lies at x = {x:.1f} mm", "left is x < 0 in the template")
@@ -144,7 +154,7 @@ def _read_label_image(path: Path, template: str | None) -> RoiPreset:
         doi="",
         template=template or space or "",
         centres=centres,
-        semi_axes_mm=semi_axes_mm,
+        shapes=same_shape(reach_mm),
         drawn=drawn,
     )
 
@@ -169,7 +179,7 @@ def with_manual_rois(preset: RoiPreset, files: tuple[Path, Path], mask: SpatialM
         If the image has another grid, lacks a region, or has left and right exchanged.
     """
     path, table = files
-    drawn, centres, semi_axes_mm = _read_regions(path, table)
+    drawn, centres, reach_mm = _read_regions(path, table)
     if not drawn.same_grid(mask):
         raise ImageError(
             str(path), f"shape {drawn.shape}, or another position than the scan of {mask.shape}", "draw on its grid"
@@ -178,7 +188,7 @@ def with_manual_rois(preset: RoiPreset, files: tuple[Path, Path], mask: SpatialM
         across = np.subtract(centres[f"{region}_right"], centres[f"{region}_left"])
         if (rotation @ across)[0] <= 0:
             raise ImageError(str(path), f"{region}_left lies to the right of its twin", "exchange their labels")
-    return replace(preset, centres=centres, semi_axes_mm=semi_axes_mm, drawn=drawn, native=True)
+    return replace(preset, centres=centres, shapes=same_shape(reach_mm), drawn=drawn, native=True)
 
 
 def _read_regions(path: Path, table: Path) -> tuple[SpatialMap, Centres, tuple[float, float, float]]:

@@ -12,6 +12,13 @@ from bids_alps.model import REGIONS, SIDES, AlpsResult, Check, RoiDiffusivity, S
 
 DIFFUSIVITY = "mm^2/s"
 _ELEMENTS = {"dxx": 0, "dyy": 3, "dzz": 5}
+_OF_TRACTS = ("free_water", "mode", "lambda2_lambda3", "other_tissue")
+_CONVENTIONS = {
+    "anatomical": "tensors rotated to the template's axes, regions in native space",
+    "alps.sh": "as the script alps.sh: 12-parameter affine, tensors by least squares on all shells in image axes, "
+    "resampled at 1 mm; but without its denoising and unringing unless asked for, and aligned with the white matter of "
+    "the template instead of the JHU FA map",
+}
 _FRAMES = {
     "cross-sectional": "in this scan by itself",
     "longitudinal": "in the frame midway between the sessions of the participant, and carried from there",
@@ -24,6 +31,7 @@ class Acquisition:
     """What the index was measured with, repeated in every row: preset, its size (mm), b (s/mm^2) and counts."""
 
     roi_preset: str
+    conventions: str
     roi_radius: float
     roi_semi_axes: str
     roi_source: str
@@ -69,12 +77,40 @@ ALPS_COLUMNS: tuple[Column, ...] = (
         description="Standard error from the voxel size (the effect of one more voxel of blur) and from other tissue.",
         optional=True,
     ),
+    Column(
+        name="alps_se_calibration",
+        description="Standard error from the strength of the gradients: half of what its measured error changes.",
+        optional=True,
+    ),
+    Column(
+        name="alps_se_noise_floor",
+        description="Standard error from the noise floor of magnitude images: all of what it changes.",
+        optional=True,
+    ),
     Column(name="alps_uncorrected", description="Index with tensors left in scanner axes."),
     Column(
         name="alps_unreliable",
         description="Index that a failed quality check makes unreliable; alps is n/a then, unless --keep-failed.",
         optional=True,
     ),
+    Column(name="alps_uncalibrated", description="Index with b-values as the gradient table has them.", optional=True),
+    Column(
+        name="alps_calibrated",
+        description="Index with b-values corrected by axis, as far as separate tissues agree.",
+        optional=True,
+    ),
+    Column(
+        name="alps_tissue_weighted",
+        description="Index in which voxels count less the less they look like white matter.",
+        optional=True,
+    ),
+    Column(
+        name="alps_crossing",
+        description="Experimental: index of the tracts alone, fibres that cross them and free water taken out; "
+        "needs 45 directions and two shells, or one from b = 1900.",
+        optional=True,
+    ),
+    Column(name="alps_crossing_se", description="Standard error of alps_crossing from noise.", optional=True),
     Column(
         name="alps_water_corrected", description="Index of the tissue alone, free water taken out; needs two shells."
     ),
@@ -97,6 +133,15 @@ ALPS_COLUMNS: tuple[Column, ...] = (
         Column(name=f"{scalar}_{region}", description=f"Mean {scalar.upper()} in the {region} region.", unit=unit)
         for region in REGIONS
         for scalar, unit in (("fa", ""), ("md", DIFFUSIVITY))
+    ),
+    *(
+        Column(name=f"{scalar}_{region}", description=f"{description} in the {region} region.")
+        for region in ("projection", "association")
+        for scalar, description in (
+            ("mode", "Mean mode of anisotropy, -1 planar to 1 linear,"),
+            ("lambda2_lambda3", "Ratio of the second to the third eigenvalue of the mean tensor"),
+            ("other_tissue", "Share of what does not look like white matter"),
+        )
     ),
     *(
         Column(
@@ -122,8 +167,12 @@ ALPS_COLUMNS: tuple[Column, ...] = (
     Column(name="pose_se", description="Standard error of the rotation.", unit="degrees"),
     Column(name="roi_radius", description="Radius of the regions where they are spheres.", unit="mm"),
     Column(
-        name="roi_semi_axes", description="Half the length of ellipsoids along x, y and z of the template.", unit="mm"
+        name="roi_semi_axes",
+        description="Half the length of ellipsoids along x, y and z of the template; how many mm they lean "
+        "towards the midline for each mm upwards.",
+        unit="mm",
     ),
+    Column(name="conventions", description="How the index was measured.", levels=_CONVENTIONS),
     Column(
         name="roi_source",
         description="Where the regions were defined.",
@@ -187,6 +236,18 @@ ROI_COLUMNS: tuple[Column, ...] = (
     Column(
         name="off_tract_fraction", description="Share of the region with FA below .2 or beyond 45 degrees off axis."
     ),
+    Column(
+        name="other_tissue",
+        description="Share of the region that is no white matter by FA (below .2) and MD (above 1.1e-3 mm^2/s).",
+    ),
+    *(
+        Column(
+            name=f"fraction_{axis}",
+            description=f"Experimental: share of {'free water' if axis == 'water' else f'fibres along {axis}'}.",
+            optional=True,
+        )
+        for axis in ("x", "y", "z", "water")
+    ),
 )
 
 QUALITY_COLUMNS: tuple[Column, ...] = (
@@ -212,6 +273,7 @@ def alps_rows(
             "alps": result.alps[hemisphere],
             "alps_uncorrected": result.alps_uncorrected[hemisphere],
             "alps_unreliable": result.alps_unreliable.get(hemisphere),
+            **{f"alps_{name}": values[hemisphere] for name, values in result.alternatives.items()},
             "alps_water_corrected": result.alps_water_corrected.get(hemisphere, float("nan")),
             **_interval(result, hemisphere),
             **_components(result, hemisphere),
@@ -240,6 +302,8 @@ def _interval(result: AlpsResult, hemisphere: str) -> dict[str, float]:
         "alps_se_placement": interval.se_placement,
         "alps_se_pose": interval.se_pose,
         "alps_se_resolution": interval.se_resolution,
+        "alps_se_calibration": interval.se_calibration,
+        "alps_se_noise_floor": interval.se_noise_floor,
     }
 
 
@@ -250,7 +314,7 @@ def _components(result: AlpsResult, hemisphere: str) -> dict[str, float]:
         rois = [result.roi(f"{region}_{side}") for side in sides]
         for element, n in _ELEMENTS.items():
             components[f"{element}_{region}"] = _mean(float(roi.tensor[n]) for roi in rois)
-        for scalar in ("fa", "md", "lesion_overlap", *(("free_water",) if region != "subcortical" else ())):
+        for scalar in ("fa", "md", "lesion_overlap", *(_OF_TRACTS if region != "subcortical" else ())):
             components[f"{scalar}_{region}"] = _mean(roi.scalars.get(scalar, float("nan")) for roi in rois)
     return components
 

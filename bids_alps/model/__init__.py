@@ -7,7 +7,17 @@ voxel indices to that frame.
 
 from bids_alps.model.arrays import Array, read_only
 from bids_alps.model.maps import SubjectMaps, Template
-from bids_alps.model.regions import REGIONS, SIDES, Conventions, Region, Roi, RoiPreset, Side
+from bids_alps.model.regions import (
+    REGIONS,
+    SIDES,
+    Conventions,
+    Ellipsoid,
+    Region,
+    Roi,
+    RoiPreset,
+    Side,
+    same_shape,
+)
 from bids_alps.model.results import (
     STATUSES,
     AlpsResult,
@@ -36,6 +46,7 @@ __all__ = [
     "Conventions",
     "DwiRun",
     "DwiSeries",
+    "Ellipsoid",
     "Gradients",
     "Interval",
     "LesionEffect",
@@ -55,6 +66,7 @@ __all__ = [
     "Template",
     "TensorField",
     "read_only",
+    "same_shape",
     "sample_linear",
     "sample_nearest",
     "worst_status",

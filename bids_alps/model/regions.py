@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -20,6 +20,41 @@ REGIONS: tuple[Region, ...] = ("projection", "association", "subcortical")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ellipsoid:
+    """The shape of a region about its centre.
+
+    Parameters
+    ----------
+    semi_axes_mm
+        Half-lengths along x, y and z of the template, mm; three equal ones make a sphere.
+    lean
+        By how much it leans towards the midline: mm along x for each mm upwards.
+    """
+
+    semi_axes_mm: tuple[float, float, float]
+    lean: float = 0.0
+
+    def contains(self, offsets: Array) -> Array:
+        """Say whether offsets from the centre, shape (..., 3), mm, x counted away from the midline, lie inside.
+
+        Examples
+        --------
+        >>> leaning = Ellipsoid(semi_axes_mm=(1.0, 1.0, 4.0), lean=0.5)
+        >>> leaning.contains(np.array([[-1.5, 0.0, 3.0], [1.5, 0.0, 3.0]])).tolist()
+        [True, False]
+        """
+        x, y, z = np.moveaxis(np.asarray(offsets), -1, 0)
+        a, b, c = self.semi_axes_mm
+        return ((x + self.lean * z) / a) ** 2 + (y / b) ** 2 + (z / c) ** 2 <= 1
+
+    @property
+    def reach_mm(self) -> tuple[float, float, float]:
+        """How far it reaches from its centre along each axis, mm."""
+        x, y, z = self.semi_axes_mm
+        return x + abs(self.lean) * z, y, z
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoiPreset:
     """A published or chosen definition of the regions of interest: ellipsoids or drawn regions in a template.
 
@@ -29,9 +64,9 @@ class RoiPreset:
         What it is called in every row of output, and where it comes from.
     template
         TemplateFlow identifier of the space of the centres.
-    semi_axes_mm
-        Half the length of every ellipsoid along x, y and z of the template, mm; three equal ones make spheres. Of
-        drawn regions, how far from its centre any of them reaches.
+    shapes
+        Shape by region (``projection``, ``association``, ``subcortical``), the same on both sides but mirrored. Of
+        drawn regions, an ellipsoid that tells how far from its centre any of them reaches.
     centres
         ``{"projection_left": (x, y, z), ...}`` in RAS+ mm of the template, for each region and side.
     conventions
@@ -48,7 +83,7 @@ class RoiPreset:
     citation: str
     doi: str
     template: str
-    semi_axes_mm: tuple[float, float, float]
+    shapes: Mapping[str, Ellipsoid]
     centres: Mapping[str, tuple[float, float, float]]
     conventions: Conventions = "anatomical"
     drawn: SpatialMap | None = None
@@ -56,12 +91,40 @@ class RoiPreset:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "centres", frozen(self.centres))
+        object.__setattr__(self, "shapes", frozen(self.shapes))
+
+    def shape(self, roi: str) -> Ellipsoid:
+        """Return the shape of a region by its name with the side, such as ``projection_left``."""
+        return self.shapes[roi.rpartition("_")[0]]
+
+    def with_radius(self, radius_mm: float) -> RoiPreset:
+        """Return spheres about the same centres."""
+        return replace(self, shapes=same_shape((radius_mm,) * 3), drawn=None)
 
     @property
     def radius_mm(self) -> float:
         """Radius of every sphere, mm; NaN where the regions are no spheres."""
-        x, y, z = self.semi_axes_mm
-        return x if x == y == z and self.drawn is None else float("nan")
+        radii = {length for shape in self.shapes.values() for length in shape.semi_axes_mm}
+        return radii.pop() if len(radii) == 1 and self.drawn is None else float("nan")
+
+    @property
+    def description(self) -> str:
+        """Half-lengths along x, y and z in mm, those of each region where they differ; empty for drawn regions."""
+        if self.drawn is not None:
+            return ""
+        told = {
+            region: " ".join(f"{length:g}" for length in shape.semi_axes_mm)
+            + (f" leaning {shape.lean:g}" if shape.lean else "")
+            for region, shape in self.shapes.items()
+        }
+        if len(set(told.values())) == 1:
+            return told["projection"]
+        return ", ".join(f"{region} {text}" for region, text in told.items())
+
+
+def same_shape(semi_axes_mm: tuple[float, float, float]) -> dict[str, Ellipsoid]:
+    """Return one ellipsoid for every region."""
+    return {region: Ellipsoid(semi_axes_mm=semi_axes_mm) for region in REGIONS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,6 +114,8 @@ class Interval:
     se_placement: float
     se_pose: float
     se_resolution: float = 0.0
+    se_calibration: float = 0.0
+    se_noise_floor: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +158,9 @@ class AlpsResult:
         Uncertainty per hemisphere, empty where it was not asked for.
     alps_water_corrected
         The index of the tissue alone, free water taken out; empty where a single shell cannot tell.
+    alternatives
+        The index as it would be otherwise, by what is done otherwise and hemisphere: ``calibrated``, ``uncalibrated``,
+        ``tissue_weighted``, ``crossing``. What cannot be told is left out.
     alps_unreliable
         The index where a quality check failed: it is kept here, and `alps` is NaN. Empty where none failed.
     lesions
@@ -168,6 +173,7 @@ class AlpsResult:
     pose: Pose
     interval: Mapping[str, Interval] = field(default_factory=dict)
     alps_water_corrected: Mapping[str, float] = field(default_factory=dict)
+    alternatives: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     alps_unreliable: Mapping[str, float] = field(default_factory=dict)
     lesions: LesionEffect | None = None
 
@@ -176,6 +182,7 @@ class AlpsResult:
         object.__setattr__(self, "alps_uncorrected", frozen(self.alps_uncorrected))
         object.__setattr__(self, "interval", frozen(self.interval))
         object.__setattr__(self, "alps_water_corrected", frozen(self.alps_water_corrected))
+        object.__setattr__(self, "alternatives", frozen(self.alternatives))
         object.__setattr__(self, "alps_unreliable", frozen(self.alps_unreliable))
 
     def roi(self, name: str) -> RoiDiffusivity:

@@ -44,6 +44,16 @@ def template_contrast(template: Template) -> SpatialMap:
     return template.wm.like(np.where(template.mask.data, contrast, 0).astype(np.float32))
 
 
+def tissue_channels(template: Template, subject: SubjectMaps) -> list[tuple[SpatialMap, SpatialMap]]:
+    """Return white matter, and all that is not CSF, of the template and of the subject.
+
+    Apart, they tell the ventricles' walls from the border of white and grey matter; in one contrast a border where
+    fibres cross, and FA is low, passes for a wall.
+    """
+    brain = template.wm.like(np.where(template.mask.data, template.wm.data + template.gm.data, 0).astype(np.float32))
+    return [(template.wm, white_matter(subject)), (brain, subject.fa.like(_tissue(subject).astype(np.float32)))]
+
+
 def _tissue(subject: SubjectMaps) -> Array:
     fluid = np.clip((np.nan_to_num(subject.md.data) - _MD_OF_TISSUE) / _MD_SPAN_TO_CSF, 0, 1)
     return np.where(subject.mask.data, 1 - fluid, 0)

@@ -138,6 +138,7 @@ def check_index(result: AlpsResult) -> tuple[Check, ...]:
         "fa": worst("fa", "min"),
         "lambda2_lambda3": worst("lambda2_lambda3", "max"),
         "off_tract_fraction": worst("off_tract_fraction", "max"),
+        "other_tissue": worst("other_tissue", "max"),
         "effective_voxels": worst("n_voxels", "min"),
         "coverage": worst("coverage", "min"),
         "pitch": result.pose.pitch,
@@ -149,21 +150,3 @@ def check_index(result: AlpsResult) -> tuple[Check, ...]:
 def _farthest(values: Iterable[float]) -> float:
     listed = list(values)
     return max(listed, key=lambda value: math.inf if math.isnan(value) else abs(value - THRESHOLDS["alps"].middle))
-
-
-def estimate_snr(signal: np.ndarray, prediction: np.ndarray, parameters: int) -> float:
-    """Return the median over voxels of unweighted signal over the noise that the fit leaves.
-
-    Parameters
-    ----------
-    signal, prediction
-        Measured and fitted signal, shape (m, n); the largest prediction of a voxel stands for its unweighted signal.
-    parameters
-        Parameters of the fit, which take that many degrees of freedom.
-    """
-    volumes = signal.shape[1]
-    if volumes <= parameters:
-        return math.nan
-    noise = np.sqrt(((signal - prediction) ** 2).sum(1) / (volumes - parameters))
-    usable = noise > 0
-    return float(np.median(prediction.max(1)[usable] / noise[usable])) if usable.any() else math.nan

@@ -1,6 +1,8 @@
-"""The deformable stage: greedy diffeomorphic registration (picsl_greedy) of the affinely aligned contrasts."""
+"""The deformable stage: greedy diffeomorphic registration (picsl_greedy) of affinely aligned tissue maps."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import picsl_greedy
@@ -15,14 +17,18 @@ _ITERATIONS = "60x40x10"
 
 
 def fit_displacement(
-    template: SpatialMap, subject: SpatialMap, mask: SpatialMap, affine: Array, *, smoothing: tuple[float, float]
+    channels: Sequence[tuple[SpatialMap, SpatialMap]],
+    mask: SpatialMap,
+    affine: Array,
+    *,
+    smoothing: tuple[float, float],
 ) -> SpatialMap:
     """Return u of p_template = affine @ (p + u(p)) on a 2 mm grid along world axes about the subject.
 
     Parameters
     ----------
-    template, subject
-        Contrasts, each on its own grid.
+    channels
+        Pairs of a map of the template and the same of the subject, each on its own grid; all count alike.
     mask
         Where the subject drives the deformation, bool.
     affine
@@ -30,19 +36,21 @@ def fit_displacement(
     smoothing
         Gaussian widths, in voxels of the current level, of every update and of the whole field.
     """
-    fixed = isotropic(itk_image(subject), _STEP_MM, padding_mm=_PADDING_MM)
-    moving = sitk.Resample(itk_image(template), fixed, itk_affine(affine), sitk.sitkLinear)
+    images: dict[str, sitk.Image | None] = {"u": None}
+    inputs = ""
+    for n, (template, subject) in enumerate(channels):
+        fixed = isotropic(itk_image(subject), _STEP_MM, padding_mm=_PADDING_MM)
+        images[f"f{n}"] = fixed
+        images[f"m{n}"] = sitk.Resample(itk_image(template), fixed, itk_affine(affine), sitk.sitkLinear)
+        inputs += f" -i f{n} m{n}"
     still = sitk.Transform(3, sitk.sitkIdentity)
     driving = sitk.Resample(itk_image(mask.like(mask.data.astype(np.float32))), fixed, still, sitk.sitkLinear)
-    driving = sitk.Cast(sitk.BinaryDilate(driving > 0.5, [3, 3, 3]), sitk.sitkFloat32)
+    images["g"] = sitk.Cast(sitk.BinaryDilate(driving > 0.5, [3, 3, 3]), sitk.sitkFloat32)
     update, total = smoothing
     greedy = picsl_greedy.Greedy3D()
     greedy.execute(
         # one thread, one seed: sums depend on how work is parted, and the metric adds noise to its images
-        f"-threads 1 -seed 1 -V 0 -float -m NCC 3x3x3 -n {_ITERATIONS} -s {update}vox {total}vox -i f m -gm g -o u",
-        f=fixed,
-        m=moving,
-        g=driving,
-        u=None,
+        f"-threads 1 -seed 1 -V 0 -float -m NCC 3x3x3 -n {_ITERATIONS} -s {update}vox {total}vox{inputs} -gm g -o u",
+        **images,
     )
     return spatial_map(greedy["u"])

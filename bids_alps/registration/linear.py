@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import expm
+from scipy.linalg import expm, logm, polar
 from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.spatial.transform import Rotation
 
 from bids_alps.model import Array, SpatialMap
 
@@ -59,6 +60,26 @@ class LinearFit:
     similarity: float = -1.0
     covered: float = 0.0
     covariance: Array | None = None
+
+    @classmethod
+    def of_matrix(cls, matrix: Array, centre: Array) -> LinearFit:
+        """Return the fit whose RAS+ matrix takes template points to subject points.
+
+        Examples
+        --------
+        >>> matrix = np.diag([0.9, 0.95, 0.9, 1.0])
+        >>> fit = LinearFit.of_matrix(matrix, np.array([0.0, -18.0, 18.0]))
+        >>> bool(np.allclose(fit.subject_from_template, matrix))
+        True
+        """
+        rotation, stretch = polar(matrix[:3, :3])
+        if np.linalg.det(rotation) < 0:
+            raise ValueError("the matrix exchanges left and right")
+        norms = (_STRETCH_BASIS**2).sum((1, 2))
+        parameters = np.zeros(12)
+        parameters[3:6] = Rotation.from_matrix(rotation).as_rotvec()
+        parameters[6:] = np.einsum("nij,ij->n", _STRETCH_BASIS, np.real(logm(stretch))) / norms
+        return cls(parameters=parameters, centre=centre, target=matrix[:3, :3] @ centre + matrix[:3, 3])
 
     @property
     def rotation(self) -> Array:

@@ -13,7 +13,8 @@ from bids_alps.numerics.tensors.residuals import measure_residuals
 from bids_alps.numerics.tensors.tensor import eigen_system
 from bids_alps.report.catalogue import write_figures
 from bids_alps.report.drawing import RunDrawing, draw_regions, draw_run_figures
-from bids_alps.stages.index import AlignedRun, Measurement
+from bids_alps.stages.aligned import AlignedRun
+from bids_alps.stages.index import Measurement
 from bids_alps.stages.outputs import RunOutputs
 from bids_alps.stages.preprocessing import PreprocessedSeries
 

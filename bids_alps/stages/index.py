@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,34 +12,24 @@ from bids_alps.errors import CoverageError
 from bids_alps.io.derivatives import ROI_LABELS
 from bids_alps.io.presets import preset_labels
 from bids_alps.io.results import Processing, alps_rows, quality_rows, roi_rows, write_results
-from bids_alps.model import (
-    AlpsResult,
-    Array,
-    Check,
-    Interval,
-    Roi,
-    RoiPreset,
-    SpatialMap,
-    SpatialTransform,
-    Statement,
-    Status,
+from bids_alps.model import SIDES, AlpsResult, Check, Roi, RoiPreset, SpatialMap, Statement, Status
+from bids_alps.numerics.index.alps import measure_alps
+from bids_alps.numerics.index.noise_floor import floor_bias
+from bids_alps.numerics.index.rois import place_preset, place_trilinear
+from bids_alps.numerics.index.tract_profile import measure_tract_shift
+from bids_alps.quality.checks import apply_thresholds, check_index, evaluate, overall_status, parse_thresholds
+from bids_alps.stages.aligned import AlignedRun, apply_roi_weights, has_regions, transform_for_preset, used_regions
+from bids_alps.stages.alternatives import (
+    add_crossing_index,
+    add_free_water_index,
+    add_other_tissue,
+    alternative_indices,
 )
-from bids_alps.numerics.index.alps import mean_tensor, measure_alps
-from bids_alps.numerics.index.free_water import measure_free_water
-from bids_alps.numerics.index.lesions import without_lesions
-from bids_alps.numerics.index.rois import place_preset, prepare_placement, weight_by_tissue
-from bids_alps.numerics.index.uncertainty import add_resolution, blur_by_a_voxel, estimate_intervals
-from bids_alps.numerics.tensors.tensor import rotate_elements
-from bids_alps.quality.checks import apply_thresholds, check_index, overall_status, parse_thresholds
-from bids_alps.registration.base import Registration
-from bids_alps.settings import Method
-from bids_alps.stages.lesions import Lesions, add_lesion_effect, check_lesions
+from bids_alps.stages.lesions import add_lesion_effect, check_lesions
 from bids_alps.stages.outputs import RunOutputs
 from bids_alps.stages.statements import state_index, state_quality
 from bids_alps.stages.tensors import TensorFit, check_acquisition, describe_acquisition
-
-LARGEST_OFFSET = 4.5
-"""Standard errors beyond which no placement is drawn in practice."""
+from bids_alps.stages.uncertainty import measure_intervals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,51 +57,6 @@ class Measurement:
         return tuple(check.name for check in self.checks if check.status == "fail")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlignedRun:
-    """A run that is ready to be measured.
-
-    Parameters
-    ----------
-    fitted
-        Its tensors and maps.
-    registration
-        Alignment of the scan with the template.
-    method
-        Settings of the method.
-    checks
-        Checks of the stages before.
-    lesions
-        Lesions on its grid, None where no dataset of lesions was given.
-    """
-
-    fitted: TensorFit
-    registration: Registration
-    method: Method
-    checks: tuple[Check, ...] = ()
-    lesions: Lesions | None = None
-
-    @property
-    def mask(self) -> SpatialMap:
-        """Brain mask on the diffusion grid."""
-        return self.fitted.field.image.like(self.fitted.field.mask)
-
-    @property
-    def lesion_fraction(self) -> SpatialMap | None:
-        """Fraction of each voxel in lesions, where there is a mask of them."""
-        return self.lesions.fraction if self.lesions else None
-
-    @property
-    def excluded(self) -> SpatialMap | None:
-        """Voxels above zero are left out of the regions; None where none is."""
-        return self.lesion_fraction if self.method.exclude_lesions else None
-
-    @property
-    def rotation(self) -> Array:
-        """Scanner axes to the axes of the index, shape (3, 3): the identity without pose correction."""
-        return self.registration.transform.rotation if self.method.pose_correction else np.eye(3)
-
-
 def measure(aligned: AlignedRun, preset: RoiPreset) -> Measurement:
     """Place the regions of one preset and measure the index.
 
@@ -132,10 +77,20 @@ def measure(aligned: AlignedRun, preset: RoiPreset) -> Measurement:
             for excluded in (None, fraction)
         )
         result = add_lesion_effect(result, whole, aligned.lesions, (every, healthy))
-    if preset.conventions == "anatomical":
-        result = replace(result, interval=measure_intervals(aligned, preset, rois))
-        result = add_free_water_index(aligned, result, rois)
-    found = (*check_index(result), *check_lesions(result, aligned.lesions), *check_acquisition(aligned.fitted))
+    result = add_other_tissue(aligned, result, whole)
+    floor: Mapping[str, float] = {}
+    if preset.conventions == "anatomical" and has_regions(rois):
+        floor = floor_bias(aligned.fitted.series, used_regions(rois), aligned.rotation, aligned.fitted.noise_sd)
+        result = replace(result, interval=measure_intervals(aligned, preset, rois, floor))
+        result = add_crossing_index(aligned, add_free_water_index(aligned, result, rois), rois)
+        result = replace(result, alternatives={**result.alternatives, **alternative_indices(aligned, rois)})
+    found = (
+        *check_index(result),
+        *check_placement(aligned, preset),
+        *check_noise_floor(floor),
+        *check_lesions(result, aligned.lesions),
+        *check_acquisition(aligned.fitted),
+    )
     checks = apply_thresholds((*found, *aligned.checks), parse_thresholds(aligned.method.threshold))
     status = overall_status(checks)
     statements = state_index(preset, result, aligned.method) if preset.conventions == "anatomical" else ()
@@ -145,9 +100,23 @@ def measure(aligned: AlignedRun, preset: RoiPreset) -> Measurement:
     return Measurement(preset=preset, rois=rois, result=result, checks=checks, status=status, statements=statements)
 
 
+def check_placement(aligned: AlignedRun, preset: RoiPreset) -> tuple[Check, ...]:
+    """Return the check of where the tracts lie, of the side that is farther off; none in a template beside MNI's."""
+    if not preset.template.startswith("MNI152"):
+        return ()
+    shifts = measure_tract_shift(aligned.fitted.field, aligned.registration.transform).values()
+    return (evaluate("registration_tract_shift", max(shifts, key=lambda shift: abs(np.nan_to_num(shift, nan=np.inf)))),)
+
+
+def check_noise_floor(floor: Mapping[str, float]) -> tuple[Check, ...]:
+    """Return the check of what the noise floor does to the index, of the side that it changes more."""
+    return (evaluate("noise_floor", 100 * max(abs(floor[side]) for side in SIDES)),) if floor else ()
+
+
 def place_regions(aligned: AlignedRun, preset: RoiPreset) -> tuple[Roi, ...]:
     """Return the regions of a preset on the run's grid, each voxel with the fraction of it inside."""
-    rois = place_preset(preset, transform_for_preset(preset, aligned.registration), aligned.mask)
+    place = place_preset if preset.conventions == "anatomical" else place_trilinear
+    rois = place(preset, transform_for_preset(preset, aligned.registration), aligned.mask)
     if not any(roi.weights.size for roi in rois):
         raise CoverageError(
             "regions of interest",
@@ -157,19 +126,6 @@ def place_regions(aligned: AlignedRun, preset: RoiPreset) -> tuple[Roi, ...]:
     return rois
 
 
-def transform_for_preset(preset: RoiPreset, registration: Registration) -> SpatialTransform:
-    """Return the map from the scan to where the regions of a preset were defined."""
-    return SpatialTransform(affine=np.eye(4), rigid=np.eye(4)) if preset.native else registration.transform
-
-
-def apply_roi_weights(
-    aligned: AlignedRun, rois: tuple[Roi, ...], excluded: SpatialMap | None = None
-) -> tuple[Roi, ...]:
-    """Return regions with the weights that the method asks for, without voxels that touch what is `excluded`."""
-    rois = rois if excluded is None else without_lesions(rois, excluded)
-    return weight_by_tissue(rois, aligned.fitted.field) if aligned.method.roi_weighting == "tissue" else rois
-
-
 def measure_result(aligned: AlignedRun, preset: RoiPreset, rois: tuple[Roi, ...]) -> AlpsResult:
     """Return the index of regions; conventions other than ours rotate tensors as they have it."""
     rotated = aligned.method.pose_correction or preset.conventions != "anatomical"
@@ -177,59 +133,6 @@ def measure_result(aligned: AlignedRun, preset: RoiPreset, rois: tuple[Roi, ...]
     return measure_alps(
         aligned.fitted.field, rois, registration.transform.rotation, registration.pose, pose_correction=rotated
     )
-
-
-def add_free_water_index(aligned: AlignedRun, result: AlpsResult, rois: tuple[Roi, ...]) -> AlpsResult:
-    """Return a result with the index of the tissue alone and the fraction of free water, where there are two shells."""
-    fitted = aligned.fitted
-    used = [roi for roi in rois if roi.region in ("projection", "association")]
-    if fitted.water_volumes is None or not all(roi.weights.size for roi in used):
-        return result
-    found = measure_free_water(fitted.whole, fitted.water_volumes, used, aligned.rotation)
-    measured = tuple(
-        replace(roi, scalars={**roi.scalars, "free_water": found.fractions.get(roi.name, float("nan"))})
-        for roi in result.rois
-    )
-    return replace(result, rois=measured, alps_water_corrected=found.alps)
-
-
-def measure_intervals(aligned: AlignedRun, preset: RoiPreset, rois: tuple[Roi, ...]) -> Mapping[str, Interval]:
-    """Return the uncertainty of the index by hemisphere: noise, placement, pose and resolution."""
-    placed = prepare_means(aligned, preset)
-    registration = aligned.registration
-    pose_error = registration.pose.se_degrees if aligned.method.pose_correction else 0.0
-    intervals = estimate_intervals(
-        aligned.fitted.series,
-        rois,
-        aligned.rotation,
-        placed,
-        (registration.placement_se_mm, pose_error),
-        seed=aligned.method.random_seed,
-    )
-    return add_resolution(intervals, placed({}), blurred_means(aligned, rois))
-
-
-def prepare_means(aligned: AlignedRun, preset: RoiPreset) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
-    """Return what gives mean tensors, template axes, of the regions displaced by offsets: name -> shape (3,), mm."""
-    registration, field = aligned.registration, aligned.fitted.field
-    place = prepare_placement(
-        preset,
-        transform_for_preset(preset, registration),
-        aligned.mask,
-        margin_mm=LARGEST_OFFSET * registration.placement_se_mm,
-    )
-
-    def placed(offsets: Mapping[str, Array]) -> dict[str, Array]:
-        rois = apply_roi_weights(aligned, tuple(place(offsets)), aligned.excluded)
-        return {roi.name: rotate_elements(mean_tensor(field, roi), aligned.rotation) for roi in rois}
-
-    return placed
-
-
-def blurred_means(aligned: AlignedRun, rois: tuple[Roi, ...]) -> dict[str, Array]:
-    """Return mean tensors, template axes, of regions in tensors blurred by one more voxel."""
-    blurred = blur_by_a_voxel(aligned.fitted.field)
-    return {roi.name: rotate_elements(mean_tensor(blurred, roi), aligned.rotation) for roi in rois}
 
 
 def withhold_index(result: AlpsResult) -> AlpsResult:
@@ -242,6 +145,7 @@ def withhold_index(result: AlpsResult) -> AlpsResult:
         alps_unreliable=result.alps,
         interval={},
         alps_water_corrected={},
+        alternatives={},
         lesions=result.lesions and replace(result.lesions, alps_with=nothing, alps_without=nothing),
     )
 

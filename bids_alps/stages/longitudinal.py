@@ -52,7 +52,8 @@ from bids_alps.registration.within_subject import (
     within_error,
 )
 from bids_alps.settings import Method
-from bids_alps.stages.index import AlignedRun, Measurement, blurred_means, measure, prepare_means, write_measures
+from bids_alps.stages.aligned import AlignedRun
+from bids_alps.stages.index import Measurement, measure, write_measures
 from bids_alps.stages.lesions import Lesions
 from bids_alps.stages.outputs import RunOutputs
 from bids_alps.stages.prepare import PreparedSeries
@@ -61,6 +62,7 @@ from bids_alps.stages.processing import read_processing
 from bids_alps.stages.registration import displacements, subject_maps
 from bids_alps.stages.statements import say
 from bids_alps.stages.tensors import TensorFit, describe_acquisition, fit
+from bids_alps.stages.uncertainty import blurred_means, prepare_means
 
 LOG = logging.getLogger(__name__)
 STATEMENTS = say("sessions", within_subject.SENTENCE)

@@ -17,10 +17,11 @@ from bids_alps.model import DwiRun, RoiPreset, Statement, SubjectMaps, Template
 from bids_alps.progress import log_stage
 from bids_alps.registration.checks import check_registration
 from bids_alps.settings import Method
+from bids_alps.stages.aligned import AlignedRun
 from bids_alps.stages.alps_sh import follow_alps_sh, state_alps_sh
 from bids_alps.stages.atlas import measure_atlas, read_atlases, state_atlas
 from bids_alps.stages.figures import draw
-from bids_alps.stages.index import AlignedRun, Measurement, measure, write_measures
+from bids_alps.stages.index import Measurement, measure, write_measures
 from bids_alps.stages.lesions import place_lesions, state_lesions
 from bids_alps.stages.outputs import RunOutputs
 from bids_alps.stages.prepare import PreparedSeries, prepare
@@ -95,7 +96,7 @@ def measure_preset(
     if manual is not None:
         preset = with_manual_rois(preset, manual, aligned.mask, aligned.registration.transform.rotation)
     if preset.conventions == "alps.sh":
-        aligned = follow_alps_sh(prepared, aligned)
+        aligned = follow_alps_sh(prepared, aligned, maps)
     found = measure(replace(aligned, checks=(*checks, *aligned.checks)), preset)
     if preset.conventions == "alps.sh":
         found = replace(found, statements=(*state_alps_sh(preset), *found.statements))

@@ -92,8 +92,7 @@ def _shape(preset: RoiPreset) -> str:
         return f"{named}, drawn in the {'scan' if preset.native else 'template'}"
     if preset.radius_mm == preset.radius_mm:
         return f"{named}, spheres of {preset.radius_mm:g} mm radius"
-    x, y, z = preset.semi_axes_mm
-    return f"{named}, ellipsoids with semi-axes of {x:g}, {y:g} and {z:g} mm along x, y and z"
+    return f"{named}, ellipsoids with semi-axes along x, y and z of {preset.description} mm"
 
 
 def state_quality(checks: Iterable[Check], method: Method, *, failed: bool) -> tuple[Statement, ...]:

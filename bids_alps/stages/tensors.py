@@ -8,10 +8,11 @@ import numpy as np
 
 from bids_alps.io.results import Acquisition
 from bids_alps.model import Array, Check, DwiRun, DwiSeries, RoiPreset, SpatialMap, Statement, TensorField
-from bids_alps.numerics.tensors.calibration import calibrate, estimate_scales
+from bids_alps.numerics.tensors.calibration import WeightingError, estimate_weighting_error, reweight
 from bids_alps.numerics.tensors.coherence import measure_coherence_gain
 from bids_alps.numerics.tensors.free_water import choose_volumes
 from bids_alps.numerics.tensors.gradients import choose_shells, count_directions
+from bids_alps.numerics.tensors.noise import residual_noise, spatial_noise
 from bids_alps.numerics.tensors.tensor import (
     design_matrix,
     eigen_system,
@@ -21,7 +22,7 @@ from bids_alps.numerics.tensors.tensor import (
     mean_diffusivity,
 )
 from bids_alps.numerics.volumes import mean_volume
-from bids_alps.quality.checks import estimate_snr, evaluate
+from bids_alps.quality.checks import evaluate
 from bids_alps.settings import Method
 from bids_alps.stages.outputs import RunOutputs
 from bids_alps.stages.prepare import PreparedSeries
@@ -32,9 +33,24 @@ from bids_alps.stages.statements import state_fit
 class TensorFit:
     """Tensors, the volumes that they were fitted to, and maps made of them.
 
-    `snr` is that of the b0 that the fit leaves, `gradient_spread` the SD of the weighting over volumes that tissue
-    without a direction shows, before it was corrected. `whole` is the series with all its shells, `water_volumes` which
-    of its volumes tell free water (None: no two shells).
+    Parameters
+    ----------
+    field, series
+        Tensors, and the volumes that they were fitted to, with b-values as they were used.
+    fa, md, b0
+        Maps made of them.
+    snr, noise_sd
+        SNR of the b0 that the fit leaves in white matter, and the SD of the noise in units of the signal.
+    weighting
+        What tissue says of the gradients' strength along each axis.
+    tabled
+        The same volumes with the b-values of the gradient table.
+    whole
+        The series with all its shells.
+    water_volumes
+        Which volumes of `whole` tell free water; None where there are no two shells.
+    statements
+        What the fit says for the methods text.
     """
 
     field: TensorField
@@ -43,7 +59,9 @@ class TensorFit:
     md: SpatialMap
     b0: SpatialMap
     snr: float
-    gradient_spread: float
+    noise_sd: float
+    weighting: WeightingError
+    tabled: DwiSeries
     whole: DwiSeries
     water_volumes: Array | None
     statements: tuple[Statement, ...] = ()
@@ -56,11 +74,12 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
     chosen = DwiSeries(
         image=series.image.like(series.image.data[..., volumes]), gradients=series.gradients.take(volumes)
     )
-    given = chosen.gradients
-    field = fit_tensor(chosen, prepared.mask)
-    spread = estimate_scales(chosen, field).spread
-    if method.gradient_calibration:
-        chosen, field = calibrate(chosen, field)
+    field, tabled = fit_tensor(chosen, prepared.mask), chosen
+    weighting = estimate_weighting_error(field)
+    if method.gradient_calibration and weighting.corrected.any():
+        chosen = reweight(chosen, weighting.corrected)
+        field = fit_tensor(chosen, prepared.mask)
+    snr, noise_sd = measure_noise(chosen, field)
     elements = field.image.data
     unweighted = chosen.gradients.bvals <= method.b0_threshold
     return TensorFit(
@@ -69,12 +88,17 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
         fa=field.image.like(fractional_anisotropy(elements).astype(np.float32)),
         md=field.image.like(mean_diffusivity(elements)),
         b0=field.image.like(mean_volume(chosen.image.data, unweighted)),
-        snr=measure_snr(chosen, field),
-        gradient_spread=spread,
+        snr=snr,
+        noise_sd=noise_sd,
+        weighting=weighting,
+        tabled=tabled,
         whole=series,
         water_volumes=choose_volumes(series, b0_threshold=method.b0_threshold),
         statements=state_fit(
-            given, chosen.gradients, b0_threshold=method.b0_threshold, compared=method.gradient_calibration
+            tabled.gradients,
+            chosen.gradients,
+            b0_threshold=method.b0_threshold,
+            compared=method.gradient_calibration,
         ),
     )
 
@@ -107,15 +131,25 @@ def measures_of(fitted: TensorFit) -> dict[str, SpatialMap]:
     }
 
 
-def measure_snr(series: DwiSeries, field: TensorField, *, voxels: int = 5000) -> float:
-    """Return the SNR of the b0 that the fit leaves in white matter, from at most `voxels` evenly spread voxels."""
+def measure_noise(series: DwiSeries, field: TensorField, *, voxels: int = 5000) -> tuple[float, float]:
+    """Return the SNR of the b0 in white matter and the SD of the noise, from at most `voxels` evenly spread voxels.
+
+    Noise is what the fit leaves; where it leaves nothing, what neighbouring voxels tell. NaN without white matter.
+    """
     design = design_matrix(series.gradients.bvals, series.gradients.bvecs)
     white = np.argwhere(field.mask & (fractional_anisotropy(field.image.data) > 0.3))
     if not len(white):
-        return float("nan")
+        return float("nan"), float("nan")
     chosen = white[:: max(1, len(white) // voxels)]
     signal = series.image.data[tuple(chosen.T)].astype(np.float64)
-    return estimate_snr(signal, np.exp(fit_coefficients(signal, design) @ design.T), design.shape[1])
+    prediction = np.exp(fit_coefficients(signal, design) @ design.T)
+    noise = residual_noise(signal, prediction, design.shape[1])
+    if np.isnan(noise).all():
+        noise = np.full(len(signal), spatial_noise(series, field.mask))
+    usable = noise > 0
+    if not usable.any():
+        return float("nan"), float("nan")
+    return float(np.median(prediction.max(1)[usable] / noise[usable])), float(np.median(noise[usable]))
 
 
 def check_acquisition(fitted: TensorFit) -> tuple[Check, ...]:
@@ -124,7 +158,7 @@ def check_acquisition(fitted: TensorFit) -> tuple[Check, ...]:
     weighted = np.linalg.norm(gradients.bvecs, axis=1) > 0
     return (
         evaluate("snr_b0", fitted.snr),
-        evaluate("gradient_spread", 100 * fitted.gradient_spread),
+        evaluate("gradient_spread", 100 * fitted.weighting.spread),
         evaluate("gradient_axes", measure_coherence_gain(fitted.field)),
         evaluate("b_value", float(gradients.bvals[weighted].mean())),
         evaluate("directions", float(count_directions(gradients.bvecs[weighted]))),
@@ -137,8 +171,9 @@ def describe_acquisition(preset: RoiPreset, fitted: TensorFit, run: DwiRun) -> A
     weighted = np.linalg.norm(gradients.bvecs, axis=1) > 0
     return Acquisition(
         roi_preset=preset.name,
+        conventions=preset.conventions,
         roi_radius=preset.radius_mm,
-        roi_semi_axes="" if preset.drawn else " ".join(f"{length:g}" for length in preset.semi_axes_mm),
+        roi_semi_axes=preset.description,
         roi_source="scan" if preset.native else "template",
         b_value=float(gradients.bvals[weighted].mean()),
         n_directions=int(weighted.sum()),

@@ -39,7 +39,7 @@ def test_a_template_without_a_way_to_it_is_refused(monkeypatch):
 
 def test_a_radius_makes_spheres():
     preset = read_preset("alps", radius_mm=4)
-    assert preset.semi_axes_mm == (4, 4, 4)
+    assert {preset.shape(name).semi_axes_mm for name in preset.centres} == {(4, 4, 4)}
     assert preset.radius_mm == 4
     assert np.isnan(read_preset("alps").radius_mm)
 
@@ -63,7 +63,7 @@ def write_labels(folder, *, name="mine_dseg.nii.gz", flip=False, rows=None, omit
 def test_a_label_image_is_a_preset_of_its_own(tmp_path):
     preset = read_preset(write_labels(tmp_path), template="MNI152NLin2009aSym")
     assert preset.name == "mine_dseg.nii.gz"
-    assert preset.semi_axes_mm == (1.5, 2.5, 3.5)
+    assert preset.shape("projection_left").semi_axes_mm == (1.5, 2.5, 3.5)
     for roi, centre in read_preset("alps").centres.items():
         np.testing.assert_allclose(preset.centres[roi], np.rint(centre))
     assert np.unique(preset.drawn.data, return_counts=True)[1][1:].tolist() == [105] * 6

@@ -20,9 +20,12 @@ from bids_alps.model import (
     SubjectMaps,
     Template,
     TensorField,
+    worst_status,
 )
 from bids_alps.numerics.index.alps import measure_alps
-from bids_alps.numerics.index.rois import place_preset
+from bids_alps.numerics.index.noise_floor import floor_bias
+from bids_alps.numerics.index.rois import place_preset, tissue_share
+from bids_alps.numerics.index.tract_profile import measure_tract_shift
 from bids_alps.numerics.preprocessing.correction import measure_motion
 from bids_alps.numerics.preprocessing.motion import SeriesMotion
 from bids_alps.numerics.preprocessing.outliers import find_outlier_slices
@@ -34,6 +37,8 @@ from bids_alps.registration.base import Registration, jacobian_range, pose_of
 from bids_alps.registration.checks import check_registration
 from bids_alps.registration.within_subject import find_midpoint
 from bids_alps.settings import Method
+from bids_alps.stages.alternatives import with_scalars
+from bids_alps.stages.index import check_noise_floor
 from bids_alps.stages.lesions import Lesions, add_lesion_effect, check_lesions
 from bids_alps.stages.prepare import PreparedSeries
 from bids_alps.stages.preprocessing import PreprocessedSeries, check_correction
@@ -68,7 +73,9 @@ def check_regions(*, voxels=N, coverage=1.0, pitch=0.0, **regions):
         for row, name in enumerate(NAMES)
     ]
     pose = pose_of(Rotation.from_euler("x", pitch, degrees=True).as_matrix())
-    return check_index(measure_alps(field, rois, np.eye(3), pose))
+    result = measure_alps(field, rois, np.eye(3), pose)
+    other = {name: {"other_tissue": 1 - tissue_share(image.data[row]).mean()} for row, name in enumerate(NAMES)}
+    return check_index(replace(result, rois=with_scalars(result.rois, other)))
 
 
 def coverage_by_a_mask(edge):
@@ -90,6 +97,7 @@ REGIONS = {
     "fa": {"association": np.diag([0.65, 0.9, 0.55]) * 1e-3},
     "lambda2_lambda3": {"projection": np.diag([0.8, 0.4, 1.1]) * 1e-3},
     "off_tract_fraction": {"projection": HALF_GREY},
+    "other_tissue": {"projection": HALF_GREY},
     "effective_voxels": {"voxels": 2},
     "coverage": {"coverage": coverage_by_a_mask(20)},
     "pitch": {"pitch": -12.0},
@@ -122,7 +130,39 @@ def bundles():
         within = (np.cos(places @ np.linalg.svd(along[None])[2][1:].T) > 0).all(axis=-1)
         unit = along / np.linalg.norm(along)
         halves.append(np.eye(3) + within[..., None, None] * (np.outer(unit, unit) - np.eye(3) / 3))
-    return 0.8e-3 * np.where((places[..., 0] < shape[0] // 2)[..., None, None], *halves)
+    brain = 0.8e-3 * np.where((places[..., 0] < shape[0] // 2)[..., None, None], *halves)
+    return np.where((places[..., 2] > 12)[..., None, None], 1.25e-3 * np.eye(3), brain)  # outer cortex and CSF on top
+
+
+def check_floor(*, b=1000.0, sd=20.0):
+    """The check of the noise floor, of regions of one voxel with a signal of 1000 without weighting."""
+    k = np.arange(30) + 0.5
+    z, turn = 1 - k / 30, np.pi * (1 + 5**0.5) * k
+    weighted = np.stack([np.sqrt(1 - z**2) * np.cos(turn), np.sqrt(1 - z**2) * np.sin(turn), z], axis=1)
+    vectors = np.vstack([np.zeros(3), weighted])
+    tensors = np.array([TENSORS[name.partition("_")[0]] for name in NAMES])
+    bvals = np.r_[0, np.full(30, b)]
+    signal = 1000 * np.exp(-bvals * np.einsum("ni,rij,nj->rn", vectors, tensors, vectors))
+    series = DwiSeries(
+        image=SpatialMap(data=np.hypot(signal, sd)[:, None, None], affine=np.eye(4)),
+        gradients=Gradients(bvals=bvals, bvecs=vectors),
+    )
+    rois = [Roi(name=name, voxels=np.array([[row, 0, 0]]), weights=np.ones(1)) for row, name in enumerate(NAMES)]
+    return check_noise_floor(floor_bias(series, rois, np.eye(3), sd))
+
+
+def check_tracts(*, outward=0.0):
+    """The check of the tracts' place: a corona from 21 mm from the midline, an association tract from 32 to 44 mm."""
+    affine = np.diag([1.0, 4, 4, 1])
+    affine[:3, 3] = -65, -40, 15
+    image = SpatialMap(data=np.zeros((131, 12, 6)), affine=affine)
+    away = np.abs(image.world(np.moveaxis(np.indices(image.shape), 0, -1))[..., 0]) - outward
+    share = [((low < away) & (away < high))[..., None, None] for low, high in ((21, 32), (32, 44))]
+    tensors = np.where(share[0], TENSORS["projection"], np.where(share[1], TENSORS["association"], 0.7e-3 * np.eye(3)))
+    elements = SpatialMap(data=elements_from_matrix(tensors), affine=affine)
+    field = TensorField(image=elements, mask=np.ones(image.shape, dtype=bool), s0=np.ones(image.shape))
+    shifts = measure_tract_shift(field, SpatialTransform(affine=np.eye(4), rigid=np.eye(4)))
+    return tuple(evaluate("registration_tract_shift", shift) for shift in shifts.values())
 
 
 SCANS = {
@@ -259,14 +299,15 @@ TRIPS = {
     **{name: (check_regions, change) for name, change in REGIONS.items()},
     **{name: (check_scan, change) for name, change in SCANS.items()},
     **{name: (check_motion, change) for name, change in MOTION.items()},
+    "noise_floor": (check_floor, {"b": 3000.0, "sd": 80.0}),
+    "registration_tract_shift": (check_tracts, {"outward": -4.0}),
     "lesion_overlap": (check_overlap, {"reach": 2}),
     "lesion_t1w_shift": (check_overlap, {"shift": 4.0}),
 }
 
 
 def status_of(checks, name):
-    (found,) = (check.status for check in checks if check.name == name)
-    return found
+    return worst_status(check.status for check in checks if check.name == name)
 
 
 def test_every_check_is_tried_here():
@@ -280,7 +321,7 @@ def test_what_is_wrong_trips_its_check(name):
     assert status_of(measure(**change), name) in ("warn", "fail")
 
 
-@pytest.mark.parametrize("measure", [check_regions, check_scan, check_motion, check_overlap])
+@pytest.mark.parametrize("measure", [check_regions, check_scan, check_floor, check_tracts, check_motion, check_overlap])
 def test_what_is_right_trips_none(measure):
     assert {check.name: check.value for check in measure() if check.status != "pass"} == {}
 

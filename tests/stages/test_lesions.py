@@ -19,7 +19,8 @@ from bids_alps.phantom.subject import make_subject
 from bids_alps.registration.base import Registration
 from bids_alps.registration.t1w import shift_mm
 from bids_alps.settings import Method
-from bids_alps.stages.index import AlignedRun, measure
+from bids_alps.stages.aligned import AlignedRun
+from bids_alps.stages.index import measure
 from bids_alps.stages.lesions import Lesions, check_lesions, place_lesions
 from bids_alps.stages.outputs import RunOutputs
 from bids_alps.stages.prepare import PreparedSeries

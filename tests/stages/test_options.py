@@ -27,13 +27,15 @@ from bids_alps.registration.base import Registration
 from bids_alps.registration.engines import ENGINES
 from bids_alps.settings import Method
 from bids_alps.stages import preprocessing
-from bids_alps.stages.index import AlignedRun, Measurement, measure
+from bids_alps.stages.aligned import AlignedRun
+from bids_alps.stages.index import Measurement, measure
 from bids_alps.stages.prepare import PreparedSeries
 from bids_alps.stages.preprocessing import PreprocessedSeries, correct
 from bids_alps.stages.tensors import TensorFit, fit
 
 ACQUISITION = Acquisition(
     roi_preset="alps",
+    conventions="anatomical",
     roi_radius=2.5,
     roi_semi_axes="",
     roi_source="template",
@@ -114,8 +116,8 @@ def test_without_pose_correction_the_index_is_that_of_the_scanners_axes(
 
 
 def test_weights_by_tissue_are_fractions_less_what_is_no_tissue(phantom: PhantomSubject, default: Measurement) -> None:
-    fractions = {roi.name: roi.weights for roi in measured(phantom, roi_weighting="fraction").rois}
-    weights = {roi.name: roi.weights for roi in default.rois}
+    fractions = {roi.name: roi.weights for roi in default.rois}
+    weights = {roi.name: roi.weights for roi in measured(phantom, roi_weighting="tissue").rois}
     assert all((weights[name] <= fractions[name] + 1e-12).all() for name in weights)
     assert any((weights[name] < fractions[name] - 1e-3).any() for name in weights)
 

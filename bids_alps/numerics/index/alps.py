@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from bids_alps.model import SIDES, AlpsResult, Array, Pose, Roi, RoiDiffusivity, TensorField
+from bids_alps.model import SIDES, AlpsResult, Array, DwiSeries, Pose, Roi, RoiDiffusivity, TensorField
 from bids_alps.numerics.index.rois import EXPECTED_AXIS, OFF_TRACT_ANGLE, OFF_TRACT_FA, angles_to_expected_axis
 from bids_alps.numerics.tensors.tensor import (
+    design_matrix,
     eigen_system,
+    fit_coefficients,
     fractional_anisotropy,
     mode_of_anisotropy,
     rotate_elements,
@@ -114,6 +116,27 @@ def measure_alps(
     return AlpsResult(
         alps=corrected if pose_correction else uncorrected, alps_uncorrected=uncorrected, rois=measured, pose=pose
     )
+
+
+def index_of_series(series: DwiSeries, rois: Iterable[Roi], rotation: Array) -> dict[str, float]:
+    """Return the index left, right and bilateral of tensors fitted anew in the voxels of the regions.
+
+    Parameters
+    ----------
+    series
+        Signal and gradients in world axes.
+    rois
+        Regions on its grid; those that do not enter the index are left out.
+    rotation
+        Scanner axes to the axes of the index, shape (3, 3).
+    """
+    design = design_matrix(series.gradients.bvals, series.gradients.bvecs)
+    tensors = {}
+    for roi in rois:
+        if roi.region in ("projection", "association"):
+            coefficients = fit_coefficients(series.image.data[tuple(roi.voxels.T)], design)
+            tensors[roi.name] = rotate_elements(roi.weights @ coefficients[:, :6] / roi.weights.sum(), rotation)
+    return as_floats(alps_by_hemisphere(tensors))
 
 
 def mean_tensor(field: TensorField, roi: Roi) -> Array:

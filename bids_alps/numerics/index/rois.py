@@ -30,6 +30,9 @@ OFF_TRACT_FA = 0.2
 OFF_TRACT_ANGLE = 45.0
 """Beyond this angle to the expected axis, degrees, a voxel belongs to another tract."""
 
+_BOUND_MD, _FREE_MD = 1.1e-3, 1.5e-3  # mean diffusivities of tissue, and from where a voxel has no say, mm^2/s
+_LEAST_SHARE = 0.01
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbourhood:
@@ -74,11 +77,10 @@ def prepare_placement(
 
     Template points are found once for all placements.
     """
-    reach = np.asarray(preset.semi_axes_mm) + margin_mm
-    nearby = {
-        name: find_neighbourhood((np.asarray(centre) - reach, np.asarray(centre) + reach), transform, mask)
-        for name, centre in preset.centres.items()
-    }
+    nearby = {}
+    for name, centre in preset.centres.items():
+        reach = np.asarray(preset.shape(name).reach_mm) + margin_mm
+        nearby[name] = find_neighbourhood((np.asarray(centre) - reach, np.asarray(centre) + reach), transform, mask)
 
     def placed(offsets: Mapping[str, Array]) -> list[Roi]:
         """Return the regions displaced by offsets in the template: name -> shape (3,), mm."""
@@ -94,8 +96,8 @@ def prepare_placement(
 def _is_inside(preset: RoiPreset, name: str, points: Array, offset: Array) -> Array:
     """Say whether template points, shape (..., 3), lie in a region displaced by an offset, mm."""
     if preset.drawn is None:
-        middle = np.asarray(preset.centres[name]) + offset
-        return (((points - middle) / np.asarray(preset.semi_axes_mm)) ** 2).sum(-1) <= 1
+        outward = np.array([-1.0 if name.endswith("left") else 1.0, 1.0, 1.0])
+        return preset.shape(name).contains((points - preset.centres[name] - offset) * outward)
     return sample_nearest(preset.drawn, points - offset) == 1 + list(preset.centres).index(name)
 
 
@@ -147,13 +149,11 @@ def angles_to_expected_axis(elements: Array, region: str, rotation: Array) -> Ar
     return np.degrees(np.arccos(np.clip(cosine, 0, 1)))
 
 
-def weight_by_tissue(rois: tuple[Roi, ...], field: TensorField, *, free_md: float = 1.5e-3) -> tuple[Roi, ...]:
+def weight_by_tissue(rois: tuple[Roi, ...], field: TensorField) -> tuple[Roi, ...]:
     """Make voxels that are no white matter count less, by one rule for every subject.
 
-    The weight falls linearly from full at FA .2 to nothing at FA .1, and from full at a mean diffusivity of
-    1.1e-3 mm^2/s to nothing at `free_md`. The rule looks at rotation-invariant measures only,
-    so it cannot choose voxels by the index. Where it would leave less than a tenth of a region's weight, the region
-    stays as it was.
+    Each weight is multiplied by `tissue_share`, of which a hundredth stays: a region without any white matter is
+    measured where it is, and no voxel more or less makes the index jump.
 
     Parameters
     ----------
@@ -161,15 +161,57 @@ def weight_by_tissue(rois: tuple[Roi, ...], field: TensorField, *, free_md: floa
         Regions with the fraction of each voxel inside.
     field
         Tensors of the subject.
-    free_md
-        Mean diffusivity of a voxel that has no say, mm^2/s.
     """
-    return tuple(replace(roi, weights=_tissue_weights(roi, field, free_md)) for roi in rois)
+    return tuple(
+        replace(roi, weights=roi.weights * (_LEAST_SHARE + (1 - _LEAST_SHARE) * tissue_share(elements_in(field, roi))))
+        for roi in rois
+    )
 
 
-def _tissue_weights(roi: Roi, field: TensorField, free_md: float) -> Array:
-    elements = field.image.data[tuple(roi.voxels.T)]
+def tissue_share(elements: Array) -> Array:
+    """Return how much each tensor looks like white matter, 0 to 1, shape (...).
+
+    Linear from 0 at FA .1 to 1 at FA .2, times linear from 1 at a mean diffusivity of 1.1e-3 to 0 at 1.5e-3 mm^2/s:
+    rotation-invariant measures only, so that it cannot choose voxels by the index.
+
+    Examples
+    --------
+    >>> tissue_share(np.array([[1.2e-3, 0, 0, 0.4e-3, 0, 0.4e-3], [1.5e-3, 0, 0, 1.5e-3, 0, 1.5e-3]])).tolist()
+    [1.0, 0.0]
+    """
     anisotropic = np.clip((fractional_anisotropy(elements) - 0.1) / 0.1, 0, 1)
-    bound = np.clip((free_md - mean_diffusivity(elements)) / (free_md - 1.1e-3), 0, 1)
-    weights: Array = roi.weights * anisotropic * bound
-    return weights if weights.sum() >= 0.1 * roi.weights.sum() else roi.weights
+    bound = np.clip((_FREE_MD - mean_diffusivity(elements)) / (_FREE_MD - _BOUND_MD), 0, 1)
+    return anisotropic * bound
+
+
+def elements_in(field: TensorField, roi: Roi) -> Array:
+    """Return the tensors of a region's voxels, shape (n, 6)."""
+    return field.image.data[tuple(roi.voxels.T)]
+
+
+def place_trilinear(preset: RoiPreset, transform: SpatialTransform, mask: SpatialMap) -> tuple[Roi, ...]:
+    """Carry regions to a subject as a program does that resamples maps to the template at 1 mm and averages there.
+
+    Every point of a 1 mm lattice inside a region is given to its eight nearest voxels by linear interpolation: the
+    weighted mean over voxels is the mean of the resampled map.
+
+    Parameters
+    ----------
+    preset, transform, mask
+        As in `place_preset`.
+    """
+    return tuple(_trilinear(name, preset, transform, mask) for name in preset.centres)
+
+
+def _trilinear(name: str, preset: RoiPreset, transform: SpatialTransform, mask: SpatialMap) -> Roi:
+    reach = np.ceil(preset.shape(name).reach_mm).astype(int)
+    axes = [np.arange(-length, length + 1.0) for length in reach]
+    lattice = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3) + preset.centres[name]
+    inside = _is_inside(preset, name, lattice, np.zeros(3))
+    where = mask.voxels(transform.subject_from_template(lattice[inside]))
+    low = np.floor(where).astype(int)
+    corners = np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    voxels = (low[:, None] + corners).reshape(-1, 3)
+    shares = np.prod(np.where(corners, (where - low)[:, None], 1 - (where - low)[:, None]), axis=-1).ravel()
+    unique, position = np.unique(voxels, axis=0, return_inverse=True)
+    return _weighted(name, unique, np.bincount(position.ravel(), weights=shares, minlength=len(unique)), mask)

@@ -9,9 +9,15 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from bids_alps.io.presets import preset_names, read_preset
-from bids_alps.model import SIDES, Pose, Roi, SpatialMap, SpatialTransform, TensorField
-from bids_alps.numerics.index.alps import alps_by_hemisphere, index_of, measure_alps
-from bids_alps.numerics.index.rois import angles_to_expected_axis, place_preset, prepare_placement, weight_by_tissue
+from bids_alps.model import SIDES, Pose, Roi, SpatialMap, SpatialTransform, TensorField, sample_linear
+from bids_alps.numerics.index.alps import alps_by_hemisphere, index_of, mean_tensor, measure_alps
+from bids_alps.numerics.index.rois import (
+    angles_to_expected_axis,
+    place_preset,
+    place_trilinear,
+    prepare_placement,
+    weight_by_tissue,
+)
 from bids_alps.numerics.tensors.tensor import rotate_elements
 
 angles = st.floats(-40, 40)
@@ -109,7 +115,7 @@ def test_weights_add_up_to_the_volume_of_the_region(name, size):
     preset = read_preset(name)
     for roi in place_preset(preset, rigid(), grid(size=size)):
         volume = roi.weights.sum() * size**3
-        assert volume == pytest.approx(4 / 3 * np.pi * np.prod(preset.semi_axes_mm), rel=0.06)
+        assert volume == pytest.approx(4 / 3 * np.pi * np.prod(preset.shape(roi.name).semi_axes_mm), rel=0.06)
         assert roi.coverage == pytest.approx(1.0)
 
 
@@ -153,7 +159,46 @@ def test_tissue_rule_drops_fluid_and_keeps_white_matter():
         image=SpatialMap(data=data, affine=np.eye(4)), mask=np.ones((3, 1, 1), bool), s0=np.ones((3, 1, 1))
     )
     roi = Roi(name="projection_left", voxels=[[0, 0, 0], [1, 0, 0], [2, 0, 0]], weights=np.ones(3))
-    np.testing.assert_allclose(weight_by_tissue((roi,), field)[0].weights, [1, 0, 1])
+    np.testing.assert_allclose(weight_by_tissue((roi,), field)[0].weights, [1, 0.01, 1])
+
+
+@pytest.mark.parametrize("name", ["projection_left", "association_right"])
+def test_no_voxel_of_fluid_more_makes_weights_by_tissue_jump(name):
+    """A region that fills with fluid, voxel by voxel, goes over into fluid without a step."""
+    tissue, fluid = np.array(P), np.array((3e-3, 0, 0, 3e-3, 0, 3e-3))
+    share = np.linspace(0, 1, 400)[:, None]
+    data = np.stack([tissue + share * (fluid - tissue)] * 8, axis=1).reshape(400, 8, 1, 6)
+    field = TensorField(
+        image=SpatialMap(data=data, affine=np.eye(4)), mask=np.ones((400, 8, 1), bool), s0=np.ones((400, 8, 1))
+    )
+    means = []
+    for row in range(400):
+        roi = Roi(name=name, voxels=[[row, n, 0] for n in range(8)], weights=np.ones(8))
+        means.append(mean_tensor(field, weight_by_tissue((roi,), field)[0])[0])
+    assert np.abs(np.diff(means)).max() < 0.02 * np.ptp(means)
+
+
+@pytest.mark.parametrize("name", ["alps.sh", "alps.sh-5mm"])
+def test_trilinear_weights_give_the_mean_of_the_map_resampled_at_a_millimetre(name):
+    preset, transform, mask = read_preset(name), rigid((5, 10, -8), (3, 1, -2)), grid(size=2.0)
+    values = np.random.default_rng(0).normal(size=mask.shape)
+    for roi in place_trilinear(preset, transform, mask):
+        radius = preset.radius_mm
+        steps = np.arange(-np.ceil(radius), np.ceil(radius) + 1)
+        ball = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(-1, 3)
+        ball = ball[(ball**2).sum(1) <= radius**2]
+        assert len(ball) == {2.5: 81, 5.0: 515}[radius]
+        points = transform.subject_from_template(ball + preset.centres[roi.name])
+        assert roi.mean(values) == pytest.approx(sample_linear(mask.like(values), points).mean())
+
+
+def test_a_lean_is_towards_the_midline_on_both_sides():
+    preset, mask = read_preset("alps"), grid(size=1.0)
+    for roi in place_preset(preset, rigid(), mask):
+        x, _, z = (mask.world(roi.voxels) - preset.centres[roi.name]).T
+        outward = x if roi.side == "right" else -x
+        slope = np.average(outward * z, weights=roi.weights) / np.average(z**2, weights=roi.weights)
+        assert slope == pytest.approx(-preset.shape(roi.name).lean, abs=0.03)
 
 
 def test_isotropic_tensors_have_index_one():
@@ -170,8 +215,8 @@ def test_drawn_regions_are_placed_as_the_ellipsoids_that_they_draw(axes):
     image = SpatialMap(data=image.data, affine=image.affine + np.outer([-60, -46, 12, 0], [0, 0, 0, 1]))
     points = image.world(np.stack(np.indices(image.shape), axis=-1))
     values = np.zeros(image.shape, np.uint8)
-    for n, centre in enumerate(preset.centres.values(), start=1):
-        values[(((points - centre) / preset.semi_axes_mm) ** 2).sum(-1) <= 1] = n
+    for n, (name, centre) in enumerate(preset.centres.items(), start=1):
+        values[preset.shape(name).contains((points - centre) * [1 if centre[0] > 0 else -1, 1, 1])] = n
     drawn = replace(preset, drawn=image.like(values))
     turn = np.eye(4)
     turn[:3, :3] = Rotation.from_euler("xyz", [8, -5, 10], degrees=True).as_matrix()

@@ -5,7 +5,14 @@ import pytest
 
 from bids_alps.model import SIDES, DwiSeries, Gradients, Roi, SpatialMap, TensorField
 from bids_alps.numerics.index.alps import index_of
-from bids_alps.numerics.index.uncertainty import OTHER_TISSUE, add_resolution, blur_by_a_voxel, estimate_intervals
+from bids_alps.numerics.index.uncertainty import (
+    OTHER_TISSUE,
+    Errors,
+    Systematic,
+    add_systematic,
+    blur_by_a_voxel,
+    estimate_intervals,
+)
 from bids_alps.numerics.tensors.tensor import design_matrix, fit_coefficients
 
 DIAGONALS = {"projection": (0.63e-3, 0.42e-3, 1.11e-3), "association": (0.64e-3, 1.11e-3, 0.38e-3)}
@@ -40,7 +47,10 @@ def means_of(series, rois):
     return {roi.name: fit_coefficients(series.image.data[tuple(roi.voxels.T)], design)[:, :6].mean(0) for roi in rois}
 
 
-def intervals(series, rois, seed=0, errors=(0.0, 0.0)):
+NO_ERRORS = Errors(placement_mm=0.0, pose_degrees=0.0)
+
+
+def intervals(series, rois, seed=0, errors=NO_ERRORS):
     return estimate_intervals(series, rois, np.eye(3), lambda _: means_of(series, rois), errors, seed=seed)
 
 
@@ -73,7 +83,7 @@ def test_less_noise_or_more_voxels_is_a_narrower_interval():
 
 def test_pose_error_alone_follows_from_turning_the_tensors():
     series, rois = make(30, 3, 1e5, 8, np.random.default_rng(3))
-    still, unsure = intervals(series, rois), intervals(series, rois, errors=(0.0, 3.0))
+    still, unsure = intervals(series, rois), intervals(series, rois, errors=Errors(placement_mm=0.0, pose_degrees=3.0))
     assert still["left"].se_pose == 0
     assert 0 < unsure["left"].se_pose < 0.1
     assert unsure["left"].se_noise == pytest.approx(still["left"].se_noise)
@@ -86,7 +96,7 @@ def test_placement_error_reaches_the_interval():
     def placed(offsets):
         return {name: means[name] * (1 + 0.1 * np.array([offsets[name][0], 0, 0, 0, 0, 0])) for name in means}
 
-    found = estimate_intervals(series, rois, np.eye(3), placed, (1.0, 0.0), seed=0)
+    found = estimate_intervals(series, rois, np.eye(3), placed, Errors(placement_mm=1.0, pose_degrees=0.0), seed=0)
     assert found["left"].se_placement > 10 * found["left"].se_noise
     assert found["bilateral"].se_placement < found["left"].se_placement
     assert found["left"].se == pytest.approx(
@@ -124,16 +134,52 @@ def test_blur_leaves_an_even_field_and_has_the_variance_of_a_voxel():
     assert (spread.sum((1, 2)) * (np.arange(9) - 5) ** 2).sum() == pytest.approx(1 / 12, rel=1e-5)
 
 
-def test_what_blur_changes_widens_the_interval():
+def test_what_is_in_doubt_widens_the_interval():
     series, rois = make(30, 3, 20, 8, np.random.default_rng(1))
-    sharp, found = means_of(series, rois), intervals(series, rois)
-    same = add_resolution(found, sharp, sharp)
-    value = index_of(sharp["projection_left"], sharp["association_left"])
-    assert same["left"].se_resolution == pytest.approx(OTHER_TISSUE * (value - 1), rel=1e-6)
-    assert same["left"].se == pytest.approx(np.hypot(found["left"].se, same["left"].se_resolution))
-    mixed = {
-        name: 0.95 * mean + 0.05 * mean[[0, 3, 5]].mean() * np.array([1, 0, 0, 1, 0, 1]) for name, mean in sharp.items()
-    }
-    wider = add_resolution(found, sharp, mixed)["left"]
-    assert wider.se == pytest.approx(np.hypot(found["left"].se, wider.se_resolution), rel=1e-6)
-    assert wider.low < found["left"].low < found["left"].high < wider.high
+    sharp, found = means_of(series, rois), intervals(series, rois)["left"]
+    value = float(index_of(sharp["projection_left"], sharp["association_left"]))
+    same = add_systematic(found, value, Systematic())
+    assert same.se_resolution == pytest.approx(OTHER_TISSUE * (value - 1), rel=1e-6)
+    assert same.se == pytest.approx(np.hypot(found.se, same.se_resolution))
+    wider = add_systematic(found, value, Systematic(resolution=0.02, calibration=-0.06, noise_floor=-0.01))
+    parts = (wider.se_resolution, wider.se_calibration, wider.se_noise_floor)
+    assert parts == pytest.approx(value * np.array([np.hypot(0.02, OTHER_TISSUE * (value - 1) / value), 0.03, 0.01]))
+    assert wider.se == pytest.approx(np.linalg.norm([found.se, *parts]), rel=1e-6)
+    assert wider.low < found.low < found.high < wider.high
+    assert add_systematic(found, value, Systematic(noise_floor=float("nan"))) == same
+
+
+SIX = np.array([[1, 1, 0], [1, -1, 0], [1, 0, 1], [1, 0, -1], [0, 1, 1], [0, 1, -1]]) / np.sqrt(2)
+
+
+def six_directions(rng, *, shared, snr=20, voxels=12):
+    """A scan whose fit is exact: six directions and one b0; every volume is off by `shared` in all voxels alike."""
+    _, rois = make(6, 1, 1e6, voxels, np.random.default_rng(0))
+    gradients = Gradients(bvals=np.r_[0, np.full(6, 1000.0)], bvecs=np.vstack([np.zeros(3), SIX]))
+    data = np.zeros((4, voxels, 1, 7))
+    for n, name in enumerate(NAMES):
+        signal = np.exp(-gradients.bvals * (gradients.bvecs**2 @ np.array(DIAGONALS[name.split("_")[0]])))
+        signal = signal * np.exp(shared * rng.standard_normal(7))
+        data[n, :, 0] = 1000 * np.abs(signal + rng.standard_normal((voxels, 7)) / snr)
+    return DwiSeries(image=SpatialMap(data=data.astype(np.float32), affine=np.eye(4)), gradients=gradients), rois
+
+
+def test_a_fit_without_freedom_is_not_sure_of_itself():
+    """The standard error of noise is that of repeats, where residuals say nothing."""
+    rng = np.random.default_rng(8)
+    errors = Errors(placement_mm=0.0, pose_degrees=0.0, noise_sd=50.0)
+    values, told = [], []
+    for n in range(40):
+        series, rois = six_directions(rng, shared=0.03)
+        means = means_of(series, rois)
+        values.append(float(index_of(means["projection_left"], means["association_left"])))
+        told.append(intervals(series, rois, seed=n, errors=errors)["left"].se_noise)
+    assert np.median(told) == pytest.approx(np.std(values), rel=0.35)
+    assert min(told) > 0.02
+
+
+def test_freedom_takes_the_place_of_what_other_scans_tell():
+    """From a few degrees of freedom on residuals alone tell: a clean scan is sure of itself."""
+    clean = {n: intervals(*make(n, 1, 1e5, 8, np.random.default_rng(6)))["left"].se_noise for n in (6, 8, 10, 30)}
+    assert clean[6] > clean[8] > clean[10]
+    assert clean[30] < 0.002

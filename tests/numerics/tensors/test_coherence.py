@@ -54,3 +54,8 @@ def test_without_white_matter_there_is_nothing_to_tell():
     isotropic = np.tile(np.array([1.0, 0, 0, 1, 0, 1]) * 1e-3, (*SHAPE, 1))
     nothing = TensorField(image=field.image.like(isotropic), mask=field.mask, s0=field.s0)
     assert np.isnan(measure_coherence_gain(nothing))
+
+
+def test_thick_slices_tell_nothing():
+    assert np.isnan(measure_coherence_gain(bundles(affine=np.diag([2.0, 2, 3, 1]))))
+    assert np.isfinite(measure_coherence_gain(bundles(affine=np.diag([2.0, 2, 2.5, 1]))))

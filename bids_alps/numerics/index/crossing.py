@@ -1,0 +1,212 @@
+"""The index without the fibres that cross, for scans that can tell them: experimental.
+
+Fibres of the corpus callosum that cross both regions raise the index whatever happens along vessels, association
+fibres in the projection region and free water lower it. Here each region's mean signal is the sum of its own tract,
+with a free tensor, of fibres along the two other axes of the head with one response for all, and of free water:
+
+    S / S0 = (1 - f1 - f2 - fw) exp(-b g' D g) + f1 exp(-b g' R1 g) + f2 exp(-b g' R2 g) + fw exp(-b 3e-3 mm^2/s)
+
+A single shell at low b cannot tell them apart from a broader tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from bids_alps.model import SIDES, Array, DwiSeries, Gradients, Roi
+from bids_alps.numerics.index.alps import alps_by_hemisphere, as_floats
+from bids_alps.numerics.index.rois import EXPECTED_AXIS
+from bids_alps.numerics.tensors.tensor import design_matrix
+
+LEAST_DIRECTIONS = 45
+LEAST_B, LEAST_SINGLE_SHELL_B = 1500.0, 1900.0
+"""Highest b-value from which two shells, and from which one alone, tell crossing fibres apart, s/mm^2."""
+
+LARGEST_B = 3100.0
+FREE_WATER = 3.0e-3
+BOOTSTRAPS = 40
+_SAME_SHELL = 0.3  # b-values that differ by less of the highest one are one shell
+_AXES = (0, 3, 5)  # elements xx, yy, zz
+_SCALE = 1e-3  # tensors are fitted in 1e-3 mm^2/s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossing:
+    """What is found where crossing fibres are fitted beside the tract.
+
+    Parameters
+    ----------
+    alps, se
+        Index of the tracts' own tensors and its standard error: left, right, bilateral.
+    fractions
+        By region: share of the signal along ``x``, ``y`` and ``z`` of the template, and of ``water``.
+    """
+
+    alps: dict[str, float]
+    se: dict[str, float]
+    fractions: dict[str, dict[str, float]]
+
+
+def choose_crossing_volumes(gradients: Gradients, *, b0_threshold: float) -> Array | None:
+    """Return which volumes to fit, shape (n,), bool; None where they cannot tell fibres that cross.
+
+    Parameters
+    ----------
+    gradients
+        Of the whole series.
+    b0_threshold
+        b-values up to this count as no weighting, s/mm^2.
+    """
+    bvals = gradients.bvals
+    chosen = bvals <= LARGEST_B
+    weighted = bvals[chosen & (bvals > b0_threshold)]
+    if weighted.size < LEAST_DIRECTIONS or not (bvals <= b0_threshold).any():
+        return None
+    several = np.ptp(weighted) > _SAME_SHELL * weighted.max()
+    return chosen if weighted.max() >= (LEAST_B if several else LEAST_SINGLE_SHELL_B) else None
+
+
+def measure_crossing(
+    series: DwiSeries, volumes: Array, rois: Iterable[Roi], rotation: Array, response: tuple[float, float], *, seed: int
+) -> Crossing:
+    """Fit the tract, the fibres that cross it and free water to the mean signal of each region.
+
+    Parameters
+    ----------
+    series, volumes
+        The whole series, and which of its volumes to fit, shape (n,), bool.
+    rois
+        Projection and association regions of both sides, each with at least one voxel.
+    rotation
+        Scanner axes to the axes of the index, shape (3, 3).
+    response
+        Diffusivity along and across a single bundle of fibres, mm^2/s.
+    seed
+        Of the bootstrap of residuals that gives the standard error.
+    """
+    gradients = series.gradients.take(volumes)
+    shells = gradients.bvals[np.linalg.norm(gradients.bvecs, axis=1) > 0]
+    several = bool(np.ptp(shells) > _SAME_SHELL * shells.max())
+    design = design_matrix(gradients.bvals, gradients.bvecs @ rotation.T)[:, :6]
+    rng = np.random.default_rng(seed)
+    tensors, draws, fractions = {}, {}, {}
+    for roi in rois:
+        model = _Mixture(design=design, axis=EXPECTED_AXIS[roi.region], response=response, water=several)
+        signal = roi.mean(series.image.data)[volumes].astype(np.float64)
+        signal = signal / signal[gradients.bvals <= gradients.bvals.min() + 1].mean()
+        found = model.fit(signal, model.start())
+        fitted = model.signal(found)
+        scale = np.sqrt(len(signal) / max(len(signal) - found.size, 1))
+        residual = scale * (signal - fitted)
+        again = [
+            model.fit(fitted + rng.choice([-1.0, 1.0], len(signal)) * residual, found, most=8)
+            for _ in range(BOOTSTRAPS)
+        ]
+        tensors[roi.name] = found[:6] * _SCALE
+        draws[roi.name] = np.stack([one[:6] for one in again]) * _SCALE
+        fractions[roi.name] = model.fractions(found)
+    spread = alps_by_hemisphere(draws)
+    return Crossing(
+        alps=as_floats(alps_by_hemisphere(tensors)),
+        se={side: float(np.nanstd(spread[side])) for side in (*SIDES, "bilateral")},
+        fractions=fractions,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mixture:
+    """The model of one region: `design` (n, 6) times a tensor's elements is the logarithm of its signal.
+
+    Without `water` its share is zero: a single shell cannot tell it from a lower signal without weighting.
+    """
+
+    design: Array
+    axis: int
+    response: tuple[float, float]
+    water: bool
+
+    @property
+    def others(self) -> tuple[int, int]:
+        """The two axes that the tract of the region does not follow."""
+        first, second = (n for n in range(3) if n != self.axis)
+        return first, second
+
+    def start(self) -> Array:
+        """Return where the fit begins: elements of the tensor, three fractions, S0; shape (10,)."""
+        start = np.zeros(10)
+        for n, element in enumerate(_AXES):
+            start[element] = 1.2 if n == self.axis else 0.5
+        start[6:9], start[9] = (0.05, 0.05, 0.05 if self.water else 0.0), 1.0
+        return start
+
+    def components(self) -> Array:
+        """Return the signals of fibres along both other axes and of free water, shape (3, n)."""
+        along, across = self.response
+        signals = []
+        for axis in self.others:
+            tensor = np.zeros(6)
+            tensor[list(_AXES)] = across
+            tensor[_AXES[axis]] = along
+            signals.append(np.exp(self.design @ tensor))
+        water = np.zeros(6)
+        water[list(_AXES)] = FREE_WATER
+        return np.stack([*signals, np.exp(self.design @ water)])
+
+    def signal(self, parameters: Array) -> Array:
+        """Return the signal that parameters stand for, shape (n,)."""
+        return parameters[9] * self._mixed(parameters, self.components())
+
+    def _mixed(self, parameters: Array, components: Array) -> Array:
+        tract = np.exp(self.design @ (parameters[:6] * _SCALE))
+        return (1 - parameters[6:9].sum()) * tract + parameters[6:9] @ components
+
+    def fit(self, signal: Array, start: Array, *, most: int = 60) -> Array:
+        """Return the parameters that fit a signal best, shape (10,)."""
+        components = self.components()
+        low = np.array([0.05, -1, -1, 0.05, -1, 0.05, 0, 0, 0, 0.2])
+        high = np.array([3, 1, 1, 3, 1, 3, 0.6, 0.6, 0.6 if self.water else 1e-4, 5])
+
+        def misfit(parameters: Array) -> Array:
+            return parameters[9] * self._mixed(parameters, components) - signal
+
+        found = least_squares(
+            misfit,
+            np.clip(start, low + 1e-6, high - 1e-6),
+            bounds=(low, high),
+            x_scale=np.array([0.3] * 6 + [0.1] * 3 + [1.0]),
+            max_nfev=most,
+        )
+        return found.x
+
+    def fractions(self, parameters: Array) -> dict[str, float]:
+        """Return the share of fibres along x, y and z, and of free water."""
+        first, second, water = (float(value) for value in parameters[6:9])
+        shares = dict(zip(self.others, (first, second), strict=True)) | {self.axis: 1 - first - second - water}
+        return {name: shares[n] for n, name in enumerate("xyz")} | {"water": water}
+
+
+def single_fibre_response(values: Array, fa: Array, *, voxels: int = 300) -> tuple[float, float]:
+    """Return the diffusivity along and across the fibres in the voxels of highest anisotropy, mm^2/s.
+
+    Parameters
+    ----------
+    values
+        Eigenvalues, largest first, shape (m, 3), mm^2/s.
+    fa
+        Their fractional anisotropy, shape (m,).
+    voxels
+        How many of highest anisotropy below .95 stand for a single bundle of fibres.
+    """
+    order = np.argsort(np.where(fa < 0.95, fa, 0.0), kind="stable")[-voxels:]
+    mean = np.median(values[order], axis=0)
+    return float(mean[0]), float(mean[1:].mean())
+
+
+def mean_fractions(fractions: Mapping[str, Mapping[str, float]], region: str) -> dict[str, float]:
+    """Return the fractions of a region as the mean of both sides."""
+    sides = [fractions[f"{region}_{side}"] for side in SIDES]
+    return {name: float(np.mean([side[name] for side in sides])) for name in sides[0]}

@@ -1,0 +1,71 @@
+"""Where the tracts lie against where the template expects them: the profile of diffusivities along x.
+
+From the midline outward fibres run along z (corona radiata), then along y (superior longitudinal fasciculus): the
+contrast (Dzz - Dyy) / (Dzz + Dyy) is positive, then negative. How far the profile of a scan must be moved to fit the
+expected one tells how far the regions are off the tracts, whatever the alignment believes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bids_alps.model import Array, SpatialTransform, TensorField, sample_linear
+from bids_alps.numerics.tensors.tensor import rotate_elements
+
+_X_MM = np.arange(16.0, 56.0, 2.0)
+_EXPECTED = np.array(
+    [
+        *(0.0, 0.0, 0.1, 0.28, 0.4, 0.42, 0.35, 0.2, 0.01, -0.23),
+        *(-0.39, -0.455, -0.41, -0.325, -0.225, -0.14, -0.065, -0.015, 0.01, 0.03),
+    ]
+)
+"""Mean of eleven scans of four heads at y -24 to -8 and z 25 to 31 mm of MNI152NLin2009aSym, both sides."""
+
+_COMPARED_MM = np.arange(20.0, 47.0)
+_Y_MM, _Z_MM = np.arange(-24.0, -7.0, 4.0), np.arange(25.0, 32.0, 2.0)
+_REACH_MM, _STEP_MM = 10.0, 0.25
+
+
+def measure_tract_shift(field: TensorField, transform: SpatialTransform) -> dict[str, float]:
+    """Return how far outward of their expected place the tracts lie, mm, by side; NaN outside the scan.
+
+    Parameters
+    ----------
+    field
+        Tensors of the subject in world axes.
+    transform
+        Subject to a template in MNI coordinates.
+
+    Returns
+    -------
+    dict
+        ``left`` and ``right``: positive where the tracts lie lateral of the regions, that is, the regions too far
+        medially.
+    """
+    return {side: _shift(_contrast(field, transform, sign)) for side, sign in (("left", -1.0), ("right", 1.0))}
+
+
+def _contrast(field: TensorField, transform: SpatialTransform, sign: float) -> tuple[Array, Array]:
+    """Return distances from the midline, mm, and the contrast there, both of shape (n,)."""
+    x = np.arange(_COMPARED_MM[0] - _REACH_MM, _COMPARED_MM[-1] + _REACH_MM + 1)
+    grid = np.stack(np.meshgrid(sign * x, _Y_MM, _Z_MM, indexing="ij"), axis=-1)
+    points = transform.subject_from_template(grid.reshape(-1, 3))
+    elements = rotate_elements(sample_linear(field.image, points), transform.rotation)
+    inside = sample_linear(field.image.like(field.mask.astype(np.float32)), points) > 0.5
+    inside = (inside & field.image.contains(points)).reshape(len(x), -1)
+    elements = np.where(inside[..., None], elements.reshape(len(x), -1, 6), np.nan)
+    yy, zz = (np.nansum(elements[..., n], axis=1) for n in (3, 5))
+    known = (inside.mean(1) > 0.5) & (yy + zz > 0)
+    return x, np.where(known, (zz - yy) / np.where(known, yy + zz, 1.0), np.nan)
+
+
+def _shift(profile: tuple[Array, Array]) -> float:
+    """Return the shift, mm, at which a profile correlates best with the expected one."""
+    x, contrast = profile
+    known = np.isfinite(contrast)
+    if known.mean() < 0.8:
+        return float("nan")
+    expected = np.interp(_COMPARED_MM, _X_MM, _EXPECTED)
+    shifts = np.arange(-_REACH_MM, _REACH_MM + _STEP_MM / 2, _STEP_MM)
+    moved = [np.interp(_COMPARED_MM + shift, x[known], contrast[known]) for shift in shifts]
+    return float(shifts[int(np.argmax([np.corrcoef(one, expected)[0, 1] for one in moved]))])

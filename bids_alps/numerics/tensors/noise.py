@@ -1,0 +1,55 @@
+"""How large the noise is: by what the fit leaves, and by space alone where the fit leaves nothing."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+from scipy.ndimage import convolve
+
+from bids_alps.model import Array, DwiSeries
+
+_STAR = np.zeros((3, 3, 3), dtype=np.float32)
+_STAR[[0, 2, 1, 1, 1, 1], [1, 1, 0, 2, 1, 1], [1, 1, 1, 1, 0, 2]] = -1 / 6
+_STAR[1, 1, 1] = 1.0
+_MOST_VOLUMES = 12
+
+
+def residual_noise(signal: Array, prediction: Array, parameters: int) -> Array:
+    """Return the SD of the noise that a fit leaves in each voxel, shape (m,); NaN where it leaves no freedom.
+
+    Parameters
+    ----------
+    signal, prediction
+        Measured and fitted signal, shape (m, n).
+    parameters
+        Parameters of the fit, which take that many degrees of freedom.
+    """
+    freedom = signal.shape[1] - parameters
+    if freedom <= 0:
+        return np.full(len(signal), np.nan)
+    return np.sqrt(((signal - prediction) ** 2).sum(1) / freedom)
+
+
+def spatial_noise(series: DwiSeries, mask: Array) -> float:
+    """Return the SD of the noise that neighbouring voxels tell, in units of the signal.
+
+    NaN where there are fewer than two weighted volumes.
+    What differs between a voxel and the mean of its six neighbours is noise and structure (Coupe 2008,
+    doi 10.1109/TMI.2007.906087); in the difference of two volumes much of the structure is gone. The pair of volumes
+    that differs least tells.
+
+    Parameters
+    ----------
+    series
+        Signal and gradients.
+    mask
+        Brain mask, shape (i, j, k), bool.
+    """
+    weighted = np.flatnonzero(np.linalg.norm(series.gradients.bvecs, axis=1) > 0)[:_MOST_VOLUMES]
+    if weighted.size < 2:
+        return float("nan")
+    rough = [convolve(series.image.data[..., n].astype(np.float32), _STAR, mode="nearest")[mask] for n in weighted]
+    gain = np.sqrt((_STAR**2).sum())
+    spreads = [1.4826 * np.median(np.abs(one - other)) / np.sqrt(2) / gain for one, other in combinations(rough, 2)]
+    return float(min(spreads))

@@ -1,0 +1,75 @@
+"""The stage that tells how sure an index is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from bids_alps.model import Array, Interval, Roi, RoiPreset
+from bids_alps.numerics.index.alps import alps_by_hemisphere, as_floats, index_of_series, mean_tensor
+from bids_alps.numerics.index.rois import prepare_placement
+from bids_alps.numerics.index.uncertainty import Errors, Systematic, add_systematic, blur_by_a_voxel, estimate_intervals
+from bids_alps.numerics.tensors.calibration import reweight
+from bids_alps.numerics.tensors.tensor import rotate_elements
+from bids_alps.stages.aligned import AlignedRun, apply_roi_weights, transform_for_preset
+
+LARGEST_OFFSET = 4.5
+"""Standard errors beyond which no placement is drawn in practice."""
+
+
+def measure_intervals(
+    aligned: AlignedRun, preset: RoiPreset, rois: tuple[Roi, ...], floor: Mapping[str, float]
+) -> Mapping[str, Interval]:
+    """Return the uncertainty of the index by hemisphere: by chance, and by what may be wrong throughout.
+
+    `floor` is the relative change that the noise floor makes.
+    """
+    placed, fitted = prepare_means(aligned, preset), aligned.fitted
+    errors = Errors(
+        placement_mm=aligned.registration.placement_se_mm,
+        pose_degrees=aligned.registration.pose.se_degrees if aligned.method.pose_correction else 0.0,
+        noise_sd=fitted.noise_sd,
+    )
+    intervals = estimate_intervals(
+        fitted.series, rois, aligned.rotation, placed, errors, seed=aligned.method.random_seed
+    )
+    sharp = as_floats(alps_by_hemisphere(placed({})))
+    blurred = as_floats(alps_by_hemisphere(blurred_means(aligned, rois)))
+    tabled = index_of_series(fitted.tabled, rois, aligned.rotation)
+    felt = index_of_series(reweight(fitted.tabled, fitted.weighting.measured), rois, aligned.rotation)
+    return {
+        side: add_systematic(
+            found,
+            sharp[side],
+            Systematic(
+                resolution=float(np.log(blurred[side] / sharp[side])),
+                calibration=float(np.log(felt[side] / tabled[side])),
+                noise_floor=float(np.log1p(floor[side])),
+            ),
+        )
+        for side, found in intervals.items()
+    }
+
+
+def prepare_means(aligned: AlignedRun, preset: RoiPreset) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+    """Return what gives mean tensors, template axes, of the regions displaced by offsets: name -> shape (3,), mm."""
+    registration, field = aligned.registration, aligned.fitted.field
+    place = prepare_placement(
+        preset,
+        transform_for_preset(preset, registration),
+        aligned.mask,
+        margin_mm=LARGEST_OFFSET * registration.placement_se_mm,
+    )
+
+    def placed(offsets: Mapping[str, Array]) -> dict[str, Array]:
+        rois = apply_roi_weights(aligned, tuple(place(offsets)), aligned.excluded)
+        return {roi.name: rotate_elements(mean_tensor(field, roi), aligned.rotation) for roi in rois}
+
+    return placed
+
+
+def blurred_means(aligned: AlignedRun, rois: tuple[Roi, ...]) -> dict[str, Array]:
+    """Return mean tensors, template axes, of regions in tensors blurred by one more voxel."""
+    blurred = blur_by_a_voxel(aligned.fitted.field)
+    return {roi.name: rotate_elements(mean_tensor(blurred, roi), aligned.rotation) for roi in rois}
