@@ -32,7 +32,7 @@ def write_group_methods(findings: Findings, plan: Plan, participants: Sequence[s
     plan
         What was asked for.
     participants
-        Paragraphs on how the runs were processed, with their citations as ``[@key]``.
+        Paragraphs on how the runs were processed, of `draft_methods`.
     """
     if not findings.flow.steps:
         return MethodsText()
