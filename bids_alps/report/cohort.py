@@ -92,8 +92,10 @@ def _result_pictures(findings: Findings, plan: Plan) -> tuple[Picture, ...]:
     people, tables = findings.people, findings.tables
     age = next((name for name in people if str(name).lower() == "age"), None)
     if age is not None and people[age].notna().sum() > 2:
-        groups = people[plan.group].astype(str).tolist() if plan.group in people else []
-        values = people[age].to_numpy(dtype=float), people["alps_bilateral"].to_numpy(dtype=float)
+        order = [str(name) for name in findings.facts.get("groups", [])]  # so that colours are those of other figures
+        shown = people.sort_values(plan.group, key=lambda own: own.map(order.index), kind="stable") if order else people
+        groups = shown[plan.group].astype(str).tolist() if plan.group in people else []
+        values = shown[age].to_numpy(dtype=float), shown["alps_bilateral"].to_numpy(dtype=float)
         said = "One point a participant; the line is the least-squares fit of each group."
         drawn.append(("Age against index", said, figures_group.draw_age(*values, groups)))
     if "correlations" in tables:

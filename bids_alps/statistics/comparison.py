@@ -20,8 +20,8 @@ OMNIBUS = {"welch": "Welch's ANOVA", "student": "one-way ANOVA", "mann-whitney":
 
 def group_names(column: pd.Series[Any], reference: str | None = None) -> list[str]:
     """Return the groups of a column in order: the reference first, so that differences are other minus reference."""
-    names = sorted(str(name) for name in column.dropna().unique())
-    return sorted(names, key=lambda name: name != reference)
+    names = {str(name) for name in column.dropna().unique()}
+    return sorted(names, key=lambda name: (name != reference, name.lower(), name))
 
 
 def compare_groups(
