@@ -93,9 +93,10 @@ def _result_pictures(findings: Findings, plan: Plan) -> tuple[Picture, ...]:
     age = next((name for name in people if str(name).lower() == "age"), None)
     if age is not None and people[age].notna().sum() > 2:
         order = [str(name) for name in findings.facts.get("groups", [])]  # so that colours are those of other figures
-        shown = people.sort_values(plan.group, key=lambda own: own.map(order.index), kind="stable") if order else people
-        groups = shown[plan.group].astype(str).tolist() if plan.group in people else []
-        values = shown[age].to_numpy(dtype=float), shown["alps_bilateral"].to_numpy(dtype=float)
+        groups = people[plan.group].astype(str).tolist() if plan.group in people else []
+        rows = sorted(range(len(groups)), key=lambda n: order.index(groups[n])) if order else list(range(len(people)))
+        values = people[age].to_numpy(dtype=float)[rows], people["alps_bilateral"].to_numpy(dtype=float)[rows]
+        groups = [groups[n] for n in rows] if groups else []
         said = "One point a participant; the line is the least-squares fit of each group."
         drawn.append(("Age against index", said, figures_group.draw_age(*values, groups)))
     if "correlations" in tables:
