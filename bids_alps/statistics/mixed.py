@@ -18,7 +18,8 @@ from statsmodels.tools.numdiff import approx_fprime, approx_hess3
 
 from bids_alps.model import Array
 
-_GRID = np.concatenate([[0.0], np.geomspace(1e-3, 1e3, 13)])
+_LARGEST = 1e3  # SD of a random term, relative to the residual SD
+_GRID = np.concatenate([[0.0], np.geomspace(1e-3, _LARGEST, 13)])
 _SINGULAR = 1e-4  # relative to the residual SD, as lme4's isSingular
 
 
@@ -193,8 +194,9 @@ def _minimise(blocks: _Blocks) -> Array:
             lambda point: blocks.profiled(np.array([point])), bounds=ends, method="bounded", options={"xatol": 1e-9}
         )
         return np.array([0.0 if values[0] <= found.fun else found.x])
-    bounds = [
-        (0.0 if row == column else None, None) for row, column in zip(*np.tril_indices(blocks.randoms), strict=True)
+    bounds = [  # a search that overshoots would leave what can be inverted
+        (0.0 if row == column else -_LARGEST, _LARGEST)
+        for row, column in zip(*np.tril_indices(blocks.randoms), strict=True)
     ]
     ended = [
         optimize.minimize(
