@@ -162,7 +162,7 @@ class Request:
         (), description='formulas to fit, such as "alps_bilateral ~ group + age + sex + pitch"'
     )
     include_status: tuple[str, ...] = option(
-        (), description="statuses of runs that group statistics take though they leave them out by default: fail"
+        (), description="statuses of runs to include although they are left out otherwise, such as fail (default: none)"
     )
     reference_group: str | None = option(
         None,
@@ -174,9 +174,11 @@ class Request:
         description="columns to adjust for, or none (default: age, sex and site where they are known); pose, fa, md "
         "and motion stand for those measures",
     )
-    subset: str | None = option(None, description="condition that analysed runs meet, such as \"group == 'RLS'\"")
+    subset: str | None = option(
+        None, description="condition that analysed runs meet, such as \"group == 'RLS'\" (default: all)"
+    )
     sessions: tuple[str, ...] = option(
-        (), description="sessions from first to last, where no time of acquisition orders them"
+        (), description="sessions from first to last, where no time of acquisition orders them (default: by label)"
     )
     test: Literal["rule", "welch", "student", "mann-whitney"] = option(
         "rule", description="test of two groups; rule: Welch's, or Mann-Whitney where small groups are not normal"
@@ -185,11 +187,13 @@ class Request:
         "equal", description="weights of participants in the adjusted comparison; precision: 1 / (tau^2 + se^2)"
     )
     equivalence_margin: float | None = option(
-        None, description="largest difference of the index that counts as none, for a test of equivalence"
+        None,
+        description="largest difference of the index that counts as none, to test equivalence (default: no test)",
     )
     permutations: int = option(5000, description="permutations of the comparison of the index, 0 for none")
     pool_across: tuple[str, ...] = option(
-        (), description="differences in method to accept when runs are pooled, by column, such as version or b_value"
+        (),
+        description="differences in method to accept when runs are pooled, by column, such as version (default: none)",
     )
     harmonise: str | None = option(
         None,
