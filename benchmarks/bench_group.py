@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "statistics"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from test_comparison import PARK, sample
+from made_cohort import MADE, PARK, sample
 
 from bids_alps.cli import main as bids_alps
 from bids_alps.io.results import ALPS_COLUMNS, QUALITY_COLUMNS, ROI_COLUMNS
@@ -40,7 +40,7 @@ def print_park() -> None:
     print(
         f"{'outcome':18s}{'51 controls':>14s}{'69 patients':>14s}{'p':>9s}{'Bonferroni':>12s}{'FDR':>8s}{'g (95 %)':>24s}  published"
     )
-    for row in compare_groups(table, families, "group", test="student").to_dict("records"):
+    for row in compare_groups(table, families, "group", test="student")[1].to_dict("records"):
         effect = f"{row['hedges_g']:.3f} ({row['hedges_g_ci_low']:.2f} to {row['hedges_g_ci_high']:.2f})"
         print(
             f"{row['outcome']:18s}{row['mean_a']:8.3f} {row['sd_a']:.3f}{row['mean_b']:8.3f} {row['sd_b']:.3f}"
@@ -65,7 +65,9 @@ def print_cost() -> None:
                     column.name: float(value)
                     for column, value in zip(ALPS_COLUMNS, rng.normal(1.5, 0.2, len(ALPS_COLUMNS)), strict=True)
                 }
-                row |= {"roi_preset": "alps", "roi_semi_axes": "2.5 8 5", "status": "pass"}
+                row |= {"roi_preset": "alps", "roi_semi_axes": "2.5 8 5", "status": "pass", "b_value": 1000.0}
+                row |= {"roi_radius": None, "roi_source": "template", "alps_unreliable": None}
+                row |= {name: value for name, value in MADE.items() if name in row}
                 start = out / label / f"ses-{session}" / "dwi" / f"{label}_ses-{session}"
                 write_table(
                     Path(f"{start}_desc-alps_scalarstats.tsv"),

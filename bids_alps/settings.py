@@ -162,9 +162,44 @@ class Request:
     model: tuple[str, ...] = option(
         (), description='formulas to fit, such as "alps_bilateral ~ group + age + sex + pitch"'
     )
-    exclude_status: tuple[str, ...] = option((), description="statuses of runs that statistics leave out, such as fail")
+    include_status: tuple[str, ...] = option(
+        (), description="statuses of runs to include although they are left out otherwise, such as fail (default: none)"
+    )
+    reference_group: str | None = option(
+        None,
+        description="group that the others are compared with and that norms come from (default: one named control, HC "
+        "or healthy)",
+    )
+    covariates: tuple[str, ...] | None = option(
+        None,
+        description="columns to adjust for, or none (default: age, sex and site where they are known); pose, fa, md "
+        "and motion stand for those measures",
+    )
+    subset: str | None = option(
+        None, description="condition that analysed runs meet, such as \"group == 'RLS'\" (default: all)"
+    )
+    sessions: tuple[str, ...] = option(
+        (), description="sessions from first to last, where no time of acquisition orders them (default: by label)"
+    )
+    test: Literal["rule", "welch", "student", "mann-whitney"] = option(
+        "rule", description="test of two groups; rule: Welch's, or Mann-Whitney where small groups are not normal"
+    )
+    weights: Literal["equal", "precision"] = option(
+        "equal", description="weights of participants in the adjusted comparison; precision: 1 / (tau^2 + se^2)"
+    )
+    equivalence_margin: float | None = option(
+        None,
+        description="largest difference of the index that counts as none, to test equivalence (default: no test)",
+    )
+    permutations: int = option(5000, description="permutations of the comparison of the index, 0 for none")
+    pool_across: tuple[str, ...] = option(
+        (),
+        description="differences in method to accept when runs are pooled, by column, such as version (default: none)",
+    )
     harmonise: str | None = option(
-        None, description="column of the site whose effect ComBat takes out before testing", spellings=("--combat",)
+        None,
+        description="site whose effect ComBat takes out before testing; the site as a covariate is safer",
+        spellings=("--combat",),
     )
     dry_run: bool = option(False, description="say what would be done with which files, and do nothing")
     force: bool = option(False, description="do runs again whose results are there already")

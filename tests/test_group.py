@@ -5,14 +5,18 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.formula.api as smf
+from made_cohort import write_run
 
 from bids_alps.cli import main
-from bids_alps.group.gather import join_atlases
-from bids_alps.io.results import ALPS_COLUMNS, QUALITY_COLUMNS, ROI_COLUMNS
+from bids_alps.group.atlases import join_atlases
+from bids_alps.io.results import QUALITY_COLUMNS
 from bids_alps.io.root import write_root
 from bids_alps.io.tables import Column, fill_rows, write_table
-from bids_alps.report.cohort import Results, write_group_page
+from bids_alps.report.cohort import render_cohort
 from bids_alps.statistics.correlation import correlate
+from bids_alps.statistics.findings import Findings
+from bids_alps.statistics.plan import Plan
 
 DIFFERENCE = -0.12
 SCRIPT_COLUMNS = (
@@ -22,7 +26,7 @@ SCRIPT_COLUMNS = (
 
 @pytest.fixture
 def cohort(tmp_path):
-    """Write 12 + 12 participants whose means differ by a known amount; the last one failed its checks."""
+    """Write 12 + 12 participants whose means differ by a known amount; the index of the last one was withheld."""
     bids, out = tmp_path / "bids", tmp_path / "out"
     bids.mkdir()
     rng = np.random.default_rng(3)
@@ -33,14 +37,7 @@ def cohort(tmp_path):
         label, group = f"sub-{n + 1:02}", "control" if n < 12 else "patient"
         people.append(f"{label}\t{group}\t{30 + n % 12}\t{'FM'[n % 2]}\ta")
         index = 1.6 + DIFFERENCE * (n >= 12) + noise[n]
-        row = {column.name: 0.001 * (1 + 0.1 * rng.normal()) for column in ALPS_COLUMNS}
-        row |= {"roi_preset": "alps", "alps": index, "status": "fail" if n == 23 else "pass"}
-        rows = [row | {"hemisphere": side} for side in ("left", "right", "bilateral")]
-        write_table(out / label / "dwi" / f"{label}_desc-alps_scalarstats.tsv", rows, ALPS_COLUMNS)
-        regions = [{"roi_preset": "alps", "roi": "projection_left", "dxx": 0.001}]
-        write_table(
-            out / label / "dwi" / f"{label}_seg-alps_scalarstats.tsv", fill_rows(regions, ROI_COLUMNS), ROI_COLUMNS
-        )
+        write_run(out, {"sub": label.removeprefix("sub-")}, index, status="fail" if n == 23 else "pass", seed=n)
     (bids / "participants.tsv").write_text("\n".join(people) + "\n")
     write_root(out, bids)
     return bids, out
@@ -48,28 +45,32 @@ def cohort(tmp_path):
 
 def test_cohort_is_described_compared_and_modelled(cohort):
     bids, out = cohort
-    assert main([str(bids), str(out), "group", "--model", "alps_bilateral ~ group + age"]) == 0
+    chosen = ["--model", "alps_bilateral ~ group + age", "--include-status", "fail"]
+    assert main([str(bids), str(out), "group", *chosen]) == 0
     read = {path.stem: pd.read_csv(path, sep="\t", na_values="n/a") for path in out.glob("group_*.tsv")}
     assert len(read["group_alps"]) == 24
-    assert len(read["group_rois"]) == 24
+    assert len(read["group_rois"]) == 24 * 6
     found = read["group_comparison"].set_index("outcome").loc["alps_bilateral"]
     assert found["difference"] == pytest.approx(DIFFERENCE, abs=1e-6)
     assert found["difference_ci_low"] < DIFFERENCE < found["difference_ci_high"]
     assert len(read["group_comparison"]) == 12
     assert "group[T.patient]" in set(read["group_models"]["term"])
     assert "group_correlations" in read
-    assert "Comparison" in (out / "group_alps.html").read_text()
+    assert "Difference between groups (group)" in (out / "group_alps.html").read_text()
     for path in out.glob("group_*.tsv"):
         assert path.with_suffix(".json").exists()
 
 
-def test_excluded_runs_are_listed_and_left_out(cohort):
+def test_failed_runs_are_listed_and_left_out_unless_they_are_asked_for(cohort):
     bids, out = cohort
-    assert main([str(bids), str(out), "group", "--exclude-status", "fail"]) == 0
-    excluded = pd.read_csv(out / "group_exclusions.tsv", sep="\t")
-    assert list(excluded["participant_id"]) == ["sub-24"]
-    assert list(excluded["excluded_for"]) == ["status fail"]
-    assert pd.read_csv(out / "group_comparison.tsv", sep="\t")["n_b"].max() == 11
+    largest = {}
+    for name, chosen in {"default": [], "included": ["--include-status", "fail"]}.items():
+        assert main([str(bids), str(out), "group", *chosen]) == 0
+        largest[name] = pd.read_csv(out / "group_comparison.tsv", sep="\t")["n_b"].max()
+        excluded = pd.read_csv(out / "group_exclusions.tsv", sep="\t")
+        assert list(excluded["participant_id"]) == (["sub-24"] if name == "default" else [])
+        assert list(excluded["reason"]) == (["status fail"] if name == "default" else [])
+    assert largest == {"default": 11, "included": 12}
 
 
 def test_bad_formula_takes_nothing_along(cohort, caplog):
@@ -112,7 +113,7 @@ def test_unmatched_and_repeated_participants_are_told_on_the_page(cohort):
     assert main([str(bids), str(out), "group"]) == 0
     page = (out / "group_alps.html").read_text()
     assert "Not in participants.tsv: sub-02." in page
-    assert "More than once in participants.tsv, the first row counts: sub-01." in page
+    assert "More than once in participants.tsv, the first row is used: sub-01." in page
     assert len(pd.read_csv(out / "group_alps.tsv", sep="\t")) == 24
 
 
@@ -163,7 +164,7 @@ def test_an_age_that_is_no_number_is_missing_and_counted(cohort):
     assert main([str(bids), str(out), "group", "--model", "alps_bilateral ~ group + age"]) == 0
     found = pd.read_csv(out / "group_models.tsv", sep="\t").set_index("term")
     assert "age" in found.index
-    assert set(found["n"]) == {23}
+    assert set(found["n"]) == {22}
     assert set(found["left_out"]) == {1}
 
 
@@ -242,6 +243,13 @@ def test_multiple_regression_returns_what_the_putamen_depends_on(atlas):
         low, high = found.loc[term, ["standardised_ci_low", "standardised_ci_high"]]
         assert low < found.loc[term, "standardised"] < high
         assert found.loc[term, "p"] < 0.001
+    tests = pd.read_csv(out / "group_model_tests.tsv", sep="\t", na_values="n/a").set_index("term")
+    people = pd.read_csv(bids / "participants.tsv", sep="\t")
+    table = pd.read_csv(out / "group_seg-basal.tsv", sep="\t").query("region == 'putamen_left'")
+    direct = smf.ols("fa_mean ~ age + score", people.merge(table, on="participant_id").iloc[:23]).fit()
+    whole = tests.loc["all terms", ["statistic", "df", "df_error", "r2", "r2_adjusted"]].astype(float)
+    expected = [direct.fvalue, 2, 20, direct.rsquared, direct.rsquared_adj]
+    np.testing.assert_allclose(whole, expected, rtol=1e-5)
 
 
 def test_one_name_of_two_atlases_is_told_apart():
@@ -295,7 +303,7 @@ def test_a_number_in_words_or_nobody_in_a_group_is_missing(cohort):
     people.to_csv(bids / "participants.tsv", sep="\t", index=False)
     assert main([str(bids), str(out), "group"]) == 0
     described = pd.read_csv(out / "group_description.tsv", sep="\t", na_values="n/a").set_index(["variable", "group"])
-    assert described.loc[("age", "all"), "n"] == 23
+    assert described.loc[("age", "all"), "n"] == 21
     compared = pd.read_csv(out / "group_comparison.tsv", sep="\t")
     assert (len(compared), compared["n_a"].max()) == (12, 10)
 
@@ -304,15 +312,15 @@ def test_correlations_of_many_regions_are_drawn_in_part(tmp_path):
     names = [f"region{n}_fa" for n in range(41)]
     table = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 42)), columns=[*names, "score"])
     row = {"participant_id": "sub-1", "alps_left": 1.5, "alps_right": 1.6, "alps_bilateral": 1.55, "status": "pass"}
-    page = write_group_page(tmp_path, [row], results=Results(correlations=correlate(table, names, ["score"])))
-    assert "The first 40 of 41 outcomes" in page.read_text()
+    found = Findings(tables={"correlations": correlate(table, names, ["score"])})
+    assert "The first 40 of 41 outcomes" in render_cohort(tmp_path, [row], {"alps": found}, plan=Plan())
 
 
 def test_groups_may_stand_in_another_column(cohort):
     bids, out = cohort
     people = bids / "participants.tsv"
     people.write_text(people.read_text().replace("\tgroup\t", "\tarm\t", 1))
-    assert main([str(bids), str(out), "group", "--group-column", "arm"]) == 0
+    assert main([str(bids), str(out), "group", "--group-column", "arm", "--include-status", "fail"]) == 0
     found = pd.read_csv(out / "group_comparison.tsv", sep="\t").set_index("outcome").loc["alps_bilateral"]
     assert found["difference"] == pytest.approx(DIFFERENCE, abs=1e-6)
 

@@ -1,50 +1,38 @@
-"""What the group level gathers: every participant's tables, and what is known of the participants."""
+"""What the group level gathers: the tables of every participant."""
 
 from __future__ import annotations
 
 import csv
 import logging
-import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 import pandas as pd
 
-from bids_alps.errors import MetadataError, NoInputError
+from bids_alps.errors import NoInputError
+from bids_alps.group.phenotype import OUTPUT
 from bids_alps.io.inheritance import entities_of
 from bids_alps.io.results import ALPS_COLUMNS, ROI_COLUMNS
-from bids_alps.io.root import read_description
-from bids_alps.io.tables import Column, fill_rows, read_dictionary, read_table
+from bids_alps.io.tables import Column, fill_rows
 from bids_alps.model import SIDES
+from bids_alps.statistics.comparability import METHOD
 
 LOG = logging.getLogger(__name__)
-_SIDED = ("alps", "alps_se", "alps_ci_low", "alps_ci_high", "alps_uncorrected")
+_SIDED = ("alps", "alps_se", "alps_ci_low", "alps_ci_high", "alps_uncorrected", "alps_unreliable")
 _TERMS = ("dxx_projection", "dyy_projection", "dxx_association", "dzz_association")
 _ID = {"sub": "participant_id", "ses": "session_id"}
 _LABELS = (
-    "roi_preset",
-    "hemisphere",
-    "frame",
-    "first_session",
-    "second_session",
-    "status",
-    "roi",
-    "name",
-    "unit",
-    "direction",
-    "reason",
-    "settings_hash",
-    "version",
+    *("roi_preset", "hemisphere", "frame", "first_session", "second_session", "status", "roi", "name", "unit"),
+    *("direction", "reason", "settings_hash", "version", "roi_semi_axes"),  # digits there are no numbers
 )
 _CHECK = "check_"
-
-OUTPUT = "output"
-"""Name of the output's own results where several datasets are pooled."""
-
-PEOPLE = "participants.tsv"
+_MEASURED = tuple(column for column in ALPS_COLUMNS if column.name not in (*_SIDED, "hemisphere"))
+_MADE = tuple(  # how a run was measured; tables of an older version lack some of it
+    Column(name=name, description=f"How the run was measured: {what}.", optional=True)
+    for name, what in METHOD.items()
+    if name not in {column.name for column in ALPS_COLUMNS}
+)
 
 
 def gather(datasets: Mapping[str, Path], *, longitudinal: bool = False) -> list[dict[str, Any]]:
@@ -78,14 +66,14 @@ def _in_frame(path: Path) -> Path:
 
 def gather_changes(folder: Path) -> list[dict[str, Any]]:
     """Return the rows of every table of changes below a folder, each with its participant and other entities."""
-    return [_entities(path) | row for path in _find(folder, "desc-change") for row in _read_rows(path)]
+    return [entities_in(path) | row for path in _find(folder, "desc-change") for row in read_rows(path)]
 
 
 def _find(folder: Path, entity: str) -> list[Path]:
     return sorted(folder.glob(f"sub-*/**/*_{entity}_scalarstats.tsv"))
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[dict[str, Any]]:
     """Read a table of ours; a tenth of the time that a data frame takes, which tells over 10,000 runs."""
     with path.open(encoding="utf-8", newline="") as stream:
         rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
@@ -101,7 +89,8 @@ def _value(name: str, text: str | None) -> Any:
         return text
 
 
-def _entities(path: Path) -> dict[str, str]:
+def entities_in(path: Path) -> dict[str, str]:
+    """Return the entities in the name of a table of ours, participant and session as BIDS names their columns."""
     labels = {key: label for key, label in entities_of(path.name).items() if key not in ("desc", "seg")}
     return {_ID.get(key, key): f"{key}-{label}" if key in _ID else label for key, label in labels.items()}
 
@@ -109,9 +98,9 @@ def _entities(path: Path) -> dict[str, str]:
 def _wide_rows(path: Path) -> Iterator[dict[str, Any]]:
     ends = {"_desc-alps_": "_desc-quality_", "_desc-longitudinal_": "_desc-longitudinalquality_"}
     quality = next((path.with_name(path.name.replace(a, b)) for a, b in ends.items() if a in path.name), path)
-    checked = _read_rows(quality) if quality.exists() else []
+    checked = read_rows(quality) if quality.exists() else []
     presets: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in _read_rows(path):
+    for row in read_rows(path):
         presets.setdefault(row["roi_preset"], {})[row["hemisphere"]] = row
     for preset, by_side in presets.items():
         if not {*SIDES, "bilateral"} <= by_side.keys():
@@ -123,9 +112,10 @@ def _wide_rows(path: Path) -> Iterator[dict[str, Any]]:
             for side in (*SIDES, "bilateral")
         }
         wide |= {f"{name}_{side}": by_side[side].get(name, float("nan")) for side in SIDES for name in _TERMS}
-        skipped = (*_SIDED, "hemisphere")
-        rest = {c.name: by_side["bilateral"].get(c.name) for c in ALPS_COLUMNS if c.name not in skipped}
-        yield _entities(path) | wide | rest | _checks([row for row in checked if row.get("roi_preset") == preset])
+        whole = by_side["bilateral"]
+        rest = {column.name: whole.get(column.name) for column in _MEASURED}
+        rest |= {column.name: whole[column.name] for column in _MADE if column.name in whole}
+        yield entities_in(path) | wide | rest | _checks([row for row in checked if row.get("roi_preset") == preset])
 
 
 def _checks(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -146,7 +136,7 @@ def _wide_name(name: str, side: str) -> str:
 
 def columns_of(rows: list[dict[str, Any]]) -> list[Column]:
     """Return the columns of the wide table with their descriptions."""
-    known = {column.name: column for column in ALPS_COLUMNS}
+    known = {column.name: column for column in (*ALPS_COLUMNS, *_MADE)}
     sided = {_wide_name(name, side): (name, side) for name in _SIDED for side in (*SIDES, "bilateral")}
     sided |= {f"{name}_{side}": (name, side) for side in SIDES for name in _TERMS}
     others = dict.fromkeys(name for row in rows for name in row if name not in known and name not in sided)
@@ -156,8 +146,7 @@ def columns_of(rows: list[dict[str, Any]]) -> list[Column]:
         Column(name=wide, description=f"{known[name].description} {side.capitalize()}.")
         for wide, (name, side) in sided.items()
     ]
-    skipped = {*_SIDED, "hemisphere"}
-    columns += [column for column in ALPS_COLUMNS if column.name not in skipped]
+    columns += [*_MEASURED, *(column for column in _MADE if any(column.name in row for row in rows))]
     return columns + [Column(name=name, description=_describe_check(name)) for name in checks]
 
 
@@ -187,108 +176,8 @@ def describe_region(name: str) -> str:
     return known.get(name, measured)
 
 
-def find_roots(datasets: Mapping[str, Path], bids_dir: Path) -> dict[str, Path]:
-    """Return the folder that tells the participants of each derivative dataset, by its name, where there is one.
-
-    That of the output is `bids_dir`. Another dataset's ``participants.tsv`` lies in its own folder, in the dataset that
-    it was made from (``DatasetLinks``), or in the one whose ``derivatives`` it is part of.
-    """
-    found = {OUTPUT: bids_dir}
-    for name, folder in datasets.items():
-        roots = [root for root in (folder, *_sources(folder)) if (root / PEOPLE).exists()]
-        if name and roots:
-            found[name] = roots[0]
-    return found
-
-
-def _sources(folder: Path) -> list[Path]:
-    links = read_description(folder).get("DatasetLinks")
-    raw = links.get("raw") if isinstance(links, dict) else None
-    linked = [Path(unquote(urlparse(raw).path))] if isinstance(raw, str) and raw.startswith("file:") else []
-    around = [folder.parent.parent] if folder.parent.name == "derivatives" else []
-    return linked + around
-
-
-def join_participants(table: pd.DataFrame, roots: Mapping[str, Path]) -> tuple[pd.DataFrame, list[Column]]:
-    """Add the columns of ``participants.tsv``; those that a result has already get ``participants_`` before them.
-
-    One label in two datasets is two people: where the table has a ``dataset`` column it is matched too.
-    """
-    paths = {name: root / PEOPLE for name, root in roots.items() if (root / PEOPLE).exists()}
-    found = [
-        _read_labelled(path, "participant_id").drop_duplicates("participant_id").assign(dataset=name)
-        for name, path in paths.items()
-    ]
-    return _join(table, found, ["participant_id"], _dictionaries(paths.values()), "participants")
-
-
-def _read_labelled(path: Path, label: str) -> pd.DataFrame:
-    table = read_table(path)
-    if label not in table:
-        raise MetadataError(str(path), f"no column {label}", f"name its first column {label}")
-    return table
-
-
-def _dictionaries(paths: Iterable[Path]) -> dict[str, Any]:
-    told: dict[str, Any] = {}
-    for path in paths:
-        told |= read_dictionary(path)
-    return told
-
-
-def join_sessions(table: pd.DataFrame, roots: Mapping[str, Path]) -> tuple[pd.DataFrame, list[Column]]:
-    """Add the columns of every participant's ``sub-*_sessions.tsv``."""
-    if "session_id" not in table:
-        return table, []
-    people = sorted(table["participant_id"].unique())
-    paths = {(name, label): root / label / f"{label}_sessions.tsv" for name, root in roots.items() for label in people}
-    paths = {key: path for key, path in paths.items() if path.exists()}
-    found = [
-        _read_labelled(path, "session_id").drop_duplicates("session_id").assign(dataset=name, participant_id=label)
-        for (name, label), path in paths.items()
-    ]
-    return _join(table, found, ["participant_id", "session_id"], _dictionaries(paths.values()), "sessions")
-
-
-def _join(
-    table: pd.DataFrame, found: list[pd.DataFrame], keys: list[str], told: Mapping[str, Any], source: str
-) -> tuple[pd.DataFrame, list[Column]]:
-    if not found:
-        return table, []
-    other = pd.concat(found, ignore_index=True)
-    if "dataset" in table:
-        keys = ["dataset", *keys]
-    else:
-        other = other.drop(columns="dataset")
-    other = other.rename(columns={name: f"{source}_{name}" for name in other if name in table and name not in keys})
-    added = [
-        Column(
-            name=str(name), description=str(told.get(str(name), {}).get("Description", f"{name}, from {source}.tsv."))
-        )
-        for name in other
-        if name not in keys
-    ]
-    return table.merge(other, on=keys, how="left"), added
-
-
-def find_unmatched(table: pd.DataFrame, roots: Mapping[str, Path]) -> list[str]:
-    """Return what is to be said of participants without a row in ``participants.tsv``, or with several."""
-    notes = []
-    for name, root in roots.items():
-        if not (root / PEOPLE).exists():
-            continue
-        part = table[table["dataset"] == name] if "dataset" in table else table
-        ids = read_table(root / PEOPLE)["participant_id"]
-        where = f"{PEOPLE} of {name}" if "dataset" in table else PEOPLE
-        missing = sorted(set(part["participant_id"]) - set(ids))
-        twice = sorted(set(ids[ids.duplicated()]))
-        notes += [f"Not in {where}: {', '.join(missing)}."] * bool(missing)
-        notes += [f"More than once in {where}, the first row counts: {', '.join(twice)}."] * bool(twice)
-    return notes
-
-
 def find_repeated(table: pd.DataFrame) -> list[str]:
-    """Return what is to be said of runs whose results stand in more than one of the pooled datasets."""
+    """Return a note on runs whose results are in more than one of the pooled datasets."""
     if "dataset" not in table:
         return []
     run = [name for name in table.columns[: list(table.columns).index("alps_left")] if name != "dataset"]
@@ -300,10 +189,10 @@ def find_repeated(table: pd.DataFrame) -> list[str]:
 def gather_regions(datasets: Mapping[str, Path]) -> tuple[list[dict[str, Any]], list[Column]]:
     """Return the long table of regions, one row a region, with its columns."""
     rows = [
-        {"dataset": name or OUTPUT, **_entities(path), **row}
+        {"dataset": name or OUTPUT, **entities_in(path), **row}
         for name, folder in datasets.items()
         for path in _find(folder, "seg-alps")
-        for row in _read_rows(path)
+        for row in read_rows(path)
     ]
     known = {column.name for column in ROI_COLUMNS}
     ids = dict.fromkeys(name for row in rows for name in row if name not in known)
@@ -312,61 +201,3 @@ def gather_regions(datasets: Mapping[str, Path]) -> tuple[list[dict[str, Any]], 
     ]
     columns += ROI_COLUMNS
     return fill_rows(rows, columns), columns
-
-
-def gather_atlases(datasets: Mapping[str, Path]) -> dict[str, list[dict[str, Any]]]:
-    """Return, per atlas, the long table of its regions: one row a region, ``region`` being its name in formulas.
-
-    The name is that of the atlas' table in lower case, with one underscore for whatever is no letter or digit; regions
-    whose names become one get their label behind it.
-    """
-    found: dict[str, list[dict[str, Any]]] = {}
-    for dataset, folder in datasets.items():
-        named = {"dataset": dataset or OUTPUT} if len(datasets) > 1 else {}
-        for path in sorted(folder.glob("sub-*/**/*_seg-*_scalarstats.tsv")):
-            atlas = entities_of(path.name)["seg"]
-            if atlas != "alps":
-                run = named | _entities(path)
-                found.setdefault(atlas, []).extend(run | row for row in _regions(path))
-    return {atlas: rows for atlas, rows in found.items() if rows}
-
-
-def _regions(path: Path) -> list[dict[str, Any]]:
-    rows = _read_rows(path)
-    if not all({"index", "name", "fa_mean"} <= row.keys() for row in rows):
-        LOG.warning("%s: no columns index, name and fa_mean. Redo the run.", path)
-        return []
-    names = [_plain(str(row["name"])) for row in rows]
-    count = Counter(names)
-    labels = [str(row["index"]).removesuffix(".0") for row in rows]
-    regions = [one if count[one] == 1 else f"{one}_{label}" for one, label in zip(names, labels, strict=True)]
-    return [{"region": region, **row} for region, row in zip(regions, rows, strict=True)]
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "_", name.lower()).strip("_") or "region"
-
-
-def join_atlases(
-    table: pd.DataFrame, atlases: Mapping[str, list[dict[str, Any]]]
-) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Add the mean of every metric of every region, such as ``putamen_left_fa``; return the names of these columns.
-
-    A name that is a column already, of another atlas or of the participants, gets the atlas before it.
-    """
-    added: list[str] = []
-    for atlas, rows in atlases.items():
-        long = pd.DataFrame(rows)
-        metrics = [name for name in long if str(name).endswith("_mean")]
-        keys = [name for name in table.columns[: list(table.columns).index("alps_left")] if name in long]
-        marked = long.fillna(dict.fromkeys(keys, ""))  # a run without a number is a run too
-        wide = marked.pivot_table(metrics, keys, "region", sort=False)
-        pairs = wide.columns.to_frame().astype(str).to_numpy()
-        names = [f"{region}_{metric.removesuffix('_mean')}" for metric, region in pairs]
-        wide.columns = pd.Index(
-            [f"{_plain(atlas)}_{one}" if one in table or one[0].isdigit() else one for one in names]
-        )
-        added += list(wide.columns)
-        matched = table[keys].fillna("").merge(wide.reset_index(), on=keys, how="left")
-        table = pd.concat([table, matched[wide.columns].set_axis(table.index)], axis=1)
-    return table, tuple(added)

@@ -83,7 +83,13 @@ def table_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str
     return text.getvalue()
 
 
-def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> None:
+def write_table(
+    path: Path,
+    rows: Iterable[Mapping[str, Any]],
+    columns: Sequence[Column],
+    *,
+    about: Mapping[str, str] | None = None,
+) -> None:
     """Write a TSV file and, first, its data dictionary; each whole or not at all.
 
     Parameters
@@ -94,6 +100,8 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence
         One mapping a row, by column name.
     columns
         What to write, in order, with the description of each.
+    about
+        What the dictionary says of the table as a whole, by key.
 
     Raises
     ------
@@ -102,7 +110,8 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence
     """
     rows = list(rows)
     _check_rows(path, rows, columns)
-    write_json(path.with_suffix(".json"), {column.name: column.described() for column in columns})
+    described = {column.name: column.described() for column in columns}
+    write_json(path.with_suffix(".json"), {**described, **(about or {})})
     write_text(path, table_text(rows, [column.name for column in columns]))
 
 

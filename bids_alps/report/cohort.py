@@ -1,34 +1,28 @@
-"""The page of a cohort from its table: one row a run, as the group level writes it."""
+"""The page of a cohort: what was found in it, and its runs one by one."""
 
 from __future__ import annotations
 
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pandas import DataFrame
 
 from bids_alps import __version__
-from bids_alps.io.writing import write_text
 from bids_alps.model import SIDES, Array, Status
 from bids_alps.provenance import read_statements
 from bids_alps.report import figures_group
+from bids_alps.report.group_results import tell_results
 from bids_alps.report.html import number, render_group, words
-from bids_alps.report.methods import cite, draft_methods
-from bids_alps.report.page import (
-    CAVEAT,
-    LITERATURE,
-    GroupPage,
-    GroupRow,
-    Picture,
-    Reference,
-    Table,
-)
+from bids_alps.report.methods import draft_methods
+from bids_alps.report.methods_group import write_group_methods
+from bids_alps.report.page import LITERATURE, GroupPage, GroupRow, Picture, Reference, Table
 from bids_alps.report.participant import find_failures
+from bids_alps.statistics.findings import Findings
+from bids_alps.statistics.plan import Plan
 
 Row = Mapping[str, Any]
 _SIDES = (*SIDES, "bilateral")
@@ -39,101 +33,105 @@ _DRAWN_OUTCOMES = 40
 _SHOWN = ("alps_left", "alps_right", "alps_bilateral", "alps_bilateral_ci_low", "alps_bilateral_ci_high", "pitch")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Results:
-    """What was found in a cohort, for its page.
-
-    Parameters
-    ----------
-    group
-        Column that tells the groups, None where there are none.
-    tables
-        Results of tests and models.
-    correlations
-        Table of correlations of the first preset, as `bids_alps.statistics.correlation.correlate` returns it.
-    harmonised
-        Runs before and after harmonisation, and the column of the site; None where nothing was harmonised.
-    methods, notes
-        What was tested; what the reader must know.
-    """
-
-    group: str | None = None
-    tables: tuple[Table, ...] = ()
-    correlations: DataFrame | None = None
-    harmonised: tuple[DataFrame, DataFrame, str] | None = None
-    methods: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-def write_group_page(
-    output_dir: Path, rows: Sequence[Row], *, columns: Sequence[str] = (), results: Results | None = None
-) -> Path:
-    """Write ``group_alps.html`` from the rows of the cohort's table; return its path.
+def render_cohort(
+    output_dir: Path, rows: Sequence[Row], found: Mapping[str, Findings], *, plan: Plan, notes: Sequence[str] = ()
+) -> str:
+    """Return the page of a cohort; it shows the runs and results of the first preset, never two in one figure.
 
     Parameters
     ----------
     output_dir
         Root of the derivatives, where the tables of checks and the crash files of the runs are looked for.
     rows
-        As in `make_group_page`.
-    columns
-        More columns to show.
-    results
-        What was found.
+        As in `make_group_page`, of every preset.
+    found
+        Findings by preset, the headline first.
+    plan
+        What was tested.
+    notes
+        What the reader should know.
     """
-    results = results or Results()
-    page = make_group_page(rows, group=results.group, columns=columns, checks=count_checks(output_dir))
-    people = sorted(path.name.removeprefix("sub-") for path in (output_dir / "logs").glob("sub-*"))
-    failures = [failure for label in people for failure in find_failures(output_dir, label)]
+    preset, findings = next(iter(found.items()))
+    own = [row for row in rows if row.get("roi_preset") == preset]
+    columns = [variable.name for variable in plan.variables]
+    group = None if "comparison" in findings.tables else plan.group  # else a figure of their own shows them
+    page = make_group_page(own, group=group, columns=columns, checks=count_checks(output_dir, preset))
+    labels = sorted(path.name.removeprefix("sub-") for path in (output_dir / "logs").glob("sub-*"))
+    failures = [failure for label in labels for failure in find_failures(output_dir, label)]
+    told = [*page.notes, *(note for note in notes if note not in findings.banners)]
+    if len(found) > 1:
+        told.append(
+            f"This page shows preset {preset}; the tables also have {', '.join(list(found)[1:])} (column roi_preset)."
+        )
+    told += [f"No result of {failure.run}: {failure.message}" for failure in failures]
     page = replace(
         page,
-        pictures=(*page.pictures, *_result_pictures(rows, results)),
-        notes=(
-            *page.notes,
-            *results.notes,
-            *(f"No result of {failure.run}: {failure.message}" for failure in failures),
-        ),
-        tables=results.tables,
-        methods=cite([*draft_methods(read_statements(output_dir)), *results.methods, CAVEAT]),
+        banners=tuple(findings.banners),
+        results=tell_results(findings, plan),
+        variables=_variables_table(plan),
+        pictures=(*page.pictures, *_result_pictures(findings, plan)),
+        notes=tuple(told),
+        methods=write_group_methods(findings, plan, draft_methods(read_statements(output_dir))),
     )
-    path = output_dir / "group_alps.html"
-    write_text(path, render_group(page))
-    return path
+    return render_group(page)
 
 
-def _result_pictures(rows: Sequence[Row], results: Results) -> tuple[Picture, ...]:
+def _variables_table(plan: Plan) -> Table | None:
+    rows = tuple(
+        (one.name, one.kind, one.decided_by, "; ".join(one.notes) or "–", "yes" if one.analysed else "no")
+        for one in plan.variables
+    )
+    columns = ("Variable", "Type", "Decided by", "Notes", "Analysed")
+    note = "Levels or Units in participants.json take precedence over the rules."
+    return Table(title="Variables of the participants", columns=columns, rows=rows, note=note) if rows else None
+
+
+def _result_pictures(findings: Findings, plan: Plan) -> tuple[Picture, ...]:
+    """Return charts of what was correlated and harmonised, over the participants who were analysed."""
     drawn = []
-    groups = [_cell(row.get(results.group)) for row in rows] if results.group else []
-    age = _column(rows, "age")
-    if np.isfinite(age).sum() > 2:
-        svg = figures_group.draw_age(age, _column(rows, "alps_bilateral"), groups)
-        drawn.append(("Age against index", "One point a run; the line is the least-squares fit of each group.", svg))
-    if results.correlations is not None:
-        outcomes = results.correlations["outcome"].unique()
-        shown = results.correlations[results.correlations["outcome"].isin(outcomes[:_DRAWN_OUTCOMES])]
-        told = "Pearson's r; a star marks p below .05 after Benjamini-Hochberg."
+    people, tables = findings.people, findings.tables
+    age = next((name for name in people if str(name).lower() == "age"), None)
+    if age is not None and people[age].notna().sum() > 2:
+        order = [str(name) for name in findings.facts.get("groups", [])]  # so that colours are those of other figures
+        groups = people[plan.group].astype(str).tolist() if plan.group in people else []
+        rows = sorted(range(len(groups)), key=lambda n: order.index(groups[n])) if order else list(range(len(people)))
+        values = people[age].to_numpy(dtype=float)[rows], people["alps_bilateral"].to_numpy(dtype=float)[rows]
+        groups = [groups[n] for n in rows] if groups else []
+        said = "One point a participant; the line is the least-squares fit of each group."
+        drawn.append(("Age against index", said, figures_group.draw_age(*values, groups)))
+    if "correlations" in tables:
+        pooled = tables["correlations"][tables["correlations"]["group"] == "all"]
+        outcomes = pooled["outcome"].unique()
+        shown = pooled[pooled["outcome"].isin(outcomes[:_DRAWN_OUTCOMES])]
+        kind = "within" if (shown["kind"] == "within").any() else "pearson"
+        said = "Pearson's r; a star marks p below 0.05 after Benjamini-Hochberg."
+        if kind == "within":
+            said = "Correlation within groups, the means of the groups taken out; a star marks p below 0.05 after "
+            said += "Benjamini-Hochberg. group_correlations.tsv has each group, and all pooled."
         if len(outcomes) > _DRAWN_OUTCOMES:
-            told += f" The first {_DRAWN_OUTCOMES} of {len(outcomes)} outcomes; group_correlations.tsv has all."
-        drawn.append(("Correlations", told, figures_group.draw_correlations(shown)))
-    if results.harmonised is not None:
-        before, after, site = results.harmonised
-        values = {
+            said += f" The first {_DRAWN_OUTCOMES} of {len(outcomes)} outcomes."
+        drawn.append(("Correlations", said, figures_group.draw_correlations(shown, kind)))
+    if findings.before is not None and "harmonised" in tables:
+        site = str(findings.facts["harmonised"])
+        values_by = {
             name: (table["alps_bilateral"].to_numpy(dtype=float), table[site].astype(str).tolist())
-            for name, table in (("before", before), ("after", after))
+            for name, table in (("before", findings.before), ("after", tables["harmonised"]))
         }
-        told = f"The bilateral index by {site}, before and after ComBat."
-        drawn.append(("Harmonisation", told, figures_group.draw_harmonisation(values)))
+        said = f"The bilateral index by {site}, before and after ComBat."
+        drawn.append(("Harmonisation", said, figures_group.draw_harmonisation(values_by)))
     return tuple(
-        Picture(title=title, caption=told, alt=f"{title}. {told}", svg=(svg,), chart=True) for title, told, svg in drawn
+        Picture(title=title, caption=said, alt=f"{title}. {said}", svg=(svg,), chart=True) for title, said, svg in drawn
     )
 
 
-def count_checks(output_dir: Path) -> dict[str, dict[str, int]]:
-    """Return how many runs have each status in each check, ``{check: {"pass": n, ...}}``."""
+def count_checks(output_dir: Path, preset: str | None = None) -> dict[str, dict[str, int]]:
+    """Return how many runs have each status in each check of a preset, ``{check: {"pass": n, ...}}``."""
     counts: dict[str, dict[str, int]] = {}
     for path in sorted(output_dir.glob("sub-*/**/*_desc-quality_scalarstats.tsv")):
         with path.open(encoding="utf-8", newline="") as stream:  # a data frame takes ten times as long
             for row in csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE):
+                if preset is not None and row.get("roi_preset", preset) != preset:
+                    continue
                 count = counts.setdefault(str(row.get("name")), {})
                 count[str(row.get("status"))] = count.get(str(row.get("status")), 0) + 1
     return counts
@@ -222,13 +220,14 @@ def _pictures(
     rows: Sequence[Row], group: str | None, checks: Mapping[str, Mapping[str, int]], reference: Reference
 ) -> tuple[Picture, ...]:
     statuses = [status_of(row) for row in rows]
-    indices = {side: _column(rows, f"alps_{side}") for side in _SIDES}
+    passed = np.array([status != "fail" for status in statuses])
+    indices = {side: np.where(passed, _column(rows, f"alps_{side}"), np.nan) for side in _SIDES}
     groups = [_cell(row.get(group)) for row in rows] if group else []
     pose = {angle: _column(rows, angle) for angle in ("pitch", "roll", "yaw")}
     drawn = [
         (
             "Distribution of the index",
-            "One point a run under the density; the bar spans the middle half, its tick is the median.",
+            "One point a run that did not fail; the bar spans the middle half, its tick is the median.",
             figures_group.draw_index_distribution(indices, groups, reference),
         ),
         (

@@ -191,15 +191,17 @@ def draw_age(age: Array, index: Array, groups: Sequence[str] = ()) -> bytes:
 
 
 @styled
-def draw_correlations(table: DataFrame) -> bytes:
-    """Draw Pearson's correlations of every outcome with every variable as a matrix.
+def draw_correlations(table: DataFrame, kind: str = "pearson") -> bytes:
+    """Draw the correlations of every outcome with every variable as a matrix.
 
     Parameters
     ----------
     table
         Rows ``outcome, variable, kind, r, p_fdr``.
+    kind
+        Which kind of them.
     """
-    pearson = table[table["kind"] == "pearson"]
+    pearson = table[table["kind"] == kind]
     r = pearson.pivot_table("r", "outcome", "variable", sort=False, dropna=False)
     p = pearson.pivot_table("p_fdr", "outcome", "variable", sort=False, dropna=False).reindex_like(r)
     figure = new_figure(min(3.2 + 0.9 * r.shape[1], 12), 1.2 + 0.3 * max(len(r), 1))

@@ -123,13 +123,14 @@ def _library() -> dict[str, dict[str, Any]]:
 def _reference(entry: Mapping[str, Any]) -> str:
     return (
         f"{entry['author']} ({entry['year']}). {entry['title']}. {entry['journal']}, {entry['volume']}, "
-        f"{entry['pages']}. https://doi.org/{entry['doi']}"
+        f"{entry['pages']}. {entry.get('url') or 'https://doi.org/' + str(entry['doi'])}"
     )
 
 
 def _bibtex(key: str, entry: Mapping[str, Any]) -> str:
     people = re.sub(r",? (?:& )?et al\.", " and others", str(entry["author"]))
     people = re.sub(r"(?<=\.), (?:& )?", " and ", people)
-    fields = {name: entry[name] for name in ("title", "journal", "year", "volume", "pages", "doi")}
+    names = ("title", "journal", "year", "volume", "pages", "doi", "url")
+    fields = {name: entry[name] for name in names if name in entry}
     lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in {"author": people, **fields}.items())
     return f"@article{{{key},\n{lines}\n}}"

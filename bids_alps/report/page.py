@@ -233,6 +233,29 @@ class ParticipantPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The answer to one question about a cohort.
+
+    Parameters
+    ----------
+    title
+        The question as a heading.
+    sentences
+        The answer in words, the most important first.
+    tables, pictures
+        Its numbers and figures, in sight.
+    folded
+        Further tables, which the reader opens.
+    """
+
+    title: str
+    sentences: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    folded: tuple[Table, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupRow:
     """A run in the cohort's table: its cells, its status, and the address of its participant's page."""
 
@@ -249,18 +272,26 @@ class GroupPage:
     ----------
     columns, rows
         One row a run; the first column names it.
-    pictures, tables
-        Distributions, comparisons, results of models.
+    banners
+        What changes how everything else must be read.
+    results
+        What was found, in the order of the page.
+    variables
+        What each of the participants' variables was taken for; None where there are none.
+    pictures
+        Distributions and checks of the runs.
     notes
-        What the reader must know.
+        What else the reader should know.
     """
 
     title: str
     version: str
     columns: tuple[str, ...]
     rows: tuple[GroupRow, ...]
+    banners: tuple[str, ...] = ()
+    results: tuple[Result, ...] = ()
+    variables: Table | None = None
     pictures: tuple[Picture, ...] = ()
-    tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
     methods: MethodsText = field(default_factory=MethodsText)
 

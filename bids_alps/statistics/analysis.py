@@ -2,199 +2,266 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from bids_alps.errors import AlpsError
-from bids_alps.model import REGIONS, SIDES
-from bids_alps.statistics.comparison import (
-    RULE,
-    compare_categories,
-    compare_groups,
-    describe_groups,
-    is_numeric,
-    to_floats,
-)
+from bids_alps.statistics.adjusted import compare_adjusted, design_groups
+from bids_alps.statistics.comparison import compare_groups, group_names
 from bids_alps.statistics.correlation import correlate
+from bids_alps.statistics.descriptives import compare_participants, describe_groups
+from bids_alps.statistics.discrimination import discriminate
+from bids_alps.statistics.equivalence import find_equivalence
+from bids_alps.statistics.findings import Findings
+from bids_alps.statistics.followup import compare_repeats
 from bids_alps.statistics.models import fit_model
-from bids_alps.statistics.norms import measure_norms
+from bids_alps.statistics.norms import find_norms
+from bids_alps.statistics.permutation import permute_differences
+from bids_alps.statistics.plan import HEADLINE, INDICES, Plan, settle_covariates, settle_reference
 from bids_alps.statistics.power import find_group_sizes
-from bids_alps.statistics.reliability import measure_agreement, measure_icc
+from bids_alps.statistics.precision import measure_precision
+from bids_alps.statistics.reliability import measure_repeats
+from bids_alps.statistics.repeats import PERSON, VISIT, Visits, average_visits, find_visits, is_within
+from bids_alps.statistics.samples import to_floats
+from bids_alps.statistics.selection import COMPARISON, select_runs
+from bids_alps.statistics.sites import harmonise_runs
+from bids_alps.statistics.variables import Variable
 
-INDICES = tuple(f"alps_{side}" for side in (*SIDES, "bilateral"))
-DIFFUSIVITIES = tuple(f"{element}_{region}" for region in REGIONS for element in ("dxx", "dyy", "dzz"))
-_OWNER = ("dataset", "participant_id")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to test.
-
-    Parameters
-    ----------
-    group
-        Column of the groups, None where there is none.
-    variables
-        Columns that describe participants.
-    outcomes
-        More outcomes than the index and the nine diffusivities, such as an atlas' values.
-    formulas
-        Models to fit.
-    """
-
-    group: str | None = None
-    variables: tuple[str, ...] = ()
-    outcomes: tuple[str, ...] = ()
-    formulas: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Findings:
-    """Tables of results by name, and sentences that say what was tested and what could not be."""
-
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    methods: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+MATCHED = "_matched"
+"""Whether a run's participant is listed in ``participants.tsv``; without this column everyone counts as listed."""
+_MEASURES = ("alps_bilateral", "alps_left", "alps_right")
 
 
 def analyse(runs: pd.DataFrame, plan: Plan) -> Findings:
-    """Test what can be tested of a cohort; what cannot is told in the notes and takes nothing along.
+    """Test what can be tested of a cohort; what cannot is reported in the notes, and the rest goes on.
 
     Parameters
     ----------
     runs
-        One row a run of one ROI preset.
+        One row a run of one ROI preset: ids first, then ``alps_left`` and all that was measured, then the participants'
+        variables with their types settled.
     plan
         What to test.
+
+    Raises
+    ------
+    UsageError
+        If the plan names what there is not.
     """
-    owners = [name for name in _OWNER if name in runs]
-    people = mean_of_repeats(runs, owners)
-    families = {"index": [*INDICES], "diffusivity": [*DIFFUSIVITIES]}
-    if plan.outcomes:
-        families["atlas"] = [*plan.outcomes]
-    families = {name: [one for one in family if one in people] for name, family in families.items()}
-    methods, notes = _methods(runs, people, plan), list[str]()
-    tables = {"description": describe_groups(people, [*plan.variables, *families["index"]], plan.group)}
-    if plan.group is not None and len(people[plan.group].dropna().unique()) > 1:
-        tables["comparison"] = compare_groups(people, families, plan.group)
-        named = [name for name in plan.variables if name != plan.group]
-        numeric = [name for name in named if is_numeric(people[name])]
-        categories = [name for name in named if name not in numeric]
-        tables["participants"] = pd.concat(
-            [
-                compare_groups(people, {"participants": numeric}, plan.group),
-                compare_categories(people, categories, plan.group),
-            ],
-            ignore_index=True,
-        )
-        tables["power"] = find_group_sizes(tables["comparison"])
-    else:
-        notes.append("Groups are not compared: there is one group or none.")
-    numeric = [name for name in plan.variables if is_numeric(people[name])]
-    if numeric:
-        covariates = [name for name in numeric if name.lower() == "age"]
-        outcomes = [one for family in families.values() for one in family]
-        tables["correlations"] = correlate(people, outcomes, numeric, covariates)
-    tables |= _attempt(notes, lambda: fit_models(runs, plan.formulas, notes))
-    tables |= _attempt(notes, lambda: measure_repeats(runs, owners))
-    tables |= _attempt(notes, lambda: find_norms(people, owners))
-    return Findings(tables={name: t for name, t in tables.items() if len(t)}, methods=methods, notes=tuple(notes))
+    findings = Findings()
+    kept, findings.flow, findings.banners = select_runs(runs, plan)
+    if not len(kept):
+        findings.banners.append("No run is left to analyse.")
+        return findings
+    kept = _with_reference_first(kept, plan)
+    if plan.site is not None:
+        kept = harmonise_runs(kept, plan, findings)
+    visits = find_visits(kept, plan.sessions)
+    findings.notes += visits.notes
+    findings.facts["sessions"] = visits.order
+    within = plan.group is not None and _settle_factor(visits, plan, findings)
+    people = select_people(visits, plan, findings, within=within)
+    findings.people = people
+    _describe(people, plan, findings, within=within)
+    if plan.group is not None and not within:
+        _compare_between(people, plan, findings)
+    elif plan.group is None:
+        findings.notes.append("Groups are not compared: there is no column of groups. --group-column names one.")
+    compare_repeats(visits, plan, findings, within=within)
+    _relate(people, plan, findings, within=within)
+    findings.attempt("Models", lambda: fit_models(kept, plan, findings))
+    findings.attempt("Reliability", lambda: {"reliability": measure_repeats(visits, INDICES)})
+    measured = None if within else plan.group
+    findings.attempt("Precision", lambda: {"precision": measure_precision(people, _MEASURES, measured)})
+    findings.attempt("Norms", lambda: _norms(people, plan, findings, within=within))
+    return findings
 
 
-def _attempt(notes: list[str], work: Callable[[], dict[str, pd.DataFrame]]) -> dict[str, pd.DataFrame]:
-    try:
-        return work()
-    except AlpsError as error:
-        notes.append(str(error))
-        return {}
-
-
-def mean_of_repeats(runs: pd.DataFrame, owners: Sequence[str]) -> pd.DataFrame:
-    """Return one row a participant: means of numbers, the first of what is not."""
-    if not runs.duplicated(list(owners)).any():
+def _with_reference_first(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """Return the runs with the groups as a category whose first level is the reference, for formulas too."""
+    if plan.group is None:
         return runs
-    rules = {
-        name: "mean" if pd.api.types.is_numeric_dtype(runs[name]) else "first" for name in runs if name not in owners
+    names = group_names(runs[plan.group], plan.reference)
+    texts = runs[plan.group].astype(str).where(runs[plan.group].notna())
+    return runs.assign(**{plan.group: pd.Categorical(texts, categories=names)})
+
+
+def _settle_factor(visits: Visits, plan: Plan, findings: Findings) -> bool:
+    """Tell whether the groups vary within participants, and note whom they vary in where that is the exception."""
+    group = str(plan.group)
+    within, varying = is_within(visits.runs, group)
+    if varying and not within:
+        shown = ", ".join(varying[:5]) + (" and others" if len(varying) > 5 else "")
+        findings.notes.append(
+            f"{group} changes within {len(varying)} participants ({shown}): their {group} at the session "
+            "that is compared is used."
+        )
+    findings.facts["within"] = within
+    return within
+
+
+def select_people(visits: Visits, plan: Plan, findings: Findings, *, within: bool) -> pd.DataFrame:
+    """Return one row a participant to compare: the mean of the runs of the first visit, who has a group."""
+    runs, flow = visits.runs, findings.flow
+    if MATCHED in runs:
+        unmatched = ~runs[MATCHED].astype(bool)
+        runs = flow.take(runs, unmatched, "not in participants.tsv", "not in participants.tsv", of=COMPARISON)
+    if plan.group is not None:
+        missing = runs[plan.group].isna()
+        runs = flow.take(runs, missing, f"without a value of {plan.group}", f"no value of {plan.group}", of=COMPARISON)
+    if within or not len(runs):
+        return average_visits(runs.assign(**{VISIT: ""})) if len(runs) else runs
+    left = replace(visits, runs=runs)
+    if len(visits.order) > 1:
+        first = left.first
+        here = set(runs.loc[runs[VISIT] == first, PERSON])
+        absent = ~runs[PERSON].isin(here)
+        runs = flow.take(
+            runs, absent, f"without {first}", f"no run of {first}, at which groups are compared", of=COMPARISON
+        )
+        findings.facts["compared_at"] = first
+        runs = runs[runs[VISIT] == first]
+    return average_visits(runs)
+
+
+def _describe(people: pd.DataFrame, plan: Plan, findings: Findings, *, within: bool) -> None:
+    group = None if within else plan.group
+    measured = [Variable(name=name, kind="number", decided_by="measured") for name in INDICES if name in people]
+    described = [*plan.variables, *measured]
+    if len(people):
+        findings.attempt("Description", lambda: {"description": describe_groups(people, described, group)})
+
+
+def _compare_between(people: pd.DataFrame, plan: Plan, findings: Findings) -> None:
+    """Compare groups of different people: the adjusted difference first, the unadjusted beside it."""
+    group = str(plan.group)
+    names = group_names(people[group], plan.reference) if len(people) else []
+    if len(names) < 2:
+        findings.notes.append(f"Groups are not compared: {group} has {len(names)} groups with an index.")
+        return
+    reference = settle_reference(names, plan.reference if plan.reference in names else None, group)
+    families = plan.families(people)
+    covariates = settle_covariates(people, plan, findings.notes)
+    findings.facts |= {"covariates": covariates, "reference": reference, "groups": names}
+    _note_incomplete(people, covariates, plan, findings)
+    described = [one for one in plan.variables if one.analysed]
+
+    def participants() -> dict[str, pd.DataFrame]:
+        return {"participants": compare_participants(people, described, group, test=plan.test, seed=plan.seed)}
+
+    def unadjusted() -> dict[str, pd.DataFrame]:
+        omnibus, pairs = compare_groups(people, families, group, test=plan.test, reference=reference)
+        return {"omnibus": omnibus, "comparison": pairs, "power": find_group_sizes(pairs)}
+
+    def adjusted() -> dict[str, pd.DataFrame]:
+        omnibus, pairs, means = compare_adjusted(
+            people, families, group, covariates, reference=reference, precision=plan.precision
+        )
+        both = [findings.tables.get("omnibus", pd.DataFrame()).assign(covariates="unadjusted"), omnibus]
+        whole = pd.concat([table for table in both if len(table)], ignore_index=True) if len(omnibus) else both[0]
+        return {"omnibus": whole, "adjusted": pairs, "means": means}
+
+    findings.attempt("Comparison of participants", participants)
+    findings.attempt("Comparison of groups", unadjusted)
+    findings.attempt("Adjusted comparison of groups", adjusted)
+    indices = [name for name in INDICES if name in people]
+    if plan.permutations and "adjusted" in findings.tables:
+        options = {"draws": plan.permutations, "seed": plan.seed, "reference": reference}
+        findings.attempt(
+            "Permutation",
+            lambda: _with_permutation(findings, permute_differences(people, indices, group, covariates, options)),
+        )
+    if plan.margin is not None and "adjusted" in findings.tables:
+        margin, table = plan.margin, findings.tables["adjusted"]
+        rows = table[table["family"] == "index"].reset_index(drop=True)
+        findings.attempt("Equivalence", lambda: {"equivalence": find_equivalence(rows, margin)})
+    findings.attempt(
+        "Discrimination",
+        lambda: {"discrimination": discriminate(people, indices, group, covariates, reference=reference)},
+    )
+
+
+def _note_incomplete(people: pd.DataFrame, covariates: Sequence[str], plan: Plan, findings: Findings) -> None:
+    """Note who is not in the adjusted comparison, though in the unadjusted one, and why."""
+    error = f"{HEADLINE}_se"
+    needed = [*covariates, *([error] if plan.precision and error in people else [])]
+    missing = people[needed].isna()
+    lacking = {
+        row: f"no value of {', '.join(missing.columns[missing.loc[row]])}" for row in people.index[missing.any(axis=1)]
     }
-    return runs.groupby(list(owners), sort=False, as_index=False).agg(rules)
+    try:
+        design = design_groups(people, str(plan.group), covariates, outcome=to_floats(people[HEADLINE]))
+        alone = people.index[design.alone]
+    except AlpsError:
+        alone = people.index[:0]  # reported where the comparison is made
+    lacking |= dict.fromkeys(alone, f"the only participant with their value of {plan.group} or of a covariate")
+    if lacking:
+        owners = people.loc[list(lacking), PERSON]
+        findings.notes.append(
+            f"{len(lacking)} of {len(people)} participants lack a covariate or are the only ones of a level: they are "
+            "not in the adjusted comparison."
+        )
+        findings.facts["lacking"] = dict(zip(owners, lacking.values(), strict=True))
 
 
-def fit_models(runs: pd.DataFrame, formulas: Sequence[str], notes: list[str]) -> dict[str, pd.DataFrame]:
-    """Fit every formula that can be fitted; the others are told in `notes`."""
-    coefficients, checks = [], []
-    runs = with_numeric_columns(runs)
-    owner = [name for name in _OWNER if name in runs]
-    person = runs[owner].astype(str).agg(" ".join, axis=1)
-    for formula in formulas:
+def _with_permutation(findings: Findings, permuted: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    keys = ["outcome", "group_a", "group_b"]
+    return {"adjusted": findings.tables["adjusted"].merge(permuted, on=keys, how="left")}
+
+
+def _relate(people: pd.DataFrame, plan: Plan, findings: Findings, *, within: bool) -> None:
+    """Correlate the outcomes with every numeric variable."""
+    numeric = [name for name in plan.named("number") if name in people]
+    if not numeric or not len(people):
+        return
+    covariates = [name for name in numeric if name.lower() == "age"]
+    outcomes = [one for family in plan.families(people).values() for one in family]
+    group = None if within else plan.group
+    findings.attempt(
+        "Correlations", lambda: {"correlations": correlate(people, outcomes, numeric, covariates, group=group)}
+    )
+
+
+def fit_models(runs: pd.DataFrame, plan: Plan, findings: Findings) -> dict[str, pd.DataFrame]:
+    """Fit every formula that can be fitted; the others are reported in the notes."""
+    coefficients, tests, checks = list[pd.DataFrame](), list[pd.DataFrame](), list[pd.DataFrame]()
+    table = find_visits(runs).runs.rename(columns={PERSON: "participant"})
+    for formula in plan.formulas:
         try:
-            fitted = fit_model(runs.assign(person=person), formula, participant="person")
+            fitted = fit_model(table, formula, participant="participant")
         except AlpsError as error:
-            notes.append(str(error))
+            findings.notes.append(str(error))
             continue
-        told: dict[str, Any] = {"model": formula, "kind": fitted.kind, "n": fitted.n, "left_out": fitted.left_out}
+        except Exception as error:  # noqa: BLE001 - one formula must not take the others along
+            findings.notes.append(f"{formula}: could not be fitted ({type(error).__name__}: {error}).")
+            continue
+        findings.flow.note(fitted.left_out, "lacks a variable of the model", of=f"model {formula}")
+        told: dict[str, Any] = {"model": formula, "kind": fitted.kind, "n": fitted.n, "participants": fitted.people}
+        told["left_out"] = len(fitted.left_out)
         coefficients.append(fitted.coefficients.assign(**told))
+        tests.append(fitted.tests.assign(**told))
         checks.append(fitted.checks.assign(model=formula))
     if not coefficients:
         return {}
-    return {"models": pd.concat(coefficients, ignore_index=True), "checks": pd.concat(checks, ignore_index=True)}
+    named = {"models": coefficients, "model_tests": tests, "checks": checks}
+    return {name: pd.concat(parts, ignore_index=True) for name, parts in named.items()}
 
 
-def with_numeric_columns(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose mostly numeric columns are numbers; what is no number there, an age of n/k, is missing."""
-    texts = [name for name in runs if not pd.api.types.is_numeric_dtype(runs[name]) and is_numeric(runs[name])]
-    return runs.assign(**{str(name): to_floats(runs[name]) for name in texts})
-
-
-def find_norms(people: pd.DataFrame, owners: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Return each participant's z-scores of the index given age and sex, where age is known."""
-    if "age" not in people:
+def _norms(people: pd.DataFrame, plan: Plan, findings: Findings, *, within: bool) -> dict[str, pd.DataFrame]:
+    age = next((str(name) for name in people if str(name).lower() == "age"), None)
+    if age is None or not len(people):
         return {}
-    covariates = [to_floats(people["age"])]
-    if "sex" in people and people["sex"].nunique() == 2:
-        sex = people["sex"]
-        covariates.append(np.where(sex.isna(), np.nan, sex == sorted(sex.dropna().unique())[0]))
-    held = np.column_stack(covariates)
-    scores = {f"{name}_z": measure_norms(to_floats(people[name]), held) for name in INDICES}
-    return {"norms": people[list(owners)].assign(**scores)}
-
-
-def measure_repeats(runs: pd.DataFrame, owners: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Measure the reliability of the index over participants with as many repeats as most of those who repeat."""
-    rank = runs.groupby(list(owners)).cumcount()
-    counts = runs.groupby(list(owners)).size()
-    if not (counts > 1).any():
-        return {}
-    repeats = int(counts[counts > 1].mode().min())
-    rows = []
-    for outcome in INDICES:
-        wide = runs.assign(repeat=rank).pivot_table(outcome, list(owners), "repeat").reindex(columns=range(repeats))
-        scores = wide.to_numpy(dtype=float)
-        scores = scores[np.isfinite(scores).all(axis=1)]
-        found = measure_icc(scores)
-        shared: dict[str, Any] = {
-            "outcome": outcome,
-            "participants": len(scores),
-            "repeats": repeats,
-            **measure_agreement(scores),
-        }
-        rows.append(found.assign(**shared))
-    return {"reliability": pd.concat(rows, ignore_index=True)}
-
-
-def _methods(runs: pd.DataFrame, people: pd.DataFrame, plan: Plan) -> tuple[str, ...]:
-    said = [f"{len(runs)} runs of {len(people)} participants were analysed."]
-    if len(people) < len(runs):
-        said.append("Repeats of a participant were averaged before comparison and correlation.")
-    if plan.group is not None:
-        said.append(
-            f"Groups ({plan.group}) were compared by {RULE}; p-values were corrected within the index and within the "
-            "nine diffusivities, by Bonferroni and by Benjamini-Hochberg; effects are Hedges' g."
-        )
-    if plan.variables:
-        said.append("Numeric variables were correlated by Pearson and Spearman, and holding age constant where known.")
-    said += [f"The model {formula} was fitted." for formula in plan.formulas]
-    return (" ".join(said),)
+    sex = next((str(name) for name in people if str(name).lower() in ("sex", "gender")), None)
+    table = people.rename(columns={age: "age", **({sex: "sex"} if sex else {})})
+    group = None if within else plan.group
+    if group is not None:
+        group = {age: "age", sex: "sex"}.get(group, group)
+    reference = findings.facts.get("reference")
+    scores, said = find_norms(table, [name for name in INDICES if name in table], group, reference)
+    findings.facts["norms"] = said
+    owners = [name for name in ("dataset", "participant_id") if name in people]
+    groups = people[[group]].astype(str).rename(columns={group: "group"}) if group in people else people[[]]
+    return {"norms": pd.concat([people[owners], groups, scores], axis=1)}

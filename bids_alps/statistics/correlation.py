@@ -1,4 +1,4 @@
-"""Correlations of outcomes with variables: Pearson, Spearman, and partial for covariates."""
+"""Correlations of outcomes with variables: Pearson, Spearman, partial, and within groups."""
 
 from __future__ import annotations
 
@@ -10,45 +10,83 @@ import pandas as pd
 from scipy import stats
 
 from bids_alps.model import Array
-from bids_alps.statistics.comparison import to_floats, with_corrected
+from bids_alps.statistics.comparison import group_names
+from bids_alps.statistics.multiplicity import with_corrected
+from bids_alps.statistics.samples import to_floats
 
+POOLED = "all"
 _FEWEST = 4  # pairs that an interval of a correlation asks for
 
 
 def correlate(
-    table: pd.DataFrame, outcomes: Sequence[str], variables: Sequence[str], covariates: Sequence[str] = ()
+    table: pd.DataFrame,
+    outcomes: Sequence[str],
+    variables: Sequence[str],
+    covariates: Sequence[str] = (),
+    *,
+    group: str | None = None,
 ) -> pd.DataFrame:
-    """Correlate every outcome with every variable.
+    """Correlate every outcome with every variable, over everyone and within each group.
 
     Parameters
     ----------
     table
-        One row an observation.
+        One row a participant.
     outcomes, variables
         Numeric columns; a variable that is a covariate too is left out of the partial correlation.
     covariates
         Numeric columns that the partial correlation holds constant.
+    group
+        Column of the groups. Over everyone a difference between groups looks like a correlation; the kind ``within``
+        takes the means of the groups out first.
 
     Returns
     -------
     DataFrame
-        One row per outcome, variable and kind (``pearson``, ``spearman``, ``partial``): n, r with its 95 % interval,
-        p, and p corrected over all rows of a kind. NaN where fewer than four pairs are complete or nothing varies.
+        One row per group (``all`` pools them), outcome, variable and kind (``pearson``, ``spearman``, ``partial``,
+        ``within``): n, r with its 95 % interval, p, and p corrected over all rows of a group and kind. NaN where fewer
+        than four pairs are complete or nothing varies.
     """
-    held = {name: to_floats(table[name]) for name in covariates}
+    rows = _correlations(table, POOLED, outcomes, variables, covariates)
+    if group is not None:
+        membership = table[group].astype(str).where(table[group].notna())
+        names = group_names(table[group])
+        if len(names) > 1:
+            rows += _within(table, outcomes, variables, pd.get_dummies(membership, dtype=float).to_numpy())
+            for name in names:
+                rows += _correlations(table[(membership == name).to_numpy()], name, outcomes, variables, covariates)
+    columns = ["group", "outcome", "variable", "kind", "n", "r", "ci_low", "ci_high", "p"]
+    found = pd.DataFrame(rows, columns=columns)
+    blocks = [with_corrected(block.copy()) for _, block in found.groupby(["group", "kind"], sort=False)]
+    return pd.concat(blocks, ignore_index=True) if blocks else found
+
+
+def _correlations(
+    table: pd.DataFrame, name: str, outcomes: Sequence[str], variables: Sequence[str], covariates: Sequence[str]
+) -> list[dict[str, Any]]:
+    columns = {column: to_floats(table[column]) for column in {*outcomes, *variables, *covariates}}
     rows: list[dict[str, Any]] = []
     for outcome in outcomes:
-        y = to_floats(table[outcome])
         for variable in variables:
-            x = to_floats(table[variable])
-            others = [values for name, values in held.items() if name not in (variable, outcome)]
-            shared = {"outcome": outcome, "variable": variable}
+            y, x = columns[outcome], columns[variable]
+            others = [columns[one] for one in covariates if one not in (variable, outcome)]
+            shared = {"group": name, "outcome": outcome, "variable": variable}
             rows += [{**shared, "kind": kind, **correlation(y, x, kind=kind)} for kind in ("pearson", "spearman")]
             if others:
                 rows.append({**shared, "kind": "partial", **correlation(y, x, covariates=np.column_stack(others))})
-    found = pd.DataFrame(rows, columns=["outcome", "variable", "kind", "n", "r", "ci_low", "ci_high", "p"])
-    blocks = [with_corrected(block.copy()) for _, block in found.groupby("kind", sort=False)]
-    return pd.concat(blocks, ignore_index=True) if blocks else found
+    return rows
+
+
+def _within(
+    table: pd.DataFrame, outcomes: Sequence[str], variables: Sequence[str], indicators: Array
+) -> list[dict[str, Any]]:
+    held = np.where(indicators.sum(axis=1, keepdims=True) > 0, indicators[:, 1:], np.nan)
+    return [
+        {"group": POOLED, "outcome": outcome, "variable": variable, "kind": "within"}
+        | correlation(to_floats(table[outcome]), to_floats(table[variable]), covariates=held)
+        for outcome in outcomes
+        for variable in variables
+    ]
 
 
 def correlation(y: Array, x: Array, *, covariates: Array | None = None, kind: str = "pearson") -> dict[str, Any]:
@@ -81,6 +119,8 @@ def correlation(y: Array, x: Array, *, covariates: Array | None = None, kind: st
     if lost:
         basis = np.column_stack([np.ones(y.size), held])
         y, x = (values - basis @ np.linalg.lstsq(basis, values, rcond=None)[0] for values in (y, x))
+        if min(np.ptp(y), np.ptp(x)) < 1e-12:  # a variable that the covariates determine
+            return found
     freedom = y.size - 2 - lost
     r = float(np.clip(np.corrcoef(y, x)[0, 1], -1, 1))
     statistic = r * np.sqrt(freedom / max(1 - r**2, np.finfo(float).tiny))

@@ -6,13 +6,19 @@ doi 10.1016/j.neuroimage.2017.08.047.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from scipy.stats.contingency import association
 
 from bids_alps.errors import BadDataError
 from bids_alps.model import Array
 
 SMALLEST_SITE = 5
+IMBALANCED = 0.1
+"""Cramer's V of site and group from which on tests of harmonised values are not to be trusted without the site."""
 _TOLERANCE = 1e-8
 _STEPS = 1000
 
@@ -91,8 +97,12 @@ def _change(before: Array, after: Array) -> float:
     return float(np.abs(after - before).max() / max(float(np.abs(before).max()), np.finfo(float).tiny))
 
 
-def harmonise_table(table: pd.DataFrame, outcomes: list[str], site: str, protected: list[str]) -> pd.DataFrame:
-    """Return a table whose outcomes are harmonised; rows with a missing site, outcome or covariate are left out.
+def harmonise_table(
+    table: pd.DataFrame, outcomes: Sequence[str], site: str, protected: Sequence[str]
+) -> tuple[pd.DataFrame, pd.Series[Any]]:
+    """Return a table whose outcomes are harmonised, and which of its rows were complete and are in it.
+
+    Where left and right index are among the outcomes, the bilateral one is their mean again.
 
     Parameters
     ----------
@@ -103,12 +113,44 @@ def harmonise_table(table: pd.DataFrame, outcomes: list[str], site: str, protect
     site
         Column of the site.
     protected
-        Columns to protect; categories become indicators.
+        Columns to protect; all but floats become indicators.
+
+    Raises
+    ------
+    BadDataError
+        If there is no such column, or see `harmonise`.
     """
     if site not in table:
         raise BadDataError("--harmonise", f"no column {site!r}", "name a column of participants.tsv")
-    complete = table.dropna(subset=[*outcomes, site, *protected]).reset_index(drop=True)
-    covariates = pd.get_dummies(complete[protected], drop_first=True, dtype=float).to_numpy(dtype=float)
-    values = complete[outcomes].to_numpy(dtype=float)
-    adjusted = harmonise(values, complete[site].astype(str).to_numpy(), covariates.reshape(len(complete), -1))
-    return complete.assign(**{name: adjusted[:, n] for n, name in enumerate(outcomes)})
+    kept = table[[*outcomes, site, *protected]].notna().all(axis=1)
+    complete = table[kept].reset_index(drop=True)
+    columns = [_columns_of(complete[name]) for name in protected]
+    covariates = np.column_stack(columns) if columns else np.empty((len(complete), 0))
+    values = complete[list(outcomes)].to_numpy(dtype=float)
+    adjusted = harmonise(values, complete[site].astype(str).to_numpy(), covariates)
+    harmonised = complete.assign(**{name: adjusted[:, n] for n, name in enumerate(outcomes)})
+    if {"alps_left", "alps_right", "alps_bilateral"} <= set(outcomes):
+        harmonised["alps_bilateral"] = (harmonised["alps_left"] + harmonised["alps_right"]) / 2
+    return harmonised, kept
+
+
+def _columns_of(column: pd.Series[Any]) -> Array:
+    if pd.api.types.is_float_dtype(column):
+        return column.to_numpy(dtype=float)[:, None]
+    return pd.get_dummies(column.astype(str), drop_first=True, dtype=float).to_numpy(dtype=float)
+
+
+def describe_imbalance(table: pd.DataFrame, site: str, group: str) -> tuple[float, str]:
+    """Return how far group and site go together, and the share of each group by site in words.
+
+    Cramer's V is 0 where every site has the same shares of the groups, and 1 where a site has one group alone
+    (Cramer 1946, ISBN 0-691-08004-6).
+    """
+    counts = pd.crosstab(table[site].astype(str), table[group].astype(str))
+    if min(counts.shape, default=0) < 2:
+        return float("nan"), ""
+    v = float(association(counts.to_numpy(), method="cramer"))
+    shares = [
+        f"{name}: " + ", ".join(f"{count} {level}" for level, count in row.items()) for name, row in counts.iterrows()
+    ]
+    return v, "; ".join(shares)

@@ -1,26 +1,23 @@
-"""Linear models by formula: ordinary least squares with robust errors, mixed models for repeats."""
+"""Linear models by formula: least squares with robust errors, mixed models where participants repeat."""
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
-from formulaic import Formula, model_matrix
-from formulaic.errors import FormulaicError
 from scipy import stats
+from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.diagnostic import het_breuschpagan
 
-from bids_alps.errors import BadDataError, UsageError
+from bids_alps.errors import BadDataError
 from bids_alps.model import Array
+from bids_alps.statistics.design import Design, make_design
+from bids_alps.statistics.mixed import MixedFit, fit_mixed
 
 _EXACT = 1e-8
-_SPARE = 2  # degrees of freedom that a model must leave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +28,16 @@ class FittedModel:
     ----------
     formula, kind
         What was fitted and how.
-    n, left_out
-        Rows used, and rows left out since a value is missing.
+    n, people
+        Rows used, and participants they come from.
+    left_out
+        Index of the rows left out since a value is missing.
     coefficients
-        Rows ``term, estimate, se, ci_low, ci_high, statistic, p, standardised, standardised_ci_low,
+        Rows ``term, estimate, se, ci_low, ci_high, statistic, df, p, standardised, standardised_ci_low,
         standardised_ci_high``.
+    tests
+        Rows ``term, statistic, df, df_error, p``, one a term that no interaction contains, and for least squares one,
+        ``all terms``, of the model, with ``r2`` and ``r2_adjusted``.
     checks
         Rows ``check, value, p, method``.
     """
@@ -43,23 +45,27 @@ class FittedModel:
     formula: str
     kind: str
     n: int
-    left_out: int
+    people: int
+    left_out: pd.Index[Any]
     coefficients: pd.DataFrame
+    tests: pd.DataFrame
     checks: pd.DataFrame
 
 
 def fit_model(table: pd.DataFrame, formula: str, *, participant: str = "participant_id") -> FittedModel:
-    """Fit a formula: a mixed model where participants repeat, else least squares with HC3 errors.
+    """Fit a formula: a mixed model where participants repeat or the formula has a random part, else least squares.
 
-    Where a row determines a coefficient alone, as the only one in its group does, HC3 errors do not exist and those of
-    equal variances are given, with a row in the checks.
+    Mixed models are fitted by REML with Satterthwaite's degrees of freedom, with a random intercept per participant
+    unless the formula says otherwise. Least squares have HC3 errors (MacKinnon & White 1985,
+    doi 10.1016/0304-4076(85)90158-7); where a row determines a coefficient alone, as the only one in its group does,
+    these do not exist and those of equal variances are given, with a row in the checks.
 
     Parameters
     ----------
     table
         One row a run.
     formula
-        Such as ``alps_bilateral ~ group + age + sex + pitch``, in the grammar of formulaic.
+        Such as ``alps_bilateral ~ group + age + (1 | participant_id)``; see `make_design`.
     participant
         Column that tells repeats.
 
@@ -68,93 +74,139 @@ def fit_model(table: pd.DataFrame, formula: str, *, participant: str = "particip
     UsageError
         If the formula cannot be read or names no column.
     BadDataError
-        If too few rows are complete, the outcome is constant, or terms determine each other.
+        If too few rows are complete, the outcome is constant, terms determine each other, or participants repeat
+        within a random part of another column.
     """
-    y, X, kept = _design(table, formula)
-    owners = table.loc[kept, participant] if participant in table else None
-    unit = float(y.std(ddof=1))  # the mixed model's optimiser cannot work at the scale of mm^2/s
+    design = make_design(table, formula)
+    owners = table.loc[design.rows, participant] if participant in table else None
     repeats = owners is not None and bool(owners.duplicated().any())
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        if repeats and owners is not None and owners.nunique() > X.shape[1]:
-            fitted, kind = sm.MixedLM(y / unit, X, groups=owners.to_numpy()).fit(reml=True), "mixed, random intercept"
-        elif alone := _count_alone(X):
-            fitted, kind = sm.OLS(y / unit, X).fit(), "least squares, equal variances"
-            warnings.warn(f"Of all runs, {alone} determine a coefficient alone: HC3 errors do not exist", stacklevel=1)
-        else:
-            fitted, kind = sm.OLS(y / unit, X).fit(cov_type="HC3", use_t=True), "least squares, HC3 errors"
+    unit = float(design.outcome.std(ddof=1))  # optimisers cannot work at the scale of mm^2/s
+    if design.grouping is not None or (repeats and owners is not None):
+        fitted = _fit_mixed(design, formula, owners, unit)
+    else:
+        fitted = _fit_least_squares(design, unit)
+    kind, coefficients, tests, checks = fitted
     return FittedModel(
         formula=formula,
         kind=kind,
-        n=len(y),
-        left_out=len(table) - len(y),
-        coefficients=_coefficients(fitted, unit, X),
-        checks=check_model(y / unit - np.asarray(fitted.fittedvalues), X, [str(one.message) for one in told]),
+        n=len(design.outcome),
+        people=len(design.outcome) if owners is None else owners.nunique(),
+        left_out=table.index.difference(design.rows),
+        coefficients=coefficients,
+        tests=tests,
+        checks=checks,
     )
 
 
-def _count_alone(X: pd.DataFrame) -> int:
-    """Count the rows that the fit must pass through, such as the only one in its group; their error is unknown."""
+_Fitted = tuple[str, pd.DataFrame, pd.DataFrame, pd.DataFrame]
+
+
+def _fit_least_squares(design: Design, unit: float) -> _Fitted:
+    X, messages = design.fixed, list[str]()
+    alone = count_alone(X)
+    model = OLS(design.outcome / unit, X)
+    if alone:
+        fitted, kind = model.fit(), "least squares, equal variances"
+        messages.append(f"Of all runs, {alone} determine a coefficient alone: HC3 errors do not exist")
+    else:
+        fitted, kind = model.fit(cov_type="HC3", use_t=True), "least squares, HC3 errors"
+    beta, covariance = np.asarray(fitted.params), np.asarray(fitted.cov_params())
+    freedom = np.full(X.shape[1], float(fitted.df_resid))
+    rows = [{"term": name, **_wald(beta, covariance, columns, fitted.df_resid)} for name, columns in _top(design)]
+    k, classical = X.shape[1] - 1, model.fit()
+    if k and "Intercept" in X:
+        whole = {"statistic": classical.fvalue, "df": k, "df_error": classical.df_resid, "p": classical.f_pvalue}
+        r2 = {"r2": classical.rsquared, "r2_adjusted": classical.rsquared_adj}
+        rows.append({"term": "all terms", **whole, **r2})
+    residuals = np.asarray(fitted.resid)
+    return kind, _coefficients(beta, covariance, freedom, unit, X), _tests(rows), check_model(residuals, X, messages)
+
+
+def _wald(beta: Array, covariance: Array, columns: Sequence[int], freedom: float) -> dict[str, Any]:
+    own = list(columns)
+    f = float(beta[own] @ np.linalg.solve(covariance[np.ix_(own, own)], beta[own])) / len(own)
+    return {"statistic": f, "df": len(own), "df_error": freedom, "p": float(stats.f.sf(f, len(own), freedom))}
+
+
+def _fit_mixed(design: Design, formula: str, owners: pd.Series[Any] | None, unit: float) -> _Fitted:
+    X, groups, Z = design.fixed, design.grouping, design.random
+    if groups is None or Z is None:
+        groups, Z = owners, pd.DataFrame({"Intercept": np.ones(len(X))}, index=X.index)
+    elif owners is not None and owners.duplicated().any() and not _same_partition(groups, owners):
+        what = f"participants repeat, and the random part groups by {groups.name}"
+        raise BadDataError(formula, what, "group by participant_id and make the other column a term")
+    assert groups is not None  # noqa: S101 - either is given
+    count = groups.nunique()
+    if count < 3:
+        raise BadDataError(formula, f"{count} groups for a random part", "add participants, or make it a factor")
+    fitted = fit_mixed(design.outcome / unit, X.to_numpy(), Z.to_numpy(), groups.to_numpy())
+    freedom = np.array([fitted.freedom(contrast) for contrast in np.eye(X.shape[1])])
+    rows = []
+    for name, columns in _top(design):
+        f, df, df_error, p = fitted.test(np.eye(X.shape[1])[list(columns)])
+        rows.append({"term": name, "statistic": f, "df": df, "df_error": df_error, "p": p})
+    names = ", ".join("intercept" if name == "Intercept" else str(name) for name in Z)
+    kind = f"mixed, random {names} by {groups.name}, Satterthwaite"
+    checks = pd.concat([_variances(fitted, Z, unit), check_model(fitted.residuals, X, _complaints(fitted))])
+    coefficients = _coefficients(fitted.beta, fitted.covariance, freedom, unit, X)
+    return kind, coefficients, _tests(rows), checks.reset_index(drop=True)
+
+
+def _same_partition(a: pd.Series[Any], b: pd.Series[Any]) -> bool:
+    pairs = pd.DataFrame({"a": a.astype(str), "b": b.astype(str)}).drop_duplicates()
+    return len(pairs) == pairs["a"].nunique() == pairs["b"].nunique()
+
+
+def _complaints(fitted: MixedFit) -> list[str]:
+    return ["A random term has no variance of its own (singular fit)"] if fitted.singular else []
+
+
+def _variances(fitted: MixedFit, Z: pd.DataFrame, unit: float) -> pd.DataFrame:
+    own = np.sqrt(np.diag(fitted.random_covariance)) * unit
+    rows = [{"check": f"SD of random {name}", "value": sd} for name, sd in zip(Z, own, strict=True)]
+    rows.append({"check": "SD of residuals", "value": float(np.sqrt(fitted.residual_variance)) * unit})
+    return pd.DataFrame(rows).assign(p=np.nan, method="REML")
+
+
+def _top(design: Design) -> list[tuple[str, tuple[int, ...]]]:
+    """Return the terms that no interaction contains: the test of any other depends on how its factors are coded."""
+    parts: Mapping[str, set[str]] = {name: set(name.split(":")) for name in design.terms}
+    return [
+        (name, columns)
+        for name, columns in design.terms.items()
+        if not any(parts[name] < other for other in parts.values())
+    ]
+
+
+def _tests(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["term", "statistic", "df", "df_error", "p", "r2", "r2_adjusted"])
+
+
+def count_alone(X: pd.DataFrame) -> int:
+    """Count the rows that a fit must pass through, such as the only one in its group; their error is unknown."""
     leverage = (np.linalg.qr(X.to_numpy())[0] ** 2).sum(axis=1)
     return int((leverage > 1 - _EXACT).sum())
 
 
-def _design(table: pd.DataFrame, formula: str) -> tuple[Array, pd.DataFrame, pd.Index[Any]]:
-    try:
-        asked = sorted({str(name) for name in Formula(formula).required_variables} | _named(formula, table))
-        missing = [name for name in asked if name not in table]
-        if missing:
-            raise UsageError(
-                "--model", f"{formula!r} names no column: {', '.join(missing)}", f"choose of {', '.join(table.columns)}"
-            )
-        complete = table[asked].dropna()
-        matrices = model_matrix(formula, complete, context={})
-    except (FormulaicError, ValueError, SyntaxError, NameError, TypeError) as error:
-        raise UsageError("--model", f"{formula!r} cannot be used ({error})", "write outcome ~ term + term") from error
-    if not hasattr(matrices, "lhs"):
-        raise UsageError("--model", f"{formula!r} has no outcome", "write outcome ~ term + term")
-    X, outcome = pd.DataFrame(matrices.rhs).astype(float), pd.DataFrame(matrices.lhs)
-    if outcome.shape[1] != 1:
-        raise UsageError("--model", f"the outcome of {formula!r} is no single number", "choose a numeric column")
-    y = outcome.to_numpy(dtype=float)[:, 0]
-    _refuse(formula, y, X)
-    return y, X, X.index
-
-
-def _named(formula: str, table: pd.DataFrame) -> set[str]:
-    """Columns that stand in a formula as words: formulaic does not tell those inside bs(), cs(), poly() and scale()."""
-    return set(re.findall(r"[^\W\d]\w*", formula)) & {str(name) for name in table}
-
-
-def _refuse(formula: str, y: Array, X: pd.DataFrame) -> None:
-    if len(y) < X.shape[1] + _SPARE:
-        raise BadDataError(formula, f"{len(y)} complete rows for {X.shape[1]} terms", "leave out terms or add runs")
-    if np.ptp(y) == 0:
-        raise BadDataError(formula, "the outcome is constant", "choose another outcome")
-    rank = int(np.linalg.matrix_rank(X.to_numpy()))
-    if rank < X.shape[1]:
-        what = f"terms determine each other (rank {rank} of {X.shape[1]}: {', '.join(map(str, X.columns))})"
-        raise BadDataError(formula, what, "leave out one of them")
-
-
-def _coefficients(fitted: Any, unit: float, X: pd.DataFrame) -> pd.DataFrame:
-    count = X.shape[1]
-    interval = np.asarray(fitted.conf_int())[:count]
+def _coefficients(beta: Array, covariance: Array, freedom: Array, unit: float, X: pd.DataFrame) -> pd.DataFrame:
     scale = X.to_numpy().std(axis=0, ddof=1)
     scale[scale == 0] = np.nan  # the intercept
-    estimate = np.asarray(fitted.params)[:count]
+    se = np.sqrt(np.diag(covariance))
+    reach = stats.t.ppf(0.975, freedom) * se
+    statistic = beta / se
     return pd.DataFrame(
         {
             "term": [str(name) for name in X.columns],
-            "estimate": estimate * unit,
-            "se": np.asarray(fitted.bse)[:count] * unit,
-            "ci_low": interval[:, 0] * unit,
-            "ci_high": interval[:, 1] * unit,
-            "statistic": np.asarray(fitted.tvalues)[:count],
-            "p": np.asarray(fitted.pvalues)[:count],
-            "standardised": estimate * scale,
-            "standardised_ci_low": interval[:, 0] * scale,
-            "standardised_ci_high": interval[:, 1] * scale,
+            "estimate": beta * unit,
+            "se": se * unit,
+            "ci_low": (beta - reach) * unit,
+            "ci_high": (beta + reach) * unit,
+            "statistic": statistic,
+            "df": freedom,
+            "p": 2 * stats.t.sf(np.abs(statistic), freedom),
+            "standardised": beta * scale,
+            "standardised_ci_low": (beta - reach) * scale,
+            "standardised_ci_high": (beta + reach) * scale,
         }
     )
 

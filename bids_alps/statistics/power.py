@@ -1,4 +1,4 @@
-"""How many participants a study asks for."""
+"""How many participants a new study asks for."""
 
 from __future__ import annotations
 
@@ -6,24 +6,12 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
-
-
-def power_of(effect: float, n: float, *, alpha: float = 0.05) -> float:
-    """Return the power of a two-sided t-test of two groups of `n` each for a standardised effect.
-
-    Examples
-    --------
-    >>> round(power_of(0.5, 64), 3)
-    0.801
-    """
-    freedom, shift = 2 * n - 2, abs(effect) * math.sqrt(n / 2)
-    edge = stats.t.ppf(1 - alpha / 2, freedom)
-    return float(stats.nct.sf(edge, freedom, shift) + stats.nct.cdf(-edge, freedom, shift))
+from scipy import optimize
+from statsmodels.stats.power import TTestIndPower
 
 
 def find_group_size(effect: float, *, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Return the smallest group size with that power; NaN where the effect is below .01 or unknown.
+    """Return the smallest size of two equal groups that gives a two-sided t-test that power; NaN for effects below .01.
 
     Examples
     --------
@@ -32,12 +20,14 @@ def find_group_size(effect: float, *, alpha: float = 0.05, power: float = 0.8) -
     """
     if not math.isfinite(effect) or abs(effect) < 0.01:
         return math.nan
-    if power_of(effect, 2, alpha=alpha) >= power:
-        return 2.0
+    power_of = TTestIndPower().power
     top = 2.0
-    while power_of(effect, top, alpha=alpha) < power:
+    while power_of(abs(effect), top, alpha) < power:
         top *= 2
-    exact = optimize.brentq(lambda n: power_of(effect, n, alpha=alpha) - power, top / 2, top, xtol=1e-6)
+    if top == 2:
+        return top
+    # not statsmodels' own solver, which does not converge below an effect of about .02
+    exact = optimize.brentq(lambda n: power_of(abs(effect), n, alpha) - power, top / 2, top, xtol=1e-6)
     return float(math.ceil(float(exact) - 1e-6))
 
 

@@ -2,12 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from bids_alps.errors import BadDataError
 from bids_alps.model import Array
+from bids_alps.statistics.repeats import PERSON, VISIT, Visits, average_visits
+
+_FEWEST = 3
+
+
+def measure_repeats(visits: Visits, outcomes: Sequence[str]) -> pd.DataFrame:
+    """Measure the reliability of outcomes between runs of one session and between sessions.
+
+    Repeats are matched by what they are, never by rank: a participant who lacks one is left out, and is not taken for
+    another. The repeats are those of which most pairs of participants are complete.
+
+    Returns
+    -------
+    DataFrame
+        Rows ``between, repeats, outcome, participants, kind, icc, ci_low, ci_high`` and those of `measure_agreement`.
+    """
+    runs = visits.runs
+    tables = {"sessions": (average_visits(runs), VISIT, list(visits.order))} if len(visits.order) > 1 else {}
+    within = _mark_runs(runs)
+    if len(within["_run"].unique()) > 1:
+        tables["runs of a session"] = (within, "_run", sorted(within["_run"].unique()))
+    rows = []
+    for name, (table, column, order) in tables.items():
+        for outcome in outcomes:
+            wide = table.pivot_table(outcome, PERSON, column, observed=True).reindex(columns=order)
+            chosen = _most_complete(wide)
+            scores = wide[chosen].dropna().to_numpy(dtype=float)
+            if len(chosen) < 2 or len(scores) < _FEWEST:
+                continue
+            shared: dict[str, Any] = {
+                "between": name,
+                "repeats": ", ".join(str(one).replace("ses-", "") for one in chosen),
+                "outcome": outcome,
+                "participants": len(scores),
+            }
+            found = measure_icc(scores)
+            rows += [shared | row | measure_agreement(scores) for row in found.to_dict("records")]
+    return pd.DataFrame(rows)
+
+
+def _mark_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs of each participant's first visit with several, named by what tells them apart."""
+    ends = list(runs.columns).index("alps_left") if "alps_left" in runs else 0
+    ids = [name for name in runs.columns[:ends] if name not in ("dataset", "participant_id", "session_id")]
+    several = runs[runs.duplicated([PERSON, VISIT], keep=False)]
+    first = several.drop_duplicates(PERSON).set_index(PERSON)[VISIT]
+    chosen = several[several[VISIT] == several[PERSON].map(first)]
+    names = chosen[ids].fillna("").astype(str).agg(" ".join, axis=1) if ids and len(chosen) else ""
+    return chosen.assign(_run=names)
+
+
+def _most_complete(wide: pd.DataFrame) -> list[Any]:
+    """Return the repeats that at least half as many participants have as have the commonest pair of them."""
+    present = wide.notna().to_numpy(dtype=float)
+    together = present.T @ present
+    np.fill_diagonal(together, 0)
+    if not together.size or together.max() < 1:
+        return []
+    a, b = np.unravel_index(int(together.argmax()), together.shape)
+    chosen = [int(a), int(b)]
+    for n in range(len(wide.columns)):
+        if n not in chosen and 2 * present[:, [*chosen, n]].all(axis=1).sum() >= together.max():
+            chosen.append(n)
+    return [wide.columns[n] for n in sorted(chosen)]
 
 
 def measure_icc(scores: Array) -> pd.DataFrame:
@@ -65,10 +132,12 @@ def _consistency(n: int, k: int, rows: float, error: float) -> dict[str, object]
 
 
 def measure_agreement(scores: Array) -> dict[str, float]:
-    """Return within-subject variation, and bias and limits of agreement of the first two repeats.
+    """Return within-subject variation, smallest detectable change, and bias and limits of agreement.
 
-    The coefficient of variation is the root mean square over participants of SD / mean; limits by
-    Bland & Altman 1986, doi 10.1016/S0140-6736(86)90837-8.
+    The coefficient of variation is the root mean square over participants of SD / mean; the smallest detectable change
+    is 1.96 sqrt(2) times the standard error of measurement, which is the root mean square of the SDs (Bland & Altman
+    1996, doi 10.1136/bmj.313.7059.744). Bias and limits are those of the last repeat minus the first (Bland & Altman
+    1986, doi 10.1016/S0140-6736(86)90837-8).
 
     Parameters
     ----------
@@ -81,11 +150,14 @@ def measure_agreement(scores: Array) -> dict[str, float]:
     >>> round(found["bias"], 6), round(found["limit_high"] - found["limit_low"], 6)
     (0.2, 0.0)
     """
-    difference = scores[:, 1] - scores[:, 0]
+    difference = scores[:, -1] - scores[:, 0]
     bias, reach = float(difference.mean()), float(1.96 * difference.std(ddof=1))
-    variation = scores.std(axis=1, ddof=1) / scores.mean(axis=1)
+    spread = scores.std(axis=1, ddof=1)
+    error = float(np.sqrt((spread**2).mean()))
     return {
-        "within_subject_cv": float(np.sqrt((variation**2).mean())),
+        "within_subject_cv": float(np.sqrt(((spread / scores.mean(axis=1)) ** 2).mean())),
+        "standard_error_of_measurement": error,
+        "smallest_detectable_change": 1.96 * float(np.sqrt(2)) * error,
         "bias": bias,
         "limit_low": bias - reach,
         "limit_high": bias + reach,

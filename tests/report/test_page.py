@@ -9,10 +9,12 @@ import pytest
 from bids_alps.errors import NoInputError
 from bids_alps.model import Check
 from bids_alps.report.catalogue import CATALOGUE, figure_path
-from bids_alps.report.cohort import count_checks, make_group_page, write_group_page
+from bids_alps.report.cohort import count_checks, make_group_page, render_cohort
 from bids_alps.report.html import IndexScale, limit, render_group, render_participant
 from bids_alps.report.page import CAVEAT, LITERATURE, Failure, IndexValue, ParticipantPage
 from bids_alps.report.participant import read_participant_page, write_participant_page
+from bids_alps.statistics.findings import Findings
+from bids_alps.statistics.plan import Plan
 
 from .conftest import write_run
 
@@ -219,8 +221,8 @@ def test_cohort_page_counts_checks_and_tells_of_runs_without_result(output, figu
     crash = output / "logs" / "sub-03" / "crash-sub-03_run-1.txt"
     crash.parent.mkdir(parents=True)
     crash.write_text("sub-03_run-1: no b0. Give one.\n")
-    rows = [{"participant_id": f"sub-0{n}", "alps_left": 1.5, "alps_right": 1.4, "group": "a"} for n in (1, 2)]
-    text = write_group_page(output, rows, columns=("group",)).read_text()
+    rows = [{"participant_id": f"sub-0{n}", "alps_left": 1.5, "alps_right": 1.4, "roi_preset": "alps"} for n in (1, 2)]
+    text = render_cohort(output, rows, {"alps": Findings()}, plan=Plan())
     assert "No result of sub-03_run-1: sub-03_run-1: no b0. Give one." in text
     assert count_checks(output) == {"snr_b0": {"pass": 1, "warn": 1}}
     assert "How many runs passed each check" in text

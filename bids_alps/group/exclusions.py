@@ -1,0 +1,76 @@
+"""Everybody who is left out of something, by name, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from bids_alps.group.gather import describe_entity
+from bids_alps.io.inheritance import entities_of
+from bids_alps.io.tables import Column, fill_rows
+from bids_alps.statistics.findings import Findings
+from bids_alps.statistics.repeats import person_of
+from bids_alps.statistics.selection import EVERYTHING
+
+_ADJUSTED = "adjusted comparison of groups"
+
+
+def exclusion_rows(
+    table: pd.DataFrame,
+    absent: Sequence[tuple[str, str]],
+    crashes: Mapping[str, str],
+    found: Mapping[str, Findings],
+) -> tuple[list[dict[str, Any]], list[Column]]:
+    """Return the rows of ``group_exclusions.tsv`` and its columns.
+
+    Parameters
+    ----------
+    table
+        One row a run and preset.
+    absent
+        Participants of ``participants.tsv`` without a result: dataset and label.
+    crashes
+        What stopped a run that gave no result, by its name.
+    found
+        Findings by preset, with who was left out of what.
+    """
+    ids = list(table.columns)[: list(table.columns).index("alps_left")]
+    rows = [{"participant_id": label, **({"dataset": name} if "dataset" in ids else {})} for name, label in absent]
+    stopped = {f"sub-{entities_of(run).get('sub', '')}": message for run, message in crashes.items()}
+    for row in rows:
+        why = stopped.get(str(row["participant_id"]))
+        row["reason"] = f"no result: {why}" if why else "in participants.tsv, but no result"
+    known = {str(label) for _, label in absent}
+    rows += [
+        {"participant_id": f"sub-{entities_of(run).get('sub', '')}", "reason": f"no result of {run}: {message}"}
+        for run, message in crashes.items()
+        if f"sub-{entities_of(run).get('sub', '')}" not in known
+    ]
+    rows = [row | {"left_out_of": EVERYTHING} for row in rows]
+    for preset, findings in found.items():
+        rows += [{"roi_preset": preset, **row} for row in _rows_of(table, ids, findings)]
+    columns = [Column(name=name, description=describe_entity(name)) for name in ids]
+    columns += [
+        Column(name="roi_preset", description="ROI definition; n/a for whoever has no result."),
+        Column(name="left_out_of", description="Analysis from which the run is excluded."),
+        Column(name="reason", description="Reason."),
+    ]
+    return fill_rows(rows, columns), columns
+
+
+def _rows_of(table: pd.DataFrame, ids: Sequence[str], findings: Findings) -> Iterable[dict[str, Any]]:
+    for row, left_out_of, reason in findings.flow.lost:
+        yield {**_ids(table, row, ids), "left_out_of": left_out_of, "reason": reason}
+    lacking: Mapping[str, str] = findings.facts.get("lacking", {})
+    if lacking:
+        people = person_of(table)
+        first = {person: row for row, person in reversed(list(people.items()))}
+        for person, reason in lacking.items():
+            owner = {name: table.loc[first[person], name] for name in ids if name in ("dataset", "participant_id")}
+            yield {**owner, "left_out_of": _ADJUSTED, "reason": reason}
+
+
+def _ids(table: pd.DataFrame, row: Any, ids: Sequence[str]) -> dict[str, Any]:
+    return {name: table.loc[row, name] for name in ids}

@@ -1,0 +1,83 @@
+"""What the group level writes: every file is new or gone, and the receipt lists them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bids_alps import __version__
+from bids_alps.io.tables import Column, write_table
+from bids_alps.io.writing import write_json, write_text
+
+_PAGE, _SCRIPT = "group_alps.html", "group_alps-sh.csv"
+
+
+def receipt_path(output_dir: Path) -> Path:
+    """Return where the receipt of the group level lies."""
+    return output_dir / "logs" / "group" / "receipt.json"
+
+
+@dataclass(slots=True)
+class GroupOutputs:
+    """The files of one run of the group level.
+
+    Parameters
+    ----------
+    folder
+        Root of the derivatives.
+    written
+        Names of what was written.
+    """
+
+    folder: Path
+    written: list[str] = field(default_factory=list)
+
+    def begin(self) -> list[str]:
+        """Remove the receipt of the run before, so that a run that is killed leaves none; return what it lists."""
+        path = receipt_path(self.folder)
+        former = _listed(path)
+        path.unlink(missing_ok=True)
+        return former if former is not None else _recognised(self.folder)
+
+    def write_table(
+        self, name: str, rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], *, flow: str = ""
+    ) -> None:
+        """Write ``group_<name>.tsv`` with its dictionary, which tells who was analysed."""
+        path = self.folder / f"group_{name}.tsv"
+        write_table(path, rows, columns, about={"Flow": flow} if flow else {})
+        self.written += [path.name, path.with_suffix(".json").name]
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a file of text; return its path."""
+        path = self.folder / name
+        write_text(path, text)
+        self.written.append(name)
+        return path
+
+    def end(self, former: Sequence[str], settings: Mapping[str, Any]) -> None:
+        """Remove what the run before wrote and this one did not, and write the receipt."""
+        for name in former:
+            if name not in self.written:
+                (self.folder / name).unlink(missing_ok=True)
+        hashes = {name: hashlib.sha256((self.folder / name).read_bytes()).hexdigest() for name in sorted(self.written)}
+        write_json(receipt_path(self.folder), {"version": __version__, "settings": settings, "outputs": hashes})
+
+
+def _listed(path: Path) -> list[str] | None:
+    """Return the files that a receipt lists, None where there is none that can be read."""
+    with suppress(OSError, ValueError, AttributeError):
+        names = list(json.loads(path.read_text(encoding="utf-8"))["outputs"])
+        return [name for name in names if Path(name).name == name and name.startswith("group_")]
+    return None
+
+
+def _recognised(folder: Path) -> list[str]:
+    """Return the files of a version that wrote no receipt: tables with a dictionary, the page, the script's table."""
+    tables = [path for path in sorted(folder.glob("group_*.tsv")) if path.with_suffix(".json").exists()]
+    names = [name for path in tables for name in (path.name, path.with_suffix(".json").name)]
+    return [*names, *(name for name in (_PAGE, _SCRIPT) if (folder / name).exists())]

@@ -1,0 +1,40 @@
+"""The table of the script ``alps.sh``, for comparison with published values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from bids_alps.io.presets import conventions_of
+
+
+def script_table(table: pd.DataFrame) -> str:
+    """Return the thirteen columns that the script ``alps.sh`` writes, one row a run, as comma-separated values.
+
+    Rows are those measured with its conventions where there are any, else those of the first preset; diffusivities are
+    in mm^2/s. ``scanner`` is the column ``scanner`` or ``site`` of the participants, or the dataset.
+    """
+    presets = list(dict.fromkeys(table["roi_preset"]))
+    preset = next((name for name in presets if conventions_of(name) == "alps.sh"), presets[0])
+    rows = table[table["roi_preset"] == preset]
+    ids = list(table.columns[: list(table.columns).index("alps_left")])
+    named = rows[[name for name in ids if name != "dataset"]].astype(object)
+    scanner = next((name for name in ("scanner", "site", "dataset") if name in rows), None)
+    columns: dict[str, Any] = {
+        "id": [_run_name(row) for row in named.to_dict("records")],
+        "scanner": "n/a" if scanner is None else rows[scanner],
+    }
+    for side in ("left", "right"):
+        for term in ("x_proj", "x_assoc", "y_proj", "z_assoc"):
+            axis, _, region = term.partition("_")
+            name = f"d{axis}{axis}_{'projection' if region == 'proj' else 'association'}_{side}"
+            columns[f"{term}_{side[0].upper()}"] = rows[name]
+    columns |= {"alps_L": rows["alps_left"], "alps_R": rows["alps_right"], "alps": rows["alps_bilateral"]}
+    return pd.DataFrame(columns).to_csv(index=False, na_rep="n/a", lineterminator="\n")
+
+
+def _run_name(row: Mapping[Any, Any]) -> str:
+    told = {str(name): str(value) for name, value in row.items() if pd.notna(value)}
+    return "_".join(value if name.endswith("_id") else f"{name}-{value}" for name, value in told.items())

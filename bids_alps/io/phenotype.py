@@ -1,0 +1,162 @@
+"""Tables of participants and sessions as people write them: read with a note, or refused with the line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bids_alps.errors import MetadataError, NoInputError
+
+_KEYS = {
+    "participant_id": ("participantid", "participant", "subjectid", "subject", "subid", "sub", "id"),
+    "session_id": ("sessionid", "session", "sesid", "ses"),
+    "filename": ("filename", "file"),
+}
+_PREFIX = {"participant_id": "sub-", "session_id": "ses-", "filename": ""}
+_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhenotypeTable:
+    """A table of participants, sessions or scans.
+
+    Parameters
+    ----------
+    table
+        Texts as they were written, without spaces around them; the key column has its prefix.
+    notes
+        What was read otherwise than BIDS asks for, each with the lines.
+    """
+
+    table: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+
+def read_phenotype(path: Path, key: str = "participant_id") -> PhenotypeTable:
+    """Read ``participants.tsv``, ``sub-*_sessions.tsv`` or ``sub-*_scans.tsv``.
+
+    Parameters
+    ----------
+    path
+        The table.
+    key
+        Its first column: ``participant_id``, ``session_id`` or ``filename``.
+
+    Raises
+    ------
+    NoInputError
+        If there is no such file.
+    MetadataError
+        If it is empty, or its first line names no such column.
+    """
+    text, notes = _read_text(path)
+    lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not lines:
+        raise MetadataError(str(path), "empty", "write tab-separated values with a header line")
+    separator = _separator_of(lines[0][1])
+    if separator != "\t":
+        notes.append(f"separated by {separator!r}, not by tabs")
+    cells = {n: _split(line, separator) for n, line in lines}
+    header = _name_columns(path, cells.pop(lines[0][0]), key, notes)
+    rows = _fit_rows(cells, len(header), notes)
+    table = pd.DataFrame(rows, columns=header, dtype=object)
+    table = table[[name for name in dict.fromkeys(header) if name]]
+    return PhenotypeTable(table=_with_prefix(table, key, notes), notes=tuple(f"{path.name}: {note}." for note in notes))
+
+
+def _read_text(path: Path) -> tuple[str, list[str]]:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise NoInputError(str(path), "no such file", "check the path, or run `datalad get` on it") from error
+    except OSError as error:
+        raise MetadataError(str(path), f"cannot be read ({error.strerror})", "make it a readable file") from error
+    marked = next((name for mark, name in _MARKS.items() if content.startswith(mark)), None)
+    try:
+        notes = [f"encoded as {marked}, not UTF-8"] if marked == "utf-16" else []
+        return content.decode(marked or "utf-8"), notes
+    except UnicodeDecodeError:
+        return content.decode("latin-1"), ["not UTF-8; read as Latin-1"]
+
+
+def _separator_of(header: str) -> str:
+    return "\t" if "\t" in header else max("\t;,", key=header.count)
+
+
+def _split(line: str, separator: str) -> list[str]:
+    cells = next(csv.reader([line], delimiter=separator)) if separator != "\t" else line.split("\t")
+    return [_unquoted(cell.strip()) for cell in cells]
+
+
+def _unquoted(cell: str) -> str:
+    return cell[1:-1].strip() if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
+
+
+def _name_columns(path: Path, header: list[str], key: str, notes: list[str]) -> list[str]:
+    """Return the names of the columns, the key by its own; a name that stands twice is empty the second time."""
+    plain = ["".join(char for char in name.lower() if char.isalnum()) for name in header]
+    known = next((plain.index(name) for name in _KEYS[key] if name in plain), None)
+    if key in header:
+        known = header.index(key)
+    if known is None:
+        prefix = _PREFIX[key]
+        if prefix and header[0].startswith(prefix):
+            raise MetadataError(
+                str(path), f"line 1 is a row of values ({header[0]})", "put a line of column names first"
+            )
+        raise MetadataError(str(path), f"no column {key}", f"name its first column {key}")
+    if header[known] != key:
+        notes.append(f"column {header[known]!r} is taken for {key}")
+    named = [key if n == known else name for n, name in enumerate(header)]
+    twice = sorted({name for name in named if name and named.count(name) > 1})
+    if twice:
+        notes.append(f"the first of several columns counts: {', '.join(twice)}")
+    return [name if named.index(name) == n else "" for n, name in enumerate(named)]
+
+
+def _fit_rows(cells: dict[int, list[str]], width: int, notes: list[str]) -> list[list[str]]:
+    rows, short, refused = [], list[int](), list[int]()
+    for line, row in cells.items():
+        if len(row) > width and any(row[width:]):
+            refused.append(line)
+            continue
+        if len(row) < width:
+            short.append(line)
+        rows.append(row[:width] + [""] * (width - len(row)))
+    if short:
+        notes.append(f"fewer cells than columns, the rest taken as missing: {_lines(short)}")
+    if refused:
+        notes.append(f"more cells than columns ({width}), left out: {_lines(refused)}")
+    return rows
+
+
+def _lines(numbers: list[int]) -> str:
+    more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
+    return f"line{'' if len(numbers) == 1 else 's'} {', '.join(map(str, numbers[:_SHOWN]))}{more}"
+
+
+def _with_prefix(table: pd.DataFrame, key: str, notes: list[str]) -> pd.DataFrame:
+    prefix = _PREFIX[key]
+    bare = ~table[key].str.startswith(prefix) & (table[key] != "")
+    if prefix and bare.any():
+        notes.append(f"{int(bare.sum())} labels have no {prefix}, as {table.loc[bare, key].iloc[0]!r}; it was added")
+        table[key] = table[key].where(~bare, prefix + table[key])
+    return table[table[key] != ""].reset_index(drop=True)
+
+
+def read_levels(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Read the data dictionary beside a table; what cannot be read is empty, with a note."""
+    beside = path.with_suffix(".json")
+    if not beside.exists():
+        return {}, ()
+    try:
+        content = json.loads(beside.read_bytes())
+    except (OSError, ValueError) as error:
+        return {}, (f"{beside.name}: cannot be read ({error}); types of the variables are found by rule.",)
+    return (content, ()) if isinstance(content, dict) else ({}, (f"{beside.name}: no object, left aside.",))

@@ -1,0 +1,58 @@
+"""What else was found in a cohort: models, reliability, precision, norms, as folded tables with a sentence each."""
+
+from __future__ import annotations
+
+from bids_alps.report.group_tables import plain_table
+from bids_alps.report.group_words import Row, measure
+from bids_alps.report.page import Result
+from bids_alps.statistics.findings import Findings
+from bids_alps.statistics.plan import HEADLINE
+
+
+def rows_of(findings: Findings, name: str) -> list[Row]:
+    """Return the rows of a table of results, none where there is no such table."""
+    table = findings.tables.get(name)
+    if table is None:
+        return []
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def tell_more(findings: Findings) -> list[Result]:
+    """Return the tables that stand folded: models, discrimination, reliability, precision and the rest."""
+    titles = {
+        "models": "Models",
+        "model_tests": "Terms of the models",
+        "checks": "Assumptions of the models",
+        "discrimination": "Discrimination between groups (ROC, logistic regression)",
+        "equivalence": "Equivalence",
+        "reliability": "Reliability",
+        "precision": "Measurement error",
+        "power": "Sample size for a new study",
+    }
+    tables = tuple(
+        plain_table(name, title, findings.tables[name]) for name, title in titles.items() if name in findings.tables
+    )
+    sentences = tuple(_precision_sentence(row) for row in rows_of(findings, "precision") if row["outcome"] == HEADLINE)[
+        :1
+    ]
+    sentences += tuple(
+        _reliability_sentence(row) for row in rows_of(findings, "reliability") if row["outcome"] == HEADLINE
+    )
+    if "norms" in findings.facts:
+        sentences += (str(findings.facts["norms"]) + " Scores are in group_norms.tsv.",)
+    return [Result(title="Further results", sentences=sentences, folded=tables)] if tables or sentences else []
+
+
+def _precision_sentence(row: Row) -> str:
+    return (
+        f"Measurement error accounts for {100 * row['measurement_share']:.0f} % of the variance of the bilateral index "
+        f"between participants (reliability {row['reliability']:.2f}, n = {int(row['n'])})."
+    )
+
+
+def _reliability_sentence(row: Row) -> str:
+    return (
+        f"{row['kind']} of the bilateral index between {row['between']} ({row['repeats']}): {row['icc']:.2f} "
+        f"({row['ci_low']:.2f} to {row['ci_high']:.2f}), {int(row['participants'])} participants; smallest detectable "
+        f"change {measure(row['smallest_detectable_change'])}."
+    )

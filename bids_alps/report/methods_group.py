@@ -1,0 +1,148 @@
+"""Methods text of the group level, written from what was done in this run and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from bids_alps import __version__
+from bids_alps.report.group_words import capital, listed
+from bids_alps.report.methods import cite
+from bids_alps.report.page import CAVEAT, MethodsText
+from bids_alps.statistics.findings import Findings
+from bids_alps.statistics.plan import Plan
+
+_TESTS = {
+    "rule": "Welch's t-test ([@welch1947]) where every group had 30 values or more or passed Shapiro-Wilk's test "
+    "([@shapiro1965]; p of 0.05 or more), otherwise the Mann-Whitney test ([@mann1947]) with the shift of Hodges and "
+    "Lehmann ([@hodges1963])",
+    "welch": "Welch's t-test ([@welch1947])",
+    "student": "Student's t-test; categories by the N-1 chi-square test ([@campbell2007])",
+    "mann-whitney": "the Mann-Whitney test ([@mann1947]) with the shift of Hodges and Lehmann ([@hodges1963])",
+}
+
+
+def write_group_methods(findings: Findings, plan: Plan, participants: Sequence[str] = ()) -> MethodsText:
+    """Return the methods text of a cohort with its references.
+
+    Parameters
+    ----------
+    findings
+        What was found with the first preset.
+    plan
+        What was asked for.
+    participants
+        Paragraphs on how the runs were processed, of `draft_methods`.
+    """
+    if not findings.flow.steps:
+        return MethodsText()
+    parts = (_who(findings, plan), _groups(findings, plan), _beside(findings, plan), _within(findings), _more(findings))
+    drafts = [" ".join(part) for part in parts]
+    ending = (
+        f"Computed with bids-alps {__version__}, statsmodels ([@seabold2010]) and SciPy ([@virtanen2020]). {CAVEAT}"
+    )
+    return cite([*participants, *(draft for draft in drafts if draft), ending])
+
+
+def _who(findings: Findings, plan: Plan) -> Iterator[str]:
+    yield capital(findings.flow.sentence)
+    if plan.included:
+        yield f"Runs of status {listed(plan.included)} were taken."
+    if plan.subset is not None:
+        yield f"The analysis was restricted to {plan.subset}."
+    if plan.pooled:
+        yield f"Runs that differ in {listed(plan.pooled)} were pooled."
+    if "harmonised" in findings.facts:
+        protected = findings.facts["protected"]
+        yield (
+            f"Values were harmonised over {findings.facts['harmonised']} by ComBat ([@johnson2007]; [@fortin2017]), "
+            f"protecting {listed(protected)}; tests of harmonised values ignore what that costs ([@nygaard2016])."
+        )
+
+
+def _groups(findings: Findings, plan: Plan) -> Iterator[str]:
+    tables, facts = findings.tables, findings.facts
+    if "adjusted" in tables:
+        covariates = facts.get("covariates", ())
+        held = f"with {listed(covariates)} as covariates" if covariates else "without covariates"
+        robust = tables["adjusted"]["method"].iloc[0] == "least squares, HC3 errors"
+        errors = " and HC3 standard errors ([@mackinnon1985])" if robust else ""
+        weights = ", participants weighted by 1 / (tau² + se²) with Knapp-Hartung errors ([@knapp2003])"
+        yield (
+            f"Groups ({plan.group}) were compared by linear models {held}, estimated marginal means ([@searle1980])"
+            f"{errors}{weights if plan.precision else ''}."
+        )
+    if "comparison" in tables:
+        yield f"Unadjusted, they were compared by {_TESTS[plan.test]}; effects are Hedges' g ([@hedges1981])."
+        used = set(tables["omnibus"]["test"]) if "omnibus" in tables else set()
+        sources = {"Welch's ANOVA": " ([@welch1951])", "Kruskal-Wallis": " ([@kruskal1952])"}
+        named = [f"{test}{sources.get(test, '')}" for test in sorted(used - {"none"})]
+        if named:
+            yield f"More than two groups were first tested together ({'; '.join(named)})."
+        yield (
+            "P-values were corrected over all outcomes and pairs of groups, within the three indices and within the "
+            "nine diffusivities, by Bonferroni, Holm ([@holm1979]) and Benjamini-Hochberg ([@benjamini1995])."
+        )
+
+
+def _beside(findings: Findings, plan: Plan) -> Iterator[str]:
+    tables = findings.tables
+    if "adjusted" in tables and "p_permutation" in tables["adjusted"]:
+        yield (
+            f"P-values of the index were also found by {plan.permutations} permutations of residuals "
+            f"([@freedman1983]; seed {plan.seed})."
+        )
+    if "participants" in tables:
+        yield "Balance of the groups is measured by standardised differences ([@austin2009])."
+    if "equivalence" in tables:
+        yield f"Equivalence within ±{plan.margin:g} was tested by two one-sided tests ([@schuirmann1987])."
+    if "discrimination" in tables:
+        yield "Areas under ROC curves have DeLong's intervals ([@delong1988]) and are those of the data they came from."
+    if "sensitivity" in tables:
+        count = len(tables["sensitivity"].drop_duplicates(["roi_preset", "statuses", "covariates", "pose"]))
+        yield f"The comparison was repeated in {count} ways (specification curve; [@simonsohn2020])."
+
+
+def _within(findings: Findings) -> Iterator[str]:
+    if "within" not in findings.tables:
+        return
+    used = set(findings.tables["within"]["test"]) - {"none"}
+    source = " ([@wilcoxon1945])" if "Wilcoxon" in used else ""
+    tests = listed(sorted(used)) if used else "none"
+    factor = findings.facts.get("factor", "session")
+    yield f"What changes within participants ({factor}) was tested on complete pairs ({tests}{source})."
+    if "interaction" in findings.tables:
+        yield "Whether the change differs between groups was tested on the changes."
+
+
+def _more(findings: Findings) -> Iterator[str]:
+    tables = findings.tables
+    if "correlations" in tables:
+        kinds = set(tables["correlations"]["kind"])
+        extra = ", with age held constant" if "partial" in kinds else ""
+        extra += ", and with the means of the groups taken out" if "within" in kinds else ""
+        yield f"Numeric variables were correlated by Pearson and Spearman{extra}."
+    if "models" in tables:
+        yield from _models(tables["models"])
+    if "reliability" in tables:
+        yield "Reliability is ICC(2,1) and ICC(3,1) ([@shrout1979]) with limits of agreement ([@bland1986])."
+    if "precision" in tables:
+        yield (
+            "The variance between participants was estimated by restricted maximum likelihood from the standard error "
+            "of each value."
+        )
+    if "norms" in tables:
+        yield f"{findings.facts['norms']} Scores count the error of prediction ([@cook1982])."
+
+
+def _models(models: Any) -> Iterator[str]:
+    for kind, part in models.groupby("kind", sort=False):
+        formulas = listed(dict.fromkeys(part["model"]))
+        if str(kind).startswith("mixed"):
+            yield (
+                f"Fitted by restricted maximum likelihood ([@bates2015]) with Satterthwaite's degrees of freedom "
+                f"([@kuznetsova2017]), {kind.split(',')[1].strip()}: {formulas}."
+            )
+        else:
+            errors = " ([@mackinnon1985])" if "HC3" in str(kind) else ""
+            yield f"Fitted by {kind}{errors}: {formulas}."

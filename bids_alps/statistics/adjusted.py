@@ -1,0 +1,283 @@
+"""The difference between groups with covariates held alike: linear model, estimated marginal means, HC3 errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.regression.linear_model import OLS
+
+from bids_alps.errors import BadDataError
+from bids_alps.model import Array
+from bids_alps.statistics.comparison import group_names
+from bids_alps.statistics.models import count_alone
+from bids_alps.statistics.multiplicity import with_corrected
+from bids_alps.statistics.precision import fit_random_effects
+from bids_alps.statistics.samples import compare, to_floats
+
+_SPARE = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupDesign:
+    """Design of a comparison of groups with covariates.
+
+    Parameters
+    ----------
+    names
+        The groups, the reference first; the first columns of `matrix` tell them.
+    matrix
+        Shape (n, groups + k): an indicator per group, then numbers about their mean and categories as indicators about
+        the mean of their levels, so that a group's coefficient is its estimated marginal mean (Searle et al. 1980,
+        doi 10.1080/00031305.1980.10483031).
+    rows
+        Which participants are complete, shape (participants,).
+    alone
+        Of these, who was left out as the only one of a level, shape (participants,): such a person tells nothing of
+        the groups.
+    """
+
+    names: tuple[str, ...]
+    matrix: Array
+    rows: Array
+    alone: Array
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """The two columns of every pair of groups."""
+        return list(combinations(range(len(self.names)), 2))
+
+    def contrast(self, a: int, b: int) -> Array:
+        """Return what takes the coefficients to the difference b - a."""
+        eye = np.eye(self.matrix.shape[1])
+        difference: Array = eye[b] - eye[a]
+        return difference
+
+
+def design_groups(
+    table: pd.DataFrame, group: str, covariates: Sequence[str], *, outcome: Array, reference: str | None = None
+) -> GroupDesign:
+    """Return the design of a comparison over the participants who have outcome, group and every covariate.
+
+    Parameters
+    ----------
+    table
+        One row a participant; covariates of type float are numbers, all others categories.
+    group, covariates
+        Columns.
+    outcome
+        Shape (participants,); NaN where there is none.
+
+    Raises
+    ------
+    BadDataError
+        If fewer than two groups have participants, too few are complete, or groups and covariates determine each other.
+    """
+    complete = np.isfinite(outcome) & table[group].notna().to_numpy()
+    for name in covariates:
+        complete &= table[name].notna().to_numpy()
+    rows, alone = complete.copy(), np.zeros_like(complete)
+    while True:
+        part = table[rows]
+        names = tuple(group_names(part[group], reference))
+        parts = [_indicators(part[group], list(names)), *(_centred(part[name]) for name in covariates)]
+        matrix = np.column_stack(parts) if rows.any() else np.empty((0, len(covariates)))
+        single = _find_single(part, [group, *covariates])
+        if not single.any():
+            break
+        alone[np.flatnonzero(rows)[single]] = True
+        rows = rows & ~alone
+    what = f"groups of {group}" + (f" with {', '.join(covariates)}" if covariates else "")
+    if len(names) < 2 or len(matrix) < matrix.shape[1] + _SPARE:
+        told = f"{len(matrix)} complete participants in {len(names)} groups for {matrix.shape[1]} terms"
+        raise BadDataError(what, told, "leave out covariates or add participants")
+    rank = int(np.linalg.matrix_rank(matrix))
+    if rank < matrix.shape[1]:
+        told = f"they determine each other (rank {rank} of {matrix.shape[1]})"
+        raise BadDataError(what, told, "leave out the covariate that the groups share nothing of")
+    return GroupDesign(names=names, matrix=matrix, rows=rows, alone=alone)
+
+
+def _find_single(part: pd.DataFrame, columns: Sequence[str]) -> Array:
+    """Return who is the only one of a level: a fit passes through them, and their error is unknown."""
+    found = np.zeros(len(part), dtype=bool)
+    for name in columns:
+        if not pd.api.types.is_numeric_dtype(part[name]):
+            counts = part[name].map(part[name].value_counts())
+            found |= (counts == 1).to_numpy(dtype=bool)
+    return found
+
+
+def _indicators(column: pd.Series[Any], levels: Sequence[str]) -> Array:
+    return np.column_stack([(column.astype(str) == level).to_numpy(dtype=float) for level in levels])
+
+
+def _centred(column: pd.Series[Any]) -> Array:
+    if pd.api.types.is_numeric_dtype(column):
+        values = to_floats(column)
+        spread = float(values.std()) or 1.0
+        return ((values - values.mean()) / spread)[:, None]
+    levels = sorted(column.astype(str).unique())
+    return _indicators(column, levels[1:]) - 1 / len(levels) if len(levels) > 1 else np.empty((len(column), 0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupFit:
+    """Coefficients of a `GroupDesign`, their covariance, degrees of freedom, and the SD of what is left."""
+
+    beta: Array
+    covariance: Array
+    freedom: float
+    spread: float
+    method: str
+
+    def difference(self, contrast: Array) -> dict[str, float]:
+        """Return a difference with its standard error, 95 % interval, t and p."""
+        value, se = float(contrast @ self.beta), float(np.sqrt(contrast @ self.covariance @ contrast))
+        reach = float(stats.t.ppf(0.975, self.freedom)) * se
+        t = value / se
+        p = float(2 * stats.t.sf(abs(t), self.freedom))
+        return {"value": value, "se": se, "ci_low": value - reach, "ci_high": value + reach, "statistic": t, "p": p}
+
+    def equal_means(self, groups: int) -> dict[str, float]:
+        """Return the Wald F-test that all groups have one mean."""
+        contrasts = np.eye(len(self.beta))[1:groups] - np.eye(len(self.beta))[0]
+        apart = contrasts @ self.beta
+        f = float(apart @ np.linalg.solve(contrasts @ self.covariance @ contrasts.T, apart)) / (groups - 1)
+        p = float(stats.f.sf(f, groups - 1, self.freedom))
+        return {"statistic": f, "df": groups - 1.0, "df_error": self.freedom, "p": p}
+
+
+def fit_groups(outcome: Array, design: GroupDesign, se: Array | None = None) -> GroupFit:
+    """Fit the complete participants: least squares with HC3 errors, or by precision where standard errors are given.
+
+    HC3: MacKinnon & White 1985, doi 10.1016/0304-4076(85)90158-7; small samples: Long & Ervin 2000,
+    doi 10.1080/00031305.2000.10474549.
+    """
+    y = outcome[design.rows]
+    unit = float(y.std(ddof=1))
+    if not unit > 0:
+        raise BadDataError("comparison of groups", "the outcome does not vary", "leave it out")
+    if se is not None:
+        fitted = fit_random_effects(y / unit, design.matrix, se[design.rows] / unit)
+        spread = unit * float(np.sqrt(fitted.between + np.median(se[design.rows] / unit) ** 2))
+        return GroupFit(
+            beta=fitted.beta * unit,
+            covariance=fitted.covariance * unit**2,
+            freedom=fitted.freedom,
+            spread=spread,
+            method="random effects, weights by precision",
+        )
+    robust = not count_alone(pd.DataFrame(design.matrix))
+    model = OLS(y / unit, design.matrix)
+    least: Any = model.fit(cov_type="HC3", use_t=True) if robust else model.fit()
+    return GroupFit(
+        beta=np.asarray(least.params) * unit,
+        covariance=np.asarray(least.cov_params()) * unit**2,
+        freedom=float(least.df_resid),
+        spread=float(np.sqrt(least.mse_resid)) * unit,
+        method="least squares, HC3 errors" if robust else "least squares, equal variances",
+    )
+
+
+def compare_adjusted(
+    table: pd.DataFrame,
+    families: Mapping[str, Sequence[str]],
+    group: str,
+    covariates: Sequence[str],
+    *,
+    reference: str | None = None,
+    precision: bool = False,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Compare outcomes between groups with covariates held alike.
+
+    Parameters
+    ----------
+    table
+        One row a participant.
+    families
+        Outcomes by family; p-values are corrected over all outcomes and pairs of a family.
+    group, covariates
+        Columns.
+    reference
+        Group that stands first.
+    precision
+        Weigh participants by the precision of their own value where ``<outcome>_se`` tells it.
+
+    Returns
+    -------
+    tuple of DataFrame
+        Omnibus tests of the adjusted means (empty for two groups); differences of every pair, with the unadjusted ones
+        of the same participants (Welch) beside them; and the estimated marginal mean of every group.
+    """
+    every, pairs, means = list[pd.DataFrame](), list[pd.DataFrame](), list[dict[str, Any]]()
+    for family, outcomes in families.items():
+        overall, rows = list[dict[str, Any]](), list[dict[str, Any]]()
+        for outcome in outcomes:
+            values = to_floats(table[outcome])
+            own = f"{outcome}_se"
+            se = to_floats(table[own]) if precision and own in table else None
+            usable = values if se is None else np.where(se > 0, values, np.nan)
+            if not np.isfinite(usable).any() or np.nanstd(usable) == 0:
+                continue
+            design = design_groups(table, group, covariates, outcome=usable, reference=reference)
+            fitted = fit_groups(values, design, se)
+            told = {"family": family, "outcome": outcome}
+            shared = told | {"covariates": ", ".join(covariates) or "none", "method": fitted.method}
+            overall.append(
+                {**shared, "test": "Wald F", "groups": len(design.names), "n": len(design.matrix)}
+                | fitted.equal_means(len(design.names))
+            )
+            rows += [shared | _pair(values, table[group], design, fitted, pair) for pair in design.pairs]
+            means += [told | _mean(design, fitted, n) for n in range(len(design.names))]
+        if rows:
+            every.append(with_corrected(pd.DataFrame(overall)))
+            pairs.append(with_corrected(pd.DataFrame(rows)))
+    omnibus = pd.concat(every, ignore_index=True) if every else pd.DataFrame()
+    if len(omnibus) and omnibus["groups"].max() < 3:
+        omnibus = pd.DataFrame()
+    return omnibus, pd.concat(pairs, ignore_index=True) if pairs else pd.DataFrame(), pd.DataFrame(means)
+
+
+def _pair(
+    values: Array, groups: pd.Series[Any], design: GroupDesign, fitted: GroupFit, pair: tuple[int, int]
+) -> dict[str, Any]:
+    a, b = pair
+    adjusted = fitted.difference(design.contrast(a, b))
+    y, membership = values[design.rows], groups.astype(str).to_numpy()[design.rows]
+    raw = compare(y[membership == design.names[a]], y[membership == design.names[b]], test="welch")
+    effect = {
+        "standardised": adjusted["value"] / fitted.spread,
+        "standardised_ci_low": adjusted["ci_low"] / fitted.spread,
+        "standardised_ci_high": adjusted["ci_high"] / fitted.spread,
+    }
+    return {
+        "group_a": design.names[a],
+        "group_b": design.names[b],
+        "n_a": raw["n_a"],
+        "n_b": raw["n_b"],
+        "adjusted_a": float(fitted.beta[a]),
+        "adjusted_b": float(fitted.beta[b]),
+        "difference": adjusted["value"],
+        "difference_ci_low": adjusted["ci_low"],
+        "difference_ci_high": adjusted["ci_high"],
+        "statistic": adjusted["statistic"],
+        "df": fitted.freedom,
+        "p": adjusted["p"],
+        **effect,
+        **{
+            f"unadjusted_{name}": raw.get(name, np.nan)
+            for name in ("difference", "difference_ci_low", "difference_ci_high", "p")
+        },
+    }
+
+
+def _mean(design: GroupDesign, fitted: GroupFit, n: int) -> dict[str, Any]:
+    mean = fitted.difference(np.eye(len(fitted.beta))[n])
+    own = {"adjusted_mean": mean["value"], "ci_low": mean["ci_low"], "ci_high": mean["ci_high"]}
+    return {"group": design.names[n], "n": int(design.matrix[:, n].sum()), **own}

@@ -1,0 +1,141 @@
+"""Who the participants are: a paper's first table, with what tells whether the groups are alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bids_alps.model import Array
+from bids_alps.statistics.categories import compare_categories
+from bids_alps.statistics.comparison import compare_all, group_names
+from bids_alps.statistics.multiplicity import with_corrected
+from bids_alps.statistics.samples import choose_test, compare, to_floats
+from bids_alps.statistics.variables import Variable
+
+UNBALANCED = 0.25
+"""Standardised difference beyond which adjustment by regression becomes unreliable: Rubin 2001,
+doi 10.1023/A:1020363010465."""
+
+
+def describe_groups(table: pd.DataFrame, variables: Sequence[Variable], group: str | None = None) -> pd.DataFrame:
+    """Describe variables of all participants and of each group.
+
+    Returns
+    -------
+    DataFrame
+        Rows ``variable, type, type_from, level, group, n, missing, percent, mean, sd, median, q1, q3``. A category has
+        a row a level, whose `n` is its count and whose `percent` is of those with a value. What is text or constant has
+        one row, which says so.
+    """
+    parts = {"all": table}
+    if group is not None:
+        parts |= {name: table[table[group].astype(str) == name] for name in group_names(table[group])}
+    rows = []
+    for variable in variables:
+        for name, part in parts.items():
+            shared = {"variable": variable.name, "type": variable.kind, "type_from": variable.decided_by, "group": name}
+            rows += [shared | row for row in _described(part[variable.name], variable.kind)]
+    columns = ["variable", "type", "type_from", "level", "group", "n", "missing", "percent"]
+    return pd.DataFrame(rows, columns=[*columns, "mean", "sd", "median", "q1", "q3"])
+
+
+def _described(column: pd.Series[Any], kind: str) -> list[dict[str, Any]]:
+    missing = int(column.isna().sum())
+    if kind == "category":
+        counts = column.dropna().astype(str).value_counts().sort_index()
+        total = int(counts.sum())
+        return [
+            {"level": level, "n": int(count), "missing": missing, "percent": 100 * count / total}
+            for level, count in counts.items()
+        ]
+    told: dict[str, Any] = {"n": len(column) - missing, "missing": missing}
+    if kind != "number":
+        return [told]
+    values = to_floats(column)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return [told]
+    q1, median, q3 = np.percentile(values, [25, 50, 75])
+    sd = values.std(ddof=1) if values.size > 1 else np.nan
+    return [told | {"mean": values.mean(), "sd": sd, "median": median, "q1": q1, "q3": q3}]
+
+
+def compare_participants(
+    table: pd.DataFrame, variables: Sequence[Variable], group: str, *, test: str = "rule", seed: int = 0
+) -> pd.DataFrame:
+    """Compare what describes the participants between groups, one test a variable, and tell how far they are apart.
+
+    Returns
+    -------
+    DataFrame
+        Rows ``variable, type, groups, n, test, statistic, df, df_error, p``, p corrected over the variables, and
+        ``standardised_difference``: the largest between two groups (Austin 2009, doi 10.1002/sim.3697), without a sign
+        for categories of more than two levels (Yang & Dalton 2012, SAS Global Forum 335).
+    """
+    names = group_names(table[group])
+    membership = table[group].astype(str).where(table[group].notna())
+    rows = []
+    for variable in variables:
+        if variable.kind not in ("number", "category") or variable.name == group:
+            continue
+        column = table[variable.name]
+        parts = [column[membership == name] for name in names]
+        found = (
+            _test_numbers(parts, test)
+            if variable.kind == "number"
+            else compare_categories(column, membership, test=test, seed=seed)
+        )
+        known = int((column.notna() & membership.notna()).sum())
+        differences = [standardised_difference(a, b, variable.kind) for a, b in combinations(parts, 2)]
+        largest = max((d for d in differences if np.isfinite(d)), key=abs, default=np.nan)
+        shared: dict[str, Any] = {"variable": variable.name, "type": variable.kind, "groups": len(names), "n": known}
+        rows.append(shared | found | {"standardised_difference": largest})
+    columns = ["variable", "type", "groups", "n", "test", "statistic", "df", "df_error", "p", "standardised_difference"]
+    compared = pd.DataFrame(rows, columns=columns)
+    return with_corrected(compared) if len(compared) else compared
+
+
+def _test_numbers(parts: Sequence[pd.Series[Any]], test: str) -> dict[str, Any]:
+    samples = [to_floats(part) for part in parts]
+    chosen = choose_test(samples, test)
+    if len(samples) == 2:
+        found = compare(*samples, test=chosen)
+    else:
+        found = compare_all({str(n): values for n, values in enumerate(samples)}, chosen)
+    return {name: found.get(name, np.nan) for name in ("test", "statistic", "df", "df_error", "p")}
+
+
+def standardised_difference(a: pd.Series[Any], b: pd.Series[Any], kind: str) -> float:
+    """Return by how many standard deviations two groups differ in a variable; see `compare_participants`.
+
+    Examples
+    --------
+    >>> a, b = pd.Series(["F"] * 6 + ["M"] * 4), pd.Series(["F"] * 4 + ["M"] * 6)
+    >>> round(standardised_difference(a, b, "category"), 4)
+    0.4082
+    """
+    a, b = a.dropna(), b.dropna()
+    if not len(a) or not len(b):
+        return float("nan")
+    if kind == "number":
+        x, y = to_floats(a), to_floats(b)
+        if x.size < 2 or y.size < 2:
+            return float("nan")
+        spread = np.sqrt((x.var(ddof=1) + y.var(ddof=1)) / 2)
+        return float((y.mean() - x.mean()) / spread) if spread > 0 else float("nan")
+    levels = sorted({*a.astype(str), *b.astype(str)})[1:]
+    return _distance_of_shares(*(np.array([(part.astype(str) == level).mean() for level in levels]) for part in (a, b)))
+
+
+def _distance_of_shares(p: Array, q: Array) -> float:
+    """Return the Mahalanobis distance of two lists of shares, all levels but the first."""
+    if not p.size:
+        return float("nan")
+    spread = np.add(*(np.diag(share) - np.outer(share, share) for share in (p, q))) / 2
+    apart = q - p
+    distance = float(apart @ np.linalg.pinv(spread) @ apart)
+    return float(np.sqrt(max(distance, 0.0))) if distance or not apart.any() else float("nan")

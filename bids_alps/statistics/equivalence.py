@@ -1,0 +1,45 @@
+"""Whether two groups are alike within a margin: two one-sided tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+
+def find_equivalence(compared: pd.DataFrame, margin: float) -> pd.DataFrame:
+    """Return the two one-sided tests of adjusted differences (Schuirmann 1987, doi 10.1007/BF01068419).
+
+    Parameters
+    ----------
+    compared
+        Rows of `compare_adjusted`: ``difference``, ``statistic``, ``df``.
+    margin
+        Largest difference that counts as none, in units of the outcome.
+
+    Returns
+    -------
+    DataFrame
+        Rows ``outcome, group_a, group_b, difference, margin, p_equivalence, ci_low, ci_high``; the interval is the
+        90 % one, which lies within the margin where p is below .05.
+
+    Examples
+    --------
+    >>> row = {"outcome": "y", "group_a": "a", "group_b": "b", "difference": 0.0, "statistic": 0.0, "df": 1e9}
+    >>> compared = pd.DataFrame([row | {"difference": 1.0, "statistic": 1.0}])
+    >>> float(find_equivalence(compared, 1 + 1.6448536)["p_equivalence"].round(4).iloc[0])
+    0.05
+    """
+    table = compared[["outcome", "group_a", "group_b", "difference"]].copy()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        se = (compared["difference"] / compared["statistic"]).abs()
+    freedom = compared["df"]
+    lower = stats.t.sf((table["difference"] + margin) / se, freedom)
+    upper = stats.t.cdf((table["difference"] - margin) / se, freedom)
+    reach = stats.t.ppf(0.95, freedom) * se
+    return table.assign(
+        margin=margin,
+        p_equivalence=np.maximum(lower, upper),
+        ci_low=table["difference"] - reach,
+        ci_high=table["difference"] + reach,
+    )

@@ -1,0 +1,64 @@
+"""What varies within participants: groups where they do, and sessions where there are several."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from bids_alps.statistics.comparison import group_names
+from bids_alps.statistics.findings import Findings
+from bids_alps.statistics.paired import Within, compare_changes, compare_within
+from bids_alps.statistics.plan import HEADLINE, Plan
+from bids_alps.statistics.repeats import PERSON, VISIT, Visits, average_visits
+
+
+def compare_repeats(visits: Visits, plan: Plan, findings: Findings, *, within: bool) -> None:
+    """Compare what varies within participants: the groups where they do, and the sessions where there are several."""
+    runs = visits.runs
+    if within:
+        factor = str(plan.group)
+        levels = _levels_of(visits, factor, plan)
+        table = runs[runs[factor].notna()].assign(**{factor: runs[factor].astype(str)})
+        findings.facts |= {"factor": factor, "levels": levels}
+        asked = Within(factor=factor, levels=tuple(levels), test=plan.test)
+        findings.facts["trajectories"] = _trajectories(table, asked)
+        findings.attempt("Paired comparison", lambda: _paired(table, plan, asked))
+    elif len(visits.order) > 1:
+        table = average_visits(runs).assign(session=lambda all_: all_[VISIT])
+        findings.facts |= {"factor": "session", "levels": list(visits.order)}
+        usable = plan.group is not None and table[plan.group].notna().any()
+        asked = Within(
+            factor="session",
+            levels=visits.order,
+            test=plan.test,
+            group=plan.group if usable else None,
+            reference=plan.reference,
+        )
+        findings.facts["trajectories"] = _trajectories(table, asked)
+        findings.attempt("Paired comparison", lambda: _paired(table, plan, asked))
+        if usable:
+            families = plan.families(table)
+            findings.attempt("Difference of change", lambda: {"interaction": compare_changes(table, families, asked)})
+
+
+def _trajectories(table: pd.DataFrame, asked: Within) -> pd.DataFrame:
+    """Return the headline of each participant by level, with its group, for the picture."""
+    named = table.assign(_level=table[asked.factor].astype(str))
+    wide = named.pivot_table(HEADLINE, PERSON, "_level", observed=True).reindex(columns=list(asked.levels))
+    groups = table.drop_duplicates(PERSON).set_index(PERSON)[str(asked.group)].astype(str) if asked.group else ""
+    if asked.group is None:
+        return wide.assign(group="")
+    known = wide.assign(group=groups)
+    names = group_names(table[asked.group], asked.reference)
+    return known[known["group"].isin(names)].sort_values("group", key=lambda own: own.map(names.index), kind="stable")
+
+
+def _levels_of(visits: Visits, factor: str, plan: Plan) -> list[str]:
+    """Return the levels of a factor in order: of sessions that of the visits, else the reference first."""
+    present = group_names(visits.runs[factor], plan.reference)
+    order = [name for name in visits.order if name in present]
+    return order if len(order) == len(present) else present
+
+
+def _paired(table: pd.DataFrame, plan: Plan, asked: Within) -> dict[str, pd.DataFrame]:
+    omnibus, pairs = compare_within(table, plan.families(table), asked)
+    return {"within": pairs, "within_omnibus": omnibus}

@@ -1,0 +1,58 @@
+"""Presets apart: each is analysed by itself, and the first one is the headline."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+
+from bids_alps.statistics.analysis import analyse, select_people
+from bids_alps.statistics.findings import Findings
+from bids_alps.statistics.plan import Plan, settle_covariates
+from bids_alps.statistics.repeats import find_visits
+from bids_alps.statistics.selection import select_runs
+from bids_alps.statistics.sensitivity import STATUSES, find_specifications
+
+
+def order_presets(runs: pd.DataFrame) -> list[str]:
+    """Return the presets, the one that most runs list first at the front."""
+    ids = list(runs.columns[: list(runs.columns).index("alps_left")])
+    leading = runs.drop_duplicates(ids)["roi_preset"].value_counts(sort=False)
+    names = list(dict.fromkeys(runs["roi_preset"]))
+    return sorted(names, key=lambda name: -int(leading.get(name, 0)))
+
+
+def analyse_presets(runs: pd.DataFrame, plan: Plan) -> dict[str, Findings]:
+    """Analyse the runs of each preset; the specification curve over all of them stands with the first.
+
+    Parameters
+    ----------
+    runs
+        One row a run and preset: see `analyse`.
+    plan
+        What to test.
+    """
+    presets = order_presets(runs)
+    found = {preset: analyse(runs[runs["roi_preset"] == preset], plan) for preset in presets}
+    first = found[presets[0]]
+    if "adjusted" in first.tables and plan.group is not None:
+        first.attempt("Sensitivity", lambda: {"sensitivity": _sensitivity(runs, plan, presets, first)})
+    return found
+
+
+def _sensitivity(runs: pd.DataFrame, plan: Plan, presets: list[str], first: Findings) -> pd.DataFrame:
+    tables = {}
+    for preset in presets:
+        for name, statuses in STATUSES.items():
+            mine = runs[(runs["roi_preset"] == preset) & runs["status"].isin(statuses)]
+            if len(mine):
+                tables[(preset, name)] = _people(mine, replace(plan, included=statuses))
+    people = first.people
+    covariates = settle_covariates(people, plan)
+    tables = {key: table for key, table in tables.items() if len(table)}
+    return find_specifications(tables, str(plan.group), covariates, reference=plan.reference)
+
+
+def _people(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    kept, _, _ = select_runs(runs, plan)
+    return select_people(find_visits(kept, plan.sessions), plan, Findings(), within=False) if len(kept) else kept

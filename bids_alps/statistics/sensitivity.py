@@ -1,0 +1,109 @@
+"""The headline under every reasonable choice: a specification curve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bids_alps.errors import AlpsError
+from bids_alps.statistics.adjusted import design_groups, fit_groups
+from bids_alps.statistics.samples import to_floats
+
+STATUSES: Mapping[str, tuple[str, ...]] = {
+    "passed and doubtful": ("pass", "warn"),
+    "passed alone": ("pass",),
+    "failed too": ("pass", "warn", "fail"),
+}
+INDEX: Mapping[str, str] = {"corrected": "alps_bilateral", "scanner axes": "alps_bilateral_uncorrected"}
+_POSE = ("pitch", "roll", "yaw")
+_TISSUE = ("fa_projection", "fa_association", "md_projection", "md_association")
+_MOTION = ("check_framewise_displacement",)
+
+
+def covariate_sets(table: pd.DataFrame, chosen: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the sets of covariates to try, by name: none, the chosen ones, and these with pose, tissue and motion."""
+    sets: dict[str, tuple[str, ...]] = {"none": ()}
+    if chosen:
+        sets[", ".join(chosen)] = tuple(chosen)
+    for name, more in (("pose", _POSE), ("FA and MD", _TISSUE), ("motion", _MOTION)):
+        added = tuple(one for one in more if one in table and one not in chosen and _varies(table[one]))
+        if added:
+            sets[f"{', '.join(chosen)} and {name}" if chosen else name] = (*chosen, *added)
+    return sets
+
+
+def _varies(column: pd.Series[Any]) -> bool:
+    values = to_floats(column)
+    values = values[np.isfinite(values)]
+    return values.size > 0.5 * len(column) and bool(np.ptp(values) > 0)
+
+
+def find_specifications(
+    tables: Mapping[tuple[str, str], pd.DataFrame],
+    group: str,
+    covariates: Sequence[str],
+    *,
+    reference: str | None = None,
+) -> pd.DataFrame:
+    """Compare the bilateral index between groups under every choice of runs, preset, covariates and pose correction.
+
+    Simonsohn, Simmons & Nelson 2020, doi 10.1038/s41562-020-0912-z.
+
+    Parameters
+    ----------
+    tables
+        One row a participant, by preset and set of statuses (a key of `STATUSES`).
+    group, covariates
+        Columns of the headline.
+    reference
+        Group that every other one is compared with.
+
+    Returns
+    -------
+    DataFrame
+        Rows ``roi_preset, statuses, covariates, pose, group_a, group_b, n, difference, difference_ci_low,
+        difference_ci_high, p``, in percent of the reference's adjusted mean as ``percent``; and ``headline`` for the
+        row of the first preset, the default statuses, the chosen covariates and pose correction.
+    """
+    return pd.DataFrame(list(_specifications(tables, group, covariates, reference)))
+
+
+def _specifications(
+    tables: Mapping[tuple[str, str], pd.DataFrame], group: str, covariates: Sequence[str], reference: str | None
+) -> Iterator[dict[str, Any]]:
+    first = next(iter(tables), ("", ""))
+    for (preset, statuses), table in tables.items():
+        for named, chosen in covariate_sets(table, covariates).items():
+            for pose, outcome in INDEX.items():
+                if outcome not in table:
+                    continue
+                told = {"roi_preset": preset, "statuses": statuses, "covariates": named, "pose": pose}
+                mine = tuple(chosen) == tuple(covariates) and outcome == INDEX["corrected"]
+                for row in _compared(table, outcome, group, chosen, reference):
+                    yield told | row | {"headline": mine and (preset, statuses) == first}
+
+
+def _compared(
+    table: pd.DataFrame, outcome: str, group: str, covariates: Sequence[str], reference: str | None
+) -> Iterator[dict[str, Any]]:
+    values = to_floats(table[outcome])
+    try:
+        design = design_groups(table, group, covariates, outcome=values, reference=reference)
+        fitted = fit_groups(values, design)
+    except AlpsError:
+        return  # a choice that cannot be made with these participants
+    for n in range(1, len(design.names)):
+        found = fitted.difference(design.contrast(0, n))
+        yield {
+            "group_a": design.names[0],
+            "group_b": design.names[n],
+            "n": len(design.matrix),
+            "difference": found["value"],
+            "difference_ci_low": found["ci_low"],
+            "difference_ci_high": found["ci_high"],
+            "percent": 100 * found["value"] / float(fitted.beta[0]),
+            "p": found["p"],
+        }

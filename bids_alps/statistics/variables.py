@@ -1,0 +1,185 @@
+"""What the participants' variables are: numbers, categories or text, settled once and used everywhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+Kind = Literal["number", "category", "text", "constant", "empty"]
+MISSING = frozenset({"", "n/a", "na", "nan", "n.a.", "null", "missing"})
+"""What stands for no value, in lower case, unless the data dictionary lists it as a level."""
+CODES = 5
+"""Whole numbers of no more than so many different values, all from 0 to 9, are codes of a category."""
+LEVELS = 20
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_BOUND = re.compile(r"^(?:[<>]=?|[≤≥])\s*(.+)$|^(.+?)\s*\+$")
+_COMMA = re.compile(r"[-+]?\d+,\d+")
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
+_TRUTHS = frozenset({"true", "false", "yes", "no"})
+_CATEGORIES = ("sex", "gender", "site", "scanner", "center", "centre")  # also where they are numbered
+_NAMED: Mapping[str, Kind] = {"age": "number", **dict.fromkeys(_CATEGORIES, "category")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variable:
+    """A variable of the participants.
+
+    Parameters
+    ----------
+    name
+        Its column.
+    kind
+        ``number``, ``category``, ``text`` (too many different values to compare), ``constant`` or ``empty``.
+    decided_by
+        ``Levels`` or ``Units`` of the data dictionary, or the rule that decided.
+    notes
+        What was read otherwise than written, and how often.
+    """
+
+    name: str
+    kind: Kind
+    decided_by: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def analysed(self) -> bool:
+        """Whether it can be compared, correlated or adjusted for."""
+        return self.kind in ("number", "category")
+
+
+def settle_variables(
+    table: pd.DataFrame, names: Sequence[str], dictionary: Mapping[str, Any], *, categories: Sequence[str] = ()
+) -> tuple[pd.DataFrame, tuple[Variable, ...]]:
+    """Return a table whose variables have their types, and what was decided of each.
+
+    Parameters
+    ----------
+    table
+        One row a run; the variables are texts as they were written. A participant's value counts once.
+    names
+        Columns to settle.
+    dictionary
+        Entries of the data dictionaries by column; ``Levels`` make a category, ``Units`` a number.
+    categories
+        Columns that the user chose as groups or sites.
+
+    Returns
+    -------
+    tuple
+        The table, numbers as floats and all else as trimmed texts with None for what is missing; and the variables.
+    """
+    settled, variables = {}, []
+    owners = table["participant_id"] if "participant_id" in table else pd.Series(table.index, index=table.index)
+    for name in names:
+        entry = dictionary.get(name)
+        entry = entry if isinstance(entry, Mapping) else {}
+        levels = entry.get("Levels")
+        known = {str(level) for level in levels} if isinstance(levels, Mapping) else set()
+        texts = _trimmed(table[name], known)
+        once = texts[~pd.DataFrame({"owner": owners, "text": texts}).duplicated()]
+        kind, decided_by = _decide(name, once, entry, categories)
+        notes = list[str]()
+        if kind == "number":
+            settled[name], notes = _as_numbers(texts, known, once.dropna().value_counts())
+        else:
+            settled[name] = texts
+            notes = _note_spellings(texts) if kind == "category" else []
+        variables.append(Variable(name=name, kind=kind, decided_by=decided_by, notes=tuple(notes)))
+    return table.assign(**settled), tuple(variables)
+
+
+def _trimmed(column: pd.Series[Any], known: set[str]) -> pd.Series[Any]:
+    def read(value: Any) -> str | None:
+        if value is None or (isinstance(value, float) and np.isnan(value)):
+            return None
+        text = str(value).strip()
+        return text if text in known or text.lower() not in MISSING else None
+
+    read_once = {value: read(value) for value in column.unique()}  # of thousands of rows few differ
+    return pd.Series([read_once.get(value, read(value)) for value in column], index=column.index, dtype=object)
+
+
+def _decide(name: str, texts: pd.Series[Any], entry: Mapping[str, Any], categories: Sequence[str]) -> tuple[Kind, str]:
+    present = texts.dropna()
+    different = [str(text) for text in present.unique()]
+    if not different:
+        return "empty", "no value"
+    if name in categories:
+        return "category", "chosen as groups"
+    if len(different) == 1:
+        return "constant", "one value"
+    levels = entry.get("Levels")
+    listed = present.isin([str(level) for level in levels]) if isinstance(levels, Mapping) else present.isna()
+    if listed.mean() >= 0.5:
+        return "category", "Levels of the data dictionary"
+    numeric = _numeric_share(present[~listed])
+    if entry.get("Units") and numeric > 0.5:
+        return "number", "Units of the data dictionary"
+    if _NAMED.get(name.lower()) == "category" or (_NAMED.get(name.lower()) == "number" and numeric > 0.5):
+        return _NAMED[name.lower()], "its name"
+    return _decide_by_rule(present, different, numeric)
+
+
+def _numeric_share(present: pd.Series[Any]) -> float:
+    counts = present.value_counts()
+    return float(sum(n for text, n in counts.items() if np.isfinite(_number_of(str(text)))) / max(counts.sum(), 1))
+
+
+def _decide_by_rule(present: pd.Series[Any], different: Sequence[str], numeric: float) -> tuple[Kind, str]:
+    if numeric > 0.5:
+        values = np.array([value for value in map(_number_of, different) if np.isfinite(value)])
+        codes = bool((values == np.round(values)).all() and values.min() >= 0 and values.max() <= 9)
+        if codes and len(different) <= CODES and len(present) >= 2 * len(different):
+            return "category", f"whole numbers of {len(different)} different values"
+        return "number", "most values are numbers"
+    if {text.lower() for text in different} <= _TRUTHS:
+        return "category", "true or false"
+    if len(different) > LEVELS or 2 * len(different) > len(present) > CODES:
+        return "text", f"{len(different)} different values"
+    return "category", "no numbers"
+
+
+def _number_of(text: str) -> float:
+    """Return the number that a text says, a decimal comma and an open end included; NaN where it says none."""
+    found = _BOUND.match(text)
+    bare = (found[1] or found[2]) if found else text
+    if _COMMA.fullmatch(bare) and not _THOUSANDS.fullmatch(bare):
+        bare = bare.replace(",", ".")
+    return float(bare) if _NUMBER.fullmatch(bare) else float("nan")
+
+
+def _as_numbers(texts: pd.Series[Any], levels: set[str], counts: pd.Series[Any]) -> tuple[pd.Series[Any], list[str]]:
+    """Return texts as floats; what the data dictionary lists as a level of a number is a code for no value."""
+    numbers = {text: float("nan") if text in levels else _number_of(text) for text in texts.dropna().unique()}
+    values = pd.Series([numbers.get(text, float("nan")) for text in texts], index=texts.index, dtype=float)
+    kinds = {
+        "read as the number in it": [t for t, v in numbers.items() if np.isfinite(v) and _BOUND.match(t)],
+        "read with a decimal comma": [t for t, v in numbers.items() if np.isfinite(v) and "," in t],
+        "a code of the data dictionary, taken as missing": [t for t in numbers if t in levels],
+        "not a number, taken as missing": [t for t, v in numbers.items() if not np.isfinite(v) and t not in levels],
+    }
+    return values, [f"{_listed(some, counts)} {what}" for what, some in kinds.items() if some]
+
+
+def _listed(texts: Sequence[str], counts: pd.Series[Any]) -> str:
+    shown = ", ".join(f"{text!r}" for text in sorted(texts)[:3])
+    more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
+    total = int(counts[list(texts)].sum())
+    return f"{shown}{more} ({total} value{'' if total == 1 else 's'})"
+
+
+def _note_spellings(texts: pd.Series[Any]) -> list[str]:
+    """Return what is to be said of levels that differ in case or spaces alone; they stay apart."""
+    spellings: dict[str, list[str]] = {}
+    for text in sorted(texts.dropna().unique()):
+        spellings.setdefault(" ".join(text.lower().replace("_", " ").split()), []).append(text)
+    return [
+        f"{', '.join(map(repr, same))} are different levels, though they differ in spelling only"
+        for same in spellings.values()
+        if len(same) > 1
+    ]

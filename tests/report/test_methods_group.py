@@ -1,0 +1,23 @@
+"""The methods text of the group level cites what is in the bibliography."""
+
+import inspect
+import re
+import tomllib
+from importlib.resources import files
+
+from bids_alps.report import methods_group
+from bids_alps.report.methods_group import write_group_methods
+from bids_alps.statistics.findings import Findings
+from bids_alps.statistics.plan import Plan
+
+LIBRARY = tomllib.loads(files("bids_alps").joinpath("resources", "references.toml").read_text())
+
+
+def test_every_citation_has_its_reference():
+    keys = set(re.findall(r"@(\w+)\]", inspect.getsource(methods_group)))
+    assert len(keys) > 20
+    assert keys <= set(LIBRARY)
+
+
+def test_nothing_is_said_where_nothing_was_found():
+    assert write_group_methods(Findings(), Plan()).paragraphs == ()

@@ -1,0 +1,110 @@
+"""Two samples against R: t, Wilcoxon, shifts with exact intervals.
+
+Constants are those of R 4.2.2 on the cohort of `closed`::
+
+    a <- cohort$y[cohort$group == "control"]; b <- cohort$y[cohort$group == "patient"]
+    wilcox.test(b, a, conf.int = TRUE); t.test(b, a)
+    wilcox.test(b, a, paired = TRUE, conf.int = TRUE); t.test(b, a, paired = TRUE)
+"""
+
+import numpy as np
+import pingouin
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from bids_alps.statistics.samples import compare, compare_pairs, find_shift
+
+from .closed import cohort
+
+
+@pytest.fixture(scope="module")
+def samples():
+    table = cohort()
+    return tuple(table.loc[table["group"] == name, "y"].to_numpy() for name in ("control", "patient"))
+
+
+def numbers(found, *names):
+    return [found[name] for name in names]
+
+
+def test_welch_is_that_of_r(samples):
+    found = compare(*samples, test="welch")
+    expected = [-2.45856317035, 36.55581043444, 0.01881269316, -0.19388106837, -0.01865247641]
+    names = ("statistic", "df", "p", "difference_ci_low", "difference_ci_high")
+    np.testing.assert_allclose(numbers(found, *names), expected, rtol=1e-8)
+
+
+def test_mann_whitney_and_its_exact_interval_are_those_of_r(samples):
+    found = compare(*samples, test="mann-whitney")
+    expected = [110.0, 0.01429727292, -0.11530230679, -0.20225886110, -0.01942328573]
+    names = ("statistic", "p", "difference", "difference_ci_low", "difference_ci_high")
+    np.testing.assert_allclose(numbers(found, *names), expected, rtol=1e-8)
+
+
+def test_wilcoxon_and_its_exact_interval_are_those_of_r(samples):
+    found = compare_pairs(*samples, test="mann-whitney")
+    expected = [0.032768249512, -0.105356910126, -0.202900029188, -0.007697118366]
+    np.testing.assert_allclose(numbers(found, "p", "change", "change_ci_low", "change_ci_high"), expected, rtol=1e-8)
+
+
+def test_paired_t_is_that_of_r(samples):
+    found = compare_pairs(*samples, test="welch")
+    expected = [-2.46365770429, 19, 0.02346722027, -0.19654672906, -0.01598681572]
+    np.testing.assert_allclose(
+        numbers(found, "statistic", "df", "p", "change_ci_low", "change_ci_high"), expected, rtol=1e-8
+    )
+
+
+def test_effect_is_that_of_pingouin(samples):
+    a, b = samples
+    assert compare(a, b)["hedges_g"] == pytest.approx(pingouin.compute_effsize(b, a, eftype="hedges"), rel=2e-3)
+
+
+def test_shift_of_many_values_is_the_median_of_all_differences():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=300), rng.normal(0.2, 1, size=301)
+    shift, low, high = find_shift(a, b)
+    assert shift == pytest.approx(np.median(b[:, None] - a), abs=1e-9)
+    assert low < shift < high
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(-5, 5), min_size=4, max_size=12), st.lists(st.integers(-5, 5), min_size=4, max_size=12))
+def test_interval_and_test_agree_about_zero(a, b):
+    """Where the exact test rejects, the interval leaves zero out; ties, of which it knows nothing, are broken."""
+    x = np.array(a) + np.linspace(0, 0.01, len(a))
+    y = np.array(b) + np.linspace(0.0003, 0.0107, len(b))
+    found = compare(x, y, test="mann-whitney")
+    outside = found["difference_ci_low"] > 1e-9 or found["difference_ci_high"] < -1e-9
+    assert outside == (found["p"] <= 0.05)
+
+
+def test_small_samples_that_are_not_normal_go_by_ranks():
+    skewed = np.exp(np.linspace(0, 6, 12))
+    assert compare(skewed, skewed * 1.5)["test"] == "mann-whitney"
+    assert compare(np.linspace(0, 1, 12), np.linspace(1, 2, 12))["test"] == "welch"
+
+
+def test_pairs_that_lack_one_are_counted():
+    found = compare_pairs(np.array([1.0, 2, 3, np.nan]), np.array([2.0, 3.5, np.nan, np.nan]))
+    assert (found["n_pairs"], found["n_incomplete"]) == (2, 1)
+
+
+def test_swapping_samples_turns_the_effect_round(samples):
+    one, other = compare(*samples), compare(*samples[::-1])
+    assert one["hedges_g"] == pytest.approx(-other["hedges_g"])
+    assert one["p"] == pytest.approx(other["p"])
+    assert one["difference"] == pytest.approx(-other["difference"])
+
+
+def test_what_does_not_vary_is_not_tested():
+    assert compare(np.ones(5), np.ones(4))["test"] == "none"
+    assert compare_pairs(np.ones(5), np.ones(5))["test"] == "none"
+    assert np.isnan(compare(np.ones(1), np.arange(4.0))["p"])
+
+
+def test_equal_samples_have_no_difference():
+    values = stats.norm.ppf(np.linspace(0.05, 0.95, 20))
+    assert compare(values, values)["p"] == pytest.approx(1)

@@ -1,0 +1,92 @@
+"""Types of variables: the data dictionary first, then rules; what is written oddly is read with a note."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bids_alps.statistics.variables import settle_variables
+
+
+def settle(values, entry=None, name="x", **more):
+    table = pd.DataFrame({"participant_id": [f"sub-{n}" for n in range(len(values))], name: values})
+    table, variables = settle_variables(table, [name], {name: entry} if entry else {}, **more)
+    return table[name], variables[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["0", "1", "2"] * 8, "category"),  # codes
+        (["1", "2", "3", "4"], "number"),  # too few rows to tell codes from counts
+        (["true", "false"] * 4, "category"),
+        ([str(n) for n in range(30)], "number"),
+        (["1.5", "2.5"] * 9, "number"),
+        (["control", "patient"] * 4, "category"),
+        ([f"note {n}" for n in range(30)], "text"),
+        (["a"] * 9, "constant"),
+        (["n/a", "", " ", "NA"], "empty"),
+    ],
+)
+def test_rules(values, kind):
+    assert settle(values)[1].kind == kind
+
+
+def test_numbered_sites_are_no_numbers():
+    assert settle([str(n) for n in range(1, 13)] * 3, name="Site")[1].kind == "category"
+
+
+def test_the_dictionary_goes_before_the_rules():
+    scale = [str(n % 4) for n in range(40)]
+    assert settle(scale)[1].kind == "category"
+    found, variable = settle(scale, {"Units": "points"})
+    assert (variable.kind, found.dtype) == ("number", float)
+    codes = [str(n) for n in range(12)] * 2
+    assert settle(codes, {"Levels": {str(n): "school" for n in range(12)}})[1].kind == "category"
+
+
+def test_codes_for_no_value_in_a_number_are_missing():
+    values = ["3.5", "4.5", "-9", "5.5"] * 5
+    found, variable = settle(values, {"Units": "s", "Levels": {"-9": "refused"}})
+    assert variable.kind == "number"
+    assert found.isna().sum() == 5
+    assert "a code of the data dictionary" in variable.notes[0]
+
+
+def test_missing_values_and_spaces():
+    found, _ = settle([" F", "M ", "n/a", "NA", "", "  ", None, np.nan, "F"])
+    assert found.tolist()[:2] == ["F", "M"]
+    assert found.isna().tolist() == [False, False, *[True] * 6, False]
+    levels = {"NA": "North America", "EU": "Europe"}
+    assert settle(["NA", "EU"] * 4, {"Levels": levels})[0].isna().sum() == 0
+
+
+def test_open_ends_and_decimal_commas_are_read_with_a_note():
+    found, variable = settle(["89+", "12,3", ">90", "45", "50", "n/k", "61"], name="age")
+    np.testing.assert_equal(found.to_numpy(), [89, 12.3, 90, 45, 50, np.nan, 61])
+    told = " ".join(variable.notes)
+    assert "'89+'" in told
+    assert "'12,3' (1 value) read with a decimal comma" in told
+    assert "'n/k' (1 value) not a number, taken as missing" in told
+
+
+def test_thousands_are_not_guessed():
+    found, variable = settle(["1,234", "70", "71", "72", "73"])
+    assert np.isnan(found[0])
+    assert "not a number" in variable.notes[0]
+
+
+def test_an_age_in_bands_is_a_category():
+    assert settle(["20-29", "30-39"] * 6, name="age")[1].kind == "category"
+
+
+def test_spellings_of_one_level_are_told_and_stay_apart():
+    found, variable = settle(["Control", "control", "patient"] * 3, name="group", categories=["group"])
+    assert found.nunique() == 3
+    assert "differ in spelling only" in variable.notes[0]
+
+
+def test_a_participant_counts_once():
+    """Ten notes of ten participants with four runs each are notes, not a category."""
+    table = pd.DataFrame({"participant_id": [f"sub-{n // 4}" for n in range(40)]})
+    table["comment"] = [f"note {n // 4}" for n in range(40)]
+    assert settle_variables(table, ["comment"], {})[1][0].kind == "text"
