@@ -17,6 +17,7 @@ from made_cohort import MADE, PARK, sample
 
 from bids_alps.cli import main as bids_alps
 from bids_alps.io.results import ALPS_COLUMNS, QUALITY_COLUMNS, ROI_COLUMNS
+from bids_alps.io.root import write_root
 from bids_alps.io.tables import fill_rows, write_table
 from bids_alps.model import REGIONS, SIDES
 from bids_alps.statistics.comparison import compare_groups
@@ -80,8 +81,11 @@ def print_cost() -> None:
                     for side in SIDES
                 ]
                 write_table(Path(f"{start}_seg-alps_scalarstats.tsv"), fill_rows(regions, ROI_COLUMNS), ROI_COLUMNS)
-                write_table(Path(f"{start}_desc-quality_scalarstats.tsv"), checks, QUALITY_COLUMNS)
+                write_table(
+                    Path(f"{start}_desc-quality_scalarstats.tsv"), fill_rows(checks, QUALITY_COLUMNS), QUALITY_COLUMNS
+                )
         (bids / "participants.tsv").write_text("\n".join(people) + "\n")
+        write_root(out, bids)
         before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
         code = bids_alps(
             [str(bids), str(out), "group", "--model", "alps_bilateral ~ group + age + sex", "--harmonise", "site"]
