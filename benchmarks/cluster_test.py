@@ -191,6 +191,8 @@ def stop_while_it_writes(program: subprocess.Popen[str], out: Path) -> list[Path
             inside = psutil.Process(program.pid).children(recursive=True)
             for process in inside:
                 process.send_signal(signal.SIGSTOP)
+            while any(process.status() != psutil.STATUS_STOPPED for process in inside):
+                time.sleep(0.05)  # what it is in the middle of may still end
             if there := [path for path in written if path.exists()]:
                 return there
             for process in inside:
