@@ -27,6 +27,8 @@ ENV TEMPLATEFLOW_HOME=/opt/templateflow
 RUN mkdir -p /opt/templateflow \
  && for name in ${TEMPLATES}; do \
       /opt/bids-alps/bin/python -c "import sys; from bids_alps.io.templates import read_template; read_template(sys.argv[1])" "${name}" || exit 1; \
+      /opt/bids-alps/bin/python -c "import sys; from bids_alps.io.presets import read_presets; read_presets(('alps',), template=sys.argv[1], radius_mm=None)" "${name}" \
+        || echo "No transform carries the default regions to ${name}: give others by --rois."; \
     done
 
 FROM ${BASE}

@@ -184,6 +184,23 @@ def cpu(command: list[str]) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def stop_while_it_writes(program: subprocess.Popen[str], out: Path) -> list[Path]:
+    """Stop a program while files of a run are half-written; return these."""
+    while program.poll() is None:
+        if written := list(out.glob("sub-*/dwi/.*.tmp")):
+            inside = psutil.Process(program.pid).children(recursive=True)
+            for process in inside:
+                process.send_signal(signal.SIGSTOP)
+            while any(process.status() != psutil.STATUS_STOPPED for process in inside):
+                time.sleep(0.05)  # what it is in the middle of may still end
+            if there := [path for path in written if path.exists()]:
+                return there
+            for process in inside:
+                process.send_signal(signal.SIGCONT)
+        time.sleep(0.002)
+    raise RuntimeError("it ended before it was seen to write")
+
+
 def half_written_files(lab: Lab) -> None:
     """Two containers on one output: the second begins while the first writes a file."""
     needs("unshare")
@@ -192,13 +209,7 @@ def half_written_files(lab: Lab) -> None:
     command = [*contained, *lab.command(data, out)]
     late = ["bash", "-c", 'for _ in {1..300}; do /bin/true; done; "$@" & wait', "late"]  # a PID that the second has not
     with start([*contained, *late, *lab.command(data, out)]) as first:
-        while not (written := list(out.glob("sub-*/dwi/.*.tmp"))):
-            if first.poll() is not None:
-                raise RuntimeError("it ended before it wrote")
-            time.sleep(0.002)
-        for process in psutil.Process(first.pid).children(recursive=True):
-            process.send_signal(signal.SIGSTOP)
-        there = [path for path in written if path.exists()]
+        there = stop_while_it_writes(first, out)
         with start(command) as second:
             time.sleep(45)
             left = [path for path in there if path.exists()]
