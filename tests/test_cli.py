@@ -17,8 +17,7 @@ from helpers import nifti_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bids_alps import participant
-from bids_alps.arguments import GROUPS, POSITIONAL, make_parser, parse, read_config
+from bids_alps import planning
 from bids_alps.cli import main, read_labels, settings_from
 from bids_alps.descriptor import render_descriptor
 from bids_alps.errors import AnalysisLevelError, UsageError
@@ -309,7 +308,7 @@ def test_a_file_that_may_not_be_read_is_told(
     def denied(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "/data/sub-01_dwi.bval")
 
-    monkeypatch.setattr(participant, "plan_participant", denied)
+    monkeypatch.setattr(planning, "plan_participant", denied)
     assert run(dataset, tmp_path / "out", "participant", "--skip-bids-validation") == 66
     told = "/data/sub-01_dwi.bval: permission denied. Give the user that runs bids-alps access to it."
     assert f"sub-01: failed. {told}\n" in capsys.readouterr().out

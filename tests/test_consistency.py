@@ -188,6 +188,7 @@ def test_settings_that_another_job_began_with_meanwhile_are_noticed(
 
 CHANGES: dict[str, Any] = {
     "registrar": "dipy",
+    "gradient_table": "repair",
     "roi_radius": 4.0,
     "shells": (1000.0,),
     "roi_weighting": "tissue",

@@ -17,7 +17,11 @@ from bids_alps.participant import Outcome, plan_work
 from bids_alps.planning import plan_participant
 from bids_alps.settings import Settings
 
-SERIES = nifti_bytes(SpatialMap(data=np.ones((2, 2, 2, 7)), affine=np.eye(4)))
+SERIES = nifti_bytes(SpatialMap(data=np.ones((2, 2, 2, 8)), affine=np.eye(4)))
+TABLES = {
+    "bval": "0" + " 1000" * 7 + "\n",
+    "bvec": "0 1 0 0 .6 .6 0 .8\n0 0 1 0 .8 0 .6 0\n0 0 0 1 0 .8 .8 -.6\n",
+}
 
 
 def put_run(root: Path, stem: str, **description: str) -> None:
@@ -25,8 +29,8 @@ def put_run(root: Path, stem: str, **description: str) -> None:
     image = root / f"sub-01/{session}dwi/sub-01_{stem}.nii.gz"
     image.parent.mkdir(parents=True, exist_ok=True)
     image.write_bytes(SERIES)
-    for ending in ("bval", "bvec"):
-        image.with_name(f"sub-01_{stem}.{ending}").write_text("0 1000 1000\n")
+    for ending, table in TABLES.items():
+        image.with_name(f"sub-01_{stem}.{ending}").write_text(table)
     described = {"Name": "a dataset", "BIDSVersion": "1.8.0", **description}
     (root / "dataset_description.json").write_text(json.dumps(described))
 
