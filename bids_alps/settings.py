@@ -180,7 +180,7 @@ class Request:
     dry_run: bool = option(
         False, description="say what would be done with which files, and do nothing; --dry-run=json as JSON"
     )
-    plan_json: bool = option(False, description="print the plan of --dry-run as JSON")
+    plan_json: bool = option(False, description="print the plan as JSON")
     force: bool = option(False, description="do runs again whose results are there already")
     stop_on_first_crash: bool = option(
         False, description="stop at the first run that fails", spellings=("--stop_on_first_crash",)
