@@ -54,7 +54,7 @@ LOCK = uv pip compile --python-version 3.12 --python-platform x86_64-manylinux_2
 
 lock: install  ## what the image is made of and built with, with hashes for x86-64 and aarch64
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/$(LOCK) pyproject.toml --extra dask --extra validate -o requirements.lock
+	$(BIN)/$(LOCK) pyproject.toml --extra dask --extra fieldmaps --extra validate -o requirements.lock
 	echo "hatchling>=1.24" | $(BIN)/$(LOCK) - -o requirements-build.lock
 
 sbom:  ## bill of materials of the image with licences, CycloneDX

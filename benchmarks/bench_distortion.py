@@ -15,8 +15,8 @@ from alone import alone
 from moving_head import Head, Protocol, make_head, make_pose, make_volume, world_grid
 from scipy import ndimage
 
+from bids_alps.io.combining import combine
 from bids_alps.io.layout import find_runs
-from bids_alps.io.pairs import pair_opposite
 from bids_alps.io.presets import read_preset
 from bids_alps.io.templates import read_template
 from bids_alps.model import DwiRun
@@ -118,7 +118,7 @@ def compare_runs(runs: list[DwiRun]) -> None:
             values = [index_of(run, found, method) for run, found in zip(runs, both, strict=True)]
             merged = float("nan")
             if not method.skip_preprocessing:
-                (pair,) = pair_opposite(runs)
+                (pair,) = combine(runs, everything=True)
                 merged = index_of(pair, prepare(pair, method, Path(scratch)), method)
         print(f"{title:28}{difference(*both):36.1f}{values[0]:8.3f}{values[1]:8.3f}{merged:9.3f}", flush=True)
 

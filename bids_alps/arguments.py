@@ -57,6 +57,30 @@ class _Help(argparse.HelpFormatter):
         return shown if action.nargs == 0 else f"{shown} {self._format_args(action, str(action.metavar or ''))}"
 
 
+_NOT_HERE = {
+    "--fs-": "FreeSurfer is not used",
+    "--output-space": "the index is measured in the space of the diffusion images",
+    "--output-resolution": "images are not resampled",
+    "--use-syn-sdc": "there is no correction of distortion without a fieldmap",
+    "--anat-modality": "no anatomical image is needed",
+    "--anatomical-template": "the template is chosen by --template",
+    "--dwi-only": "only diffusion images are processed",
+    "--anat-only": "only diffusion images are processed",
+    "--hmc-": "head motion is corrected by one method, or not (--no-motion-correction)",
+    "--eddy-config": "eddy of FSL is not used",
+    "--pepolar-method": "there is one method",
+    "--recon-": "there is one analysis",
+    "--use-plugin": "work is distributed by --nprocs or --executor dask",
+    "--nipype-plugin": "work is distributed by --nprocs or --executor dask",
+    "--dwi-denoise-window": "noise is reduced by --denoising, in a window of its own choice",
+    "--unringing-method": "Gibbs ringing is removed by --unringing",
+    "--b0-motion-corr-to": "all volumes are aligned together",
+    "--skull-strip-": "no T1w image is skull-stripped",
+    "--cifti-output": "no surfaces are made",
+}
+"""Options of fMRIPrep, QSIPrep and XCP-D by their beginnings, and why they mean nothing here."""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that raises instead of exiting."""
 
@@ -124,6 +148,25 @@ def _add_controls(parser: Parser) -> None:
     parser.add_argument(
         *_VALIDATION, action="store_true", help="do not run the full validator; what is read is checked all the same"
     )
+    parser.add_argument(
+        *("--separate-all-dwis", "--separate_all_dwis"),
+        action="store_const",
+        const=False,
+        dest="combine_runs",
+        default=argparse.SUPPRESS,
+        help="never merge runs: QSIPrep's word for --no-combine-runs",
+    )
+    parser.add_argument(
+        "--debug", nargs="*", metavar="WHAT", help="log everything; what is named after it makes no difference"
+    )
+    parser.add_argument(
+        *("--output-layout", "--output_layout"), choices=("bids",), help="outputs are always laid out as BIDS"
+    )
+    parser.add_argument(
+        *("--clean-workdir", "--clean_workdir"),
+        action="store_true",
+        help="accepted for compatibility: scratch files are removed when they are no longer needed",
+    )
     parser.add_argument("--notrack", action="store_true", help="accepted for compatibility: there is no telemetry")
 
 
@@ -138,7 +181,7 @@ def _add_option(section: argparse._ArgumentGroup, setting: Field[Any], hint: Any
     if kind is bool:
         section.add_argument(*spellings, action=argparse.BooleanOptionalAction, **common)
     elif choices := setting.metadata.get("choices", get_args(kind) if get_origin(kind) is Literal else ()):
-        section.add_argument(*spellings, choices=choices, **common)
+        section.add_argument(*spellings, choices=choices, nargs="+" if many else None, **common)
     else:
         metavar = setting.name.upper()
         section.add_argument(*spellings, type=kind, nargs="+" if many else None, metavar=metavar, **common)
@@ -173,6 +216,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         If either is wrong.
     """
     parser = make_parser()
+    arguments = list(_spelled_out(arguments))
     chosen = parser.parse_args(arguments)
     if chosen.config_file is None:
         return chosen
@@ -184,6 +228,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     for name in (*POSITIONAL, "level", "config_file"):
         delattr(below, name)
     return parser.parse_args(arguments, namespace=below)
+
+
+def _spelled_out(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield a command line whose options of other BIDS Apps are ours; refuse in a sentence those that cannot apply."""
+    for word in arguments:
+        name = word.partition("=")[0].replace("_", "-")
+        reason = next((why for start, why in _NOT_HERE.items() if name.startswith(start)), None)
+        if reason is not None:
+            raise UsageError(name, f"an option of other BIDS Apps that cannot apply here: {reason}", "leave it out")
+        yield from ("--dry-run", "--plan-json") if word == "--dry-run=json" else (word,)
 
 
 def read_config(path: Path) -> list[str]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import signal
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bids_alps.arguments import parse, settings_of
 from bids_alps.console import Console
@@ -30,7 +31,6 @@ from bids_alps.execution.machine import prepare_machine
 from bids_alps.settings import Execution, Method, Settings, with_absolute_paths
 
 if TYPE_CHECKING:
-    from bids_alps.model import DwiRun
     from bids_alps.participant import Outcome
 
 LEVELS = ("participant", "group", "figures")
@@ -55,15 +55,17 @@ def settings_from(arguments: Sequence[str]) -> tuple[str, Settings, int, bool]:
         )
     settings = _with_output_label(settings_of(chosen))
     labels = read_labels(settings.request.participant_label)
+    sessions = read_labels(settings.request.session_label, "--session-label")
     name = settings.execution.run_uuid or f"{time.strftime('%Y%m%d-%H%M%S')}_{uuid.uuid4().hex[:8]}"
     settings = replace(
         settings,
-        request=replace(settings.request, participant_label=labels),
+        request=replace(settings.request, participant_label=labels, session_label=sessions),
         execution=replace(settings.execution, run_uuid=name),
     )
     settings = with_absolute_paths(settings)
     _check(settings, chosen.level)
-    return chosen.level, settings, chosen.verbose, not chosen.skip_bids_validation
+    verbosity = chosen.verbose if chosen.debug is None else 2
+    return chosen.level, settings, verbosity, not chosen.skip_bids_validation
 
 
 def _with_output_label(settings: Settings) -> Settings:
@@ -81,12 +83,26 @@ def _with_output_label(settings: Settings) -> Settings:
     return replace(settings, request=replace(request, output_dir=folder))
 
 
-def read_labels(given: Sequence[str]) -> tuple[str, ...]:
-    """Return participant labels; one that is a file stands for the labels in it, one a line."""
+def read_labels(given: Sequence[str], option: str = "--participant-label") -> tuple[str, ...]:
+    """Return labels; ``@FILE`` stands for the labels in a file, one a line.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read, or labels are separated by commas.
+    """
     labels: list[str] = []
     for label in given:
-        path = Path(label)
-        labels += path.read_text(encoding="utf-8-sig").split() if path.is_file() else [label]
+        try:
+            listed = Path(label[1:]).read_text(encoding="utf-8-sig").split() if label.startswith("@") else [label]
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"{option} {label}", f"cannot be read ({error})", "give @FILE with a label a line"
+            ) from error
+        labels += listed
+    commas = [label for label in labels if "," in label]
+    if commas:
+        raise UsageError(f"{option} {commas[0]}", "labels are separated by commas", "separate them by blanks")
     return tuple(labels)
 
 
@@ -181,7 +197,7 @@ def run_participants(settings: Settings, console: Console, *, validate: bool) ->
     from bids_alps.io.layout import find_participants
     from bids_alps.io.output import check_source
     from bids_alps.io.root import write_root
-    from bids_alps.participant import lesions_of
+    from bids_alps.planning import lesions_of
 
     request = settings.request
     lesions_of(settings)
@@ -196,7 +212,7 @@ def run_participants(settings: Settings, console: Console, *, validate: bool) ->
     if validate:
         from bids_alps.io.validation import validate_dataset
 
-        validate_dataset(request.bids_dir)
+        _say(validate_dataset(request.bids_dir, labels if request.participant_label else ()))
     presets = [atlas_label(name) for name in settings.method.rois]
     if not request.participant_label:  # one task of an array must not list what all share
         _remove_abandoned(request.output_dir)
@@ -302,43 +318,34 @@ def _write_citation(settings: Settings, labels: Sequence[str] = (), *, anew: boo
 
 
 def _print_plan(labels: Sequence[str], settings: Settings) -> int:
-    from bids_alps.io.layout import Problem
     from bids_alps.io.output import check_links
-    from bids_alps.participant import plan_participant
+    from bids_alps.planning import describe_plan, plan_participants
 
-    codes = []
     for label in labels:
         check_links(settings.request.output_dir, label)
-        for run in plan_participant(label, settings):
-            if isinstance(run, Problem):
-                _say(f"{run.name}: skipped. {run.error}")
-                codes.append(run.error.exit_code)
-                continue
-            codes.append(0)
-            _say(f"{run.name}:")
-            for line in _plan_lines(run):
-                _say(f"  {line}")
+    plans = [describe_plan(run, settings) for _, runs in plan_participants(labels, settings) for run in runs]
+    if settings.request.plan_json:
+        _say(json.dumps(plans, indent=2, ensure_ascii=False))
+    else:
+        for plan in plans:
+            for line in _plan_lines(plan):
+                _say(line)
+    codes = [plan["exit_code"] for plan in plans if plan["state"] != "set aside"]
     if not codes:
         raise NothingSelectedError(str(settings.request.bids_dir), "no diffusion run is selected", "check the filters")
     return max(codes) if len(set(codes)) == 1 else int(any(codes))
 
 
-def _plan_lines(run: DwiRun) -> Iterator[str]:
-    yield f"image     {run.image}"
-    yield f"bval      {run.bval}"
-    yield f"bvec      {run.bvec}"
-    yield f"sidecar   {len(run.metadata)} fields"
-    yield f"mask      {run.mask or 'to be estimated'}"
-    yield f"T1w       {run.t1w or 'none'}"
-    yield f"reverse   {', '.join(map(str, run.reverse_phase)) or 'none'}"
-    if run.lesions is not None:
-        yield f"lesions   {run.lesions.path or 'none'}"
-    for template, path in run.transforms.items():
-        yield f"transform {path} to {template}"
-    for label, (image, _) in run.regions.items():
-        yield f"regions   {image} for {label}"
-    if run.partner is not None:
-        yield f"merged    {run.partner.image}"
+def _plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
+    if plan["state"] in ("skipped", "set aside"):
+        yield f"{plan['run']}: {plan['state']}. {plan['reason']}"
+        return
+    yield f"{plan['run']}:" + (" [done before]" if plan["state"] == "done" else "")
+    for name, value in plan.items():
+        if name in ("run", "state", "exit_code") or value in ("", [], {}):
+            continue
+        for one in value if isinstance(value, list) else [value]:
+            yield f"  {name.replace('_', ' '):10s}{one}"
 
 
 def _say(line: str) -> None:
@@ -355,7 +362,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(render_descriptor())
         return 0
     code = _run(given)
-    _say("bids-alps finished without errors." if code == 0 else f"bids-alps finished with errors (exit code {code}).")
+    last = "bids-alps finished without errors." if code == 0 else f"bids-alps finished with errors (exit code {code})."
+    as_json = "--dry-run=json" in given or "--plan-json" in given  # nothing else on the standard output
+    (sys.stderr if as_json else sys.stdout).write(f"{last}\n")
+    sys.stdout.flush()
     return code
 
 

@@ -15,14 +15,8 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from bids_alps.consistency import check_run, record_settings
-from bids_alps.errors import AlpsError, UsageError, explain_denied
-from bids_alps.io.atlases import atlas_label
-from bids_alps.io.layout import Problem, find_runs
-from bids_alps.io.lesions import LESIONS, find_lesions
-from bids_alps.io.manual_rois import ROIS, find_manual_rois, find_unused_manual_rois
+from bids_alps.errors import AlpsError, explain_denied
 from bids_alps.io.output import check_links
-from bids_alps.io.pairs import pair_opposite
-from bids_alps.io.queries import Selection, read_filters
 from bids_alps.io.writing import append_text, is_passing, write_text
 from bids_alps.model import DwiRun
 from bids_alps.progress import log_stage
@@ -37,7 +31,7 @@ from bids_alps.provenance import (
     remove_half_written,
     write_receipt,
 )
-from bids_alps.settings import Method, Settings, as_toml
+from bids_alps.settings import Settings, as_toml
 
 LOG = logging.getLogger(__name__)
 _PAUSE_SECONDS = 10.0
@@ -73,101 +67,33 @@ class Outcome:
         return self.message.endswith(DONE_BEFORE)
 
 
-def plan_participant(participant: str, settings: Settings) -> list[DwiRun | Problem]:
-    """Return the runs of a participant that the settings select, and those that cannot be used.
-
-    Where a preprocessed dataset holds runs of the participant, they stand for the raw ones. Runs know their lesion
-    masks and the regions that were drawn in them, where datasets of these were given.
-    """
-    lesions, rois = lesions_of(settings), settings.request.datasets.get(ROIS)
-    runs = _select_runs(participant, settings)
-    if lesions is not None:
-        find = partial(find_lesions, lesions, t1w_aligned=settings.method.t1w_aligned)
-        runs = [_told(run, lambda one: replace(one, lesions=find(one))) for run in runs]
-    return runs if rois is None else _with_manual_rois(runs, participant, rois, settings.method)
-
-
-def _select_runs(participant: str, settings: Settings) -> list[DwiRun | Problem]:
-    request = settings.request
-    selection = Selection(
-        sessions=tuple(label.removeprefix("ses-") for label in request.session_label),
-        runs=request.run_label,
-        filters={} if request.bids_filter_file is None else read_filters(request.bids_filter_file),
-    )
-    for name, dataset in request.datasets.items():
-        runs = [] if name in (LESIONS, ROIS) else find_runs(dataset, participant, selection, preprocessed=True)
-        if runs:
-            return runs
-    runs = find_runs(
-        request.bids_dir,
-        participant,
-        selection,
-        preprocessed=is_derivative(request.bids_dir),
-        database=request.bids_database_dir,
-    )
-    merges = settings.method.combine_runs and not settings.method.skip_preprocessing
-    return pair_opposite(runs) if merges else runs
-
-
-def lesions_of(settings: Settings) -> Path | None:
-    """Return the dataset of lesion masks, if one was given.
-
-    Raises
-    ------
-    UsageError
-        If lesions are to be excluded and there is none.
-    """
-    dataset = settings.request.datasets.get(LESIONS)
-    if dataset is None and settings.method.exclude_lesions:
-        raise UsageError("--exclude-lesions", "no dataset of lesion masks", f"give one: -d {LESIONS}=PATH")
-    return dataset
-
-
-def _told(run: DwiRun | Problem, tell: Callable[[DwiRun], DwiRun]) -> DwiRun | Problem:
-    """Return a run that was told more of its files, or why it could not be."""
-    if isinstance(run, Problem):
-        return run
-    try:
-        return tell(run)
-    except AlpsError as error:
-        return Problem(name=run.name, error=error)
-
-
-def _with_manual_rois(
-    runs: list[DwiRun | Problem], participant: str, dataset: Path, method: Method
-) -> list[DwiRun | Problem]:
-    """Return runs that know the regions drawn in them; tell of those that serve none."""
-    labels = [atlas_label(name) for name in method.rois]
-    found = [_told(run, lambda one: replace(one, regions=find_manual_rois(dataset, one, labels))) for run in runs]
-    used = [image for run in found if isinstance(run, DwiRun) for image, _ in run.regions.values()]
-    for path in find_unused_manual_rois(dataset, participant, used):
-        LOG.warning("%s: it is called after no run and preset that is measured. Compare the names.", path)
-    return found
-
-
-def is_derivative(bids_dir: Path) -> bool:
-    """Whether a dataset says of itself that it is a derivative, such as the output of QSIPrep."""
-    from bids_alps.io.inheritance import read_json
-
-    return read_json(bids_dir / "dataset_description.json").get("DatasetType") == "derivative"
-
-
 def plan_work(participant: str, settings: Settings) -> list[DwiRun | Outcome]:
-    """Return the runs of a participant to process, and the outcomes of those that cannot be.
+    """Return the runs of a participant to process, and the outcomes of those that cannot be or are none.
 
     Whatever lies in a participant's folder, the other participants go on.
     """
+    from bids_alps import planning  # what it imports costs a second, which workers need not pay
+    from bids_alps.io.layout import Problem
+
     try:
         check_links(settings.request.output_dir, participant)
     except AlpsError as error:  # a crash file would go where the link leads
         return [Outcome(name=f"sub-{participant}", message=str(error), exit_code=error.exit_code)]
     try:
-        planned = plan_participant(participant, settings)
+        planned = planning.plan_participant(participant, settings)
     except Exception as error:  # noqa: BLE001 -- told as this participant's outcome
         return [_fail_logged(f"sub-{participant}", error, settings)]
     if planned and f"sub-{participant}" not in {run.name for run in planned}:
         resolve_crashes(settings, f"sub-{participant}")
-    return [_fail_logged(run.name, run.error, settings) if isinstance(run, Problem) else run for run in planned]
+    work: list[DwiRun | Outcome] = []
+    for run in planned:
+        if isinstance(run, Problem):
+            work.append(_fail_logged(run.name, run.error, settings))
+        elif isinstance(run, DwiRun):
+            work.append(run)
+        else:
+            work.append(Outcome(name=run.name, message=run.reason, selected=False))
+    return work
 
 
 def _fail_logged(name: str, error: Exception, settings: Settings) -> Outcome:

@@ -128,8 +128,8 @@ def find_longitudinal(output_dir: Path, runs: Sequence[DwiRun]) -> list[Path]:
 
 
 def _inputs(run: DwiRun, method: Method) -> Iterator[Path]:
-    yield from (run.image, run.bval, run.bvec, *run.reverse_phase)
-    yield from (path for path in (run.mask, run.t1w) if path is not None)
+    yield from (run.image, run.bval, run.bvec, *(path for one in run.fieldmaps for path in one.files))
+    yield from (path for path in (run.mask, run.t1w if run.needs_t1w else None) if path is not None)
     template = template_label(method.template)
     if template != method.template:
         yield from find_template(method.template).values()
@@ -142,8 +142,8 @@ def _inputs(run: DwiRun, method: Method) -> Iterator[Path]:
         yield run.lesions.path
     for name in method.atlas:
         yield from find_atlas(name, template=template)
-    if run.partner is not None:
-        yield from _inputs(run.partner, method)
+    for partner in run.partners:
+        yield from _inputs(partner, method)
 
 
 def _versions() -> dict[str, str]:

@@ -98,9 +98,15 @@ class Method:
     gradient_calibration: bool = option(
         False, description="correct b-values by axis where separate tissues agree on how strong the gradients were"
     )
+    gradient_table: Literal["check", "repair"] = option(
+        "check",
+        description="check withholds the index of a gradient table with flipped or exchanged axes; repair reads the "
+        "table as fibres continue best, where that is clear",
+    )
     keep_failed: bool = option(False, description="keep an index whose quality checks failed in the column alps")
-    combine_runs: bool = option(
-        False, description="merge two raw runs of opposite phase encoding of one session into one fit"
+    combine_runs: bool | None = option(
+        None,
+        description="merge raw series of a session on one grid into one fit (default: those that share a MultipartID)",
     )
     denoising: bool = option(False, description="reduce the noise of raw series of 30 volumes or more (MP-PCA)")
     unringing: bool = option(False, description="take Gibbs ringing out of raw series without partial Fourier")
@@ -124,7 +130,9 @@ class Request:
         spellings=("--output_label",),
     )
     participant_label: tuple[str, ...] = option(
-        (), description="participants, with or without sub- (default: all)", spellings=("--participant_label",)
+        (),
+        description="participants, with or without sub-, or @FILE that lists them (default: all)",
+        spellings=("--participant_label",),
     )
     session_label: tuple[str, ...] = option(
         (),
@@ -201,7 +209,13 @@ class Request:
         description="site whose effect ComBat takes out before testing; the site as a covariate is safer",
         spellings=("--combat",),
     )
-    dry_run: bool = option(False, description="say what would be done with which files, and do nothing")
+    ignore: tuple[Literal["fieldmaps", "t1w", "sbref"], ...] = option(
+        (), description="images to leave out, as if they were not there", choices=("fieldmaps", "t1w", "sbref")
+    )
+    dry_run: bool = option(
+        False, description="say what would be done with which files, and do nothing; --dry-run=json as JSON"
+    )
+    plan_json: bool = option(False, description="print the plan as JSON")
     force: bool = option(False, description="do runs again whose results are there already")
     stop_on_first_crash: bool = option(
         False, description="stop at the first run that fails", spellings=("--stop_on_first_crash",)

@@ -21,8 +21,8 @@ LAYERS = (
         "registration",
         "settings",
     ),
-    *("provenance", "consistency", "phantom", "progress", "report", "stages", "participant", "group", "execution"),
-    *("summary", "console", "arguments", "descriptor", "cli", "demo", "__main__"),
+    *("provenance", "consistency", "phantom", "progress", "report", "stages", "planning", "participant", "group"),
+    *("execution", "summary", "console", "arguments", "descriptor", "cli", "demo", "__main__"),
 )
 HOMES = {
     "matplotlib": {"report"},
@@ -34,6 +34,7 @@ HOMES = {
     "argparse": {"arguments", "cli", "descriptor", "phantom"},
     "picsl_greedy": {"registration"},
     "SimpleITK": {"registration", "numerics", "io"},
+    "skimage": {"numerics"},
 }
 
 

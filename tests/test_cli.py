@@ -17,7 +17,7 @@ from helpers import nifti_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bids_alps import participant
+from bids_alps import planning
 from bids_alps.arguments import GROUPS, POSITIONAL, make_parser, parse, read_config
 from bids_alps.cli import main, read_labels, settings_from
 from bids_alps.descriptor import render_descriptor
@@ -190,7 +190,74 @@ def test_plan_names_every_file(dataset: Path, tmp_path: Path, capsys: pytest.Cap
 
 def test_labels_may_stand_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("sub-01\n02\n")
-    assert read_labels([str(tmp_path / "labels.txt"), "03"]) == ("sub-01", "02", "03")
+    assert read_labels([f"@{tmp_path / 'labels.txt'}", "03"]) == ("sub-01", "02", "03")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_labels(["@nowhere"])
+
+
+def test_a_label_is_a_label_though_a_file_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("01").write_text("02\n")
+    assert read_labels(["01"]) == ("01",)
+
+
+@pytest.mark.parametrize("option", ["--participant-label", "--session-label"])
+def test_commas_between_labels_are_refused_with_words(option: str) -> None:
+    with pytest.raises(UsageError, match=rf"{option} 01,02: labels are separated by commas. Separate them by blanks"):
+        settings(option, "01,02")
+
+
+@pytest.mark.parametrize(
+    "option", ["--fs-license-file=x", "--fs_no_reconall", "--output-spaces", "--use-syn-sdc", "--recon-spec"]
+)
+def test_an_option_of_other_apps_that_cannot_apply_is_refused_in_a_sentence(option: str) -> None:
+    with pytest.raises(UsageError, match="an option of other BIDS Apps that cannot apply here: "):
+        settings(option)
+
+
+def test_words_of_other_apps_mean_the_same_here() -> None:
+    assert settings().method.combine_runs is None
+    assert settings("--combine-runs").method.combine_runs is True
+    assert settings("--separate-all-dwis").method.combine_runs is False
+    assert settings_from([*BASE, "--debug", "all"])[2] == 2
+    assert settings_from(["in", "out", "participant", "--output-layout", "bids", "--clean-workdir"])[1] is not None
+    with pytest.raises(UsageError, match="invalid choice: 'legacy'"):
+        settings("--output-layout", "legacy")
+
+
+def test_a_plan_as_json_says_what_the_text_says(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_run(dataset, "sub-01_run-1")
+    put_run(dataset, "sub-01_run-2", bvals="0" + " 1000" * 6)
+    assert run(dataset, tmp_path / "out", "participant", "--dry-run=json") == 1
+    first, second = json.loads(capsys.readouterr().out)
+    assert (first["run"], first["state"], first["fit"]) == ("sub-01_run-1", "due", "1 at b = 0, 7 at b = 1000")
+    assert first["field"] == "none: no fieldmap, and no image of opposite phase encoding"
+    assert (second["run"], second["state"], second["exit_code"]) == ("sub-01_run-2", "skipped", 65)
+    assert run(dataset, tmp_path / "out", "participant", "--dry-run") == 1
+    text = capsys.readouterr().out
+    assert "  fit       1 at b = 0, 7 at b = 1000\n" in text
+    assert f"sub-01_run-2: skipped. {second['reason']}\n" in text
+
+
+def test_what_cannot_be_fitted_is_not_promised(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_run(dataset, "sub-01", bvals="0 1000 1000 1000 1000 1000 2000 2000")
+    assert run(dataset, tmp_path / "out", "participant", "--dry-run") == 65
+    assert "sub-01: skipped. gradients: 5 non-collinear directions" in capsys.readouterr().out
+
+
+def put_run(dataset: Path, name: str, bvals: str = "0" + " 1000" * 7) -> None:
+    vectors = np.random.default_rng(0).normal(size=(8, 3))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).T
+    stem = dataset / "sub-01/dwi" / f"{name}_dwi"
+    stem.with_name(f"{stem.name}.nii.gz").write_bytes(
+        nifti_bytes(SpatialMap(data=np.ones((4, 4, 4, 8)), affine=np.eye(4)))
+    )
+    stem.with_name(f"{stem.name}.bval").write_text(bvals)
+    np.savetxt(stem.with_name(f"{stem.name}.bvec"), vectors, fmt="%.6f")
 
 
 def test_command_line_goes_before_the_configuration_file(tmp_path: Path) -> None:
@@ -242,7 +309,7 @@ def test_a_file_that_may_not_be_read_is_told(
     def denied(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "/data/sub-01_dwi.bval")
 
-    monkeypatch.setattr(participant, "plan_participant", denied)
+    monkeypatch.setattr(planning, "plan_participant", denied)
     assert run(dataset, tmp_path / "out", "participant", "--skip-bids-validation") == 66
     told = "/data/sub-01_dwi.bval: permission denied. Give the user that runs bids-alps access to it."
     assert f"sub-01: failed. {told}\n" in capsys.readouterr().out
@@ -293,7 +360,7 @@ def test_help_names_every_option_with_its_default() -> None:
             if setting.name not in ("bids_dir", "output_dir"):
                 option = f"--{setting.name.replace('_', '-')}"
                 told = text.split(f"{option} ", 1)[1] if f"{option} " in text else text.split(f"{option}, ", 1)[1]
-                assert "(default: " in re.split(r" --(?!no-)", told)[0], option
+                assert "(default: " in re.split(r" --(?!no-|dry-run=)", told)[0], option
 
 
 @pytest.mark.parametrize(
@@ -348,6 +415,8 @@ def test_a_dataset_that_is_no_bids_is_refused_unless_that_is_skipped(dataset: Pa
     if find_validator() is None:
         pytest.skip("bids-validator-deno is not installed")
     (dataset / "nonsense.txt").write_text("no file of BIDS\n")
+    assert run(dataset, tmp_path / "out", "participant") == 18  # a stray file is a warning
+    (dataset / "dataset_description.json").write_text('{"BIDSVersion": "1.8.0"}')
     assert run(dataset, tmp_path / "out", "participant") == 16
     assert run(dataset, tmp_path / "out", "participant", "--skip-bids-validation") == 18
 
@@ -357,7 +426,7 @@ def test_start_to_first_work_asks_little_of_the_processor(dataset: Path, tmp_pat
     code = (
         "import sys\nfrom bids_alps.cli import main\n"
         f"main([{str(dataset)!r}, {str(tmp_path / 'out')!r}, 'participant', '--dry-run'])\n"
-        "print(sorted({'pandas', 'matplotlib', 'bids', 'dipy', 'templateflow'} & set(sys.modules)))"
+        "print(sorted({'matplotlib', 'dipy', 'templateflow'} & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
     assert ran.stdout.splitlines()[-1] == "[]"
@@ -365,7 +434,10 @@ def test_start_to_first_work_asks_little_of_the_processor(dataset: Path, tmp_pat
 
 def test_plan_of_a_tree_like_those_of_bids_examples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Tables at the root, a participant, a session, beside the image; run-1 beside no run; part-mag and -phase."""
-    series = nifti_bytes(SpatialMap(data=np.ones((2, 2, 2, 3)), affine=np.eye(4)))
+    series = nifti_bytes(SpatialMap(data=np.ones((2, 2, 2, 8)), affine=np.eye(4)))
+    vectors = np.random.default_rng(0).normal(size=(3, 8))
+    np.savetxt(tmp_path / "bvec", vectors / np.linalg.norm(vectors, axis=0), fmt="%.6f")
+    tables = {"bval": "0" + " 1000" * 7, "bvec": (tmp_path / "bvec").read_text()}
     root = tmp_path / "in"
     images = {
         "sub-01/dwi/sub-01_dwi": "dwi",
@@ -378,8 +450,8 @@ def test_plan_of_a_tree_like_those_of_bids_examples(tmp_path: Path, capsys: pyte
     for image, table in [*images.items(), ("sub-05/dwi/sub-05_part-phase_dwi", "dwi")]:
         (root / image).parent.mkdir(parents=True, exist_ok=True)
         (root / f"{image}.nii.gz").write_bytes(series)
-        for extension in ("bval", "bvec"):
-            (root / f"{table}.{extension}").write_text("0 1 1\n")
+        for extension, text in tables.items():
+            (root / f"{table}.{extension}").write_text(text)
     (root / "dataset_description.json").write_text('{"Name": "examples", "BIDSVersion": "1.8.0"}')
     assert run(root, tmp_path / "out", "participant", "--dry-run") == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]

@@ -18,7 +18,8 @@ from bids_alps.errors import OutputError
 from bids_alps.io.derivatives import derivative_path
 from bids_alps.io.writing import write_text
 from bids_alps.model import DwiRun
-from bids_alps.participant import plan_participant, process_run
+from bids_alps.participant import process_run
+from bids_alps.planning import plan_participant
 from bids_alps.provenance import describe_provenance, settings_hash, write_receipt
 from bids_alps.settings import Method
 from bids_alps.stages.run import RunResult
@@ -187,6 +188,7 @@ def test_settings_that_another_job_began_with_meanwhile_are_noticed(
 
 CHANGES: dict[str, Any] = {
     "registrar": "dipy",
+    "gradient_table": "repair",
     "roi_radius": 4.0,
     "shells": (1000.0,),
     "roi_weighting": "tissue",

@@ -8,15 +8,20 @@ import numpy as np
 import pytest
 from helpers import nifti_bytes
 
-from bids_alps import participant
+from bids_alps import participant, planning
 from bids_alps.arguments import parse, settings_of
 from bids_alps.errors import NoInputError, UsageError
 from bids_alps.io.layout import Problem
 from bids_alps.model import DwiRun, SpatialMap
-from bids_alps.participant import Outcome, plan_participant, plan_work
+from bids_alps.participant import Outcome, plan_work
+from bids_alps.planning import plan_participant
 from bids_alps.settings import Settings
 
-SERIES = nifti_bytes(SpatialMap(data=np.ones((2, 2, 2, 3)), affine=np.eye(4)))
+SERIES = nifti_bytes(SpatialMap(data=np.ones((2, 2, 2, 8)), affine=np.eye(4)))
+TABLES = {
+    "bval": "0" + " 1000" * 7 + "\n",
+    "bvec": "0 1 0 0 .6 .6 0 .8\n0 0 1 0 .8 0 .6 0\n0 0 0 1 0 .8 .8 -.6\n",
+}
 
 
 def put_run(root: Path, stem: str, **description: str) -> None:
@@ -24,8 +29,8 @@ def put_run(root: Path, stem: str, **description: str) -> None:
     image = root / f"sub-01/{session}dwi/sub-01_{stem}.nii.gz"
     image.parent.mkdir(parents=True, exist_ok=True)
     image.write_bytes(SERIES)
-    for ending in ("bval", "bvec"):
-        image.with_name(f"sub-01_{stem}.{ending}").write_text("0 1000 1000\n")
+    for ending, table in TABLES.items():
+        image.with_name(f"sub-01_{stem}.{ending}").write_text(table)
     described = {"Name": "a dataset", "BIDSVersion": "1.8.0", **description}
     (root / "dataset_description.json").write_text(json.dumps(described))
 
@@ -55,7 +60,7 @@ def test_whatever_lies_in_one_folder_the_others_go_on(tmp_path: Path, monkeypatc
     def fail(*_: object) -> None:
         raise ValueError("unforeseen")
 
-    monkeypatch.setattr(participant, "plan_participant", fail)
+    monkeypatch.setattr(planning, "plan_participant", fail)
     (outcome,) = plan_work("01", settings_for(tmp_path, "--run-uuid", "x"))
     assert isinstance(outcome, Outcome)
     assert outcome.exit_code == 1
@@ -135,7 +140,22 @@ def test_opposite_runs_are_merged_only_where_that_is_asked_for(tmp_path: Path) -
     assert [run.name for run in apart] == ["sub-01_dir-AP", "sub-01_dir-PA"]
     (merged,) = plan_participant("01", settings_for(tmp_path, "--combine-runs"))
     assert isinstance(merged, DwiRun)
-    assert merged.partner is not None
+    assert [partner.name for partner in merged.partners] == ["sub-01_dir-PA"]
+
+
+def test_images_to_ignore_are_as_if_they_were_not_there(tmp_path: Path) -> None:
+    for direction, sense in (("AP", "j-"), ("PA", "j")):
+        put_run(tmp_path / "in", f"dir-{direction}_dwi")
+        sidecar = tmp_path / f"in/sub-01/dwi/sub-01_dir-{direction}_dwi.json"
+        sidecar.write_text(json.dumps({"PhaseEncodingDirection": sense}))
+    first, _ = plan_participant("01", settings_for(tmp_path))
+    assert isinstance(first, DwiRun)
+    assert len(first.fieldmaps) == 1
+    assert first.notes == ("--combine-runs would merge it with sub-01_dir-PA",)
+    first, _ = plan_participant("01", settings_for(tmp_path, "--ignore", "fieldmaps", "t1w"))
+    assert isinstance(first, DwiRun)
+    assert first.fieldmaps == ()
+    assert first.notes[0] == "left out by --ignore: fieldmaps, t1w"
 
 
 def test_labels_select_participants_sessions_and_runs(tmp_path: Path) -> None:

@@ -75,7 +75,11 @@ def _tensor_map(
         entities={"model": "tensor", "param": param, **({"desc": desc} if desc else {})},
         description=description,
         unit=unit,
-        fields={"SkullStripped": True, "Model": {"Description": "Diffusion tensor"}, **fields},
+        fields={
+            "SkullStripped": True,
+            "Model": {"Description": "Diffusion tensor", "Parameters": {"FitMethod": "iwls"}},
+            **fields,
+        },
     )
 
 
@@ -155,10 +159,11 @@ DERIVATIVES: Mapping[str, Derivative] = {
     "tyy": _tensor_map("tyy", f"Diffusivity along y. {AXES}", Axes="scanner RAS+"),
     "tzz": _tensor_map("tzz", f"Diffusivity along z. {AXES}", Axes="scanner RAS+"),
     "tensor": _tensor_map(
-        "tensor",
+        "diffusivity",
         f"Diffusion tensor, volumes Dxx, Dxy, Dxz, Dyy, Dyz, Dzz. {AXES}",
         Axes="scanner RAS+",
         Volumes=["Dxx", "Dxy", "Dxz", "Dyy", "Dyz", "Dzz"],
+        OrientationEncoding={"Type": "tensor", "TensorRank": 2, "EncodingAxis": 3, "Reference": "xyz"},
     ),
     "xfm": _warp("dwi", "{template}", "Alignment, ITK displacement field (affine and deformation); scan to template."),
     "xfm_inverse": _warp("{template}", "dwi", "Alignment, ITK displacement field; template to scan."),
@@ -305,7 +310,7 @@ def sidecar_of(run: DwiRun, key: str, *, sources: tuple[str, ...] = (), **fields
     key
         Which file, a key of `DERIVATIVES`.
     sources
-        BIDS URIs of what it was made from.
+        BIDS URIs of what it was made from; the files of the run where none are given.
     **fields
         Fields to add or to replace.
     """
@@ -317,7 +322,7 @@ def sidecar_of(run: DwiRun, key: str, *, sources: tuple[str, ...] = (), **fields
         sidecar["Units"] = kind.unit
     space = run.entities.get("space")
     if space is not None and space not in STANDARD_SPACES:
-        sidecar["SpatialReference"] = sources[0] if sources else f"bids:raw:{run.image.name}"
-    if sources:
-        sidecar["Sources"] = list(sources)
+        sidecar["SpatialReference"] = run.uri_of(run.image)
+    images = (run.image, *(partner.image for partner in run.partners))
+    sidecar["Sources"] = list(sources) or [run.uri_of(path) for path in images]
     return {**sidecar, **kind.fields, **fields}

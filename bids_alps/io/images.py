@@ -10,17 +10,18 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from scipy import ndimage
 
-from bids_alps.errors import AlpsError, GradientError, ImageError, NoInputError
-from bids_alps.model import Array, DwiRun, DwiSeries, Gradients, SpatialMap
+from bids_alps.errors import ImageError
+from bids_alps.io.gradient_tables import not_there, read_gradients
+from bids_alps.model import Array, DwiRun, DwiSeries, SpatialMap
 from bids_alps.model.arrays import checked_affine
-from bids_alps.numerics.tensors.gradients import world_from_fsl
 
 MAXIMUM_BYTES = 64 * 2**30
 """Largest image that is read, decompressed, bytes: an error in a header, or a bomb, would ask for more."""
 
-UNIT_TOLERANCE = 0.02
-"""How far from 1 the length of a b-vector may be, as rounding in a text file makes it."""
+_BACKGROUND = 0.1
+"""Share of the 98th percentile of the mean signal up to which a voxel is background."""
 
 
 _DAMAGED = (OSError, EOFError, zlib.error, ValueError, TypeError, ArithmeticError, nib.filebasedimages.ImageFileError)
@@ -29,16 +30,52 @@ _DAMAGED = (OSError, EOFError, zlib.error, ValueError, TypeError, ArithmeticErro
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageHeader:
-    """What the header of an image promises: its shape, and the bytes of its values as stored."""
+    """What the header of an image promises.
+
+    Parameters
+    ----------
+    shape
+        Of the image.
+    stored_bytes
+        Of its values, before compression.
+    affine
+        Voxels to RAS+ world mm.
+    sform_code, qform_code
+        Of the NIfTI header; 0 where there is none.
+    sides_known
+        Whether the header tells left from right: it has a sform or a qform, and the two do not contradict each other.
+    """
 
     shape: tuple[int, ...]
     stored_bytes: int
+    affine: Array
+    sform_code: int = 0
+    qform_code: int = 0
+    sides_known: bool = True
 
 
 def read_header(path: Path) -> ImageHeader:
     """Read the header of an image alone; same errors as `read_map`."""
     image = _open(path)
-    return ImageHeader(shape=image.shape, stored_bytes=_stored_bytes(image))
+    codes = [int(image.header[f"{form}form_code"]) if isinstance(image, nib.Nifti1Pair) else 1 for form in "sq"]
+    return ImageHeader(
+        shape=image.shape,
+        stored_bytes=_stored_bytes(image),
+        affine=image.affine,
+        sform_code=codes[0],
+        qform_code=codes[1],
+        sides_known=_knows_sides(image) if all(codes) else any(codes),
+    )
+
+
+def _knows_sides(image: Any) -> bool:
+    """Whether sform and qform agree about which voxels lie to the left."""
+    try:
+        axes = [np.asarray(form)[:3, :3] for form in (image.get_sform(), image.get_qform())]
+        from_one_to_other = axes[1] @ np.linalg.inv(axes[0])
+    except (ValueError, ArithmeticError, AttributeError, np.linalg.LinAlgError):
+        return False
+    return bool(from_one_to_other[0, 0] > 0)
 
 
 def read_map(path: Path, *, dtype: Any = np.float32) -> SpatialMap:
@@ -67,134 +104,79 @@ def read_volumes(path: Path) -> SpatialMap:
     return SpatialMap(data=data[..., None] if data.ndim == 3 else data, affine=image.affine)
 
 
-def read_series(run: DwiRun) -> DwiSeries:
+def read_series(run: DwiRun, *, b0_threshold: float = 50.0) -> DwiSeries:
     """Read a run: signal as float32, gradients in RAS+ world axes.
+
+    Tolerated with a note: values that are not finite in the background (read as 0), b-vectors that are not finite
+    without weighting, a transposed table of b-vectors, b-vectors up to 10 % longer or shorter than 1.
+
+    Parameters
+    ----------
+    run
+        Its files.
+    b0_threshold
+        b-values up to this count as no weighting, s/mm^2.
 
     Raises
     ------
     NoInputError
         If a file is not there, or a link without content.
     ImageError
-        If the image is not 4-D, cannot be read whole, or has values that are not finite.
+        If the image is not 4-D, cannot be read whole, has values in the head that are not finite, or an empty volume.
     GradientError
         If the b-values or b-vectors cannot be used, or do not fit the image.
     """
     image = _open(run.image)
     if len(image.shape) != 4:
         raise ImageError(str(run.image), f"{len(image.shape)}-D image of shape {image.shape}", "give a 4-D series")
-    gradients = read_gradients(run, image.affine, volumes=image.shape[3])
-    data = _data(run.image, image, np.float32)
-    bad = sum(int(np.count_nonzero(~np.isfinite(data[..., n]))) for n in range(data.shape[3]))
-    if bad:
-        raise ImageError(str(run.image), f"{bad} values are not finite", "convert the series again")
-    return DwiSeries(image=SpatialMap(data=data, affine=image.affine), gradients=gradients)
-
-
-def read_gradients(run: DwiRun, affine: Array, *, volumes: int) -> Gradients:
-    """Read b-values and b-vectors of a run as world directions; see `read_series` for errors."""
-    bvals = read_bvals(run.bval)
-    if bvals.size != volumes:
-        raise GradientError(
-            str(run.bval), f"{bvals.size} b-values for {volumes} volumes", "give one b-value per volume"
+    notes: list[str] = []
+    gradients = read_gradients(run, image.affine, volumes=image.shape[3], b0_threshold=b0_threshold, notes=notes)
+    data = _without_gaps(run.image, _data(run.image, image, np.float32), notes)
+    empty = [n for n in range(data.shape[3]) if not data[..., n].any()]
+    if empty:
+        listed = ", ".join(map(str, empty[:5])) + (" ..." if len(empty) > 5 else "")
+        raise ImageError(
+            str(run.image),
+            f"{len(empty)} of {data.shape[3]} volumes are zero everywhere (volume {listed})",
+            "convert the series again, or leave them out of image and tables",
         )
-    in_world = run.bvec.suffix == ".b"
-    bvecs = read_world_bvecs(run.bvec, bvals) if in_world else read_bvecs(run.bvec, volumes=volumes)
-    lengths = np.linalg.norm(bvecs, axis=1)
-    weighted = bvals > 50
-    if (weighted & (lengths < 0.5)).any():
-        lost = np.flatnonzero(weighted & (lengths < 0.5))
-        raise GradientError(
-            str(run.bvec),
-            f"{lost.size} of {int(weighted.sum())} diffusion-weighted volumes have a b-vector of length "
-            f"{lengths[lost[0]]:.3f} (first: volume {lost[0]})",
-            "give a unit vector for each weighted volume",
-        )
-    off = weighted & (np.abs(lengths - 1) > UNIT_TOLERANCE)
-    if off.any():
-        worst = int(np.argmax(np.where(off, np.abs(lengths - 1), 0)))
-        raise GradientError(
-            str(run.bvec),
-            f"b-vector of volume {worst} has length {lengths[worst]:.3f}",
-            "normalise the b-vectors (and scale the b-values where their length stood for it)",
-        )
-    unit = np.divide(bvecs, lengths[:, None], out=np.zeros_like(bvecs), where=lengths[:, None] >= 0.5)
-    try:
-        return Gradients(bvals=bvals, bvecs=unit if in_world else world_from_fsl(unit, affine))
-    except GradientError as error:
-        raise error.at(str(run.bval)) from error
+    return DwiSeries(image=SpatialMap(data=data, affine=image.affine), gradients=gradients, notes=tuple(notes))
 
 
-def read_bvals(path: Path) -> Array:
-    """Read b-values, shape (n,), s/mm^2, from one line or one column."""
-    table = _numbers(path)
-    if 1 not in table.shape:
-        raise GradientError(str(path), f"a table of shape {table.shape}", "write all b-values on one line")
-    return table.reshape(-1)
-
-
-def read_bvecs(path: Path, *, volumes: int) -> Array:
-    """Read b-vectors in FSL convention, shape (n, 3), from three lines of n numbers."""
-    table = _numbers(path)
-    if table.shape == (3, volumes):
-        return table.T
-    if table.shape == (volumes, 3):
-        raise GradientError(
-            str(path), f"{volumes} lines of 3 numbers: the table is transposed", f"write 3 lines of {volumes} numbers"
-        )
-    raise GradientError(
-        str(path), f"a table of shape {table.shape} for {volumes} volumes", f"write 3 lines of {volumes} numbers"
-    )
-
-
-def read_world_bvecs(path: Path, bvals: Array) -> Array:
-    """Read directions in RAS+ world axes, shape (n, 3), from MRtrix3's table of x, y, z and b, one line a volume.
-
-    Parameters
-    ----------
-    path
-        The table, as QSIPrep writes it beside its series.
-    bvals
-        b-values of the series, shape (n,), s/mm^2, which the table must repeat.
-
-    Raises
-    ------
-    GradientError
-        If the table has another shape, or other b-values.
-    """
-    table = _numbers(path)
-    if table.shape != (bvals.size, 4):
-        raise GradientError(str(path), f"a table of shape {table.shape}", f"write {bvals.size} lines of x, y, z and b")
-    strayed = np.abs(table[:, 3] - bvals) > 1 + 0.01 * bvals
-    if strayed.any():
-        first = int(np.argmax(strayed))
-        raise GradientError(
+def _without_gaps(path: Path, data: Array, notes: list[str]) -> Array:
+    """Return a series whose values that are not finite are 0, where they lie in the background."""
+    lost = np.zeros(data.shape[:3], dtype=bool)
+    count = 0
+    for n in range(data.shape[3]):
+        bad = ~np.isfinite(data[..., n])
+        count += int(np.count_nonzero(bad))
+        lost |= bad
+    if not count:
+        return data
+    whole = np.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0)
+    mean = whole.mean(-1)
+    valid = ndimage.uniform_filter((~lost).astype(np.float32), 3)
+    around = ndimage.uniform_filter(mean, 3) / np.maximum(valid, 1 / 27)
+    parts, number = ndimage.label(lost)
+    edge = np.ones(lost.shape, dtype=bool)
+    edge[1:-1, 1:-1, 1:-1] = False
+    outside = np.isin(parts, np.setdiff1d(np.unique(parts[edge & lost]), [0]))  # such as NaN all around a brain
+    inside = lost & ~outside & (around > _BACKGROUND * np.percentile(mean, 98))
+    if number and inside.any():
+        raise ImageError(
             str(path),
-            f"b = {table[first, 3]:g} in volume {first}, {bvals[first]:g} in the .bval file",
-            "give both files of one series",
+            f"{count} values are not finite, {int(inside.sum())} voxels of them in the head",
+            "convert the series again",
         )
-    return table[:, :3]
-
-
-def _numbers(path: Path) -> Array:
-    try:
-        if path.stat().st_size > 2**24:
-            raise GradientError(str(path), f"{path.stat().st_size} bytes", "give a text file of b-values or b-vectors")
-        lines = [line.split() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
-        table = np.array([[float(word) for word in line] for line in lines], dtype=np.float64)
-    except OSError as error:
-        raise _not_there(path, error) from error
-    except ValueError as error:
-        raise GradientError(str(path), f"no table of numbers ({error})", "give numbers separated by blanks") from error
-    if table.size == 0 or not np.isfinite(table).all():
-        raise GradientError(str(path), "empty, or a value that is not finite", "give finite numbers")
-    return table
+    notes.append(f"{count} values of {path.name} that are not finite, all in the background, were read as 0")
+    return whole
 
 
 def _open(path: Path) -> Any:
     try:
         image: Any = nib.load(path)
     except FileNotFoundError as error:
-        raise _not_there(path, error) from error
+        raise not_there(path, error) from error
     except (*_DAMAGED, nib.spatialimages.HeaderDataError, nib.spatialimages.HeaderTypeError) as error:
         raise ImageError(
             str(path), f"cannot be read as NIfTI ({error})", "convert it again, or fetch it whole"
@@ -221,9 +203,3 @@ def _data(path: Path, image: Any, dtype: Any) -> Array:
     if scaled.dtype.kind not in "biuf":
         raise ImageError(str(path), f"values of type {scaled.dtype}", "give an image of real numbers")
     return np.asarray(scaled, dtype=dtype)
-
-
-def _not_there(path: Path, error: OSError) -> AlpsError:
-    if path.is_symlink():
-        return NoInputError(str(path), "a link to content that is not there", f"run `datalad get {path}`")
-    return NoInputError(str(path), f"cannot be read ({error.strerror or error})", "check the path and its permissions")

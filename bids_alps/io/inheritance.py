@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ Names = Callable[[Path], tuple[str, ...]]
 
 IMAGE_EXTENSIONS = (".nii.gz", ".nii")
 """Of every image that is read."""
+TABLE_EXTENSIONS = (".bval", ".bvec")
+"""Of the two files of a gradient table."""
 
 
 def entities_of(name: str) -> dict[str, str]:
@@ -53,17 +56,31 @@ def list_names(folder: Path) -> tuple[str, ...]:
         return ()
 
 
+def remember_names(root: Path) -> Names:
+    """Return what lists folders and remembers them: the root for all participants, so that a plan lists it once."""
+    at_root = _list_root(root, root.stat().st_mtime_ns)
+    below = cache(list_names)
+    return lambda folder: at_root if folder == root else below(folder)
+
+
+@lru_cache(maxsize=8)
+def _list_root(root: Path, changed: int) -> tuple[str, ...]:  # noqa: ARG001 -- a folder that changed is listed anew
+    return list_names(root)
+
+
 def find_inherited(image: Path, extension: str, root: Path, names: Names = list_names) -> Path:
     """Return the file that applies to an image: same suffix, entities a subset, the nearest level wins.
 
-    In one folder a file named just like the image goes before more general ones.
+    In one folder a file named just like the image goes before more general ones. pybids is no help here: its
+    ``get_bval`` and ``get_bvec`` return the file of ``run-1`` for an image without ``run``, and raise `IndexError`
+    where there is none.
 
     Parameters
     ----------
     image
         The image.
     extension
-        ``.bval`` or ``.bvec``.
+        Such as ``.bval`` or ``.bvec``.
     root
         Root of the dataset, where the search ends.
     names
@@ -76,39 +93,52 @@ def find_inherited(image: Path, extension: str, root: Path, names: Names = list_
     NoInputError
         If none does.
     """
-    for folder in _levels(image, root):
-        found = _matches(image, folder, extension, names)
-        if len(found) > 1:
-            told = ", ".join(path.name for path in found)
-            raise AmbiguityError(str(image), f"{len(found)} {extension} files apply in {folder}: {told}", "keep one")
-        if found:
-            return found[0]
+    for level in _levels(image, root, extension, names):
+        if level:
+            return _the_one(image, level, extension)
     raise NoInputError(
         str(image), f"no {extension} file applies to it", f"put one beside it, named {_beside(image, extension)}"
     )
 
 
-def read_sidecar(image: Path, root: Path, names: Names = list_names) -> dict[str, Any]:
-    """Return the metadata of an image: every JSON file that applies, the nearer overriding the farther.
+def sidecars_of(image: Path, root: Path, names: Names = list_names) -> list[list[Path]]:
+    """Return the JSON files that apply to an image, the nearest folder first; arguments as of `find_inherited`."""
+    return list(_levels(image, root, ".json", names))
 
-    The arguments are those of `find_inherited`.
+
+def merge_sidecars(image: Path, levels: Sequence[Sequence[Path]]) -> dict[str, Any]:
+    """Return the metadata of an image from the sidecars that apply to it, the nearer overriding the farther.
+
+    Parameters
+    ----------
+    image
+        The image.
+    levels
+        What `sidecars_of` returns.
 
     Raises
     ------
     AmbiguityError
-        If two files of one folder apply.
+        If two files of one folder apply, and neither is named just like the image.
     MetadataError
         If one of them is no JSON object.
     """
     merged: dict[str, Any] = {}
-    for folder in reversed(list(_levels(image, root))):
-        found = _matches(image, folder, ".json", names)
-        if len(found) > 1:
-            told = ", ".join(path.name for path in found)
-            raise AmbiguityError(str(image), f"{len(found)} sidecars apply in {folder}: {told}", "keep one")
-        for path in found:
-            merged.update(read_json(path))
+    for level in reversed(levels):
+        if level:
+            merged.update(read_json(_the_one(image, level, ".json")))
     return merged
+
+
+def pybids_can_keep(content: Mapping[str, Any]) -> bool:
+    """Whether pybids can keep metadata as they are: no field is named like an entity, no text holds a lone surrogate.
+
+    Examples
+    --------
+    >>> pybids_can_keep({"EchoTime": 0.08}), pybids_can_keep({"run": "second"})
+    (True, False)
+    """
+    return not any(key.islower() for key in content) and json.dumps(content, ensure_ascii=False).isprintable()
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
@@ -128,27 +158,33 @@ def read_json(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _levels(image: Path, root: Path) -> Iterator[Path]:
+def _levels(image: Path, root: Path, extension: str, names: Names) -> Iterator[list[Path]]:
+    """Yield the files that apply, folder by folder, from that of the image up to the root."""
+    entities, suffix = entities_of(image.name), suffix_of(image.name)
     folder = image.parent
     while True:
-        yield folder
+        yield sorted(
+            folder / name
+            for name in names(folder)
+            if name.endswith(f"{suffix}{extension}")
+            and suffix_of(name) == suffix
+            and entities_of(name).items() <= entities.items()
+        )
         if folder in (root, folder.parent):
             return
         folder = folder.parent
 
 
-def _matches(image: Path, folder: Path, extension: str, names: Names) -> list[Path]:
-    """Return the files of one folder that apply; one named just like the image stands for all of them."""
-    wanted, suffix = entities_of(image.name), suffix_of(image.name)
-    found = sorted(
-        name
-        for name in names(folder)
-        if name.endswith(f"{suffix}{extension}")
-        and suffix_of(name) == suffix
-        and entities_of(name).items() <= wanted.items()
-    )
-    exact = [name for name in found if entities_of(name) == wanted]
-    return [folder / name for name in exact or found]
+def _the_one(image: Path, level: Sequence[Path], extension: str) -> Path:
+    """Return the file of one folder that applies: the one named just like the image, or the only one."""
+    exact = [path for path in level if entities_of(path.name) == entities_of(image.name)]
+    chosen = exact or level
+    if len(chosen) > 1:
+        names = ", ".join(path.name for path in chosen)
+        raise AmbiguityError(
+            str(image), f"{len(chosen)} {extension} files apply in {chosen[0].parent}: {names}", "keep one"
+        )
+    return chosen[0]
 
 
 def _beside(image: Path, extension: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +20,17 @@ from bids_alps.errors import (
 )
 from bids_alps.io.availability import check_series, check_there
 from bids_alps.io.derivatives import checked_label
-from bids_alps.io.fieldmaps import find_dangling_intended_for, find_reverse_phase
-from bids_alps.io.inheritance import (
-    IMAGE_EXTENSIONS,
-    Names,
-    entities_of,
-    find_inherited,
-    list_names,
-    read_json,
-    read_sidecar,
-    stem_of,
-    suffix_of,
-)
-from bids_alps.io.queries import Selection
+from bids_alps.io.fieldmaps import Candidates, find_doubts, find_fieldmaps
+from bids_alps.io.gradient_tables import read_bvals
+from bids_alps.io.images import ImageHeader, read_header
+from bids_alps.io.indexing import Index, open_index
+from bids_alps.io.inheritance import IMAGE_EXTENSIONS, entities_of, read_json, stem_of, suffix_of
+from bids_alps.io.queries import Kind, Selection
 from bids_alps.io.root import made_by
 from bids_alps.io.transforms import find_transforms
-from bids_alps.model import DwiRun
+from bids_alps.model import DwiRun, FieldmapImage
+from bids_alps.numerics.tensors.gradients import MINIMUM_DIRECTIONS
 
-_DATATYPES = ("anat", "dwi", "fmap")
-_COMPLEX_PARTS = ("phase", "real", "imag")
 _LABEL = re.compile(r"[a-zA-Z0-9+]+")
 
 
@@ -48,6 +40,17 @@ class Problem:
 
     name: str
     error: AlpsError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside:
+    """An image of a ``dwi`` folder that is no run of its own: its name, and why not."""
+
+    name: str
+    reason: str
+
+
+Found = DwiRun | Problem | SetAside
 
 
 def find_participants(bids_dir: Path, wanted: Iterable[str] = ()) -> tuple[str, ...]:
@@ -107,8 +110,9 @@ def find_runs(
     selection: Selection | None = None,
     *,
     preprocessed: bool = False,
-    database: Path | None = None,
-) -> list[DwiRun | Problem]:
+    index: Index | None = None,
+    b0_threshold: float = 50.0,
+) -> list[Found]:
     """Return the diffusion runs of a participant in a stable order, and the ones that cannot be used.
 
     Parameters
@@ -121,101 +125,130 @@ def find_runs(
         Which files to take.
     preprocessed
         Take ``desc-preproc`` images as they are.
-    database
-        Folder of a pybids database to ask instead of the disk; it is made where there is none.
+    index
+        An index that holds the participant, where one is open.
+    b0_threshold
+        b-values up to this count as no weighting, s/mm^2.
+
+    Raises
+    ------
+    InvalidBidsError
+        If pybids cannot index the participant.
+    UsageError
+        If pybids does not know what the filter file asks for.
     """
-    chosen = selection or Selection()
-    found: dict[str, DwiRun | Problem] = {}
-    folder = bids_dir / f"sub-{participant}"
-    files = _list_images(folder) if database is None else _query_images(bids_dir, participant, database)
-    search = _Search(root=bids_dir, files=files, selection=chosen, names=_remember_names(bids_dir))
-    for image in search.files:
-        if suffix_of(image.name) == "dwi" and chosen.takes(image) and _is_wanted(image, preprocessed=preprocessed):
+    with (
+        open_index(bids_dir, [participant], derivative=preprocessed) if index is None else nullcontext(index)
+    ) as opened:
+        search = _Search(
+            index=opened, participant=participant, selection=selection or Selection(), b0_threshold=b0_threshold
+        )
+        found: dict[str, Found] = {}
+        for image in search.find("dwi"):
+            if suffix_of(image.name) != "dwi" or (entities_of(image.name).get("desc") == "preproc") != preprocessed:
+                continue
             run = _find_run(image, search)
             if run.name in found:
                 error = AmbiguityError(str(image), f"a second image for the run {run.name}", "keep one of the two")
                 run = Problem(name=run.name, error=error)
             found[run.name] = run
-    return [found[name] for name in sorted(found)]
+        runs = [found[name] for name in sorted(found)]
+        return runs if preprocessed else _set_aside_unweighted(runs, search)
 
 
-def _is_wanted(image: Path, *, preprocessed: bool) -> bool:
-    entities = entities_of(image.name)
-    if entities.get("part") in _COMPLEX_PARTS:
+def _set_aside_unweighted(runs: list[Found], search: _Search) -> list[Found]:
+    """Return runs of which those without any weighting are none, where their session has one with weighting.
+
+    They are what reverse-phase images are made of; alone in a session such a series is told as a problem.
+    """
+    unweighted = {run.name for run in runs if _is_unweighted(run, search)}
+    sessions = {run.session for run in runs if isinstance(run, DwiRun) and run.name not in unweighted}
+    reason = "no diffusion weighting: not a run, but what the distortion of others may be found from"
+    return [
+        SetAside(name=run.name, reason=reason)
+        if run.name in unweighted and entities_of(run.name).get("ses") in sessions
+        else run
+        for run in runs
+    ]
+
+
+def _is_unweighted(run: Found, search: _Search) -> bool:
+    """Whether a series holds no weighting: by its b-values, or too few volumes for a tensor and no table at all."""
+    image = next((one for one in search.candidates().images if run_name(one.path) == run.name), None)
+    try:
+        if image is None:
+            return False
+        if image.bval is not None:
+            return bool((read_bvals(image.bval) <= search.b0_threshold).all())
+        shape = search.header(image.path).shape
+        return len(shape) == 3 or shape[3] <= MINIMUM_DIRECTIONS
+    except AlpsError:
         return False
-    return (entities.get("desc") == "preproc") == preprocessed
+
+
+def run_name(image: Path) -> str:
+    """Return the name of the run that an image holds: its entities, but for those that tell magnitudes from phases."""
+    entities = {key: label for key, label in entities_of(image.name).items() if key not in ("part", "desc")}
+    return "_".join(f"{key}-{label}" for key, label in entities.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Search:
-    """Where files of a participant are sought; what was listed and read once is remembered."""
+    """Where files of a participant are sought; what was asked and read once is remembered."""
 
-    root: Path
-    files: list[Path]
+    index: Index
+    participant: str
     selection: Selection
-    names: Names
-    sidecars: dict[Path, Mapping[str, Any]] = field(default_factory=dict)
+    b0_threshold: float
+    known: dict[Any, Any] = field(default_factory=dict)
 
-    def sidecar(self, image: Path) -> Mapping[str, Any]:
-        """Return the metadata of an image that is not the run's own; empty where it is broken."""
-        if image not in self.sidecars:
-            try:
-                self.sidecars[image] = read_sidecar(image, self.root, self.names)
-            except AlpsError:  # it must not cost the run
-                self.sidecars[image] = {}
-        return self.sidecars[image]
+    def find(self, kind: Kind) -> list[Path]:
+        """Return the images of a kind that are wanted."""
+        if kind not in self.known:
+            self.known[kind] = self.selection.find(self.index, self.participant, kind)
+        found: list[Path] = self.known[kind]
+        return found
 
+    def header(self, image: Path) -> ImageHeader:
+        """Return the header of an image; errors as of `read_header`."""
+        if image not in self.known:
+            self.known[image] = read_header(image)
+        found: ImageHeader = self.known[image]
+        return found
 
-def _remember_names(root: Path) -> Names:
-    """Return what lists folders and remembers them: the root for all participants, so that a plan lists it once."""
-    at_root = _list_root(root, root.stat().st_mtime_ns)
-    below = cache(list_names)
-    return lambda folder: at_root if folder == root else below(folder)
+    def candidates(self) -> Candidates:
+        """Return what may tell of the field of the participant's runs."""
+        if "candidates" not in self.known:
+            paths = [*self.find("fmap"), *self.find("sbref"), *Selection().find(self.index, self.participant, "dwi")]
+            images = [self._candidate(path) for path in paths]
+            self.known["candidates"] = Candidates(root=self.index.root, images=images, header=self.header)
+        found: Candidates = self.known["candidates"]
+        return found
 
-
-@lru_cache(maxsize=8)
-def _list_root(root: Path, changed: int) -> tuple[str, ...]:  # noqa: ARG001 -- a folder that changed is listed anew
-    return list_names(root)
-
-
-def _list_images(folder: Path) -> list[Path]:
-    """Return the images of a participant's anat, dwi and fmap folders, sorted by path.
-
-    A walk of three folders takes a millisecond; an index of a participant by pybids takes forty, most of it for a
-    database that one query is asked of.
-    """
-    return sorted(
-        path
-        for sessions in (folder, *folder.glob("ses-*"))
-        for datatype in _DATATYPES
-        for path in (sessions / datatype).glob("sub-*")
-        if path.name.endswith(IMAGE_EXTENSIONS) and path.name.startswith(f"{folder.name}_")
-    )
-
-
-def _query_images(root: Path, participant: str, database: Path) -> list[Path]:
-    """Return the same by a pybids database of the whole dataset."""
-    from bids.layout import BIDSLayout, BIDSLayoutIndexer  # costs half a second
-
-    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False)  # one malformed JSON would end the index
-    layout = BIDSLayout(root, validate=False, config=["bids", "derivatives"], database_path=database, indexer=indexer)
-    found = layout.get(subject=participant, datatype=list(_DATATYPES), extension=list(IMAGE_EXTENSIONS))
-    return sorted(Path(image.path) for image in found)
+    def _candidate(self, path: Path) -> FieldmapImage:
+        """Return an image with its sidecar, empty where it is broken: it must not cost the run."""
+        metadata: Mapping[str, Any] = {}
+        with suppress(AlpsError):
+            metadata = self.index.metadata(path)
+        bval = None
+        with suppress(AlpsError):
+            bval = self.index.table(path, ".bval")
+        return FieldmapImage(path=path, metadata=metadata, bval=bval)
 
 
 def _find_run(image: Path, search: _Search) -> DwiRun | Problem:
     entities = {key: label for key, label in entities_of(image.name).items() if key not in ("part", "desc")}
-    name = "_".join(f"{key}-{label}" for key, label in entities.items())
+    name = run_name(image)
     try:
         for key, label in entities.items():
             checked_label(key, label)
         check_series(image)
         preprocessed = "desc" in entities_of(image.name)
-        bval, bvec = find_inherited(image, ".bval", search.root, search.names), _bvec_of(image, search)
+        bval, bvec = search.index.table(image, ".bval"), _bvec_of(image, search.index)
         check_there(bval)
         check_there(bvec)
-        metadata = read_sidecar(image, search.root, search.names)
-        maps = {} if preprocessed else _maps_of(search)
+        metadata = search.index.metadata(image)
+        known = None if preprocessed else search.candidates()
         return DwiRun(
             entities=entities,
             image=image,
@@ -225,15 +258,15 @@ def _find_run(image: Path, search: _Search) -> DwiRun | Problem:
             preprocessed=preprocessed,
             mask=_mask_of(image),
             t1w=_t1w_of(entities, search),
-            transforms=find_transforms(search.root, entities) if preprocessed else {},
-            reverse_phase=find_reverse_phase(image, metadata, search.root, maps),
-            notes=find_dangling_intended_for(search.root, maps),
+            transforms=find_transforms(search.index.root, entities) if preprocessed else {},
+            fieldmaps=() if known is None else find_fieldmaps(image, metadata, known),
+            notes=() if known is None else find_doubts(image, metadata, known),
         )
     except AlpsError as error:
         return Problem(name=name, error=error)
 
 
-def _bvec_of(image: Path, search: _Search) -> Path:
+def _bvec_of(image: Path, index: Index) -> Path:
     """Return the file with the b-vectors of an image: a table in world axes beside it goes before FSL's.
 
     Raises
@@ -245,21 +278,11 @@ def _bvec_of(image: Path, search: _Search) -> Path:
     in_world = image.with_name(image.name.split(".", 1)[0] + ".b")
     if in_world.is_symlink() or in_world.exists():
         return in_world
-    if "desc" in entities_of(image.name) and "qsiprep" in made_by(search.root):
+    if "desc" in entities_of(image.name) and "qsiprep" in made_by(index.root):
         raise GradientError(
             str(image), f"made by QSIPrep, whose .bvec is not FSL's, and no {in_world.name}", "put that file beside it"
         )
-    return find_inherited(image, ".bvec", search.root, search.names)
-
-
-def _maps_of(search: _Search) -> dict[Path, Mapping[str, Any]]:
-    """Return what a run may find its reverse-phase image among: magnitudes, with their sidecars."""
-    return {
-        path: search.sidecar(path)
-        for path in search.files
-        if (suffix_of(path.name) == "dwi" or search.selection.passes(path, "fmap"))
-        and entities_of(path.name).get("part") not in _COMPLEX_PARTS
-    }
+    return index.table(image, ".bvec")
 
 
 def _mask_of(image: Path) -> Path | None:
@@ -276,14 +299,7 @@ def _t1w_of(entities: dict[str, str], search: _Search) -> Path | None:
 
     Repeats of one protocol (names that differ in ``run`` alone) are no contradiction: the first is taken.
     """
-    images = [
-        path
-        for path in search.files
-        if suffix_of(path.name) == "T1w"
-        and path.exists()
-        and search.selection.passes(path, "t1w")
-        and entities_of(path.name).get("part") not in _COMPLEX_PARTS
-    ]
+    images = [path for path in search.find("t1w") if path.exists()]
     for key in ("ses", "space"):
         images = [path for path in images if entities_of(path.name).get(key) == entities.get(key)] or images
     protocols = {tuple(item for item in entities_of(path.name).items() if item[0] != "run") for path in images}

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from bids.layout import Query
+
 from bids_alps.errors import AlpsError, UsageError
-from bids_alps.io.inheritance import entities_of, read_json, suffix_of
+from bids_alps.io.indexing import Index
+from bids_alps.io.inheritance import read_json
 
-Kind = Literal["dwi", "t1w", "fmap"]
-KINDS: tuple[Kind, ...] = ("dwi", "t1w", "fmap")
+Kind = Literal["dwi", "t1w", "fmap", "sbref"]
 
-_SHORT = {
-    "subject": "sub",
-    "session": "ses",
-    "sample": "sample",
-    "acquisition": "acq",
-    "ceagent": "ce",
-    "reconstruction": "rec",
-    "direction": "dir",
-    "proc": "proc",
-    "modality": "mod",
-    "inversion": "inv",
-    "segmentation": "seg",
+QUERIES: Mapping[Kind, Mapping[str, Any]] = {
+    "dwi": {"datatype": "dwi", "suffix": "dwi", "part": [Query.NONE, "mag"]},
+    "sbref": {"datatype": "dwi", "suffix": "sbref", "part": [Query.NONE, "mag"]},
+    "t1w": {"datatype": "anat", "suffix": "T1w", "part": [Query.NONE, "mag"]},
+    "fmap": {"datatype": "fmap", "part": [Query.NONE, "mag", "phase"]},
 }
-_NUMBERS = ("run", "echo", "flip", "inv", "chunk")
-_ABSENT = (None, "Query.NONE", "<Query.NONE: 1>")
-_ANY = ("*", "Query.ANY", "<Query.ANY: 2>")
-_ALWAYS = ("Query.OPTIONAL", "<Query.OPTIONAL: 3>")
+"""What pybids is asked for each kind of image; a filter file changes these as it does in fMRIPrep and QSIPrep."""
+
+_COMPLEX_PARTS = ("phase", "real", "imag")
+_ENUM = re.compile(r"<?Query\.(NONE|ANY|REQUIRED|OPTIONAL)(: \d+>)?")
+_RESERVED = frozenset({"return_type", "target", "scope", "absolute_paths", "invalid_filters", "filters"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,71 +38,92 @@ class Selection:
     sessions
         Labels without ``ses-``.
     runs
-        Run numbers, compared as integers.
+        Run numbers.
     filters
-        For each kind of file, what its entities (long or short names), ``suffix`` and ``datatype`` must be: a
-        value, a list of values, None for absent, ``"*"`` for any.
+        For each kind of file what pybids is asked beside, or instead of, `QUERIES`.
     """
 
     sessions: tuple[str, ...] = ()
     runs: tuple[int, ...] = ()
     filters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def takes(self, image: Path) -> bool:
-        """Whether a diffusion image is wanted."""
-        entities = entities_of(image.name)
-        if self.sessions and entities.get("ses") not in self.sessions:
-            return False
-        if self.runs and not (_is_number(entities.get("run")) and int(entities["run"]) in self.runs):
-            return False
-        return self.passes(image, "dwi")
+    def find(self, index: Index, participant: str, kind: Kind) -> list[Path]:
+        """Return the images of one kind that are wanted, sorted by path; never one that is no magnitude of a series.
 
-    def passes(self, image: Path, kind: Kind) -> bool:
-        """Whether a file passes the filter of its kind."""
-        has: dict[str, str] = {
-            **entities_of(image.name),
-            "suffix": suffix_of(image.name),
-            "datatype": image.parent.name,
-            "extension": "." + image.name.partition(".")[2],
-        }
-        return all(
-            _fits(has.get(_SHORT.get(name, name)), wanted, number=_SHORT.get(name, name) in _NUMBERS)
-            for name, wanted in self.filters.get(kind, {}).items()
-        )
-
-
-def _fits(label: str | None, wanted: Any, *, number: bool) -> bool:
-    if isinstance(wanted, list):
-        return any(_fits(label, one, number=number) for one in wanted)
-    if wanted is None or wanted in _ABSENT:
-        return label is None
-    if wanted in _ALWAYS:
-        return True
-    if wanted in _ANY or label is None:
-        return label is not None
-    if number and _is_number(label) and _is_number(str(wanted)):
-        return int(label) == int(wanted)
-    return label == str(wanted).removeprefix("sub-").removeprefix("ses-")
+        Raises
+        ------
+        UsageError
+            If pybids does not know what the filter file asks for.
+        """
+        query = {**QUERIES[kind], **self.filters.get(kind, {})}
+        for name in [name for name in query if name[:1].isupper() and name not in index.layout.get_entities()]:
+            if query.pop(name) is not Query.NONE:  # a field that no sidecar of this participant has
+                return []
+        try:
+            found = index.find(participant, **query)
+        except (ValueError, TypeError) as error:
+            raise UsageError(
+                "--bids-filter-file", f"{kind}: {error}", "use pybids' names, such as acquisition or direction"
+            ) from error
+        if kind != "fmap":
+            found = [path for path in found if not _is_complex(path)]
+        if kind == "dwi" and (self.sessions or self.runs):
+            labels = {"session": list(self.sessions), "run": list(self.runs)}
+            wanted = index.find(participant, **{name: values for name, values in labels.items() if values})
+            found = [path for path in found if path in wanted]
+        return found
 
 
-def _is_number(label: str | None) -> bool:
-    return label is not None and label.isascii() and label.isdigit()
+def _is_complex(path: Path) -> bool:
+    return any(f"_part-{part}_" in path.name for part in _COMPLEX_PARTS)
 
 
 def read_filters(path: Path) -> dict[str, dict[str, Any]]:
-    """Read a BIDS filter file; keys other than ``dwi``, ``t1w`` and ``fmap`` are for other programs.
+    """Read a BIDS filter file; other keys than those of `QUERIES` are for other programs.
+
+    ``null`` stands for absent and ``"*"`` for any, as do the names of pybids' ``Query``.
 
     Raises
     ------
     UsageError
-        If it cannot be read, or a filter is no object.
+        If it cannot be read, a filter is no object, or it asks for something else than entities and ``regex_search``.
     """
     try:
         content = read_json(path)
     except AlpsError as error:
         raise UsageError("--bids-filter-file", f"{error.where}: {error.what}", error.remedy) from error
-    filters: dict[str, dict[str, Any]] = {kind: content[kind] for kind in KINDS if kind in content}
-    for kind, wanted in filters.items():
+    filters: dict[str, dict[str, Any]] = {}
+    for kind in QUERIES:
+        wanted = content.get(kind, {})
         if not isinstance(wanted, dict):
             raise UsageError(str(path), f"{kind} holds no object", f'write {{"{kind}": {{"session": "1"}}}}')
-    return filters
+        expressions = wanted.get("regex_search") is True
+        unfit = sorted(
+            name for name, value in wanted.items() if name in _RESERVED or not _is_value(value, expression=expressions)
+        )
+        if unfit:
+            raise UsageError(
+                str(path), f"{kind} holds {', '.join(unfit)}", "give entities with values or lists of them"
+            )
+        filters[kind] = {name: _as_query(value) for name, value in wanted.items()}
+    return {kind: wanted for kind, wanted in filters.items() if wanted}
+
+
+def _is_value(value: Any, *, expression: bool) -> bool:
+    """Whether pybids can look for a value, or for any of a list of them."""
+    values = value if isinstance(value, list) else [value]
+    try:
+        for one in values if expression else ():
+            re.compile(str(one))
+    except re.error:
+        return False
+    return all(isinstance(one, str | int | float | None) for one in values)
+
+
+def _as_query(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_query(one) for one in value]
+    if value is None or value == "*":
+        return Query.NONE if value is None else Query.ANY
+    named = _ENUM.fullmatch(value) if isinstance(value, str) else None
+    return value if named is None else Query[named[1]]

@@ -54,6 +54,7 @@ class Processing:
     preprocessed: bool
     motion_corrected: bool | None
     distortion_corrected: bool | None
+    distortion_method: str | None
     gradient_calibration: bool
     version: str
 
@@ -178,7 +179,11 @@ ALPS_COLUMNS: tuple[Column, ...] = (
         description="Where the regions were defined.",
         levels={"template": "by the preset in the template", "scan": "by label images drawn in the scan"},
     ),
-    Column(name="b_value", description="Mean b-value of the volumes that were fitted.", unit="s/mm^2"),
+    Column(
+        name="b_value",
+        description="Mean b-value of the volumes that were fitted, in the gradient table.",
+        unit="s/mm^2",
+    ),
     Column(name="n_directions", description="Diffusion-weighted volumes that were fitted."),
     Column(name="n_b0", description="Volumes without diffusion weighting that were fitted."),
     Column(name="echo_time", description="Echo time.", unit="s"),
@@ -200,6 +205,10 @@ ALPS_COLUMNS: tuple[Column, ...] = (
     Column(
         name="distortion_corrected",
         description="Whether susceptibility distortion was corrected here; n/a for a preprocessed series.",
+    ),
+    Column(
+        name="distortion_method",
+        description="What the susceptibility field was found from; none where it was not corrected.",
     ),
     Column(name="gradient_calibration", description="Whether the b-value of each volume was calibrated."),
     Column(name="version", description="Version of bids-alps."),

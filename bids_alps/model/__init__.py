@@ -29,7 +29,18 @@ from bids_alps.model.results import (
     Status,
     worst_status,
 )
-from bids_alps.model.series import TENSOR_COMPONENTS, Axes, DwiRun, DwiSeries, Gradients, LesionMask, TensorField
+from bids_alps.model.series import (
+    TENSOR_COMPONENTS,
+    Axes,
+    DwiRun,
+    DwiSeries,
+    Fieldmap,
+    FieldmapImage,
+    FieldmapMethod,
+    Gradients,
+    LesionMask,
+    TensorField,
+)
 from bids_alps.model.spatial import SpatialMap, SpatialTransform, sample_linear, sample_nearest
 from bids_alps.model.statements import STAGES, Stage, Statement
 
@@ -47,6 +58,9 @@ __all__ = [
     "DwiRun",
     "DwiSeries",
     "Ellipsoid",
+    "Fieldmap",
+    "FieldmapImage",
+    "FieldmapMethod",
     "Gradients",
     "Interval",
     "LesionEffect",

@@ -14,6 +14,7 @@ from bids_alps.model.arrays import Array, read_only
 from bids_alps.model.spatial import SpatialMap
 
 Axes = Literal["scanner", "template"]
+FieldmapMethod = Literal["reverse phase encoding", "phase difference", "two phases", "measured field"]
 
 TENSOR_COMPONENTS = ("xx", "xy", "xz", "yy", "yz", "zz")
 """Order of the six unique elements in the last axis of every tensor array."""
@@ -36,6 +37,56 @@ class LesionMask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FieldmapImage:
+    """An image that tells of the susceptibility field.
+
+    Parameters
+    ----------
+    path
+        The image.
+    metadata
+        Its sidecar, merged by the inheritance principle.
+    bval
+        Its b-values, where it is a diffusion series: volumes without weighting count alone.
+    """
+
+    path: Path
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    bval: Path | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metadata", dict(self.metadata))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fieldmap:
+    """Images from which the susceptibility field of a run can be found.
+
+    Parameters
+    ----------
+    method
+        How.
+    images
+        Images with another phase encoding than the run's; or one phase difference, two phases, or one field.
+    matching
+        Images like `images` with the run's own phase encoding, where there are some.
+    magnitudes
+        Magnitude images on the grid of a phase or a field.
+    """
+
+    method: FieldmapMethod
+    images: tuple[FieldmapImage, ...]
+    matching: tuple[FieldmapImage, ...] = ()
+    magnitudes: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything that is read."""
+        tables = (image.bval for image in (*self.images, *self.matching) if image.bval is not None)
+        return (*(image.path for image in (*self.images, *self.matching)), *tables, *self.magnitudes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DwiRun:
     """The files of one diffusion run, as discovered; nothing has been read but sidecars.
 
@@ -53,16 +104,18 @@ class DwiRun:
         A brain mask on the image's grid, an anatomical image.
     transforms
         Files that resample images of the run's space onto a template, by the template.
-    reverse_phase
-        Images with another phase encoding from which the susceptibility field can be estimated.
-    partner
-        A run of opposite phase encoding that is merged with this one into one fit.
+    fieldmaps
+        What the susceptibility field can be found from, the best first.
+    partners
+        Runs that are merged with this one into one fit.
     notes
         What is doubtful about the files that go with the run, one sentence each.
     lesions
         Its lesions, where a dataset of lesions was given.
     regions
         Label image and table of regions drawn in the run's own image, by the label of the preset whose they replace.
+    dataset
+        Name of the dataset that it lies in, as ``DatasetLinks`` of the output has it.
     """
 
     entities: Mapping[str, str]
@@ -74,17 +127,42 @@ class DwiRun:
     mask: Path | None = None
     t1w: Path | None = None
     transforms: Mapping[str, Path] = field(default_factory=dict)
-    reverse_phase: tuple[Path, ...] = ()
-    partner: DwiRun | None = None
+    fieldmaps: tuple[Fieldmap, ...] = ()
+    partners: tuple[DwiRun, ...] = ()
     notes: tuple[str, ...] = ()
     lesions: LesionMask | None = None
     regions: Mapping[str, tuple[Path, Path]] = field(default_factory=dict)
+    dataset: str = "raw"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "entities", dict(self.entities))
         object.__setattr__(self, "metadata", dict(self.metadata))
         object.__setattr__(self, "transforms", dict(self.transforms))
         object.__setattr__(self, "regions", dict(self.regions))
+
+    @property
+    def reverse_phase(self) -> tuple[Path, ...]:
+        """Images with another phase encoding, the best first."""
+        reverse = (one for one in self.fieldmaps if one.method == "reverse phase encoding")
+        return tuple(image.path for one in reverse for image in one.images)
+
+    def uri_of(self, path: Path) -> str:
+        """Return the BIDS URI of a file of the run's dataset.
+
+        Examples
+        --------
+        >>> image = Path("in/sub-01/dwi/sub-01_dwi.nii.gz")
+        >>> DwiRun(entities={"sub": "01"}, image=image, bval=image, bvec=image).uri_of(image)
+        'bids:raw:sub-01/dwi/sub-01_dwi.nii.gz'
+        """
+        folder = f"sub-{self.participant}"
+        inside = path.parts[path.parts.index(folder) :] if folder in path.parts else path.parts[-1:]
+        return f"bids:{self.dataset}:{'/'.join(inside)}"
+
+    @property
+    def needs_t1w(self) -> bool:
+        """Whether the T1w image is read: lesions were drawn on it."""
+        return self.lesions is not None and self.lesions.path is not None and self.lesions.space == "T1w"
 
     @property
     def participant(self) -> str:
@@ -157,10 +235,13 @@ class DwiSeries:
         Signal, shape (i, j, k, n), float32.
     gradients
         Its weighting, n volumes.
+    notes
+        What was tolerated when it was read, one sentence each.
     """
 
     image: SpatialMap
     gradients: Gradients
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.image.data.ndim != 4 or self.image.data.shape[3] != len(self.gradients):

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from bids_alps.phantom.settings import STORAGES, PhantomSettings
+from bids_alps.phantom.settings import FIELDMAPS, STORAGES, PhantomSettings
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -25,12 +25,13 @@ def make_parser() -> argparse.ArgumentParser:
         if isinstance(default, bool):
             parser.add_argument(name, action=argparse.BooleanOptionalAction, default=default, help=description)
         elif isinstance(default, tuple):
-            choices = STORAGES if setting.name == "storage" else None
+            orders = STORAGES if setting.name == "storage" else None
             parser.add_argument(
-                name, nargs="+", type=type(default[0]), choices=choices, default=default, help=description
+                name, nargs="+", type=type(default[0]), choices=orders, default=default, help=description
             )
         else:
-            parser.add_argument(name, type=type(default), default=default, help=description)
+            choices = FIELDMAPS if setting.name == "fieldmap" else None
+            parser.add_argument(name, type=type(default), choices=choices, default=default, help=description)
     return parser
 
 

@@ -44,6 +44,8 @@ FANNED_OUT = 0.5
 GM_MD, CSF_MD, SCALP_MD = 0.85e-3, 3.0e-3, 1.0e-3
 S0 = {"wm": 0.70, "gm": 0.85, "csf": 1.8, "scalp": 0.45}
 """Signal without weighting: T2 contrast."""
+GRADIENT_ECHO = {"wm": 0.75, "gm": 0.85, "csf": 0.60, "scalp": 0.95}
+"""Signal of a gradient echo with a short echo time and a flip angle of 60 degrees: fat is bright, fluid dark."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,12 +12,12 @@ from bids_alps import __version__
 from bids_alps.io.tables import Column, write_table
 from bids_alps.io.templates import read_template
 from bids_alps.io.writing import write_json, write_map, write_text
-from bids_alps.model import Gradients, SpatialMap, sample_linear
+from bids_alps.model import Array, Gradients, SpatialMap, sample_linear
 from bids_alps.numerics.tensors.gradients import fsl_from_world
-from bids_alps.phantom.settings import PhantomSettings
-from bids_alps.phantom.subject import Head, PhantomSubject, make_head, make_subject
+from bids_alps.phantom.scanner import ECHOES_S, READOUT_S
+from bids_alps.phantom.settings import FieldmapLayout, PhantomSettings
+from bids_alps.phantom.subject import FieldScan, Head, PhantomSubject, make_head, make_subject
 
-READOUT_S = 0.05
 TRUTH = "derivatives/truth"
 
 TRUTH_COLUMNS = (
@@ -99,12 +99,19 @@ def _write_scan(
         "TotalReadoutTime": READOUT_S,
     }
     write_series(folder / "dwi" / f"{name}_dwi.nii.gz", subject.image, subject.gradients, sidecar)
+    target = (folder / "dwi" / f"{name}_dwi.nii.gz").relative_to(out)
+    aim = {"IntendedFor": f"bids::{target.as_posix()}"}
     if subject.reverse is not None:
         opposite = settings.phase_encoding[0] + ("" if settings.phase_encoding.endswith("-") else "-")
         fmap = name.replace("dir-AP", "dir-PA")
-        target = (folder / "dwi" / f"{name}_dwi.nii.gz").relative_to(out)
-        fields = {**sidecar, "PhaseEncodingDirection": opposite, "IntendedFor": f"bids::{target.as_posix()}"}
+        fields = {**sidecar, "PhaseEncodingDirection": opposite, **aim}
         write_map(folder / "fmap" / f"{fmap}_epi.nii.gz", subject.reverse, sidecar=fields, dtype=np.int16)
+        if settings.fieldmap == "pair":
+            own = subject.image.like(subject.image.data[..., 0])
+            write_map(folder / "fmap" / f"{name}_epi.nii.gz", own, sidecar={**sidecar, **aim}, dtype=np.int16)
+    if subject.field is not None:
+        stem = folder / "fmap" / name.replace("_dir-AP", "")
+        _write_field(stem, subject.field, settings.fieldmap, aim)
     pose = subject.truth.pose
     return {
         "participant_id": f"sub-{entities['sub']}",
@@ -114,6 +121,31 @@ def _write_scan(
         "roll": pose.roll,
         "yaw": pose.yaw,
     }
+
+
+def _write_field(stem: Path, field: FieldScan, layout: FieldmapLayout, aim: dict[str, Any]) -> None:
+    """Write what tells of the field, as scanners store it: phases as whole numbers of 4096 a half turn."""
+
+    def write(suffix: str, image: SpatialMap, dtype: Any = np.int16, **sidecar: Any) -> None:
+        write_map(stem.with_name(f"{stem.name}_{suffix}.nii.gz"), image, sidecar={**sidecar, **aim}, dtype=dtype)
+
+    def stored(radians: Array) -> SpatialMap:
+        return field.magnitude.like(np.round(radians * 4096 / np.pi))
+
+    first, second = (phase.data for phase in field.phases)
+    if layout == "phasediff":
+        difference = np.angle(np.exp(1j * (second - first)))
+        write("phasediff", stored(difference), EchoTime1=ECHOES_S[0], EchoTime2=ECHOES_S[1])
+    elif layout == "phases":
+        write("phase1", stored(first), EchoTime=ECHOES_S[0])
+        write("phase2", stored(second), EchoTime=ECHOES_S[1])
+    else:
+        write("fieldmap", field.hertz, np.float32, Units="Hz")
+    if layout == "fieldmap":
+        write("magnitude", field.magnitude)
+    else:
+        write("magnitude1", field.magnitude, EchoTime=ECHOES_S[0])
+        write("magnitude2", field.magnitude, EchoTime=ECHOES_S[1])
 
 
 def _entity_rank(item: tuple[str, str]) -> int:

@@ -10,6 +10,12 @@ from scipy.spatial.transform import Rotation
 from bids_alps.model import Array, Gradients, SpatialMap
 from bids_alps.phantom.settings import PhantomSettings, Storage
 
+READOUT_S = 0.05
+"""Total readout time, s."""
+
+ECHOES_S = (0.00492, 0.00738)
+"""Echoes of the gradient-echo sequence that measures the field, s."""
+
 HEAD_MM = (176.0, 212.0, 176.0)
 """Field of view along x, y and z."""
 
@@ -102,6 +108,8 @@ class Distortion:
         Shift per mm of distance from the centre along x, y, z, shape (3,), for one volume.
     eddy_scale
         Its size per volume at b = 1000 and 80 mm, mm.
+    polarity
+        1 for phase encoding along `direction`, -1 against it.
     """
 
     direction: Array
@@ -109,6 +117,7 @@ class Distortion:
     susceptibility: float
     eddy_scale: float
     eddy: Array
+    polarity: float = 1.0
 
     @property
     def present(self) -> bool:
@@ -132,6 +141,14 @@ class Distortion:
         """Return the shift by susceptibility at the voxels of a grid, shape (i, j, k), mm."""
         voxels = np.stack(np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij"), axis=-1)
         return replace(self, eddy=np.zeros(3)).shift(grid.world(voxels).reshape(-1, 3)).reshape(grid.shape)
+
+    def hertz(self, points: Array, voxel_mm: float) -> Array:
+        """Return the field in hertz at anatomical points, shape (n, 3) -> (n,), for voxels of a length along encoding.
+
+        Off-resonance of f hertz displaces by f times the readout time in voxels, towards rising indices where phase
+        encoding is positive.
+        """
+        return self.polarity * replace(self, eddy=np.zeros(3)).shift(points) / voxel_mm / READOUT_S
 
     def undo(self, points: Array) -> tuple[Array, Array]:
         """Return where the signal imaged at points comes from, and the factor by which it is stretched.
@@ -175,5 +192,10 @@ def draw_distortion(rng: np.random.Generator, settings: PhantomSettings, grid: S
     direction = grid.affine[:3, axis] / np.linalg.norm(grid.affine[:3, axis])
     size = settings.susceptibility * rng.uniform(0.8, 1.0)
     return Distortion(
-        direction=direction, centre=centre, susceptibility=sign * size, eddy_scale=settings.eddy, eddy=np.zeros(3)
+        direction=direction,
+        centre=centre,
+        susceptibility=sign * size,
+        eddy_scale=settings.eddy,
+        eddy=np.zeros(3),
+        polarity=sign,
     )

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Storage = Literal["LAS", "RAS", "LPS", "sagittal"]
+FieldmapLayout = Literal["epi", "pair", "phasediff", "phases", "fieldmap"]
+FIELDMAPS: tuple[FieldmapLayout, ...] = ("epi", "pair", "phasediff", "phases", "fieldmap")
 STORAGES: tuple[Storage, ...] = ("LAS", "RAS", "LPS", "sagittal")
 
 
@@ -35,7 +37,11 @@ class PhantomSettings:
     oblique: float = choice(0.0, "angle of the slices against the scanner's axes, degrees")
     motion: float = choice(0.0, "standard deviation of head motion per volume, mm and degrees")
     eddy: float = choice(0.0, "distortion by eddy currents at the edge of the head at b = 1000, mm")
-    susceptibility: float = choice(0.0, "largest shift by susceptibility, mm; adds a reverse-phase image")
+    susceptibility: float = choice(0.0, "largest shift by susceptibility, mm; adds a fieldmap")
+    fieldmap: FieldmapLayout = choice(
+        "epi",
+        "fieldmap: one reverse-phase image or a pair of them, a phase difference, two phases, or a field in Hz",
+    )
     phase_encoding: str = choice("j-", "PhaseEncodingDirection")
     t1w: bool = choice(False, "write a T1-weighted image")
     scalp: bool = choice(True, "put a scalp around the brain")

@@ -11,8 +11,18 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from bids_alps.model import Array, Gradients, Pose, SpatialMap, SpatialTransform
-from bids_alps.phantom.anatomy import CSF_MD, GM_MD, S0, SCALP_MD, Anatomy, Diagonal, draw_diagonals, true_index
-from bids_alps.phantom.scanner import Distortion, draw_distortion, draw_motion, make_gradients, make_grid
+from bids_alps.phantom.anatomy import (
+    CSF_MD,
+    GM_MD,
+    GRADIENT_ECHO,
+    S0,
+    SCALP_MD,
+    Anatomy,
+    Diagonal,
+    draw_diagonals,
+    true_index,
+)
+from bids_alps.phantom.scanner import ECHOES_S, Distortion, draw_distortion, draw_motion, make_gradients, make_grid
 from bids_alps.phantom.settings import PhantomSettings, Storage
 
 POINTS_PER_EDGE = 2  # signal is averaged over 2 x 2 x 2 points of a voxel: partial volume
@@ -21,6 +31,7 @@ MARGIN_MM = 8.0
 """How far around the image the head is known, for volumes that moved."""
 
 ISOTROPIC_MD = {"gm": GM_MD, "csf": CSF_MD, "scalp": SCALP_MD}
+OFFSET_HZ = 120.0  # of the scanner's frequency while the field is measured: it wraps phases, and displaces nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +65,26 @@ class Truth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhantomSubject:
-    """A scan and its truth; `reverse` is a b0 with opposite phase encoding where susceptibility was asked for."""
+    """A scan and its truth.
+
+    `reverse` is a b0 with opposite phase encoding, `field` what a gradient-echo sequence tells of the field: one of the
+    two where susceptibility was asked for.
+    """
 
     image: SpatialMap
     gradients: Gradients
     truth: Truth
     reverse: SpatialMap | None = None
+    field: FieldScan | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldScan:
+    """A gradient-echo scan without distortion: magnitude, wrapped phases of both echoes (radians), field (Hz)."""
+
+    magnitude: SpatialMap
+    phases: tuple[SpatialMap, SpatialMap]
+    hertz: SpatialMap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,8 +232,12 @@ def make_subject(
     motion = draw_motion(rng, settings.motion, len(gradients))
     distortion = draw_distortion(rng, settings, grid, centre)
     data = _acquire(head, grid, gradients, motion, distortion)
-    reverse = None
-    if settings.susceptibility:
+    reverse, field = None, None
+    if settings.susceptibility and settings.fieldmap not in ("epi", "pair"):
+        field = _scan_field(
+            head, distortion, settings, (grid, centre), np.random.default_rng([settings.seed, seed, 13])
+        )
+    elif settings.susceptibility:
         one = gradients.take(np.array([0]))
         reverse = grid.like(_noisy(_acquire(head, grid, one, motion[:1], distortion.reversed()), settings.snr, rng))
     truth = Truth(
@@ -220,7 +249,35 @@ def make_subject(
         shift=distortion.shift_on(grid),
     )
     image = grid.like(_noisy(data, settings.snr, rng))
-    return PhantomSubject(image=image, gradients=gradients, truth=truth, reverse=reverse)
+    return PhantomSubject(image=image, gradients=gradients, truth=truth, reverse=reverse, field=field)
+
+
+def _scan_field(
+    head: Head,
+    distortion: Distortion,
+    settings: PhantomSettings,
+    where: tuple[SpatialMap, Array],
+    rng: np.random.Generator,
+) -> FieldScan:
+    """Return the scan of the field on a grid of its own: 3 mm, with the phase of the coils and noise."""
+    series, centre = where
+    grid = make_grid(replace(settings, voxel_size=3.0, slice_thickness=0.0), "LAS", centre)
+    points = grid.world(np.moveaxis(np.indices(grid.shape), 0, -1)).reshape(-1, 3)
+    shares = head.anatomy.tissue(head.transform.template_from_subject(points))
+    signal = np.sum([shares[name] * level for name, level in GRADIENT_ECHO.items()], axis=0)
+    voxel_mm = float(series.voxel_size["ijk".index(settings.phase_encoding[0])])
+    hertz = distortion.hertz(points, voxel_mm)
+    coils = 1.0 + 0.01 * (points - centre) @ np.array([0.6, -1.0, 0.8])
+    sigma = GRADIENT_ECHO["wm"] / settings.snr if settings.snr else 0.0
+    echoes = []
+    for echo in ECHOES_S:
+        noise = sigma * (rng.standard_normal(signal.shape) + 1j * rng.standard_normal(signal.shape))
+        echoes.append(signal * np.exp(1j * (coils + 2 * np.pi * (hertz + OFFSET_HZ) * echo)) + noise)
+    phases = [grid.like(np.angle(echo).reshape(grid.shape)) for echo in echoes]
+    magnitude = grid.like(1000 * np.abs(echoes[0]).reshape(grid.shape).astype(np.float32))
+    inside = signal > 0.1
+    field = np.where(inside, hertz + OFFSET_HZ, rng.normal(scale=100, size=signal.shape))
+    return FieldScan(magnitude=magnitude, phases=(phases[0], phases[1]), hertz=grid.like(field.reshape(grid.shape)))
 
 
 def _turned(head: Head, rng: np.random.Generator, degrees: float) -> Head:

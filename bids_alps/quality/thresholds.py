@@ -213,6 +213,22 @@ THRESHOLDS: Mapping[str, Threshold] = {
         reason="Slices whose signal was lost to motion bias the tensor.",
         source="real scans up to .004; a tenth of all slices is a tenth of the data",
     ),
+    "distortion_left": Threshold(
+        unit="mm",
+        warn=1.0,
+        fail=NEVER,
+        direction="above",
+        reason="Displacement by susceptibility that was not corrected: regions miss their tracts by as much.",
+        source="typical of 20 Hz at the regions where no fieldmap tells it; half a small voxel",
+    ),
+    "sides_known": Threshold(
+        unit="",
+        warn=0.5,
+        fail=NEVER,
+        direction="below",
+        reason="Without sform and qform, or where the two contradict each other, left and right cannot be told.",
+        source="0 unknown, 1 known",
+    ),
     "session_similarity": Threshold(
         unit="",
         warn=0.85,

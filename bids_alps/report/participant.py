@@ -42,6 +42,8 @@ _FACTS = {
     "roi_source": "Regions defined in the",
     "b_value": "b-value, s/mm²",
     "n_directions": "Directions",
+    "distortion_corrected": "Susceptibility distortion corrected",
+    "distortion_method": "Susceptibility field from",
     "pitch": "Pitch, degrees",
     "roll": "Roll, degrees",
     "yaw": "Yaw, degrees",
@@ -155,8 +157,8 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
     others = sorted(path for path in table.parent.glob(f"{name}_seg-*_scalarstats.tsv") if path != regional)
     regions += tuple(_atlas_table(path.name.removeprefix(f"{name}_seg-"), _rows(path)) for path in others)
     notes += [*_withheld_notes(rows, checks), *lesion_notes(rows, checks)]
-    told = _correction_notes(table.with_name(f"{name}_desc-preproc_dwi.json"))
-    notes += [note for note in told if not _SUCCESS.search(note)]
+    told = _read_sidecar(table.with_name(f"{name}_desc-brain_mask.json"))
+    notes += [note[:1].upper() + note[1:] for note in map(str, told.get("Notes", [])) if not _SUCCESS.search(note)]
     receipt = _receipt(output_dir, participant, name)
     pictures = find_pictures(output_dir / f"sub-{participant}" / "figures", name)
     if not pictures:
@@ -173,6 +175,7 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
         provenance=_provenance(receipt),
         facts=(
             *((title, _distinct(rows, key)) for key, title in _FACTS.items() if rows and key in rows[0]),
+            *_header_facts(told),
             *((("Settings", describe_choices(receipt["method"])),) if isinstance(receipt.get("method"), dict) else ()),
         ),
         notes=tuple(notes),
@@ -215,12 +218,14 @@ def _withheld_notes(rows: Sequence[Row], checks: Sequence[Check]) -> list[str]:
     ]
 
 
-def _correction_notes(sidecar: Path) -> list[str]:
-    """Return what preprocessing had to say, from the sidecar of the series that it wrote."""
-    if not sidecar.exists():
-        return []
-    told = json.loads(sidecar.read_text(encoding="utf-8")).get("Preprocessing", {}).get("Notes", [])
-    return [f"Preprocessing: {note}" for note in told]
+def _read_sidecar(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return content if isinstance(content, dict) else {}
+
+
+def _header_facts(sidecar: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    codes = [str(sidecar[name]) for name in ("SformCode", "QformCode") if name in sidecar]
+    return (("sform_code, qform_code", ", ".join(codes)),) if codes else ()
 
 
 def find_failures(output_dir: Path, participant: str) -> list[Failure]:

@@ -97,6 +97,8 @@ def measure(aligned: AlignedRun, preset: RoiPreset) -> Measurement:
     statements += state_quality(checks, aligned.method, failed=status == "fail")
     if status == "fail" and not aligned.method.keep_failed:
         result = withhold_index(result)
+    if any(check.name == "sides_known" and check.value < 1 for check in checks):
+        result = withhold_sides(result)
     return Measurement(preset=preset, rois=rois, result=result, checks=checks, status=status, statements=statements)
 
 
@@ -147,6 +149,25 @@ def withhold_index(result: AlpsResult) -> AlpsResult:
         alps_water_corrected={},
         alternatives={},
         lesions=result.lesions and replace(result.lesions, alps_with=nothing, alps_without=nothing),
+    )
+
+
+def withhold_sides(result: AlpsResult) -> AlpsResult:
+    """Return a result of an image that does not tell left from right: only the bilateral index stays."""
+
+    def bilateral(values: Mapping[str, float]) -> dict[str, float]:
+        return {side: value if side == "bilateral" else float("nan") for side, value in values.items()}
+
+    lesions = result.lesions
+    return replace(
+        result,
+        alps=bilateral(result.alps),
+        alps_uncorrected=bilateral(result.alps_uncorrected),
+        alps_unreliable=bilateral(result.alps_unreliable),
+        alps_water_corrected=bilateral(result.alps_water_corrected),
+        interval={side: interval for side, interval in result.interval.items() if side == "bilateral"},
+        lesions=lesions
+        and replace(lesions, alps_with=bilateral(lesions.alps_with), alps_without=bilateral(lesions.alps_without)),
     )
 
 

@@ -53,6 +53,7 @@ from bids_alps.registration.within_subject import (
 )
 from bids_alps.settings import Method
 from bids_alps.stages.aligned import AlignedRun
+from bids_alps.stages.gradient_table import repair_table
 from bids_alps.stages.index import Measurement, measure, write_measures
 from bids_alps.stages.lesions import Lesions
 from bids_alps.stages.outputs import RunOutputs
@@ -67,7 +68,7 @@ from bids_alps.stages.uncertainty import blurred_means, prepare_means
 LOG = logging.getLogger(__name__)
 STATEMENTS = say("sessions", within_subject.SENTENCE)
 _TOLERANCES = {"b_value": 0.05, "directions": 0.1, "voxel_size": 0.05, "slice_thickness": 0.05, "echo_time": 0.05}
-_OWN_CHECKS = ("framewise_displacement", "outlier_slices")
+_OWN_CHECKS = ("sides_known", "framewise_displacement", "outlier_slices", "distortion_left")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,8 +191,9 @@ def refit(outputs: RunOutputs, method: Method) -> TensorFit:
         run = replace(
             run, image=outputs.path("preproc"), bval=outputs.path("preproc_bval"), bvec=outputs.path("preproc_bvec")
         )
-    series = read_series(run)
+    series = read_series(run, b0_threshold=method.b0_threshold)
     mask = read_map(outputs.path("mask")).data > 0.5
+    series = repair_table(series, mask, method)
     return fit(PreparedSeries(series=series, mask=mask, correction=PreprocessedSeries(series=series)), method)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bids_alps.io.derivatives import derivative_path, sidecar_of
-from bids_alps.io.writing import write_map
+from bids_alps.io.writing import write_json, write_map
 from bids_alps.model import DwiRun, SpatialMap
 
 
@@ -24,6 +24,12 @@ class RunOutputs:
     def path(self, key: str, **fill: str) -> Path:
         """Return the path of a derivative; `fill` are labels that its name leaves open."""
         return derivative_path(self.output_dir, self.run, key, template=self.template, **fill)
+
+    def write_sidecar(self, key: str, **fields: Any) -> None:
+        """Write the sidecar of a file that is no image."""
+        path = self.path(key)
+        sidecar = sidecar_of(self.run, key, **fields)
+        write_json(path.with_name(f"{path.name.partition('.')[0]}.json"), sidecar)
 
     def write(self, key: str, image: SpatialMap, *, dtype: Any = np.float32, preset: str = "", **fields: Any) -> None:
         """Write an image with its sidecar; `preset` is the label of the ROI preset that it shows, if any."""

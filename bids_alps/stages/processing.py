@@ -24,6 +24,7 @@ def describe_processing(run: DwiRun, method: Method, correction: PreprocessedSer
         preprocessed=run.preprocessed,
         motion_corrected=None if run.preprocessed else correction.motion_corrected,
         distortion_corrected=None if run.preprocessed else correction.distortion_corrected,
+        distortion_method=None if run.preprocessed else correction.distortion_method,
         gradient_calibration=method.gradient_calibration and ours,
         version=__version__,
     )

@@ -27,7 +27,7 @@ def subject_maps(fitted: TensorFit, run: DwiRun) -> SubjectMaps:
         md=fitted.md,
         b0=fitted.b0,
         mask=fitted.field.image.like(fitted.field.mask),
-        t1w=None if run.t1w is None else read_map(run.t1w),
+        t1w=None if run.t1w is None or not run.needs_t1w else read_map(run.t1w),
     )
 
 
@@ -77,6 +77,8 @@ def write_transforms(outputs: RunOutputs, registration: Registration, mask: Spat
     write_text(outputs.path("xfm_rigid"), itk_text(np.linalg.inv(transform.rigid)))
     write_text(outputs.path("xfm_affine"), itk_text(inverse))
     write_text(outputs.path("xfm_inverse_affine"), itk_text(transform.affine))
+    for key in ("xfm", "xfm_inverse", "xfm_rigid", "xfm_affine", "xfm_inverse_affine"):
+        outputs.write_sidecar(key)
 
 
 def displacements(mask: SpatialMap, moved: Callable[[Array], Array]) -> SpatialMap:

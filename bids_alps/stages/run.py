@@ -47,7 +47,7 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> RunResult:
     outputs = RunOutputs(output_dir=output_dir, run=run, template=template.name)
     prepared = prepare(run, method, output_dir)
     log_stage(run.name, "corrected" if prepared.correction.motion else "read")
-    outputs.write("mask", prepared.series.image.like(prepared.mask), dtype=np.uint8)
+    outputs.write("mask", prepared.series.image.like(prepared.mask), dtype=np.uint8, **prepared.facts)
     fitted = fit(prepared, method)
     write_maps(outputs, fitted)
     log_stage(run.name, "fitted")
@@ -57,7 +57,7 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> RunResult:
     log_stage(run.name, "aligned")
     lesions = place_lesions(outputs, subject, template, registration.transform, t1w_aligned=method.t1w_aligned)
     aligned = AlignedRun(
-        fitted=fitted, registration=registration, method=method, checks=prepared.correction.checks, lesions=lesions
+        fitted=fitted, registration=registration, method=method, checks=prepared.checks, lesions=lesions
     )
     measured = tuple(measure_preset(aligned, preset, prepared, (subject, template), run) for preset in presets)
     processing = {

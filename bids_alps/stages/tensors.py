@@ -49,6 +49,8 @@ class TensorFit:
         The series with all its shells.
     water_volumes
         Which volumes of `whole` tell free water; None where there are no two shells.
+    b_value, weighted
+        Mean b-value of the weighted volumes in the gradient table, s/mm^2, and which of `series` they are, shape (n,).
     statements
         What the fit says for the methods text.
     """
@@ -64,6 +66,8 @@ class TensorFit:
     tabled: DwiSeries
     whole: DwiSeries
     water_volumes: Array | None
+    b_value: float
+    weighted: Array
     statements: tuple[Statement, ...] = ()
 
 
@@ -81,13 +85,14 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
         field = fit_tensor(chosen, prepared.mask)
     snr, noise_sd = measure_noise(chosen, field)
     elements = field.image.data
-    unweighted = chosen.gradients.bvals <= method.b0_threshold
+    bvals = series.gradients.bvals[volumes]
+    weighted = bvals > method.b0_threshold
     return TensorFit(
         field=field,
         series=chosen,
         fa=field.image.like(fractional_anisotropy(elements).astype(np.float32)),
         md=field.image.like(mean_diffusivity(elements)),
-        b0=field.image.like(mean_volume(chosen.image.data, unweighted)),
+        b0=field.image.like(mean_volume(chosen.image.data, ~weighted)),
         snr=snr,
         noise_sd=noise_sd,
         weighting=weighting,
@@ -100,6 +105,8 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
             b0_threshold=method.b0_threshold,
             compared=method.gradient_calibration,
         ),
+        b_value=float(bvals[weighted].mean()),
+        weighted=weighted,
     )
 
 
@@ -154,30 +161,26 @@ def measure_noise(series: DwiSeries, field: TensorField, *, voxels: int = 5000) 
 
 def check_acquisition(fitted: TensorFit) -> tuple[Check, ...]:
     """Return the checks of what the scanner gave."""
-    gradients = fitted.series.gradients
-    weighted = np.linalg.norm(gradients.bvecs, axis=1) > 0
     return (
         evaluate("snr_b0", fitted.snr),
         evaluate("gradient_spread", 100 * fitted.weighting.spread),
         evaluate("gradient_axes", measure_coherence_gain(fitted.field)),
-        evaluate("b_value", float(gradients.bvals[weighted].mean())),
-        evaluate("directions", float(count_directions(gradients.bvecs[weighted]))),
+        evaluate("b_value", round(fitted.b_value, -1)),  # scanners write 1500 as 1495 to 1505
+        evaluate("directions", float(count_directions(fitted.series.gradients.bvecs[fitted.weighted]))),
     )
 
 
 def describe_acquisition(preset: RoiPreset, fitted: TensorFit, run: DwiRun) -> Acquisition:
     """Return what stands in every row beside the index."""
-    gradients = fitted.series.gradients
-    weighted = np.linalg.norm(gradients.bvecs, axis=1) > 0
     return Acquisition(
         roi_preset=preset.name,
         conventions=preset.conventions,
         roi_radius=preset.radius_mm,
         roi_semi_axes=preset.description,
         roi_source="scan" if preset.native else "template",
-        b_value=float(gradients.bvals[weighted].mean()),
-        n_directions=int(weighted.sum()),
-        n_b0=int((~weighted).sum()),
+        b_value=fitted.b_value,
+        n_directions=int(fitted.weighted.sum()),
+        n_b0=int((~fitted.weighted).sum()),
         echo_time=run.metadata.get("EchoTime"),
         scanner=_scanner(run),
         field_strength=run.metadata.get("MagneticFieldStrength"),

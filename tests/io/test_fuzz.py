@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from bids_alps.errors import AlpsError
 from bids_alps.io.availability import check_series
-from bids_alps.io.images import read_bvals, read_bvecs, read_volumes, read_world_bvecs
+from bids_alps.io.gradient_tables import read_bvals, read_bvecs, read_world_bvecs
+from bids_alps.io.images import read_volumes
 from bids_alps.io.inheritance import entities_of, read_json, suffix_of
 from bids_alps.io.layout import Problem, find_runs
 from bids_alps.io.queries import read_filters

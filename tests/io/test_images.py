@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from bids_alps.errors import AlpsError, GradientError, ImageError, NoInputError
-from bids_alps.io.images import read_bvals, read_bvecs, read_series
+from bids_alps.io.gradient_tables import read_bvals, read_bvecs
+from bids_alps.io.images import read_header, read_series
 from bids_alps.model import DwiRun
 
 N = 8
+LAS = np.diag([-2.0, 2, 2, 1])
 
 
 @pytest.fixture
@@ -56,11 +58,9 @@ def test_a_valid_run_is_read_in_world_axes(run):
         ("bval", lambda text: "", "empty"),
         ("bval", lambda text: "b-values: " + text, "no table of numbers"),
         ("bval", lambda text: "-" + text.replace("0", "5", 1), "negative"),
-        (
-            "bvec",
-            lambda text: transposed(text),
-            "transposed",
-        ),
+        ("bval", lambda text: text.replace("1000", "1"), "largest b-value is 1, implausible"),
+        ("bval", lambda text: text.replace("1000", "1e9"), r"largest b-value is 1e\+09, implausible"),
+        ("bvec", lambda text: text.rpartition(" ")[0] + " nan\n", "b-vector of volume 7 is not finite"),
         ("bvec", lambda text: "\n".join(text.splitlines()[:2]), "for 8 volumes"),
         ("bvec", lambda text: "\n".join(" ".join(["0"] * N) for _ in range(3)), "7 of 7 diffusion-weighted volumes"),
         (
@@ -108,12 +108,90 @@ def test_a_3d_image_is_refused(run):
         read_series(run)
 
 
-def test_values_that_are_not_finite_are_counted(run):
+def change_image(run, change, affine=LAS):
     data = np.asarray(nib.load(run.image).dataobj).copy()
-    data[0, 0, :3, 2] = np.nan
-    nib.save(nib.Nifti1Image(data, np.diag([-2.0, 2, 2, 1])), run.image)
-    with pytest.raises(ImageError, match="3 values are not finite"):
+    change(data)
+    nib.save(nib.Nifti1Image(data, affine), run.image)
+
+
+def test_values_that_are_not_finite_in_the_head_are_counted(run):
+    def lose(data):
+        data[2, 2, 2:4, 2] = np.nan
+
+    change_image(run, lose)
+    with pytest.raises(ImageError, match="2 values are not finite, 2 voxels of them in the head"):
         read_series(run)
+
+
+def test_values_that_are_not_finite_in_the_background_are_noted(run):
+    def lose(data):
+        data[0] = np.nan  # the edge of the image
+        data[2:] = 1.0
+        data[3, 2, 2, 1] = np.inf  # among voxels without signal
+
+    change_image(run, lose)
+    series = read_series(run)
+    assert np.isfinite(series.image.data).all()
+    assert series.notes == (
+        "241 values of sub-01_dwi.nii.gz that are not finite, all in the background, were read as 0",
+    )
+
+
+def test_an_empty_volume_is_refused_by_its_number(run):
+    change_image(run, lambda data: data[..., 3].fill(0))
+    with pytest.raises(ImageError, match=r"1 of 8 volumes are zero everywhere \(volume 3\)"):
+        read_series(run)
+
+
+def test_what_is_tolerated_in_a_gradient_table_changes_no_direction(run):
+    expected = read_series(run)
+    assert expected.notes == ()
+    rewrite(run.bvec, lambda text: transposed(stretched(text, 1.05)).replace("0.0 0.0 0.0", "nan nan nan"))
+    series = read_series(run)
+    np.testing.assert_allclose(series.gradients.bvecs, expected.gradients.bvecs, atol=1e-5)
+    np.testing.assert_array_equal(series.gradients.bvals, expected.gradients.bvals)
+    words = ("transposed", "1 b-vectors without weighting", "normalised")
+    assert all(word in note for word, note in zip(words, series.notes, strict=True))
+
+
+def test_a_table_of_three_volumes_is_never_taken_for_transposed(run):
+    np.savetxt(run.bvec, np.eye(3)[[1, 2, 0]])
+    np.testing.assert_array_equal(read_bvecs(run.bvec, volumes=3), np.eye(3)[[1, 2, 0]].T)
+
+
+def test_volumes_below_the_threshold_need_no_direction(run):
+    rewrite(run.bval, lambda text: text.replace("1000", "80", 1))
+    rewrite(run.bvec, lambda text: "\n".join(" ".join(["0", "0", *line.split()[2:]]) for line in text.splitlines()))
+    with pytest.raises(GradientError, match="1 of 7 diffusion-weighted volumes"):
+        read_series(run)
+    assert read_series(run, b0_threshold=100).gradients.bvecs[1].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("sform", "qform", "known"),
+    [
+        (LAS, LAS, True),
+        (LAS, None, True),
+        (None, LAS, True),
+        (None, None, False),
+        (LAS, np.diag([2.0, 2, 2, 1]), False),
+        (LAS, np.diag([2.0, -2, 2, 1]), False),
+        (
+            np.array([[-1.9, 0.6, 0, 0], [-0.6, -1.9, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1.0]]),
+            np.diag([-2.0, -2, 2, 1]),
+            True,
+        ),
+    ],
+)
+def test_a_header_tells_left_from_right_or_does_not(run, sform, qform, known):
+    image = nib.load(run.image)
+    made = nib.Nifti1Image(np.asarray(image.dataobj), None)
+    made.set_sform(sform, 0 if sform is None else 1)
+    made.set_qform(qform, 0 if qform is None else 1)
+    made.to_filename(run.image)
+    header = read_header(run.image)
+    assert header.sides_known is known
+    assert (header.sform_code, header.qform_code) == (0 if sform is None else 1, 0 if qform is None else 1)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 300, 2000])

@@ -11,11 +11,12 @@ import pytest
 from helpers import nifti_bytes
 
 from bids_alps.errors import InvalidBidsError, NothingSelectedError
-from bids_alps.io.layout import Problem, find_participants, find_runs
+from bids_alps.io.layout import Problem, SetAside, find_participants, find_runs
 from bids_alps.io.queries import Selection
 from bids_alps.model import DwiRun, SpatialMap
 
-SERIES = nifti_bytes(SpatialMap(data=np.ones((2, 2, 2, 3)), affine=np.eye(4)))
+SERIES = nifti_bytes(SpatialMap(data=np.ones((2, 2, 2, 7)), affine=np.eye(4)))
+BVALS = "0 1000 1000 1000 1000 1000 1000\n"
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def put(root: Path, *names: str, content: bytes | str = SERIES) -> None:
 
 def put_run(root: Path, stem: str, **sidecar: object) -> None:
     put(root, f"{stem}.nii.gz")
-    put(root, f"{stem}.bval", f"{stem}.bvec", content="0 1000 1000\n")
+    put(root, f"{stem}.bval", f"{stem}.bvec", content=BVALS)
     put(root, f"{stem}.json", content=json.dumps(sidecar))
 
 
@@ -41,6 +42,24 @@ def runs_of(root: Path, selection: Selection | None = None, *, preprocessed: boo
     found = find_runs(root, "01", selection, preprocessed=preprocessed)
     assert not [run for run in found if isinstance(run, Problem)]
     return {run.name: run for run in found if isinstance(run, DwiRun)}
+
+
+def test_a_series_without_weighting_is_no_run_where_its_session_has_one(dataset: Path) -> None:
+    for session in "12":
+        put_run(dataset, f"sub-01/ses-{session}/dwi/sub-01_ses-{session}_dir-PA_dwi")
+        put(dataset, f"sub-01/ses-{session}/dwi/sub-01_ses-{session}_dir-PA_dwi.bval", content="0 0 0 5 5 5 5\n")
+    put_run(dataset, "sub-01/ses-1/dwi/sub-01_ses-1_dir-AP_dwi")
+    single = nifti_bytes(SpatialMap(data=np.ones((2, 2, 2)), affine=np.eye(4)))
+    put(dataset, "sub-01/ses-1/dwi/sub-01_ses-1_dir-PA_run-2_dwi.nii.gz", content=single)
+    found = {run.name: type(run) for run in find_runs(dataset, "01")}
+    assert found == {
+        "sub-01_ses-1_dir-AP": DwiRun,
+        "sub-01_ses-1_dir-PA": SetAside,
+        "sub-01_ses-1_dir-PA_run-2": SetAside,
+        "sub-01_ses-2_dir-PA": DwiRun,  # it will say that it holds no weighting
+    }
+    found = {run.name: type(run) for run in find_runs(dataset, "01", b0_threshold=0)}
+    assert found["sub-01_ses-1_dir-PA"] is DwiRun
 
 
 def problem_of(root: Path) -> Problem:
@@ -165,41 +184,6 @@ def test_malformed_json_costs_the_run_it_belongs_to_alone(dataset: Path) -> None
     assert [type(run).__name__ for run in find_runs(dataset, "01")] == ["Problem", "DwiRun"]
 
 
-@pytest.mark.parametrize(
-    "target", ["dwi/sub-01_dwi.nii.gz", "bids::sub-01/dwi/sub-01_dwi.nii.gz", ["dwi/sub-01_dwi.nii.gz"]]
-)
-def test_fieldmap_is_found_by_what_it_is_intended_for(dataset: Path, target: object) -> None:
-    put_run(dataset, "sub-01/dwi/sub-01_dwi")
-    put(dataset, "sub-01/fmap/sub-01_dir-PA_epi.nii.gz", "sub-01/fmap/sub-01_dir-AP_epi.nii.gz")
-    put(dataset, "sub-01/fmap/sub-01_dir-PA_epi.json", content=json.dumps({"IntendedFor": target}))
-    assert [path.name for path in runs_of(dataset)["sub-01"].reverse_phase] == ["sub-01_dir-PA_epi.nii.gz"]
-
-
-def test_fieldmap_for_an_image_that_is_not_there_is_noted(dataset: Path) -> None:
-    put_run(dataset, "sub-01/dwi/sub-01_dwi")
-    put(dataset, "sub-01/fmap/sub-01_dir-PA_epi.nii.gz")
-    put(dataset, "sub-01/fmap/sub-01_dir-PA_epi.json", content='{"IntendedFor": "dwi/sub-01_run-1_dwi.nii.gz"}')
-    run = runs_of(dataset)["sub-01"]
-    assert run.reverse_phase == ()
-    assert run.notes == ("sub-01_dir-PA_epi.nii.gz: IntendedFor names dwi/sub-01_run-1_dwi.nii.gz, which is not there",)
-
-
-def test_fieldmap_is_found_by_its_b0_field(dataset: Path) -> None:
-    put_run(dataset, "sub-01/dwi/sub-01_dwi", B0FieldSource="pepolar0")
-    put(dataset, "sub-01/fmap/sub-01_dir-PA_epi.nii.gz")
-    put(dataset, "sub-01/fmap/sub-01_dir-PA_epi.json", content='{"B0FieldIdentifier": ["pepolar0"]}')
-    assert [path.name for path in runs_of(dataset)["sub-01"].reverse_phase] == ["sub-01_dir-PA_epi.nii.gz"]
-
-
-def test_opposite_run_serves_where_there_is_no_fieldmap(dataset: Path) -> None:
-    put_run(dataset, "sub-01/dwi/sub-01_dir-AP_dwi", PhaseEncodingDirection="j-")
-    put_run(dataset, "sub-01/dwi/sub-01_dir-PA_dwi", PhaseEncodingDirection="j")
-    put_run(dataset, "sub-01/dwi/sub-01_acq-b_dir-PA_dwi", PhaseEncodingDirection="j")
-    runs = runs_of(dataset)
-    assert [path.name for path in runs["sub-01_dir-AP"].reverse_phase] == ["sub-01_dir-PA_dwi.nii.gz"]
-    assert runs["sub-01_acq-b_dir-PA"].reverse_phase == ()
-
-
 @pytest.mark.parametrize("space", ["ACPC", "T1w"])
 def test_names_of_qsiprep_are_known(dataset: Path, space: str) -> None:
     put_run(dataset, f"sub-01/ses-1/dwi/sub-01_ses-1_space-{space}_desc-preproc_dwi")
@@ -309,14 +293,3 @@ def test_a_participant_that_is_named_does_not_pay_for_the_others(
     assert count(["01"]) == (few, 1)
     assert count(["01", "02"])[1] == 0  # known by now
     assert count([])[1] == 1  # all participants: one listing for their labels
-
-
-@pytest.mark.filterwarnings("default")
-def test_database_of_pybids_finds_what_the_disk_holds(dataset: Path, tmp_path: Path) -> None:
-    put_run(dataset, "sub-01/ses-1/dwi/sub-01_ses-1_run-1_dwi")
-    put_run(dataset, "sub-01/ses-1/dwi/sub-01_ses-1_part-phase_dwi")
-    put_run(dataset, "sub-02/dwi/sub-02_dwi")
-    put(dataset, "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz")
-    put(dataset, "sub-01/ses-1/anat/sub-01_ses-1_T1w.json", content="{")
-    for _ in range(2):
-        assert find_runs(dataset, "01", database=tmp_path / "db") == find_runs(dataset, "01")

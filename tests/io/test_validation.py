@@ -26,6 +26,26 @@ def test_error_of_one_participant_is_a_warning(dataset: Path, caplog: pytest.Log
     assert "SYMLINK_BROKEN" in caplog.text
 
 
+def test_a_stray_file_is_a_warning(dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (dataset / "stray.txt").write_text("x")
+    with caplog.at_level(logging.WARNING):
+        said = validate_dataset(dataset)
+    assert said == "The BIDS validator was run on all participants: 2 errors."
+    assert "NOT_INCLUDED /stray.txt" in caplog.text
+
+
+def test_only_the_participants_that_are_named_are_looked_at(dataset: Path) -> None:
+    (dataset / "sub-02/dwi").mkdir(parents=True)
+    (dataset / "sub-02/dwi/sub-02_dwi.bval").write_text("0 1000\n")
+    assert validate_dataset(dataset, ["02"]) == "The BIDS validator was run on 1 participants: 0 errors."
+    assert "1 errors" in validate_dataset(dataset, ["01"])
+
+
+def test_without_the_validator_that_is_told(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bids_alps.io.validation.find_validator", lambda: None)
+    assert validate_dataset(dataset) == "The BIDS validator was not run: bids-validator-deno is not installed."
+
+
 def test_error_of_the_dataset_ends_it(dataset: Path) -> None:
     (dataset / "dataset_description.json").write_text("{}")
     with pytest.raises(InvalidBidsError, match="dataset_description"):

@@ -1,15 +1,18 @@
 """For every check, data that trip it and data that do not, through the code that measures."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from bids_alps.io.images import ImageHeader
 from bids_alps.io.presets import read_preset
 from bids_alps.io.templates import read_template
 from bids_alps.model import (
     AlpsResult,
+    DwiRun,
     DwiSeries,
     Gradients,
     Pose,
@@ -41,7 +44,7 @@ from bids_alps.stages.alternatives import with_scalars
 from bids_alps.stages.index import check_noise_floor
 from bids_alps.stages.lesions import Lesions, add_lesion_effect, check_lesions
 from bids_alps.stages.prepare import PreparedSeries
-from bids_alps.stages.preprocessing import PreprocessedSeries, check_correction
+from bids_alps.stages.preprocessing import PreprocessedSeries, check_correction, correct
 from bids_alps.stages.tensors import check_acquisition, fit
 
 TENSORS = {"projection": np.diag([0.6, 0.4, 1.1]) * 1e-3, "association": np.diag([0.65, 1.1, 0.4]) * 1e-3}
@@ -222,6 +225,26 @@ def check_overlap(*, reach=0, shift=1.0):
     return check_lesions(add_lesion_effect(result, rois, lesions, ({}, {})), lesions)
 
 
+def check_distortion(*, readout=0.01):
+    """Checks of a raw series of 3 mm without a fieldmap, left as it is."""
+    here = Path("x_dwi.nii.gz")
+    metadata = {"PhaseEncodingDirection": "j", "TotalReadoutTime": readout}
+    run = DwiRun(entities={"sub": "01"}, image=here, bval=here, bvec=here, metadata=metadata)
+    gradients = Gradients(bvals=np.zeros(1), bvecs=np.zeros((1, 3)))
+    image = SpatialMap(data=np.ones((4, 4, 4, 1)), affine=np.diag([3.0, 3, 3, 1]))
+    series = DwiSeries(image=image, gradients=gradients)
+    return correct(run, series, np.ones((4, 4, 4), bool), Method(skip_preprocessing=True), here.parent).checks
+
+
+def check_header(*, known=True):
+    """Checks of an image whose header tells left from right, or does not."""
+    image = SpatialMap(data=np.ones((4, 4, 4, 1)), affine=np.eye(4))
+    series = DwiSeries(image=image, gradients=Gradients(bvals=np.zeros(1), bvecs=np.zeros((1, 3))))
+    header = ImageHeader(shape=(4, 4, 4, 1), stored_bytes=64, affine=np.eye(4), sides_known=known)
+    correction = PreprocessedSeries(series=series)
+    return PreparedSeries(series=series, mask=np.ones((4, 4, 4), bool), correction=correction, header=header).checks
+
+
 MOTION = {"framewise_displacement": {"step": 1.5}, "outlier_slices": {"lost": 5}}
 CENTRES = {"projection_left": (-26.1, -16.1, 27.6), "projection_right": (26.1, -16.1, 27.6)}
 FIGURES = {"similarity": 0.8, "similarity_coarse": 0.7, "similarity_random": 0.4, "similarity_turned": 0.5}
@@ -301,6 +324,8 @@ TRIPS = {
     **{name: (check_motion, change) for name, change in MOTION.items()},
     "noise_floor": (check_floor, {"b": 3000.0, "sd": 80.0}),
     "registration_tract_shift": (check_tracts, {"outward": -4.0}),
+    "distortion_left": (check_distortion, {"readout": 0.05}),
+    "sides_known": (check_header, {"known": False}),
     "lesion_overlap": (check_overlap, {"reach": 2}),
     "lesion_t1w_shift": (check_overlap, {"shift": 4.0}),
 }
@@ -321,7 +346,19 @@ def test_what_is_wrong_trips_its_check(name):
     assert status_of(measure(**change), name) in ("warn", "fail")
 
 
-@pytest.mark.parametrize("measure", [check_regions, check_scan, check_floor, check_tracts, check_motion, check_overlap])
+@pytest.mark.parametrize(
+    "measure",
+    [
+        check_regions,
+        check_scan,
+        check_floor,
+        check_tracts,
+        check_motion,
+        check_overlap,
+        check_distortion,
+        check_header,
+    ],
+)
 def test_what_is_right_trips_none(measure):
     assert {check.name: check.value for check in measure() if check.status != "pass"} == {}
 

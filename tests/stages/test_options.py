@@ -18,7 +18,7 @@ from bids_alps.io.presets import read_preset
 from bids_alps.io.results import Acquisition, Processing, alps_rows
 from bids_alps.io.tables import format_cell
 from bids_alps.io.writing import write_json, write_map
-from bids_alps.model import Check, DwiRun, DwiSeries, Gradients, SpatialMap
+from bids_alps.model import Check, DwiRun, DwiSeries, Fieldmap, FieldmapImage, Gradients, SpatialMap
 from bids_alps.phantom import PhantomSettings
 from bids_alps.phantom.subject import PhantomSubject, make_subject
 from bids_alps.quality.checks import evaluate
@@ -216,7 +216,9 @@ def run(tmp_path: Path) -> DwiRun:
     write_map(reverse, grid, sidecar=sidecar)
     here = tmp_path / "a"
     metadata = {**sidecar, "PhaseEncodingDirection": "j-"}
-    return DwiRun(entities={"sub": "01"}, image=here, bval=here, bvec=here, metadata=metadata, reverse_phase=(reverse,))
+    opposite = FieldmapImage(path=reverse, metadata=sidecar)
+    fieldmaps = (Fieldmap(method="reverse phase encoding", images=(opposite,)),)
+    return DwiRun(entities={"sub": "01"}, image=here, bval=here, bvec=here, metadata=metadata, fieldmaps=fieldmaps)
 
 
 @pytest.mark.parametrize(
@@ -234,8 +236,8 @@ def test_each_correction_can_be_left_out(
 ) -> None:
     calls: list[dict[str, bool]] = []
 
-    def stop(*_: Any, other: Any, motion: bool, **__: Any) -> None:
-        calls.append({"motion": motion, "reverse": other is not None})
+    def stop(*_: Any, fields: Any, motion: bool, **__: Any) -> None:
+        calls.append({"motion": motion, "reverse": bool(fields)})
         raise InterruptedError
 
     monkeypatch.setattr(preprocessing, "correct_series", stop)

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bids_alps.io.pairs import pair_opposite
 
 from bids_alps.io.images import read_volumes
 from bids_alps.io.layout import find_runs
-from bids_alps.io.pairs import pair_opposite
 from bids_alps.io.templates import read_template
 from bids_alps.io.writing import write_map, write_text
 from bids_alps.model import DwiRun, LesionMask, Statement

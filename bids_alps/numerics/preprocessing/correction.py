@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from bids_alps.errors import ImageError
+from bids_alps.errors import AlpsError, ImageError
 from bids_alps.model import Array, DwiSeries, Gradients
-from bids_alps.numerics.preprocessing.distortion import Distortion, EncodedImage, estimate_distortion
+from bids_alps.numerics.preprocessing.distortion import Distortion, EncodedImage, FieldEstimator
 from bids_alps.numerics.preprocessing.motion import SeriesMotion
 from bids_alps.numerics.preprocessing.realignment import estimate_motion
 from bids_alps.numerics.preprocessing.resampling import Grid, align_b0s, mean_b0, replace_outliers, resample_series
@@ -19,6 +19,7 @@ from bids_alps.numerics.volumes import mean_volume
 COMBINED = "Two runs of opposite phase encoding were merged into one series after they were corrected."
 LEFT_OUT = "Volumes that were empty or unlike all others were left out (number: {volumes:g})."
 _AXES = {"i": 0, "j": 1, "k": 2}
+_LONGEST_READOUT_S = 1.0  # a longer one is in other units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +79,16 @@ class CorrectedSeries:
         return self.distortion is not None and self.distortion.proven
 
 
-def encoding_from_sidecar(metadata: Mapping[str, object]) -> Encoding:
+def encoding_from_sidecar(metadata: Mapping[str, object], shape: Sequence[int] | None = None) -> Encoding:
     """Return how a series was read out, as its sidecar tells.
+
+    Parameters
+    ----------
+    metadata
+        Fields of the sidecar.
+    shape
+        Of the image: where ``TotalReadoutTime`` is not told it follows from ``EffectiveEchoSpacing`` and the number of
+        phase-encoding steps.
 
     Examples
     --------
@@ -89,15 +98,29 @@ def encoding_from_sidecar(metadata: Mapping[str, object]) -> Encoding:
     >>> encoding_from_sidecar({"PhaseEncodingAxis": "j"}).polarity
     0
     """
-    told, readout = str(metadata.get("PhaseEncodingDirection", "")), metadata.get("TotalReadoutTime")
+    told = str(metadata.get("PhaseEncodingDirection", ""))
     axis = told[:1] or str(metadata.get("PhaseEncodingAxis", ""))[:1]
     polarity = 0 if told[:1] not in _AXES else -1 if told.endswith("-") else 1
+    phase_axis = _AXES.get(axis, 1)
     return Encoding(
-        phase_axis=_AXES.get(axis, 1),
+        phase_axis=phase_axis,
         slice_axis=_AXES.get(str(metadata.get("SliceEncodingDirection", "k"))[:1], 2),
         polarity=polarity,
-        readout=float(readout) if isinstance(readout, (int, float)) and readout > 0 else None,
+        readout=_readout_s(metadata, None if shape is None else shape[phase_axis]),
     )
+
+
+def _readout_s(metadata: Mapping[str, object], steps: int | None) -> float | None:
+    """Return the total readout time, s; None where nothing tells it, or nothing that can be true."""
+    total, spacing = metadata.get("TotalReadoutTime"), metadata.get("EffectiveEchoSpacing")
+    matrix = metadata.get("ReconMatrixPE", steps)
+    if isinstance(total, int | float):
+        found = float(total)
+    elif isinstance(spacing, int | float) and isinstance(matrix, int):
+        found = float(spacing) * (matrix - 1)
+    else:
+        return None
+    return found if 0 < found < _LONGEST_READOUT_S else None
 
 
 def correct_series(
@@ -105,7 +128,7 @@ def correct_series(
     mask: Array,
     encoding: Encoding,
     *,
-    other: EncodedImage | None = None,
+    fields: Sequence[FieldEstimator] = (),
     motion: bool = True,
     b0_threshold: float = 50.0,
 ) -> CorrectedSeries:
@@ -119,8 +142,8 @@ def correct_series(
         Brain, shape (i, j, k), bool.
     encoding
         How the series was read out.
-    other
-        Mean image without weighting and with another phase encoding: a field map's, or an opposite run's.
+    fields
+        What may find the susceptibility field, the best first: the first one that is proven is applied.
     motion
         Whether to correct motion and eddy currents.
     b0_threshold
@@ -133,7 +156,7 @@ def correct_series(
     found = series_at_rest(series, slice_axis=encoding.slice_axis) if moved is None else moved
     base = mean_b0(data, affine, bvals, found)
     field_found = None
-    if other is not None:
+    if fields:
         image = EncodedImage(
             data=base,
             affine=affine,
@@ -141,7 +164,7 @@ def correct_series(
             polarity=encoding.polarity,
             readout=encoding.readout,
         )
-        field_found = _distortion(image, other, mask, notes)
+        field_found = _distortion(image, fields, mask, notes)
     corrected = resample_series(data, affine, found, distortion=field_found)
     replaced = replace_outliers(corrected, affine, bvals, found, distortion=field_found)
     weighted = bvals > 0
@@ -164,21 +187,19 @@ def correct_series(
     )
 
 
-def combine_runs(
-    first: CorrectedSeries, second: CorrectedSeries, mask: Array, *, b0_threshold: float = 50.0
-) -> DwiSeries:
+def combine_runs(one: DwiSeries, second: CorrectedSeries, mask: Array, *, b0_threshold: float = 50.0) -> DwiSeries:
     """Return two corrected runs of one head as one series on the first one's grid, where the first lies.
 
     Parameters
     ----------
-    first, second
+    one, second
         Corrected runs; the second may have another grid.
     mask
         Brain of the first, shape (i, j, k), bool.
     b0_threshold
         b-values up to this count as no weighting, s/mm^2.
     """
-    one, two = first.series, second.series
+    two = second.series
     bases = [mean_volume(run.image.data, run.gradients.bvals <= b0_threshold) for run in (one, two)]
     pose = align_b0s(bases[0], bases[1], (one.image.affine, two.image.affine), mask).matrix
     moved = resample_series(
@@ -191,8 +212,32 @@ def combine_runs(
         bvals=np.r_[one.gradients.bvals, two.gradients.bvals],
         bvecs=np.r_[one.gradients.bvecs, two.gradients.bvecs @ pose[:3, :3]],
     )
+    placed = DwiSeries(image=one.image.like(moved), gradients=two.gradients)
+    moved *= np.float32(relative_gain(one, placed, mask, b0_threshold=b0_threshold))
     together = np.concatenate([one.image.data, moved], axis=3)
     return DwiSeries(image=one.image.like(together), gradients=gradients)
+
+
+def relative_gain(one: DwiSeries, other: DwiSeries, mask: Array, *, b0_threshold: float = 50.0) -> float:
+    """Return by what the second series must be multiplied to be as bright without weighting as the first; 1 untold.
+
+    Parameters
+    ----------
+    one, other
+        On one grid.
+    mask
+        Where to compare, shape (i, j, k), bool.
+    b0_threshold
+        b-values up to this count as no weighting, s/mm^2.
+    """
+    unweighted = [series.gradients.bvals <= b0_threshold for series in (one, other)]
+    if not all(volumes.any() for volumes in unweighted):
+        return 1.0
+    first, second = (
+        float(np.median(mean_volume(series.image.data, volumes)[mask]))
+        for series, volumes in zip((one, other), unweighted, strict=True)
+    )
+    return first / second if second > 0 else 1.0
 
 
 def series_at_rest(series: DwiSeries, *, slice_axis: int = 2) -> SeriesMotion:
@@ -224,14 +269,22 @@ def _motion(series: DwiSeries, bvals: Array, mask: Array, encoding: Encoding, no
         return None
 
 
-def _distortion(image: EncodedImage, other: EncodedImage, mask: Array, notes: list[str]) -> Distortion | None:
-    try:
-        found = estimate_distortion(image, other, mask)
-    except ImageError as error:
-        notes.append(f"distortion not corrected: {error}")
-        return None
-    notes.append(f"distortion: {found.reason}" + (f" ({found.assumed})" if found.assumed else ""))
-    return found
+def _distortion(
+    image: EncodedImage, fields: Sequence[FieldEstimator], mask: Array, notes: list[str]
+) -> Distortion | None:
+    """Return the first field that is proven, else the first that was found; tell what became of each."""
+    first = None
+    for estimate in fields:
+        try:
+            found = estimate(image, mask)
+        except AlpsError as error:
+            notes.append(f"distortion not corrected: {error}")
+            continue
+        notes.append(f"distortion by {found.method}: {found.reason}" + (f" ({found.assumed})" if found.assumed else ""))
+        if found.proven:
+            return found
+        first = first or found
+    return first
 
 
 def _figures(

@@ -13,13 +13,14 @@ only where it is proven: unless the pair becomes clearly more alike, it is not t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 
 from bids_alps.errors import ImageError
-from bids_alps.model import Array
+from bids_alps.model import Array, FieldmapMethod
 from bids_alps.numerics.preprocessing.distortion_solver import EpiImage, Problem, unwarp
 from bids_alps.numerics.preprocessing.volume_motion import at_rest, fit_motion, sample_reference
 
@@ -72,31 +73,39 @@ class Distortion:
         point, towards rising voxel indices.
     phase_axis
         Voxel axis of phase encoding.
-    ratio
-        Displacement of the other image per displacement of this one, in voxels of each.
     assumed
         What was not known and had to be assumed or chosen, in words; empty where all was known.
     difference_before, difference_after
-        Mean squared difference of the pair relative to its mean square inside the mask, without and with the
-        field, both after rigid alignment.
-    corrected, corrected_other
-        Both images after correction, on the first one's grid, for a figure.
+        How unlike the image is to what it was compared with, without and with the field, both after rigid alignment:
+        of a pair the mean squared difference relative to its mean square inside the mask.
     proven
         Whether the field is to be applied.
     reason
         Why, in one sentence.
+    method
+        How it was found.
+    size
+        95th percentile of the displacement in the brain, voxels.
     """
 
     displacement: Array
     phase_axis: int
-    ratio: float
     assumed: str
     difference_before: float
     difference_after: float
-    corrected: Array
-    corrected_other: Array
     proven: bool
     reason: str
+    method: FieldmapMethod = "reverse phase encoding"
+    size: float = 0.0
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the field is too small to be worth an interpolation."""
+        return self.size < LEAST_DISPLACEMENT
+
+
+FieldEstimator = Callable[[EncodedImage, Array], Distortion]
+"""What finds the field of an image, given with its brain mask of shape (i, j, k)."""
 
 
 def estimate_distortion(image: EncodedImage, other: EncodedImage, mask: Array) -> Distortion:
@@ -125,18 +134,7 @@ def estimate_distortion(image: EncodedImage, other: EncodedImage, mask: Array) -
     if len(found) > 1:
         assumed += f"; polarity chosen by similarity (difference {best.difference_after:.3f} against "
         assumed += f"{max(one.difference_after for one in found):.3f})"
-    return Distortion(
-        displacement=best.displacement,
-        phase_axis=image.phase_axis,
-        ratio=best.ratio,
-        assumed=assumed,
-        difference_before=best.difference_before,
-        difference_after=best.difference_after,
-        corrected=best.corrected,
-        corrected_other=best.corrected_other,
-        proven=best.proven,
-        reason=best.reason,
-    )
+    return replace(best, assumed=assumed)
 
 
 def _ratios(image: EncodedImage, other: EncodedImage) -> tuple[list[float], str]:
@@ -256,18 +254,17 @@ def _judged(first: EpiImage, second: EpiImage, field: Array, phase_axis: int, ma
         for side, image in zip((first, second), images, strict=True)
     ]
     before, after = _unlikeness(still_seen[0], still_seen[1], mask), _unlikeness(seen[0], seen[1], mask)
-    proven, reason = _verdict(before, after, float(np.percentile(np.abs(field[mask]), 95)))
+    size = float(np.percentile(np.abs(field[mask]), 95))
+    proven, reason = _verdict(before, after, size)
     return Distortion(
         displacement=field.astype(np.float32),
         phase_axis=phase_axis,
-        ratio=second.shift,
         assumed="",
         difference_before=before,
         difference_after=after,
-        corrected=seen[0].astype(np.float32),
-        corrected_other=seen[1].astype(np.float32),
         proven=proven,
         reason=reason,
+        size=size,
     )
 
 

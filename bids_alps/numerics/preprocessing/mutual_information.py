@@ -52,3 +52,27 @@ def _align(fixed: Array, moving: Array, mask: Array, affine: Array) -> Array:
     images = (itk_image(SpatialMap(data=data, affine=affine)) for data in (fixed, moving))
     method.Execute(*images)
     return ras_matrix(transform)
+
+
+def mutual_information(one: Array, other: Array) -> float:
+    """Return the normalised mutual information of two images less 1: 0 where they tell nothing of each other.
+
+    (H(A) + H(B)) / H(A, B) - 1 with 64 bins, each image cut at its 99.5th percentile (Studholme 1999,
+    doi 10.1016/S0031-3203(98)00091-0).
+
+    Examples
+    --------
+    >>> ramp = np.arange(6400.0)
+    >>> round(mutual_information(ramp, 2 * ramp), 6), round(mutual_information(ramp, ramp % 64), 1)
+    (1.0, 0.0)
+    """
+    cut = [np.minimum(values, np.percentile(values, 99.5)) for values in (one, other)]
+    counts, _, _ = np.histogram2d(cut[0].ravel(), cut[1].ravel(), bins=2 * _BINS)
+    joint = counts / counts.sum()
+    entropies = [_entropy(shares) for shares in (joint.sum(0), joint.sum(1), joint)]
+    return float((entropies[0] + entropies[1]) / entropies[2] - 1) if entropies[2] > 0 else 0.0
+
+
+def _entropy(shares: Array) -> float:
+    held = shares[shares > 0]
+    return float(-(held * np.log(held)).sum())

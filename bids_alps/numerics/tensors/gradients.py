@@ -16,6 +16,12 @@ PREFERRED_B = 1000.0
 PREFERRED_RANGE = (500.0, 1500.0)
 """Range of b-values in which a shell is taken without a flag, s/mm^2."""
 
+MOST_SHELLS = 8
+"""A table with more groups of b-values than this has no shells: a Cartesian grid (DSI), or b-values at random."""
+
+WIDEST_SHELL = 0.2
+"""Largest spread of the b-values of a shell, relative to their mean; at least twice `SHELL_TOLERANCE`."""
+
 MINIMUM_DIRECTIONS = 6
 """A symmetric tensor has six elements."""
 
@@ -99,7 +105,8 @@ def choose_shells(
 ) -> Array:
     """Choose the volumes that the tensor is fitted to: those without weighting, and one shell.
 
-    Without a wish, the shell nearest 1000 s/mm^2 among those between 500 and 1500, else the nearest of all.
+    By default the shell nearest 1000 s/mm^2 among those between 500 and 1500, else the nearest of all, that determines
+    a tensor. Where no shell does, or the b-values form no shells, all volumes between 500 and 1500 s/mm^2.
 
     Parameters
     ----------
@@ -122,24 +129,56 @@ def choose_shells(
         are left.
     """
     shells = find_shells(gradients.bvals, b0_threshold=b0_threshold)
-    present = np.unique(shells[shells > 0])
     if not (shells == 0).any():
         raise GradientError(
             "gradients",
             f"no b0 volume: the smallest b-value is {gradients.bvals.min():g} s/mm^2, the limit {b0_threshold:g}",
             "a tensor needs at least one volume without weighting; raise --b0-threshold if this one counts",
         )
-    if not present.size:
+    if not (shells > 0).any():
         raise GradientError("gradients", "no diffusion-weighted volume", "give a series with b-values above 0")
     if wanted is None:
-        inside = present[(present >= PREFERRED_RANGE[0]) & (present <= PREFERRED_RANGE[1])]
-        candidates = inside if inside.size else present
-        chosen = candidates[[np.argmin(np.abs(candidates - PREFERRED_B))]]
-    else:
-        chosen = _wanted_shells(present, wanted)
-    taken: Array = np.isin(shells, chosen) | (shells == 0)
-    _check_directions(gradients.bvecs[taken & (shells > 0)], chosen)
-    return taken
+        return (shells == 0) | _preferred_volumes(gradients, shells)
+    chosen = _wanted_shells(np.unique(shells[shells > 0]), wanted)
+    weighted: Array = np.isin(shells, chosen)
+    problem = _indeterminate(gradients.bvecs[weighted], f"b = {', '.join(f'{value:.0f}' for value in chosen)} s/mm^2")
+    if problem is not None:
+        raise problem
+    return weighted | (shells == 0)
+
+
+def _preferred_volumes(gradients: Gradients, shells: Array) -> Array:
+    """Return the weighted volumes that serve a tensor best, shape (n,), bool."""
+    candidates = [shells == b for b in _shells_by_preference(gradients.bvals, shells)]
+    between = (shells > 0) & (gradients.bvals >= PREFERRED_RANGE[0]) & (gradients.bvals <= PREFERRED_RANGE[1])
+    first = None
+    for volumes in (*candidates, between):
+        b = gradients.bvals[volumes]
+        where = f"b = {b.mean():.0f} s/mm^2" if b.size and np.ptp(b) < SHELL_TOLERANCE else _span(PREFERRED_RANGE)
+        problem = _indeterminate(gradients.bvecs[volumes], where)
+        if problem is None:
+            return np.asarray(volumes)
+        first = first or problem
+    assert first is not None  # noqa: S101 -- `between` was tried at least
+    raise first
+
+
+def _shells_by_preference(bvals: Array, shells: Array) -> list[float]:
+    """Return the b-values of shells, the best first; none where the b-values form no shells."""
+    present = np.unique(shells[shells > 0])
+    if len(present) > MOST_SHELLS:
+        return []
+    widths = [np.ptp(bvals[shells == b]) for b in present]
+    narrow = [
+        float(b)
+        for b, width in zip(present, widths, strict=True)
+        if width <= max(2 * SHELL_TOLERANCE, WIDEST_SHELL * b)
+    ]
+    return sorted(narrow, key=lambda b: (not PREFERRED_RANGE[0] <= b <= PREFERRED_RANGE[1], abs(b - PREFERRED_B)))
+
+
+def _span(limits: tuple[float, float]) -> str:
+    return f"b = {limits[0]:.0f} to {limits[1]:.0f} s/mm^2"
 
 
 def _wanted_shells(present: Array, wanted: tuple[float, ...]) -> Array:
@@ -169,20 +208,21 @@ def count_directions(bvecs: Array, *, tolerance_degrees: float = 5.0) -> int:
     return len(distinct)
 
 
-def _check_directions(bvecs: Array, chosen: Array) -> None:
+def _indeterminate(bvecs: Array, where: str) -> GradientError | None:
+    """Return why directions of shape (n, 3) do not determine a tensor; None where they do."""
     n = count_directions(bvecs)
-    b = ", ".join(f"{value:.0f}" for value in chosen)
     if n < MINIMUM_DIRECTIONS:
-        raise GradientError(
+        return GradientError(
             "gradients",
-            f"{n} non-collinear directions at b = {b} s/mm^2, where a tensor needs {MINIMUM_DIRECTIONS}",
+            f"{n} non-collinear directions at {where}, where a tensor needs {MINIMUM_DIRECTIONS}",
             "give a series with more directions, or choose other shells with --shells",
         )
     x, y, z = bvecs.T
     design = np.stack([x * x, 2 * x * y, 2 * x * z, y * y, 2 * y * z, z * z], axis=1)
     if np.linalg.matrix_rank(design, tol=1e-3 * np.sqrt(len(design))) < MINIMUM_DIRECTIONS:
-        raise GradientError(
+        return GradientError(
             "gradients",
-            f"the {n} directions at b = {b} s/mm^2 do not determine a tensor (they lie on a cone or a plane)",
+            f"the {n} directions at {where} do not determine a tensor (they lie on a cone or a plane)",
             "check the b-vectors",
         )
+    return None

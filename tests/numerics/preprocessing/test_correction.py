@@ -14,7 +14,7 @@ from bids_alps.numerics.preprocessing.correction import (
     encoding_from_sidecar,
     series_at_rest,
 )
-from bids_alps.numerics.preprocessing.distortion import Distortion, EncodedImage
+from bids_alps.numerics.preprocessing.distortion import Distortion, EncodedImage, estimate_distortion
 from bids_alps.numerics.preprocessing.resampling import Grid, replace_outliers, resample_series
 from bids_alps.numerics.preprocessing.volume_motion import VolumeMotion
 
@@ -42,12 +42,9 @@ def one_field(displacement):
     return Distortion(
         displacement=displacement,
         phase_axis=1,
-        ratio=-1,
         assumed="",
         difference_before=1,
         difference_after=0,
-        corrected=displacement,
-        corrected_other=displacement,
         proven=True,
         reason="",
     )
@@ -97,10 +94,16 @@ def test_lost_slices_are_replaced_by_what_the_others_predict():
     assert np.array_equal(np.delete(data, 5, axis=3), np.delete(truth, 5, axis=3))
 
 
+def against(other):
+    return lambda image, mask: estimate_distortion(image, other, mask)
+
+
 def test_an_unusable_reverse_image_is_noted_and_the_rest_goes_on():
     series = made_series()
     empty = EncodedImage(data=np.zeros(SHAPE), affine=AFFINE, phase_axis=1, polarity=-1, readout=0.05)
-    done = correct_series(series, np.ones(SHAPE, dtype=bool), Encoding(polarity=1), other=empty, motion=False)
+    done = correct_series(
+        series, np.ones(SHAPE, dtype=bool), Encoding(polarity=1), fields=[against(empty)], motion=False
+    )
     assert done.distortion is None
     assert any("reverse-phase image is empty" in note for note in done.notes)
     assert np.allclose(done.series.image.data, series.image.data, atol=1e-2)
@@ -111,7 +114,7 @@ def test_two_runs_become_one_series_where_the_first_lies():
     done = correct_series(series, np.ones(SHAPE, dtype=bool), Encoding(), motion=False)
     mask = np.zeros(SHAPE, dtype=bool)
     mask[3:-3, 3:-3, 3:-3] = True
-    both = combine_runs(done, done, mask)
+    both = combine_runs(done.series, done, mask)
     assert both.image.data.shape == (*SHAPE, 18)
     assert np.allclose(both.image.data[..., 9:][mask], series.image.data[mask], atol=0.5)
     assert np.allclose(both.gradients.bvecs[9:], series.gradients.bvecs, atol=1e-3)

@@ -74,12 +74,48 @@ def test_shells_are_grouped_with_a_tolerance():
         ([(700, 10), (2000, 10)], 700),
         ([(2000, 10), (3000, 10)], 2000),
         ([(300, 10), (1600, 10)], 1600),
+        ([(1000, 5), (2000, 10)], 2000),
+        ([(1000, 5), (700, 3), (3000, 12), (2500, 6)], 2500),
     ],
 )
 def test_the_shell_nearest_1000_is_chosen(shells, chosen):
     gradients = series(*shells)
     taken = choose_shells(gradients)
     assert set(gradients.bvals[taken]) == {0.0, float(chosen)}
+
+
+def test_without_a_shell_that_serves_the_volumes_between_500_and_1500_are_taken():
+    gradients = series((600, 3), (1000, 4), (1400, 4), (2500, 4))
+    assert set(gradients.bvals[choose_shells(gradients)]) == {0.0, 600.0, 1000.0, 1400.0}
+
+
+def test_b_values_all_over_are_no_shell():
+    bvals = np.r_[0, np.linspace(200, 4000, 54)]
+    gradients = Gradients(bvals=bvals, bvecs=np.vstack([np.zeros(3), unit_vectors(54, seed=1)]))
+    taken = gradients.bvals[choose_shells(gradients)][1:]
+    assert taken.min() >= 500
+    assert taken.max() <= 1500
+    assert len(taken) == ((bvals >= 500) & (bvals <= 1500)).sum()
+
+
+def test_a_cartesian_grid_is_no_shell():
+    steps = np.stack(np.meshgrid(*[np.arange(-5, 6)] * 3), -1).reshape(-1, 3)
+    steps = steps[(np.linalg.norm(steps, axis=1) <= 5) & (steps[:, 0] >= 0)]
+    length = np.linalg.norm(steps, axis=1)
+    gradients = Gradients(
+        bvals=4000 * (length / 5) ** 2,
+        bvecs=np.divide(steps, length[:, None], where=length[:, None] > 0, out=0.0 * steps),
+    )
+    taken = gradients.bvals[choose_shells(gradients)]
+    assert len(taken) > 50
+    assert taken.max() <= 1500
+
+
+def test_a_shell_of_a_scanner_that_scales_b_by_direction_is_one():
+    gradients = Gradients(
+        bvals=np.r_[0, np.linspace(2850, 3150, 30)], bvecs=np.vstack([np.zeros(3), unit_vectors(30, seed=1)])
+    )
+    assert choose_shells(gradients).all()
 
 
 def test_wanted_shells_are_taken_together():

@@ -1,0 +1,269 @@
+"""What would be done with which files: the runs of a participant that the settings select."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bids_alps.errors import AlpsError, UsageError
+from bids_alps.io.atlases import atlas_label
+from bids_alps.io.combining import combine, find_groups
+from bids_alps.io.gradient_tables import read_gradients
+from bids_alps.io.images import read_header
+from bids_alps.io.indexing import Index, open_index
+from bids_alps.io.inheritance import read_json, suffix_of
+from bids_alps.io.layout import Found, Problem, SetAside, find_runs
+from bids_alps.io.lesions import LESIONS, find_lesions
+from bids_alps.io.manual_rois import ROIS, find_manual_rois, find_unused_manual_rois
+from bids_alps.io.preprocessed import stand_in
+from bids_alps.io.queries import Selection, read_filters
+from bids_alps.model import DwiRun, Fieldmap, Gradients
+from bids_alps.numerics.tensors.gradients import choose_shells, find_shells
+from bids_alps.provenance import receipt_path
+from bids_alps.settings import Method, Request, Settings
+
+LOG = logging.getLogger(__name__)
+Indexes = Mapping[Path, Index]
+NO_FIELD = "none: no fieldmap, and no image of opposite phase encoding"
+_TOGETHER = 16
+"""Participants that a plan of many indexes at once: half of what an index costs does not grow with its files."""
+
+
+def plan_participants(labels: Sequence[str], settings: Settings) -> Iterator[tuple[str, list[Found]]]:
+    """Yield participants with their runs, as `plan_participant` finds them; many are planned at half the cost."""
+    for first in range(0, len(labels), _TOGETHER):
+        some = labels[first : first + _TOGETHER]
+        with open_indexes(some, settings) as indexes:
+            for label in some:
+                yield label, plan_participant(label, settings, indexes)
+
+
+def plan_participant(participant: str, settings: Settings, indexes: Indexes | None = None) -> list[Found]:
+    """Return the runs of a participant that the settings select, and those that cannot be used or are none.
+
+    Where a preprocessed dataset holds a run it stands for the raw one. Runs know their lesion masks and the regions
+    that were drawn in them, where datasets of these were given.
+
+    Parameters
+    ----------
+    participant
+        Label without ``sub-``.
+    settings
+        What the user chose.
+    indexes
+        Open indexes of the datasets, where there are some.
+    """
+    lesions, rois = lesions_of(settings), settings.request.datasets.get(ROIS)
+    with open_indexes([participant], settings) if indexes is None else nullcontext(indexes) as opened:
+        runs = _select_runs(participant, settings, opened)
+    if lesions is not None:
+        find = partial(find_lesions, lesions, t1w_aligned=settings.method.t1w_aligned)
+        runs = [_told(run, lambda one: replace(one, lesions=find(one))) for run in runs]
+    return runs if rois is None else _with_manual_rois(runs, participant, rois, settings.method)
+
+
+@contextmanager
+def open_indexes(labels: Sequence[str], settings: Settings) -> Iterator[Indexes]:
+    """Open the indexes of all datasets in which runs are sought, by their roots."""
+    request = settings.request
+    with ExitStack() as stack:
+        indexes = {
+            root: stack.enter_context(
+                open_index(
+                    root,
+                    labels,
+                    derivative=root != request.bids_dir or is_derivative(root),
+                    database=request.bids_database_dir if root == request.bids_dir else None,
+                )
+            )
+            for root in (request.bids_dir, *_preprocessed_datasets(request).values())
+        }
+        yield indexes
+
+
+def _preprocessed_datasets(request: Request) -> dict[str, Path]:
+    return {name: root for name, root in request.datasets.items() if name not in (LESIONS, ROIS)}
+
+
+def _select_runs(participant: str, settings: Settings, indexes: Indexes) -> list[Found]:
+    request, method = settings.request, settings.method
+    selection = Selection(
+        sessions=tuple(label.removeprefix("ses-") for label in request.session_label),
+        runs=request.run_label,
+        filters={} if request.bids_filter_file is None else read_filters(request.bids_filter_file),
+    )
+    find = partial(find_runs, participant=participant, selection=selection, b0_threshold=method.b0_threshold)
+    datasets = _preprocessed_datasets(request)
+    prepared = {
+        name: [_in_dataset(run, name) for run in find(root, preprocessed=True, index=indexes[root])]
+        for name, root in datasets.items()
+    }
+    runs = find(request.bids_dir, preprocessed=is_derivative(request.bids_dir), index=indexes[request.bids_dir])
+    runs = [_without_ignored(run, request.ignore) for run in stand_in(runs, prepared)]
+    if method.combine_runs is False or method.skip_preprocessing:
+        return runs
+    if method.combine_runs is None:
+        runs = _told_what_fits(runs, distortion_correction=method.distortion_correction)
+    return combine(runs, everything=bool(method.combine_runs), distortion_correction=method.distortion_correction)
+
+
+def _in_dataset(run: Found, name: str) -> Found:
+    return replace(run, dataset=name) if isinstance(run, DwiRun) else run
+
+
+def _told_what_fits(runs: list[Found], *, distortion_correction: bool) -> list[Found]:
+    """Return runs that say with which others ``--combine-runs`` would merge them."""
+    groups = find_groups(runs, everything=True, distortion_correction=distortion_correction)
+    others = {one.name: [run.name for run in group if run is not one] for group in groups for one in group}
+    return [
+        replace(run, notes=(*run.notes, f"--combine-runs would merge it with {', '.join(others[run.name])}"))
+        if isinstance(run, DwiRun) and run.name in others and "MultipartID" not in run.metadata
+        else run
+        for run in runs
+    ]
+
+
+def _without_ignored(run: Found, ignored: Sequence[str]) -> Found:
+    """Return a run without the images that are to be left out."""
+    if not isinstance(run, DwiRun) or not ignored:
+        return run
+    fieldmaps = run.fieldmaps
+    if "fieldmaps" in ignored:
+        fieldmaps = ()
+    elif "sbref" in ignored:
+        fieldmaps = tuple(one for one in fieldmaps if suffix_of(one.images[0].path.name) != "sbref")
+    note = (f"left out by --ignore: {', '.join(ignored)}",)
+    return replace(run, fieldmaps=fieldmaps, t1w=None if "t1w" in ignored else run.t1w, notes=(*run.notes, *note))
+
+
+def lesions_of(settings: Settings) -> Path | None:
+    """Return the dataset of lesion masks, if one was given.
+
+    Raises
+    ------
+    UsageError
+        If lesions are to be excluded and there is none.
+    """
+    dataset = settings.request.datasets.get(LESIONS)
+    if dataset is None and settings.method.exclude_lesions:
+        raise UsageError("--exclude-lesions", "no dataset of lesion masks", f"give one: -d {LESIONS}=PATH")
+    return dataset
+
+
+def is_derivative(bids_dir: Path) -> bool:
+    """Whether a dataset says of itself that it is a derivative, such as the output of QSIPrep."""
+    return read_json(bids_dir / "dataset_description.json").get("DatasetType") == "derivative"
+
+
+def _told(run: Found, tell: Callable[[DwiRun], DwiRun]) -> Found:
+    """Return a run that was told more of its files, or why it could not be."""
+    if not isinstance(run, DwiRun):
+        return run
+    try:
+        return tell(run)
+    except AlpsError as error:
+        return Problem(name=run.name, error=error)
+
+
+def _with_manual_rois(runs: list[Found], participant: str, dataset: Path, method: Method) -> list[Found]:
+    """Return runs that know the regions drawn in them; tell of those that serve none."""
+    labels = [atlas_label(name) for name in method.rois]
+    found = [_told(run, lambda one: replace(one, regions=find_manual_rois(dataset, one, labels))) for run in runs]
+    used = [image for run in found if isinstance(run, DwiRun) for image, _ in run.regions.values()]
+    for path in find_unused_manual_rois(dataset, participant, used):
+        LOG.warning("%s: it is called after no run and preset that is measured. Compare the names.", path)
+    return found
+
+
+def describe_plan(run: Found, settings: Settings) -> dict[str, Any]:
+    """Return what would be done with a run and which files, as plain values that print and become JSON.
+
+    Tables and headers are read, so that what is planned runs.
+
+    Parameters
+    ----------
+    run
+        As planned.
+    settings
+        What the user chose.
+    """
+    if isinstance(run, SetAside):
+        return {"run": run.name, "state": "set aside", "reason": run.reason, "exit_code": 0}
+    if isinstance(run, DwiRun):
+        try:
+            return _describe_run(run, settings)
+        except AlpsError as error:
+            run = Problem(name=run.name, error=error)
+    return {"run": run.name, "state": "skipped", "reason": str(run.error), "exit_code": run.error.exit_code}
+
+
+def _describe_run(run: DwiRun, settings: Settings) -> dict[str, Any]:
+    method, notes = settings.method, [*run.notes]
+    header = read_header(run.image)
+    gradients = read_gradients(
+        run, header.affine, volumes=header.shape[3], b0_threshold=method.b0_threshold, notes=notes
+    )
+    fitted = choose_shells(gradients, wanted=method.shells, b0_threshold=method.b0_threshold)
+    if not header.sides_known:
+        notes.append("the header does not tell left from right: the bilateral index alone will be given")
+    done = not settings.request.force and receipt_path(settings.request.output_dir, run).exists()
+    plan: dict[str, Any] = {
+        "run": run.name,
+        "state": "done" if done else "due",
+        "exit_code": 0,
+        "image": str(run.image),
+        "bval": str(run.bval),
+        "bvec": str(run.bvec),
+        "sidecar": f"{len(run.metadata)} fields",
+        "volumes": _describe_shells(gradients, method.b0_threshold),
+        "fit": _describe_shells(gradients.take(fitted), method.b0_threshold),
+        "mask": str(run.mask or "to be estimated"),
+        "steps": ", ".join(_steps(run, method)),
+        "field": [_describe_field(one) for one in run.fieldmaps] or NO_FIELD,
+        "T1w": _describe_t1w(run),
+        "lesions": "" if run.lesions is None else str(run.lesions.path or "none"),
+        "transform": [f"{path} to {template}" for template, path in run.transforms.items()],
+        "regions": [f"{image} for {label}" for label, (image, _) in run.regions.items()],
+        "merged": [str(partner.image) for partner in run.partners],
+        "note": notes,
+    }
+    return plan
+
+
+def _describe_shells(gradients: Gradients, b0_threshold: float) -> str:
+    """Return how many volumes there are of each b-value, such as ``2 at b = 0, 30 at b = 1000``."""
+    shells = find_shells(gradients.bvals, b0_threshold=b0_threshold)
+    values, counts = np.unique(shells.round(-1), return_counts=True)
+    return ", ".join(f"{count} at b = {value:.0f}" for value, count in zip(values, counts, strict=True))
+
+
+def _describe_field(fieldmap: Fieldmap) -> str:
+    return f"{fieldmap.method}: {', '.join(str(image.path) for image in fieldmap.images)}"
+
+
+def _describe_t1w(run: DwiRun) -> str:
+    if run.t1w is None:
+        return "none"
+    return str(run.t1w) if run.needs_t1w else f"{run.t1w} (not read: no lesions are drawn on it)"
+
+
+def _steps(run: DwiRun, method: Method) -> Iterator[str]:
+    """Yield the steps of a run in order."""
+    if run.preprocessed:
+        yield "preprocessed as given"
+    elif not method.skip_preprocessing:
+        steps = {
+            "denoising": method.denoising,
+            "unringing": method.unringing,
+            "motion and eddy currents": method.motion_correction,
+            "susceptibility distortion": method.distortion_correction and bool(run.fieldmaps),
+        }
+        yield from (name for name, wanted in steps.items() if wanted)
+    yield from ("tensor", f"registration ({method.registrar})", f"index ({', '.join(method.rois)})")

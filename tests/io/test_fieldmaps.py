@@ -1,0 +1,222 @@
+"""Which images tell of the field of a run, by each way in which datasets say so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import nifti_bytes
+
+from bids_alps.io.layout import find_runs
+from bids_alps.model import DwiRun, SpatialMap
+
+GRID = np.diag([2.0, 2.0, 2.0, 1.0])
+RUN = "sub-01/dwi/sub-01_dir-AP_dwi"
+AP, PA = {"PhaseEncodingDirection": "j-"}, {"PhaseEncodingDirection": "j"}
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    (tmp_path / "dataset_description.json").write_text('{"Name": "a dataset", "BIDSVersion": "1.8.0"}')
+    put(tmp_path, RUN, volumes=7, **AP)
+    return tmp_path
+
+
+def put(root: Path, stem: str, *, volumes: int = 1, affine: Any = GRID, **sidecar: Any) -> None:
+    path = root / f"{stem}.nii.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(nifti_bytes(SpatialMap(data=np.ones((4, 4, 4, volumes)), affine=affine)))
+    path.with_name(path.name.replace("nii.gz", "json")).write_text(json.dumps(sidecar))
+    if volumes > 6:
+        for extension in ("bval", "bvec"):
+            path.with_name(path.name.replace("nii.gz", extension)).write_text("0" + " 1000" * (volumes - 1) + "\n")
+
+
+def run_of(root: Path, name: str = "sub-01_dir-AP") -> DwiRun:
+    (run,) = (run for run in find_runs(root, "01") if run.name == name)
+    assert isinstance(run, DwiRun)
+    return run
+
+
+def found(root: Path, name: str = "sub-01_dir-AP") -> list[tuple[str, list[str]]]:
+    fieldmaps = run_of(root, name).fieldmaps
+    return [(one.method, [image.path.name.split(".")[0] for image in one.images]) for one in fieldmaps]
+
+
+REVERSE = "reverse phase encoding"
+ONE_PA = [(REVERSE, ["sub-01_dir-PA_epi"])]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "dwi/sub-01_dir-AP_dwi.nii.gz",
+        "bids::sub-01/dwi/sub-01_dir-AP_dwi.nii.gz",
+        ["dwi/sub-01_dir-AP_dwi.nii.gz"],
+        "sub-01/dwi/sub-01_dir-AP_dwi.nii.gz",
+    ],
+)
+def test_of_a_pair_meant_for_the_run_the_opposite_one_is_taken(dataset: Path, target: Any) -> None:
+    put(dataset, "sub-01/fmap/sub-01_dir-AP_epi", **AP, IntendedFor=target)
+    put(dataset, "sub-01/fmap/sub-01_dir-PA_epi", **PA, IntendedFor=target)
+    assert found(dataset) == ONE_PA
+    assert [one.path.name for one in run_of(dataset).fieldmaps[0].matching] == ["sub-01_dir-AP_epi.nii.gz"]
+
+
+def test_a_field_that_is_named_serves_as_one_that_is_intended(dataset: Path) -> None:
+    put(dataset, RUN, volumes=7, **AP, B0FieldSource="pepolar0", B0FieldIdentifier="pepolar0")
+    put(dataset, "sub-01/fmap/sub-01_dir-AP_epi", **AP, B0FieldIdentifier=["pepolar0"])
+    put(dataset, "sub-01/fmap/sub-01_dir-PA_epi", **PA, B0FieldIdentifier=["pepolar0"])
+    put(dataset, "sub-01/fmap/sub-01_acq-func_dir-PA_epi", **PA, B0FieldIdentifier="pepolar1")
+    assert found(dataset) == ONE_PA
+
+
+def test_all_opposite_images_help(dataset: Path) -> None:
+    for number in "12":
+        put(
+            dataset,
+            f"sub-01/fmap/sub-01_dir-PA_run-{number}_epi",
+            **PA,
+            IntendedFor="dwi/sub-01_dir-AP_dwi.nii.gz",
+        )
+    assert found(dataset) == [(REVERSE, ["sub-01_dir-PA_run-1_epi", "sub-01_dir-PA_run-2_epi"])]
+
+
+def test_an_image_encoded_along_another_axis_serves_where_it_is_meant_to(dataset: Path) -> None:
+    put(
+        dataset,
+        "sub-01/fmap/sub-01_dir-LR_epi",
+        PhaseEncodingDirection="i",
+        IntendedFor="dwi/sub-01_dir-AP_dwi.nii.gz",
+    )
+    assert found(dataset) == [(REVERSE, ["sub-01_dir-LR_epi"])]
+
+
+def test_a_fieldmap_meant_for_another_image_serves_no_run(dataset: Path) -> None:
+    put(dataset, "sub-01/func/sub-01_task-rest_bold")
+    put(dataset, "sub-01/fmap/sub-01_dir-PA_epi", **PA, IntendedFor="func/sub-01_task-rest_bold.nii.gz")
+    assert found(dataset) == []
+
+
+def test_a_fieldmap_for_an_image_that_is_not_there_is_noted(dataset: Path) -> None:
+    put(dataset, "sub-01/fmap/sub-01_dir-PA_epi", **PA, IntendedFor="dwi/sub-01_run-1_dwi.nii.gz")
+    run = run_of(dataset)
+    assert run.fieldmaps == ()
+    assert run.notes == ("sub-01_dir-PA_epi.nii.gz: IntendedFor names dwi/sub-01_run-1_dwi.nii.gz, which is not there",)
+
+
+def test_nothing_is_opposite_to_what_does_not_tell_its_encoding(dataset: Path) -> None:
+    put(dataset, "sub-01/fmap/sub-01_dir-PA_epi", IntendedFor="dwi/sub-01_dir-AP_dwi.nii.gz")
+    put(dataset, "sub-01/dwi/sub-01_dir-PA_dwi", volumes=7)
+    put(dataset, "sub-01/dwi/sub-01_acq-b_dir-PA_dwi", volumes=7, PhaseEncodingAxis="j")
+    assert found(dataset) == []
+    note = (
+        "sub-01_dir-PA_epi.nii.gz is meant for it, but PhaseEncodingDirection is not told of sub-01_dir-PA_epi.nii.gz"
+    )
+    assert run_of(dataset).notes == (note,)
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        "sub-01/dwi/sub-01_dir-PA_dwi",
+        "sub-01/dwi/sub-01_acq-b0_run-7_dwi",
+        "sub-01/dwi/sub-01_dir-PA_sbref",
+        "sub-01/fmap/sub-01_acq-b0_dir-98_epi",
+    ],
+)
+@pytest.mark.parametrize("volumes", [1, 7])
+def test_an_opposite_image_on_the_same_grid_serves_whatever_its_labels(dataset: Path, stem: str, volumes: int) -> None:
+    put(dataset, stem, volumes=volumes, **PA)
+    assert found(dataset) == [(REVERSE, [stem.rpartition("/")[2]])]
+
+
+def test_the_nearest_in_name_serves_first_and_a_series_before_a_single_band_image(dataset: Path) -> None:
+    put(dataset, "sub-01/dwi/sub-01_acq-a_dir-AP_run-2_dwi", volumes=7, **AP)
+    for name in ("acq-a_dir-PA_run-1_dwi", "acq-a_dir-PA_run-2_dwi", "acq-a_dir-PA_run-2_sbref"):
+        put(dataset, f"sub-01/dwi/sub-01_{name}", volumes=7, **PA)
+    assert found(dataset, "sub-01_acq-a_dir-AP_run-2") == [
+        (REVERSE, ["sub-01_acq-a_dir-PA_run-2_dwi"]),
+        (REVERSE, ["sub-01_acq-a_dir-PA_run-2_sbref"]),
+    ]
+
+
+def turned(degrees: float) -> Any:
+    angle = np.radians(degrees)
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    return turn @ GRID
+
+
+@pytest.mark.parametrize(
+    ("affine", "serves"),
+    [(GRID, True), (turned(2), True), (turned(20), False), (np.diag([2.5, 2.5, 2, 1]), False)],
+)
+def test_only_images_on_one_grid_are_taken_without_a_word(dataset: Path, affine: Any, serves: bool) -> None:
+    put(dataset, "sub-01/dwi/sub-01_dir-PA_dwi", volumes=7, affine=affine, **PA)
+    assert bool(found(dataset)) is serves
+
+
+def test_another_session_serves_no_run(dataset: Path) -> None:
+    put(dataset, "sub-01/ses-1/dwi/sub-01_ses-1_dir-AP_dwi", volumes=7, **AP)
+    put(dataset, "sub-01/ses-2/dwi/sub-01_ses-2_dir-PA_dwi", volumes=7, **PA)
+    assert found(dataset, "sub-01_ses-1_dir-AP") == []
+
+
+def put_phase(root: Path, suffix: str, *, magnitudes: bool = True, acq: str = "", **sidecar: Any) -> None:
+    stem = f"sub-01/fmap/sub-01{acq}_"
+    for name in suffix.split():
+        put(root, f"{stem}{name}", **sidecar)
+    if magnitudes:
+        for name in ("magnitude",) if suffix == "fieldmap" else ("magnitude1", "magnitude2"):
+            put(root, f"{stem}{name}")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "method", "images"),
+    [
+        ("phasediff", "phase difference", ["phasediff"]),
+        ("phase1 phase2", "two phases", ["phase1", "phase2"]),
+        ("fieldmap", "measured field", ["fieldmap"]),
+    ],
+)
+@pytest.mark.parametrize("meant", [True, False])
+def test_phases_and_fields_serve_with_their_magnitudes(
+    dataset: Path, suffix: str, method: str, images: list[str], meant: bool
+) -> None:
+    aim = {"IntendedFor": ["dwi/sub-01_dir-AP_dwi.nii.gz"]} if meant else {}
+    put_phase(dataset, suffix, **aim)
+    assert found(dataset) == [(method, [f"sub-01_{name}" for name in images])]
+    (one,) = run_of(dataset).fieldmaps
+    first = "magnitude" if suffix == "fieldmap" else "magnitude1"
+    assert one.magnitudes[0].name == f"sub-01_{first}.nii.gz"
+
+
+def test_a_phase_without_magnitude_serves_no_run(dataset: Path) -> None:
+    put_phase(dataset, "phasediff", magnitudes=False, IntendedFor="dwi/sub-01_dir-AP_dwi.nii.gz")
+    assert found(dataset) == []
+
+
+def test_of_two_phases_that_say_nothing_none_is_chosen(dataset: Path) -> None:
+    put_phase(dataset, "phasediff")
+    put_phase(dataset, "phasediff", acq="_acq-b")
+    assert found(dataset) == []
+
+
+def test_reverse_images_go_before_phases_and_what_is_said_before_what_is_alike(dataset: Path) -> None:
+    target = {"IntendedFor": "dwi/sub-01_dir-AP_dwi.nii.gz"}
+    put_phase(dataset, "phasediff", **target)
+    put(dataset, "sub-01/fmap/sub-01_dir-PA_epi", **PA, **target)
+    put(dataset, "sub-01/dwi/sub-01_dir-PA_dwi", volumes=7, **PA)
+    methods = [REVERSE, REVERSE, "phase difference"]
+    assert [method for method, _ in found(dataset)] == methods
+    assert found(dataset)[0][1] == ["sub-01_dir-PA_epi"]
+
+
+def test_a_malformed_sidecar_of_a_fieldmap_costs_that_fieldmap_alone(dataset: Path) -> None:
+    put(dataset, "sub-01/fmap/sub-01_dir-PA_epi", **PA, IntendedFor="dwi/sub-01_dir-AP_dwi.nii.gz")
+    (dataset / "sub-01/fmap/sub-01_dir-PA_epi.json").write_text("{")
+    assert found(dataset) == []

@@ -1,0 +1,67 @@
+"""A gradient table that was written in another convention is read rightly, or left alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bids_alps.model import DwiSeries, Gradients, SpatialMap
+from bids_alps.settings import Method
+from bids_alps.stages.gradient_table import repair_table
+
+REPAIR = Method(gradient_table="repair")
+SHAPE = (24, 24, 12)
+ALONG = np.array([[0.75, 0.62, 0.23], [0.23, 0.62, 0.75]])
+
+
+def bundles() -> DwiSeries:
+    """Two families of thin straight bundles in tissue without a direction, at b = 1000 along 20 directions."""
+    places = np.moveaxis(np.indices(SHAPE), 0, -1)
+    halves = []
+    for along in ALONG:
+        inside = (np.cos(places @ np.linalg.svd(along[None])[2][1:].T) > 0).all(axis=-1)
+        unit = along / np.linalg.norm(along)
+        halves.append(np.eye(3) + inside[..., None, None] * (np.outer(unit, unit) - np.eye(3) / 3))
+    tensors = 0.8e-3 * np.where((places[..., 0] < SHAPE[0] // 2)[..., None, None], *halves)
+    k = np.arange(20) + 0.5
+    z, turn = 1 - k / 20, np.pi * (1 + 5**0.5) * k
+    vectors = np.stack([np.sqrt(1 - z**2) * np.cos(turn), np.sqrt(1 - z**2) * np.sin(turn), z], axis=1)
+    bvals, bvecs = np.r_[0, np.full(20, 1000.0)], np.r_[np.zeros((1, 3)), vectors]
+    signal = 1000 * np.exp(-bvals * np.einsum("ni,...ij,nj->...n", bvecs, tensors, bvecs))
+    image = SpatialMap(data=signal.astype(np.float32), affine=np.diag([2.0, 2, 2, 1]))
+    return DwiSeries(image=image, gradients=Gradients(bvals=bvals, bvecs=bvecs))
+
+
+def told_as(series: DwiSeries, reading: np.ndarray) -> DwiSeries:
+    gradients = Gradients(bvals=series.gradients.bvals, bvecs=series.gradients.bvecs @ reading)
+    return DwiSeries(image=series.image, gradients=gradients)
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [np.diag([-1.0, 1, 1]), np.diag([1.0, 1, -1]), np.eye(3)[[1, 0, 2]], np.eye(3)[[2, 0, 1]] @ np.diag([1.0, -1, 1])],
+)
+def test_a_wrong_table_is_repaired_where_that_is_asked_for(reading: np.ndarray) -> None:
+    right, mask = bundles(), np.ones(SHAPE, dtype=bool)
+    wrong = told_as(right, reading)
+    assert repair_table(wrong, mask, Method()) is wrong
+    repaired = repair_table(wrong, mask, REPAIR)
+    aligned = np.abs((repaired.gradients.bvecs * right.gradients.bvecs).sum(1))[1:]
+    np.testing.assert_allclose(aligned, 1, atol=1e-9)
+    (note,) = repaired.notes
+    assert note.startswith("gradient table repaired: ")
+
+
+def test_a_right_table_stays() -> None:
+    right = bundles()
+    assert repair_table(right, np.ones(SHAPE, dtype=bool), REPAIR) is right
+
+
+def test_what_is_not_clear_is_left_alone_with_a_note() -> None:
+    """Noise that hides the fibres leaves no reading ahead of the others."""
+    right = bundles()
+    wrong = told_as(right, np.eye(3)[[1, 0, 2]])
+    noise = np.random.default_rng(0).normal(scale=400, size=right.image.data.shape)
+    noisy = DwiSeries(image=right.image.like(np.abs(wrong.image.data + noise)), gradients=wrong.gradients)
+    found = repair_table(noisy, np.ones(SHAPE, dtype=bool), REPAIR)
+    np.testing.assert_array_equal(found.gradients.bvecs, wrong.gradients.bvecs)
