@@ -201,6 +201,9 @@ class Request:
         description="site whose effect ComBat takes out before testing; the site as a covariate is safer",
         spellings=("--combat",),
     )
+    ratings: tuple[Path, ...] = option(
+        (), description="tables of readers' ratings, saved on participants' pages: runs rated drop are left out"
+    )
     dry_run: bool = option(False, description="say what would be done with which files, and do nothing")
     force: bool = option(False, description="do runs again whose results are there already")
     stop_on_first_crash: bool = option(

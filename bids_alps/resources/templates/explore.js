@@ -65,6 +65,10 @@ function explore(data) {
     }
     if (!place.children.length) place.append(Object.assign(document.createElement("li"), { textContent: "None in these measures." }));
   };
+  const broken = (name) => {
+    const at = name.length > 20 ? name.indexOf(" ", Math.floor(name.length / 3)) : -1;
+    return at < 0 ? name : name.slice(0, at) + "<br>" + name.slice(at + 1);
+  };
   const draw = () => {
     const measures = data.families[family.value];
     const names = Object.keys(measures);
@@ -76,16 +80,17 @@ function explore(data) {
     const layout = {
       height: 60 + 230 * rows, margin: { l: 8, r: marker.showscale ? 80 : 8, t: 30, b: 10 }, showlegend: false, hovermode: "closest", dragmode: "select",
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 11 }, annotations: [],
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: ink, activecolor: ink },
     };
     const traces = names.map((name, n) => {
       const [column, row, end] = [n % columns, Math.floor(n / columns), n ? n + 1 : ""];
       const [left, top] = [column / columns, 1 - row / rows];
       const domain = [left + 0.045, left + 1 / columns - 0.012];
       layout["xaxis" + end] = { domain, anchor: "y" + end, visible: false, range: [-0.8, 0.8] };
-      layout["yaxis" + end] = { domain: [top - (1 / rows) * 0.86, top - (1 / rows) * 0.07], anchor: "x" + end, gridcolor: line, zeroline: false, automargin: false, tickfont: { size: 9 } };
-      layout.annotations.push({ text: name, x: left + 0.5 / columns, y: top - 0.005 / rows, xref: "paper", yref: "paper", showarrow: false, yanchor: "top", font: { size: 11 } });
-      outliersOf(measures[name]).slice(0, 2).forEach((far) => layout.annotations.push({
-        text: labels[far], x: jitter[far], y: measures[name][far], xref: "x" + end, yref: "y" + end, showarrow: false, yshift: 9, font: { size: 9 },
+      layout["yaxis" + end] = { domain: [top - (1 / rows) * 0.9, top - (1 / rows) * 0.17], anchor: "x" + end, gridcolor: line, zeroline: false, automargin: false, tickfont: { size: 9 } };
+      layout.annotations.push({ text: broken(name), x: (domain[0] + domain[1]) / 2, y: top - 0.01 / rows, xref: "paper", yref: "paper", showarrow: false, xanchor: "center", yanchor: "top", font: { size: 11 } });
+      outliersOf(measures[name]).slice(0, 1).forEach((far) => layout.annotations.push({
+        text: labels[far], x: jitter[far], y: measures[name][far], xref: "x" + end, yref: "y" + end, showarrow: false, yshift: 9, xanchor: jitter[far] > 0 ? "right" : "left", font: { size: 9 },
       }));
       return {
         type: "scatter", mode: "markers", x: jitter, y: measures[name], xaxis: "x" + end, yaxis: "y" + end, text: labels, selectedpoints: selected ? [...selected] : null,
@@ -93,18 +98,17 @@ function explore(data) {
       };
     });
     const buttons = [["select2d", "lasso2d", "zoom2d", "pan2d", "resetScale2d", "toImage"]];
-    Plotly.react(panels, traces, layout, { displaylogo: false, responsive: false, modeBarButtons: buttons, displayModeBar: true }).then(() => {
-      panels.querySelectorAll(".modebar-btn").forEach((button) => button.setAttribute("aria-hidden", "true"));
-    });
+    Plotly.react(panels, traces, layout, { displaylogo: false, responsive: false, modeBarButtons: buttons, displayModeBar: true });
     list(measures);
   };
   document.querySelector(".explore").hidden = false;
   draw();
   panels.on("plotly_click", (event) => { const { href } = data.runs[event.points[0].pointIndex]; if (href) location.href = href; });
   panels.on("plotly_selected", (event) => {
-    selected = event && event.points.length ? new Set(event.points.map((point) => point.pointIndex)) : null;
+    if (!event || !event.points.length) return;
+    selected = new Set(event.points.map((point) => point.pointIndex));
     tell();
-    draw();
+    Plotly.restyle(panels, { selectedpoints: [[...selected]] });
   });
   const clear = () => { selected = null; tell(); draw(); };
   panels.on("plotly_deselect", clear);
