@@ -22,7 +22,13 @@ STATUS_WORDS = {"pass": "Passed", "warn": "Look closer", "fail": "Do not trust"}
 _STYLES = ("report.css", "layout.css")
 _WIDTH = 640  # of the index's scale, in its own units
 _UNITS = {"": "", "degrees": "°", "s/mm^2": " s/mm²", "mm^2/s": " mm²/s"}
-_NAMES = {"lambda2_lambda3": "λ2/λ3", "b_value": "b-value", "off_tract_fraction": "Off-tract fraction"}
+_NAMES = {
+    "lambda2_lambda3": "λ2/λ3",
+    "b_value": "b-value",
+    "off_tract_fraction": "Off-tract fraction",
+    "alps_bilateral_ci_low": "ALPS bilateral, 95 % from",
+    "alps_bilateral_ci_high": "to",
+}
 
 
 def render_participant(page: ParticipantPage) -> str:

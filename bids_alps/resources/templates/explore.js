@@ -77,8 +77,9 @@ function explore(data) {
     const style = getComputedStyle(document.body);
     const [ink, line] = [style.color, style.getPropertyValue("--line")];
     const marker = { ...dye(), size: labels.length > 300 ? 4 : 6, opacity: 0.8 };
+    // a finger scrolls the page; a mouse selects
     const layout = {
-      height: 60 + 230 * rows, margin: { l: 8, r: marker.showscale ? 80 : 8, t: 30, b: 10 }, showlegend: false, hovermode: "closest", dragmode: "select",
+      height: 60 + 230 * rows, margin: { l: 8, r: marker.showscale ? 80 : 8, t: 30, b: 10 }, showlegend: false, hovermode: "closest", dragmode: matchMedia("(pointer: coarse)").matches ? false : "select",
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 11 }, annotations: [],
       modebar: { bgcolor: "rgba(0,0,0,0)", color: ink, activecolor: ink },
     };
