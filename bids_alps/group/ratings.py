@@ -33,7 +33,7 @@ def add_ratings(runs: pd.DataFrame, ratings: Mapping[str, Rating]) -> tuple[pd.D
     """
     if not ratings:
         return runs, [], []
-    names = [run_name(row) for row in runs.to_dict("records")]
+    names = [run_name({str(name): value for name, value in row.items()}) for row in runs.to_dict("records")]
     rated = [ratings.get(name) for name in names]
     unknown = sorted(set(ratings) - set(names))
     notes = []
@@ -41,6 +41,7 @@ def add_ratings(runs: pd.DataFrame, ratings: Mapping[str, Rating]) -> tuple[pd.D
         listed = ", ".join(unknown[:_SHOWN]) + (" ..." if len(unknown) > _SHOWN else "")
         notes.append(f"{len(unknown)} of {len(ratings)} ratings are of runs without a result: {listed}.")
     added = runs.assign(
-        rating=[one.rating if one else None for one in rated], rating_note=[one.note if one else None for one in rated]
+        rating=pd.Series([one.rating if one else None for one in rated], index=runs.index, dtype=object),
+        rating_note=pd.Series([one.note if one else None for one in rated], index=runs.index, dtype=object),
     )
     return added, list(COLUMNS), notes
