@@ -34,7 +34,10 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         *("rois", "roi_radius", "roi_weighting", "atlas", "atlas_threshold", "exclude_lesions", "t1w_aligned"),
     ),
     "quality": ("threshold", "keep_failed"),
-    "group level": ("group_column", "model", "exclude_status", "harmonise"),
+    "group level": (
+        *("group_column", "reference_group", "covariates", "model", "test", "weights", "equivalence_margin"),
+        *("permutations", "sessions", "include_status", "subset", "pool_across", "ratings", "harmonise"),
+    ),
     "processes and machines": (),
 }
 """Options in the order of the help; those that no section names stand at the end of one by `_OTHERS`."""

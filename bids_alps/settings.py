@@ -216,6 +216,9 @@ class Request:
         False, description="say what would be done with which files, and do nothing; --dry-run=json as JSON"
     )
     plan_json: bool = option(False, description="print the plan as JSON")
+    ratings: tuple[Path, ...] = option(
+        (), description="tables of readers' ratings, saved on participants' pages: runs rated drop are left out"
+    )
     force: bool = option(False, description="do runs again whose results are there already")
     stop_on_first_crash: bool = option(
         False, description="stop at the first run that fails", spellings=("--stop_on_first_crash",)

@@ -24,10 +24,12 @@ from bids_alps.group.gather import (
 )
 from bids_alps.group.outputs import GroupOutputs
 from bids_alps.group.phenotype import Joined, find_roots, join_phenotype
+from bids_alps.group.ratings import add_ratings
 from bids_alps.group.script import script_table
 from bids_alps.io.changes import CHANGE_COLUMNS
 from bids_alps.io.lesions import LESIONS
 from bids_alps.io.manual_rois import ROIS
+from bids_alps.io.ratings import read_ratings
 from bids_alps.io.tables import Column, fill_rows
 from bids_alps.report.cohort import render_cohort
 from bids_alps.report.participant import find_failures
@@ -60,7 +62,10 @@ def run_group(settings: Settings) -> Path:
     rows = gather(datasets, longitudinal=request.longitudinal)
     columns = columns_of(rows)
     runs = pd.DataFrame(rows).reindex(columns=[column.name for column in columns])
+    runs, rated, unknown = add_ratings(runs, read_ratings(request.ratings))
+    columns += rated
     joined = join_phenotype(runs, find_roots(datasets, request.bids_dir))
+    joined.notes += unknown
     joined.notes += find_repeated(runs)
     atlases = gather_atlases(datasets)
     table, outcomes = join_atlases(joined.table, atlases)

@@ -105,6 +105,7 @@ ALPS_COLUMNS: tuple[Column, ...] = (
         description="Index in which voxels count less the less they look like white matter.",
         optional=True,
     ),
+    Column(name="alps_spheres", description="Index in spheres of 2.5 mm radius (preset alps-sphere).", optional=True),
     Column(
         name="alps_crossing",
         description="Experimental: index of the tracts alone, fibres that cross them and free water taken out; "

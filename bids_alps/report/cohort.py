@@ -15,6 +15,7 @@ from bids_alps import __version__
 from bids_alps.model import SIDES, Array, Status
 from bids_alps.provenance import read_statements
 from bids_alps.report import figures_group
+from bids_alps.report.explore import make_explorer, run_name
 from bids_alps.report.group_results import tell_results
 from bids_alps.report.html import number, render_group, words
 from bids_alps.report.methods import draft_methods
@@ -178,6 +179,7 @@ def make_group_page(
             for row in rows[:_SHOWN_RUNS]
         ),
         pictures=drawn,
+        explorer=make_explorer(rows, columns, group=group),
         notes=(f"The first {_SHOWN_RUNS} of {len(rows)} runs are listed; group_alps.tsv has all.",)
         * (len(rows) > _SHOWN_RUNS),
     )
@@ -206,9 +208,9 @@ def _cell(value: Any) -> str:
 
 
 def _link(row: Row) -> str:
-    """Address of the participant's page beside this one; none for a label that could lead elsewhere."""
+    """Address of the run on its participant's page beside this one; none for a label that could lead elsewhere."""
     label = str(row.get("participant_id", "")).removeprefix("sub-")
-    return f"sub-{label}.html" if label.replace("+", "").isalnum() and label.isascii() else ""
+    return f"sub-{label}.html#{run_name(row)}" if label.replace("+", "").isalnum() and label.isascii() else ""
 
 
 def _column(rows: Sequence[Row], name: str) -> Array:

@@ -22,7 +22,13 @@ STATUS_WORDS = {"pass": "Passed", "warn": "Look closer", "fail": "Do not trust"}
 _STYLES = ("report.css", "layout.css")
 _WIDTH = 640  # of the index's scale, in its own units
 _UNITS = {"": "", "degrees": "°", "s/mm^2": " s/mm²", "mm^2/s": " mm²/s"}
-_NAMES = {"lambda2_lambda3": "λ2/λ3", "b_value": "b-value", "off_tract_fraction": "Off-tract fraction"}
+_NAMES = {
+    "lambda2_lambda3": "λ2/λ3",
+    "b_value": "b-value",
+    "off_tract_fraction": "Off-tract fraction",
+    "alps_bilateral_ci_low": "ALPS bilateral, 95 % from",
+    "alps_bilateral_ci_high": "to",
+}
 
 
 def render_participant(page: ParticipantPage) -> str:
@@ -49,7 +55,9 @@ class MethodsPage:
 
 
 def _render(template: str, page: ParticipantPage | GroupPage | MethodsPage) -> str:
-    css, js = "".join(map(asset, _STYLES)), asset("report.js")
+    explored = getattr(page, "explorer", None) is not None
+    css = "".join(map(asset, (*_STYLES, *(("explore.css",) if explored else ()))))
+    js = asset("report.js") + (library() + asset("explore.js") if explored else "")
     return (
         _environment()
         .get_template(template)
@@ -68,12 +76,21 @@ def asset(name: str) -> str:
     return files("bids_alps").joinpath("resources", "templates", name).read_text(encoding="utf-8")
 
 
+@cache
+def library() -> str:
+    """Return Plotly.js, its basic bundle, which asks for no evaluation of text; MIT licence, beside it."""
+    return files("bids_alps").joinpath("resources", "vendor", "plotly-basic.min.js").read_text(encoding="utf-8") + "\n"
+
+
 def content_policy(css: str, js: str) -> str:
-    """Return a content security policy: this style and this script, pictures within the page, nothing else."""
-    style, script = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (css, js))
+    """Return a content security policy: this style and this script, pictures within the page, nothing else.
+
+    An empty style sheet is admitted too: Plotly.js makes one, and adds its rules to it by calls.
+    """
+    style, empty, script = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (css, "", js))
     return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data: blob:; style-src 'sha256-{style}' 'sha256-{empty}'; "
+        f"script-src 'sha256-{script}'; base-uri 'none'; form-action 'none'"
     )
 
 

@@ -15,6 +15,7 @@ _CHOICES = {
     "alps_uncorrected": "Without pose correction: tensors left in scanner axes",
     "alps_uncalibrated": "With b-values as the gradient table has them",
     "alps_calibrated": "With b-values corrected by axis",
+    "alps_spheres": "In spheres of 2.5 mm radius",
     "alps_tissue_weighted": "Voxels weighted by their share of white matter",
     "alps_without_lesions": "Without voxels that a lesion touches",
     "alps_with_lesions": "With voxels that a lesion touches",
@@ -26,6 +27,7 @@ _PRESETS = {
     "alps.sh": "As the script alps.sh measures it",
     "alps.sh-5mm": "As the script alps.sh measures it, regions of 5 mm",
 }
+_HINT = " The index as the script alps.sh measures it is added by --rois alps alps.sh."
 _SIDES = ("left", "right", "bilateral")
 
 
@@ -62,7 +64,7 @@ def compare_choices(rows: Sequence[Mapping[str, Any]]) -> Table | None:
         title="What the index would be otherwise",
         columns=("Choice", "Left", "Right", "Bilateral", "Difference, %"),
         rows=cells,
-        note="Differences of the bilateral index from the first line.",
+        note="Differences of the bilateral index from the first line." + ("" if "alps.sh" in presets else _HINT),
     )
 
 

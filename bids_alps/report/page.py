@@ -256,6 +256,25 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Explorer:
+    """What the explorer of the group page shows.
+
+    Parameters
+    ----------
+    families
+        Names of the sets of measures, in the order of the choice.
+    colours
+        Columns to colour by, as they are called on the page.
+    data
+        JSON: runs with label, link and status; values by family and measure; levels or numbers by colour.
+    """
+
+    families: tuple[str, ...]
+    colours: tuple[str, ...]
+    data: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupRow:
     """A run in the cohort's table: its cells, its status, and the address of its participant's page."""
 
@@ -294,6 +313,7 @@ class GroupPage:
     pictures: tuple[Picture, ...] = ()
     notes: tuple[str, ...] = ()
     methods: MethodsText = field(default_factory=MethodsText)
+    explorer: Explorer | None = None
 
     @property
     def sorted_rows(self) -> tuple[GroupRow, ...]:

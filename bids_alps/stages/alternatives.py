@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from bids_alps.model import AlpsResult, Roi, RoiDiffusivity
+from bids_alps.errors import AlpsError
+from bids_alps.io.presets import read_preset
+from bids_alps.model import AlpsResult, Roi, RoiDiffusivity, RoiPreset
 from bids_alps.numerics.index.alps import alps_by_hemisphere, as_floats, index_of_series, mean_tensor
 from bids_alps.numerics.index.crossing import choose_crossing_volumes, measure_crossing, single_fibre_response
 from bids_alps.numerics.index.free_water import measure_free_water
 from bids_alps.numerics.index.lesions import without_lesions
-from bids_alps.numerics.index.rois import elements_in, tissue_share, weight_by_tissue
+from bids_alps.numerics.index.rois import elements_in, place_preset, tissue_share, weight_by_tissue
 from bids_alps.numerics.tensors.calibration import reweight
 from bids_alps.numerics.tensors.tensor import eigen_system, rotate_elements
-from bids_alps.stages.aligned import AlignedRun, used_regions
+from bids_alps.stages.aligned import AlignedRun, apply_roi_weights, has_regions, transform_for_preset, used_regions
+
+_SPHERES = "alps-sphere"
 
 
 def add_other_tissue(aligned: AlignedRun, result: AlpsResult, whole: tuple[Roi, ...]) -> AlpsResult:
@@ -43,6 +47,22 @@ def alternative_indices(aligned: AlignedRun, rois: tuple[Roi, ...]) -> dict[str,
         "uncalibrated": index_of_series(fitted.tabled, rois, aligned.rotation),
         "calibrated": index_of_series(reweight(fitted.tabled, fitted.weighting.corrected), rois, aligned.rotation),
     }
+
+
+def sphere_index(aligned: AlignedRun, preset: RoiPreset) -> dict[str, dict[str, float]]:
+    """Return the index in the spheres of most studies (`alps-sphere`); nothing where the template has none of them."""
+    if preset.native or preset.name == _SPHERES:
+        return {}
+    try:
+        spheres = read_preset(_SPHERES, template=preset.template)
+    except AlpsError:  # a template that their centres cannot be carried to
+        return {}
+    rois = place_preset(spheres, transform_for_preset(spheres, aligned.registration), aligned.mask)
+    if not has_regions(rois):
+        return {}
+    rois = apply_roi_weights(aligned, rois, aligned.excluded)
+    means = {roi.name: rotate_elements(mean_tensor(aligned.fitted.field, roi), aligned.rotation) for roi in rois}
+    return {"spheres": as_floats(alps_by_hemisphere(means))}
 
 
 def add_free_water_index(aligned: AlignedRun, result: AlpsResult, rois: tuple[Roi, ...]) -> AlpsResult:

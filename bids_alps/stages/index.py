@@ -24,6 +24,7 @@ from bids_alps.stages.alternatives import (
     add_free_water_index,
     add_other_tissue,
     alternative_indices,
+    sphere_index,
 )
 from bids_alps.stages.lesions import add_lesion_effect, check_lesions
 from bids_alps.stages.outputs import RunOutputs
@@ -83,7 +84,8 @@ def measure(aligned: AlignedRun, preset: RoiPreset) -> Measurement:
         floor = floor_bias(aligned.fitted.series, used_regions(rois), aligned.rotation, aligned.fitted.noise_sd)
         result = replace(result, interval=measure_intervals(aligned, preset, rois, floor))
         result = add_crossing_index(aligned, add_free_water_index(aligned, result, rois), rois)
-        result = replace(result, alternatives={**result.alternatives, **alternative_indices(aligned, rois)})
+        others = alternative_indices(aligned, rois) | sphere_index(aligned, preset)
+        result = replace(result, alternatives={**result.alternatives, **others})
     found = (
         *check_index(result),
         *check_placement(aligned, preset),

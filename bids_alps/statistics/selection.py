@@ -107,6 +107,8 @@ def select_runs(runs: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, Flow, lis
     failed = kept["status"].isin(excluded)
     kept = flow.take(kept, failed, "failed their checks", _why_failed(kept))
     kept = _with_withheld(kept) if "fail" in plan.included else kept
+    if "rating" in kept:
+        kept = flow.take(kept, kept["rating"] == "drop", "rated drop", _why_dropped(kept))
     kept = flow.take(kept, kept[HEADLINE].isna(), "without an index", "no bilateral index")
     if plan.subset is not None:
         inside = find_subset(kept, plan.subset)
@@ -133,6 +135,11 @@ def _why_failed(runs: pd.DataFrame) -> Mapping[Any, str]:
         row: f"status {status}" + (f" ({why})" if isinstance(why, str) and why not in ("none", "n/a") else "")
         for row, status, why in zip(runs.index, runs["status"], checks, strict=True)
     }
+
+
+def _why_dropped(runs: pd.DataFrame) -> Mapping[Any, str]:
+    notes = zip(runs.index, runs["rating_note"], strict=True)
+    return {row: "rated drop" + (f": {note}" if isinstance(note, str) and note else "") for row, note in notes}
 
 
 def find_subset(runs: pd.DataFrame, condition: str) -> pd.Series[bool]:

@@ -173,3 +173,19 @@ def test_the_sidebar_follows_and_sliders_begin_with_what_was_made(tmp_path):
     return [[...here].map((link) => link.getAttribute("aria-current")), slider.value];
     """
     assert acted(participant(), script, tmp_path) == [["true"], "100"]
+
+
+def test_runs_are_explored_by_family_and_selections_are_listed(tmp_path):
+    script = """
+    const panels = document.getElementById("explore-panels");
+    const points = () => panels.querySelectorAll(".point").length;
+    const first = points();
+    panels.emit("plotly_selected", { points: [{ pointIndex: 2 }, { pointIndex: 0 }] });
+    const listed = document.getElementById("explore-selected").value;
+    document.getElementById("explore-clear").click();
+    return [first, listed, document.getElementById("explore-selected").value, points()];
+    """
+    first, listed, cleared, after = acted(cohort(), script, tmp_path)
+    assert first == after == 11  # one index of four is n/a
+    assert listed == "sub-00\nsub-02"
+    assert cleared == ""

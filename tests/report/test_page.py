@@ -206,7 +206,7 @@ def test_cohort_lists_flagged_runs_first_and_links_them():
         for n, status in enumerate(("pass", "fail", "warn"))
     ]
     text = render_group(make_group_page(rows))
-    places = [text.index(f'href="sub-{n}.html"') for n in (1, 2, 0)]
+    places = [text.index(f'href="sub-{n}.html#sub-{n}"') for n in (1, 2, 0)]
     assert places == sorted(places)
     assert Outline(text).open == []
 

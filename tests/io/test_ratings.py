@@ -1,0 +1,42 @@
+"""Ratings of readers."""
+
+import pytest
+
+from bids_alps.errors import MetadataError, NoInputError
+from bids_alps.io.ratings import Rating, read_ratings
+
+
+def write(path, *rows):
+    path.write_text("run\trating\tnote\ttime\n" + "".join("\t".join(row) + "\n" for row in rows))
+    return path
+
+
+def test_ratings_are_read_as_pages_save_them(tmp_path):
+    path = write(tmp_path / "a.tsv", ("sub-01", "keep", "n/a", "t"), ("sub-02", "drop", "moved a lot", "t"))
+    assert read_ratings([path]) == {
+        "sub-01": Rating(rating="keep"),
+        "sub-02": Rating(rating="drop", note="moved a lot"),
+    }
+
+
+def test_of_two_readers_the_more_cautious_counts_whoever_comes_first(tmp_path):
+    one = write(tmp_path / "a.tsv", ("sub-01", "keep", "fine", ""))
+    two = write(tmp_path / "b.tsv", ("sub-01", "doubtful", "blurred", ""))
+    assert read_ratings([one, two]) == {"sub-01": Rating(rating="doubtful", note="fine; blurred")}
+    assert read_ratings([two, one])["sub-01"].rating == "doubtful"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("run\tvote\nsub-01\tkeep\n", "no column rating"), ("run\trating\nsub-01\tdropp\n", "did you mean drop?")],
+)
+def test_tables_that_say_something_else_are_refused(tmp_path, text, told):
+    (tmp_path / "a.tsv").write_text(text)
+    with pytest.raises(MetadataError) as caught:
+        read_ratings([tmp_path / "a.tsv"])
+    assert told in str(caught.value)
+
+
+def test_a_table_that_is_not_there(tmp_path):
+    with pytest.raises(NoInputError):
+        read_ratings([tmp_path / "a.tsv"])
