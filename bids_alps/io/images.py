@@ -215,4 +215,6 @@ def _values(path: Path, stored: Any) -> Array:
     if type(stored) is not ArrayProxy or path.suffix != ".gz":
         return np.asanyarray(stored)
     with igzip.open(path, "rb") as stream:
-        return np.asanyarray(ArrayProxy(stream, (stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter)))
+        return np.asanyarray(
+            ArrayProxy(stream, (stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter))
+        )
