@@ -10,6 +10,8 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from isal import igzip, isal_zlib
+from nibabel.arrayproxy import ArrayProxy
 from scipy import ndimage
 
 from bids_alps.errors import ImageError
@@ -24,8 +26,11 @@ _BACKGROUND = 0.1
 """Share of the 98th percentile of the mean signal up to which a voxel is background."""
 
 
-_DAMAGED = (OSError, EOFError, zlib.error, ValueError, TypeError, ArithmeticError, nib.filebasedimages.ImageFileError)
-"""What nibabel raises for files that are no images, or only a part of one."""
+_DAMAGED = (
+    *(OSError, EOFError, zlib.error, isal_zlib.error, ValueError, TypeError, ArithmeticError),
+    nib.filebasedimages.ImageFileError,
+)
+"""What nibabel and the decompression raise for files that are no images, or only a part of one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,9 +202,19 @@ def _stored_bytes(image: Any) -> int:
 
 def _data(path: Path, image: Any, dtype: Any) -> Array:
     try:
-        scaled = np.asanyarray(image.dataobj)
+        scaled = _values(path, image.dataobj)
     except _DAMAGED as error:
         raise ImageError(str(path), f"truncated or damaged ({error})", "convert it again, or fetch it whole") from error
     if scaled.dtype.kind not in "biuf":
         raise ImageError(str(path), f"values of type {scaled.dtype}", "give an image of real numbers")
     return np.asarray(scaled, dtype=dtype)
+
+
+def _values(path: Path, stored: Any) -> Array:
+    """Return the scaled values of an image, decompressed by ISA-L: three times as fast as zlib."""
+    if type(stored) is not ArrayProxy or path.suffix != ".gz":
+        return np.asanyarray(stored)
+    with igzip.open(path, "rb") as stream:
+        return np.asanyarray(
+            ArrayProxy(stream, (stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter))
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gzip
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -13,12 +12,13 @@ from typing import Any, BinaryIO, TextIO
 
 import nibabel as nib
 import numpy as np
+from isal import igzip
 
 from bids_alps.errors import AlpsError, OutputError, StorageError
 from bids_alps.io.temporary import create_temporary
 from bids_alps.model import Array, SpatialMap
 
-_COMPRESSION_LEVEL = 4  # a third of the time of level 9, a few percent larger
+_COMPRESSION_LEVEL = 1  # of ISA-L: noisy images become as small as at zlib's level 4, in a tenth of the time
 _REFUSED = {
     errno.EACCES,
     errno.ELOOP,
@@ -153,7 +153,7 @@ def write_nifti(stream: BinaryIO, data: Array, affine: Array, *, dtype: Any, int
     header.set_slope_inter(1.0, 0.0)
     header["vox_offset"] = 352
     header["magic"] = b"n+1"
-    with gzip.GzipFile("", "wb", _COMPRESSION_LEVEL, stream, mtime=0) as packed:
+    with igzip.IGzipFile("", "wb", _COMPRESSION_LEVEL, stream, mtime=0) as packed:
         packed.write(header.binaryblock + b"\0" * 4)
         for index in np.ndindex(*data.shape[3:][::-1]):
             packed.write(np.asarray(data[(..., *index[::-1])], dtype=dtype).tobytes(order="F"))

@@ -150,38 +150,39 @@ class Distortion:
         """
         return self.polarity * replace(self, eddy=np.zeros(3)).shift(points) / voxel_mm / READOUT_S
 
-    def undo(self, points: Array) -> tuple[Array, Array]:
+    def undo(self, points: Array, *, start: Array | None = None) -> tuple[Array, Array]:
         """Return where the signal imaged at points comes from, and the factor by which it is stretched.
 
         Parameters
         ----------
         points
             Points of the distorted image, shape (n, 3), mm.
+        start
+            Where the signal comes from by a first guess; the points themselves by default.
 
         Returns
         -------
         source, intensity
             Undistorted points, shape (n, 3), mm, and what the signal there is multiplied with, shape (n,).
         """
-        along = np.zeros(len(points))
+        along = np.zeros(len(points)) if start is None else (start - points) @ self.direction
         for _ in range(12):  # Newton's method on along + shift = 0; the shift is smooth, so three steps or four do
             shift, slope = self._shift_and_slope(points + along[:, None] * self.direction)
             step = (along + shift) / (1 + slope)
             along -= step
             if np.abs(step).max(initial=0.0) < TOLERANCE_MM:
                 break
-        source = points + along[:, None] * self.direction
-        return source, 1 / (1 + self._shift_and_slope(source)[1])
+        return points + along[:, None] * self.direction, 1 / (1 + slope)  # the last step moved by the tolerance
 
     def _shift_and_slope(self, points: Array) -> tuple[Array, Array]:
         """Return the shift at points, shape (n, 3) -> (n,), mm, and its derivative along `direction`."""
-        local = points - self.centre
-        shift, slope = local @ self.eddy, np.full(len(local), self.direction @ self.eddy)
-        for x, y, z, width, height in _BUMPS if self.susceptibility else ():
-            offset = local - [x, y, z]
-            bump = self.susceptibility * height * np.exp(-np.einsum("ij,ij->i", offset, offset) / (2 * width**2))
+        local = np.ascontiguousarray((points - self.centre).T)
+        shift, slope = self.eddy @ local, np.full(local.shape[1], self.direction @ self.eddy)
+        for *middle, width, height in _BUMPS if self.susceptibility else ():
+            offset = local - np.array(middle)[:, None]
+            bump = self.susceptibility * height * np.exp(-(offset**2).sum(0) / (2 * width**2))
             shift += bump
-            slope -= bump * (offset @ self.direction) / width**2
+            slope -= bump * (self.direction @ offset) / width**2
         return shift, slope
 
 
