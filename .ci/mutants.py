@@ -23,16 +23,18 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from queue import SimpleQueue
 
 ROOT = Path(__file__).resolve().parents[1]
 STATE = ROOT / ".mutants"
 PACKAGES = ("numerics", "statistics", "registration", "io", "execution")
+Place = Callable[[ast.AST], int]
 SECONDS_PER_MUTANT = 60.0  # of tests, as measured without a mutant
 SWAPS = {
     ast.Lt: ("<", "<="),
@@ -126,30 +128,34 @@ def walk(node: ast.AST) -> Iterator[ast.AST]:
                 yield from walk(child)
 
 
-def changes(node: ast.AST, source: str, begin, finish) -> Iterator[tuple[int, int, str]]:  # type: ignore[no-untyped-def]
+def changes(node: ast.AST, source: str, begin: Place, finish: Place) -> Iterator[tuple[int, int, str]]:
     """Yield start, end and new text of the changes of one node."""
-    operands: list[ast.AST] = []
-    operators: list[ast.AST] = []
     match node:
-        case ast.Compare():
-            operands, operators = [node.left, *node.comparators], list(node.ops)
-        case ast.BinOp():
-            operands, operators = [node.left, node.right], [node.op]
-        case ast.BoolOp():
-            operands, operators = list(node.values), [node.op] * (len(node.values) - 1)
         case ast.UnaryOp(op=ast.USub() | ast.Not()):
             yield begin(node), begin(node.operand), ""
         case ast.Constant():
             yield from ((begin(node), finish(node), text) for text in other_values(node.value))
         case ast.Raise():
             yield begin(node), finish(node), "pass"
-    for left, right, operator in zip(operands, operands[1:], operators, strict=False):
+    for left, operator, right in operations(node):
         if type(operator) in SWAPS:
             old, new = SWAPS[type(operator)]
-            between = source[finish(left) : begin(right)]
-            hit = re.search(rf"(?<!\w){re.escape(old)}(?!\w)" if old[0].isalpha() else re.escape(old), between)
+            whole = rf"(?<!\w){old}(?!\w)" if old[0].isalpha() else re.escape(old)
+            hit = re.search(whole, source[finish(left) : begin(right)])
             if hit:
                 yield finish(left) + hit.start(), finish(left) + hit.end(), new
+
+
+def operations(node: ast.AST) -> list[tuple[ast.AST, ast.AST, ast.AST]]:
+    """Return left side, operator and right side of each operation of a node."""
+    match node:
+        case ast.Compare():
+            return list(zip([node.left, *node.comparators], node.ops, node.comparators, strict=False))
+        case ast.BinOp():
+            return [(node.left, node.op, node.right)]
+        case ast.BoolOp():
+            return [(left, node.op, right) for left, right in pairwise(node.values)]
+    return []
 
 
 def other_values(value: object) -> list[str]:

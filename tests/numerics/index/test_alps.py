@@ -167,6 +167,14 @@ def test_off_tract_voxels_are_those_that_run_elsewhere_or_are_no_white_matter():
     assert found["off_tract_fraction"] == pytest.approx(0.7)
 
 
+def test_off_tract_voxels_are_found_in_the_axes_of_the_template():
+    fibres = tensor((0.3, 0.3, 1.5), TURN.T)
+    assert scalars("projection_left", [1], [fibres], TURN)["off_tract_fraction"] == 0
+    further = Rotation.from_euler("x", 50, degrees=True).as_matrix()
+    assert scalars("projection_left", [1], [tensor((0.3, 0.3, 1.5), further.T)], further)["off_tract_fraction"] == 0
+    assert scalars("projection_left", [1], [tensor((0.3, 0.3, 1.5), further.T)], further.T)["off_tract_fraction"] == 1
+
+
 def test_a_region_without_a_voxel_is_recorded_and_has_no_index():
     field = field_of(*[tensor((0.6, 0.4, 1.2))] * 4)
     rois = [roi(name, 1, first=n) for n, name in enumerate(NAMES[:3])]
