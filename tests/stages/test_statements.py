@@ -26,6 +26,8 @@ from bids_alps.settings import Method
 from bids_alps.stages import run as story
 from bids_alps.stages.run import run_stages
 
+pytestmark = pytest.mark.slow  # whole runs of a phantom
+
 LIBRARY = tomllib.loads(files("bids_alps").joinpath("resources", "references.toml").read_text())
 MODULES = {entry["module"]: entry["cite"] for entry in LIBRARY.values() if "module" in entry}
 STILL = PhantomSettings(
@@ -203,7 +205,9 @@ def test_a_correction_that_was_asked_for_and_could_not_run_is_not_told(data: Pat
 
 def test_merged_runs_are_told(data: Path, out: Path) -> None:
     run = run_of(data, "still")
-    twin = replace(run, entities={**run.entities, "run": "2"})
+    opposite = {**run.metadata, "PhaseEncodingDirection": str(run.metadata["PhaseEncodingDirection"]).rstrip("-")}
+    assert opposite != run.metadata
+    twin = replace(run, entities={**run.entities, "run": "2"}, metadata=opposite)
     merged = replace(run, partners=(twin,))
     assert combine([run], everything=True) == [run]
     text = tell(merged, out, **FAST, motion_correction=False, combine_runs=True)
