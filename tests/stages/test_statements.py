@@ -203,7 +203,7 @@ def test_a_correction_that_was_asked_for_and_could_not_run_is_not_told(data: Pat
     assert "Susceptibility" not in text
 
 
-def test_merged_runs_are_told(data: Path, out: Path) -> None:
+def test_runs_of_opposite_encoding_that_keep_their_distortion_are_not_told_as_merged(data: Path, out: Path) -> None:
     run = run_of(data, "still")
     opposite = {**run.metadata, "PhaseEncodingDirection": str(run.metadata["PhaseEncodingDirection"]).rstrip("-")}
     assert opposite != run.metadata
@@ -211,7 +211,8 @@ def test_merged_runs_are_told(data: Path, out: Path) -> None:
     merged = replace(run, partners=(twin,))
     assert combine([run], everything=True) == [run]
     text = tell(merged, out, **FAST, motion_correction=False, combine_runs=True)
-    assert "Two runs of opposite phase encoding were merged" in text
+    assert "Two runs of opposite phase encoding were merged" not in text
+    assert "8 diffusion-weighted volumes" in text
 
 
 def test_preprocessed_series_and_their_masks_are_told(data: Path, out: Path) -> None:
