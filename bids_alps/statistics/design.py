@@ -18,6 +18,9 @@ from bids_alps.model import Array
 
 _SPARE = 2  # degrees of freedom that a model must leave
 _RANDOM = re.compile(r"\+?\s*\(([^()|]+)\|([^()|]+)\)")
+MOST_WAYS, MOST_PRODUCTS = 3, 8
+"""Highest power and most ``*`` of a formula: each product doubles the terms."""
+_CALL = re.compile(r"[\w.]+\([^()]*\)")
 _POWER = re.compile(r"(?<![\w.)])([^\W\d]\w*)\s*(?:\*\*|\^)\s*\d")
 _ASK = "write outcome ~ term + term, with (1 | column) for a random intercept"
 
@@ -108,8 +111,19 @@ def split_formula(formula: str) -> tuple[str, str, str]:
     if power := _POWER.search(re.sub(r"\([^()]*\)", "", bare)):
         what = f"{power[0]!r} in {formula!r} means {power[1]} alone in formulas"
         raise UsageError("--model", what, f"write I({power[1]}**2) for its square")
+    _refuse_expansion(formula, bare)
     random, grouping = (text.strip() for text in found[0]) if found else ("", "")
     return (fixed + " 1" if fixed.endswith("~") else fixed), random, grouping.strip("`")
+
+
+def _refuse_expansion(formula: str, text: str) -> None:
+    """Refuse a formula with so many interactions that expanding it takes minutes; I(x**9) is not expanded."""
+    while _CALL.search(text):
+        text = _CALL.sub("x", text)
+    powers = [int(power) for power in re.findall(r"(?:\*\*|\^)\s*(\d+)", text)]
+    if max(powers, default=0) > MOST_WAYS or text.replace("**", "").count("*") > MOST_PRODUCTS:
+        what = f"{formula!r} has interactions of more than {MOST_WAYS} variables, or more than {MOST_PRODUCTS} products"
+        raise UsageError("--model", what, "name the interactions that you need, such as a:b")
 
 
 def variables_of(formula: str) -> list[str]:

@@ -50,6 +50,7 @@ PROCESSING = Processing(
     preprocessed=True,
     motion_corrected=None,
     distortion_corrected=None,
+    distortion_method=None,
     gradient_calibration=False,
     version="0",
 )

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bids_alps.io.pairs import pair_opposite
 
+from bids_alps.io.combining import combine
 from bids_alps.io.images import read_volumes
 from bids_alps.io.layout import find_runs
 from bids_alps.io.templates import read_template
@@ -194,7 +194,7 @@ def test_a_correction_is_told_where_it_ran(
 
 
 def test_a_correction_that_was_asked_for_and_could_not_run_is_not_told(data: Path, out: Path) -> None:
-    run = replace(run_of(data, "still"), reverse_phase=())
+    run = replace(run_of(data, "still"), fieldmaps=())
     text = tell(run, out, **FAST, denoising=True, motion_correction=False, distortion_correction=True)
     assert "used without preprocessing" in text
     assert "Noise" not in text
@@ -204,8 +204,8 @@ def test_a_correction_that_was_asked_for_and_could_not_run_is_not_told(data: Pat
 def test_merged_runs_are_told(data: Path, out: Path) -> None:
     run = run_of(data, "still")
     twin = replace(run, entities={**run.entities, "run": "2"})
-    merged = replace(run, partner=twin)
-    assert pair_opposite([run]) == [run]
+    merged = replace(run, partners=(twin,))
+    assert combine([run], everything=True) == [run]
     text = tell(merged, out, **FAST, motion_correction=False, combine_runs=True)
     assert "Two runs of opposite phase encoding were merged" in text
 

@@ -39,3 +39,26 @@ def test_partial_is_that_of_pingouin(table):
 def test_constant_or_few_values_have_no_correlation():
     assert np.isnan(correlation(np.ones(9), np.arange(9.0))["p"])
     assert np.isnan(correlation(np.array([1.0, 2.0, np.nan]), np.arange(3.0))["r"])
+
+
+def test_interval_of_spearman_is_that_of_fieller():
+    """In R: r <- cor(y, x, method = "spearman"); tanh(atanh(r) + c(-1, 1) * qnorm(.975) * 1.03 / sqrt(n - 3))."""
+    y = np.array([1.2, 2.9, 3.1, 4.8, 3.9, 6.2, 5.8, 8.1])
+    found = correlation(y, np.arange(1.0, 9.0), kind="spearman")
+    expected = 0.952380952381, 0.741574098599, 0.992013976477
+    assert (found["r"], found["ci_low"], found["ci_high"]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_interval_of_a_partial_correlation_loses_a_degree_of_freedom_for_each_covariate(table):
+    found = correlation(table.y.to_numpy(), table.score.to_numpy(), covariates=table[["age"]].to_numpy())
+    reach = 1.959964 / np.sqrt(len(table) - 3 - 1)
+    assert np.arctanh(found["ci_high"]) - np.arctanh(found["r"]) == pytest.approx(reach)
+    assert np.arctanh(found["r"]) - np.arctanh(found["ci_low"]) == pytest.approx(reach)
+
+
+def test_within_groups_is_the_correlation_of_departures_from_the_means_of_the_groups(table):
+    split = table.assign(group=np.where(np.arange(len(table)) % 2, "a", "b"))
+    split["y"] += 5 * (split["group"] == "a")
+    found = correlate(split, ["y"], ["score"], group="group").set_index(["group", "kind"]).loc[("all", "within")]
+    own = split[["y", "score"]] - split.groupby("group")[["y", "score"]].transform("mean")
+    assert found["r"] == pytest.approx(np.corrcoef(own["y"], own["score"])[0, 1])

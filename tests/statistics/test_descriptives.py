@@ -88,3 +88,29 @@ def test_distance_of_a_category_of_two_levels_is_that_of_its_share():
     a, b = pd.Series(["F"] * 30 + ["M"] * 70), pd.Series(["F"] * 50 + ["M"] * 50)
     expected = 0.2 / np.sqrt((0.3 * 0.7 + 0.5 * 0.5) / 2)
     assert standardised_difference(a, b, "category") == pytest.approx(expected)
+
+
+def test_sd_and_quartiles_are_those_of_r():
+    """sd(x), quantile(x, c(.25, .5, .75)) of R."""
+    table = pd.DataFrame({"age": [2.1, 3.4, 1.9, 5.6, 4.4, 3.8, 2.7, 6.1, 4.9]})
+    found = describe_groups(table, [AGE]).iloc[0]
+    assert found[["q1", "median", "q3"]].tolist() == pytest.approx([2.7, 3.8, 4.9])
+    assert found["sd"] == pytest.approx(1.49647734512)
+    assert found["mean"] == pytest.approx(3.87777777778)
+
+
+def test_chi_square_has_no_correction_of_yates():
+    found = compare_categories(*spread([[20, 40], [31, 29]]))  # chisq.test(correct = FALSE) of R
+    assert (found["statistic"], found["p"]) == pytest.approx((4.12617220801, 0.0422247580959))
+
+
+def test_tests_that_a_first_table_asks_for_are_those_that_it_names(people):
+    a, b = people["age"][:4], people["age"][5:]
+    for test, result in (
+        ("mann-whitney", stats.mannwhitneyu(b, a)),
+        ("welch", stats.ttest_ind(b, a, equal_var=False)),
+        ("student", stats.ttest_ind(b, a)),
+    ):
+        found = compare_participants(people, [AGE], "group", test=test).iloc[0]
+        assert found["test"] == test
+        assert (found["statistic"], found["p"]) == pytest.approx((result.statistic, result.pvalue))

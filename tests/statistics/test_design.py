@@ -70,3 +70,14 @@ def test_what_cannot_be_used_is_told(formula, error, told):
     table = cohort().assign(double=lambda all_: 2 * all_["age"], constant=1.0)
     with pytest.raises(error, match=told):
         make_design(table, formula)
+
+
+@pytest.mark.parametrize("formula", ["y ~ (a + b + c)**9", "y ~ (a + b)^ 4", "y ~ " + " * ".join("abcdefghij")])
+def test_formulas_with_endless_interactions_are_refused(formula: str) -> None:
+    with pytest.raises(UsageError, match="interactions"):
+        split_formula(formula)
+
+
+@pytest.mark.parametrize("formula", ["y ~ I(a**9) + b", "y ~ (a + b)**2", "y ~ bs(a, df=4) * b * c"])
+def test_formulas_with_few_interactions_are_not(formula: str) -> None:
+    assert split_formula(formula)[0] == formula

@@ -6,7 +6,10 @@ import pytest
 import statsmodels.formula.api as smf
 
 from bids_alps.errors import BadDataError, UsageError
+from bids_alps.statistics.mixed import fit_mixed
 from bids_alps.statistics.models import fit_model
+
+from .closed import cohort, visits
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +91,19 @@ def test_somebody_alone_in_a_group_is_told(table):
     direct = smf.ols("y ~ group + age", single).fit()
     np.testing.assert_allclose(found.coefficients["se"], direct.bse, rtol=1e-10)
     assert found.checks["method"].str.contains("1 determine a coefficient alone").any()
+
+
+def test_checks_are_those_of_the_residuals_in_r():
+    """m <- lm(y ~ group + age, cohort); shapiro.test(residuals(m)); n R^2 of squared residuals on the same terms."""
+    checks = fit_model(cohort(), "y ~ group + age").checks.set_index("check")
+    assert checks.loc["normality", "value"] == pytest.approx(0.9840596439, rel=1e-8)
+    assert checks.loc["normality", "p"] == pytest.approx(0.621310753, rel=1e-6)
+    assert checks.loc["equal variance", "value"] == pytest.approx(1.31845238323, rel=1e-8)
+
+
+def test_residuals_of_a_mixed_model_are_what_its_fixed_terms_leave():
+    table = visits()
+    X = np.column_stack([np.ones(len(table)), table["time"]])
+    fitted = fit_mixed(table["y"].to_numpy(), X, np.ones((len(table), 1)), table["person"].to_numpy())
+    np.testing.assert_allclose(fitted.residuals, table["y"] - X @ fitted.beta, atol=1e-9)
+    assert abs(fitted.residuals.mean()) < 0.02 < table["y"].mean()

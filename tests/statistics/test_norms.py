@@ -7,7 +7,9 @@ import statsmodels.api as sm
 from scipy import stats
 
 from bids_alps.errors import BadDataError
-from bids_alps.statistics.norms import find_norms, measure_norms
+from bids_alps.statistics.norms import find_norms, measure_norms, spline
+
+from .closed import cohort
 
 
 def test_equals_fitting_without_the_value():
@@ -45,3 +47,37 @@ def test_patients_show_their_distance_from_the_controls_and_hide_in_a_norm_of_ev
     everybody, told = find_norms(people, ["alps_bilateral"])
     assert (everybody["alps_bilateral_z"] < -1.96)[group == "patient"].mean() < 0.1
     assert "all participants" in told
+
+
+def test_norms_given_age_and_sex_are_those_of_r():
+    """Controls and patients of `closed` in R 4.2.2.
+
+    fit <- lm(y ~ age + sex, controls); qnorm(pt(rstudent(fit)[1:3], fit$df.residual - 1))
+    new <- predict(fit, patients[1:3, ], se.fit = TRUE)
+    qnorm(pt((patients$y[1:3] - new$fit) / sqrt(new$se.fit^2 + new$residual.scale^2), fit$df.residual))
+    """
+    table = cohort()
+    scores, said = find_norms(table, ["y"], "group", "control")
+    controls, patients = (scores.loc[table["group"] == name, "y_z"] for name in ("control", "patient"))
+    np.testing.assert_allclose(controls[:3], [-0.409653736361, -0.129190075465, -0.151089030834], rtol=1e-8)
+    np.testing.assert_allclose(patients[:3], [-2.469928595205, -0.101767557094, -0.464443142238], rtol=1e-8)
+    assert "age as a straight line and sex" in said
+    assert scores["in_reference"].sum() == 20
+
+
+def test_ages_beyond_those_of_the_reference_are_marked():
+    table = pd.DataFrame(
+        {"age": [20.0, *range(30, 40), 60], "group": ["p", *["c"] * 10, "p"], "y": np.arange(12.0) ** 2}
+    )
+    scores, _ = find_norms(table, ["y"], "group", "c")
+    assert scores["age_outside"].tolist() == [True, *[False] * 10, True]
+    assert scores["in_reference"].tolist() == [False, *[True] * 10, False]
+
+
+def test_spline_is_linear_beyond_its_knots_and_smooth_at_them():
+    knots = np.array([30.0, 50, 70])
+    below, above = (spline(np.array(ages), knots)[:, 1] for ages in ([10.0, 20, 30], [70.0, 80, 90]))
+    np.testing.assert_allclose(below, 0, atol=1e-12)
+    assert above[2] - above[1] == pytest.approx(above[1] - above[0])
+    # rms::rcspline.eval(40, knots, norm = 2): (40 - 30)^3 / (70 - 30)^2
+    assert spline(np.array([40.0]), knots)[0, 1] == pytest.approx(1000 / 1600)

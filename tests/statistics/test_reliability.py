@@ -6,7 +6,7 @@ import pingouin
 import pytest
 
 from bids_alps.errors import BadDataError
-from bids_alps.statistics.reliability import measure_icc
+from bids_alps.statistics.reliability import measure_agreement, measure_icc
 
 RATINGS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float)
 
@@ -30,3 +30,23 @@ def test_intervals_are_those_of_pingouin():
 def test_too_few_are_refused():
     with pytest.raises(BadDataError, match="1 complete"):
         measure_icc(RATINGS[:1])
+
+
+def test_agreement_is_that_of_the_formulas_in_r():
+    """Of the first and last column in R: mean(d) -+ 1.96 sd(d); sw <- apply(m, 1, sd); sqrt(mean(sw^2)) and so on."""
+    found = measure_agreement(RATINGS)
+    assert found["bias"] == pytest.approx(-1)  # the last repeat minus the first
+    assert found["limit_low"] == pytest.approx(-4.27970730401)
+    assert found["limit_high"] == pytest.approx(2.27970730401)
+    assert found["within_subject_cv"] == pytest.approx(0.539042657191)
+    assert found["standard_error_of_measurement"] == pytest.approx(2.502776236280)
+    assert found["smallest_detectable_change"] == pytest.approx(6.937341789988)
+
+
+def test_repeats_that_do_not_vary_or_lack_a_value_are_refused():
+    with pytest.raises(BadDataError, match="do not vary"):
+        measure_icc(np.repeat([[1.0], [2.0], [3.0]], 2, axis=1))
+    with pytest.raises(BadDataError, match="complete"):
+        measure_icc(np.array([[1.0, np.nan], [2.0, 2.5]]))
+    with pytest.raises(BadDataError, match="1 repeats"):
+        measure_icc(RATINGS[:, :1])

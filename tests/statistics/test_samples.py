@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bids_alps.statistics.samples import compare, compare_pairs, find_shift
+from bids_alps.statistics.samples import choose_test, compare, compare_pairs, find_shift, hedges_g
 
 from .closed import cohort
 
@@ -108,3 +108,51 @@ def test_what_does_not_vary_is_not_tested():
 def test_equal_samples_have_no_difference():
     values = stats.norm.ppf(np.linspace(0.05, 0.95, 20))
     assert compare(values, values)["p"] == pytest.approx(1)
+
+
+SMALL = np.array([1.62, 1.48, 1.55, 1.71, 1.39, 1.66, 1.52]), np.array([1.44, 1.35, 1.58, 1.29, 1.41, 1.37])
+
+
+def test_student_is_that_of_r():
+    found = compare(*SMALL, test="student")  # t.test(b, a, var.equal = TRUE)
+    expected = [-2.63687097385, 11, 0.0231219634373, -0.283941018608, -0.025582790916]
+    names = ("statistic", "df", "p", "difference_ci_low", "difference_ci_high")
+    np.testing.assert_allclose(numbers(found, *names), expected, rtol=1e-9)
+    assert found["sd_a"] == pytest.approx(np.sqrt(((SMALL[0] - SMALL[0].mean()) ** 2).sum() / 6))
+
+
+def test_hedges_g_and_its_interval_are_those_of_the_formulas_in_r():
+    """In R: g <- J * d with J <- gamma(df / 2) / gamma((df - 1) / 2) / sqrt(df / 2), g -+ qnorm(.975) * se."""
+    expected = [-1.364269250643, -2.574234886466, -0.154303614821]
+    np.testing.assert_allclose(hedges_g(*SMALL), expected, rtol=1e-10)
+
+
+def test_each_test_is_the_one_that_was_asked_for(samples):
+    a, b = samples
+    direct = {
+        "welch": stats.ttest_ind(b, a, equal_var=False),
+        "student": stats.ttest_ind(b, a),
+        "mann-whitney": stats.mannwhitneyu(b, a, method="exact"),
+    }
+    for name, result in direct.items():
+        found = compare(a, b, test=name)
+        assert found["test"] == name
+        assert (found["statistic"], found["p"]) == pytest.approx((result.statistic, result.pvalue))
+
+
+def test_effect_of_changes_is_cohens_d_corrected_with_borensteins_interval(samples):
+    a, b = samples
+    change, n = b - a, len(a)
+    d = change.mean() / change.std(ddof=1) * (1 - 3 / (4 * (n - 1) - 1))  # Hedges' approximation of the factor
+    reach = 1.959964 * np.sqrt(1 / n + d**2 / (2 * n))
+    found = compare_pairs(a, b, test="welch")
+    np.testing.assert_allclose(
+        numbers(found, "effect", "effect_ci_low", "effect_ci_high"), [d, d - reach, d + reach], rtol=1e-3
+    )
+
+
+def test_thirty_values_are_enough_for_a_t_test_whatever_their_shape():
+    skewed = np.exp(np.linspace(0, 6, 30))
+    assert choose_test([skewed, skewed]) == "welch"
+    assert choose_test([skewed, skewed[:29]]) == "mann-whitney"
+    assert choose_test([np.array([1.0, 2.0]), skewed]) == "mann-whitney"

@@ -61,6 +61,14 @@ def test_a_scan_stored_from_right_to_left_has_x_the_wrong_way_round():
     np.testing.assert_allclose(world_from_fsl(np.eye(3), las), np.diag([-1.0, 1, 1]))
 
 
+@given(st.tuples(angles, angles, angles), sizes)
+def test_oblique_voxels_of_unequal_edges_keep_their_axes(euler, size):
+    turn = Rotation.from_euler("xyz", euler, degrees=True).as_matrix()
+    affine = np.eye(4)
+    affine[:3, :3] = turn * np.asarray(size)  # columns: one step along each voxel axis, mm
+    np.testing.assert_allclose(world_from_fsl(np.diag([-1.0, 1, 1]), affine), turn.T, atol=1e-12)
+
+
 def test_shells_are_grouped_with_a_tolerance():
     bvals = np.array([0, 5, 50, 990, 1010, 1085, 2000, 2950, 3020])
     expected = [0, 0, 0, 3085 / 3, 3085 / 3, 3085 / 3, 2000, 2985, 2985]
@@ -72,6 +80,9 @@ def test_shells_are_grouped_with_a_tolerance():
     [
         ([(700, 10), (1000, 10), (2000, 10)], 1000),
         ([(700, 10), (2000, 10)], 700),
+        ([(800, 10), (1400, 10)], 800),
+        ([(600, 10), (1300, 10)], 1300),
+        ([(1500, 10), (1600, 10), (400, 10)], 1500),
         ([(2000, 10), (3000, 10)], 2000),
         ([(300, 10), (1600, 10)], 1600),
         ([(1000, 5), (2000, 10)], 2000),
