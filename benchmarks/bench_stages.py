@@ -1,6 +1,7 @@
-"""Where the time of a scan goes: CPU seconds of each stage, peak memory, the size of the page.
+"""Where the time of a scan goes: CPU seconds by stage and by kernel, peak memory, the size of the page.
 
-A made head, 88 x 106 x 88 x 70 at 2 mm, that is distorted, with a reverse-phase image.
+A simulated head, 88 x 106 x 88 x 70 voxels at 2 mm, with head motion, eddy currents and susceptibility distortion, and a
+reverse-phase image. An argument is another voxel size, mm.
 """
 
 from __future__ import annotations
@@ -15,14 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from alone import alone
+from scipy import ndimage
 
+from bids_alps.io import writing
 from bids_alps.io.layout import find_runs
+from bids_alps.numerics.preprocessing import correction, distortion_solver
 from bids_alps.phantom import PhantomSettings, write_phantom
+from bids_alps.registration import staged
 from bids_alps.report.participant import write_participant_page
 from bids_alps.settings import Method
-from bids_alps.stages import index, preprocessing, run
+from bids_alps.stages import index, prepare, preprocessing, run
 
-HEAD = PhantomSettings(seed=3, voxel_size=2.0, directions=64, b0=6, snr=25, susceptibility=6.0)
+HEAD = PhantomSettings(
+    seed=3, voxel_size=2.0, directions=64, b0=6, snr=25, motion=0.1, eddy=1.0, susceptibility=6.0, participants=1
+)
 STAGES = {
     "read, mask, preprocess, write": (run, "prepare"),
     "  of these motion, eddy, distortion": (preprocessing, "correct_series"),
@@ -35,6 +42,18 @@ STAGES = {
     "tables written": (run, "write_measures"),
     "figures": (run, "draw"),
 }
+KERNELS = {
+    "reading and decompression": (prepare, "read_series"),
+    "compression and writing": (writing, "write_nifti"),
+    "brain mask (twice)": (prepare, "find_mask"),
+    "motion: estimation": (correction, "estimate_motion"),
+    "motion and distortion: resampling": (correction, "resample_series"),
+    "distortion: solver": (distortion_solver.Problem, "minimise"),
+    "interpolation at points": (ndimage, "map_coordinates"),
+    "distance transforms": (ndimage, "distance_transform_edt"),
+    "greedy": (staged, "fit_displacement"),
+}
+"""Functions inside the stages; some call others."""
 SPENT: dict[str, float] = defaultdict(float)
 
 
@@ -56,15 +75,15 @@ class TimedRegistrar:
 
 
 def process(folder: Path, method: Method) -> tuple[dict[str, float], float, str]:
-    """Return CPU seconds by stage, the size of the page, MiB, and the result, of one made scan."""
-    for name, (module, function) in STAGES.items():
+    """Return CPU seconds by stage and kernel, the size of the page, MiB, and the index of one simulated scan."""
+    for name, (module, function) in (STAGES | KERNELS).items():
         work = getattr(module, function)
         if function == "make_registrar":
             setattr(module, function, lambda *args, name=name, work=work: TimedRegistrar(name, work(*args)))
         else:
             setattr(module, function, timed(name, work))
-    (found,) = find_runs(folder / "bids", "01")
-    measured = run.run_stages(found, method, folder / "out").measured
+    (scan,) = find_runs(folder / "bids", "01")
+    measured = run.run_stages(scan, method, folder / "out").measured
     timed("page", write_participant_page)(folder / "out", "01")
     result = measured[0].result
     return dict(SPENT), (folder / "out" / "sub-01.html").stat().st_size / 2**20, f"{result.alps['bilateral']:.3f}"
@@ -75,16 +94,17 @@ def main() -> None:
     settings = replace(HEAD, voxel_size=voxel)
     columns = {"default": Method(), "as it is": Method(skip_preprocessing=True), "denoised": Method(denoising=True)}
     rows: dict[str, list[float]] = {}
+    names = (*STAGES, "page", *KERNELS)
     with tempfile.TemporaryDirectory() as scratch:
         truth = write_phantom(Path(scratch) / "bids", settings)
         print(f"true bilateral index {truth[0]['alps_bilateral']:.3f}")
         for title, method in columns.items():
             measured = alone(process, Path(scratch), method)
             spent, page, alps = measured.result
-            rows[title] = [*(spent.get(name, 0.0) for name in (*STAGES, "page")), measured.seconds, measured.peak, page]
+            rows[title] = [*(spent.get(name, 0.0) for name in names), measured.seconds, measured.peak, page]
             print(f"{title}: index {alps}", flush=True)
     print(f"\n{'CPU s':40s}" + "".join(f"{title:>12s}" for title in rows))
-    for n, name in enumerate((*STAGES, "page", "whole, CPU s", "peak memory, MiB", "size of the page, MiB")):
+    for n, name in enumerate((*names, "whole, CPU s", "peak memory, MiB", "size of the page, MiB")):
         print(f"{name:40s}" + "".join(f"{values[n]:12.1f}" for values in rows.values()))
 
 

@@ -28,6 +28,7 @@ HOMES = {
     "matplotlib": {"report"},
     "bids": {"io"},
     "nibabel": {"io"},
+    "isal": {"io"},
     "jinja2": {"report"},
     "statsmodels": {"statistics"},
     "templateflow": {"io"},

@@ -77,28 +77,34 @@ def prepare_placement(
 
     Template points are found once for all placements.
     """
-    nearby = {}
+    nearby, is_inside = {}, {}
     for name, centre in preset.centres.items():
         reach = np.asarray(preset.shape(name).reach_mm) + margin_mm
         nearby[name] = find_neighbourhood((np.asarray(centre) - reach, np.asarray(centre) + reach), transform, mask)
+        is_inside[name] = _membership(preset, name, nearby[name].points)
 
     def placed(offsets: Mapping[str, Array]) -> list[Roi]:
         """Return the regions displaced by offsets in the template: name -> shape (3,), mm."""
         rois = []
         for name in preset.centres:
-            within = _is_inside(preset, name, nearby[name].points, offsets.get(name, np.zeros(3)))
+            within = is_inside[name](offsets.get(name, np.zeros(3)))
             rois.append(_weighted(name, nearby[name].voxels, within.mean(axis=1), mask))
         return rois
 
     return placed
 
 
-def _is_inside(preset: RoiPreset, name: str, points: Array, offset: Array) -> Array:
-    """Say whether template points, shape (..., 3), lie in a region displaced by an offset, mm."""
-    if preset.drawn is None:
-        outward = np.array([-1.0 if name.endswith("left") else 1.0, 1.0, 1.0])
-        return preset.shape(name).contains((points - preset.centres[name] - offset) * outward)
-    return sample_nearest(preset.drawn, points - offset) == 1 + list(preset.centres).index(name)
+def _membership(preset: RoiPreset, name: str, points: Array) -> Callable[[Array], Array]:
+    """Return what says whether template points, shape (..., 3), lie in a region displaced by an offset, mm."""
+    drawn = preset.drawn
+    if drawn is not None:
+        label = 1 + list(preset.centres).index(name)
+        return lambda offset: sample_nearest(drawn, points - offset) == label
+    outward = np.array([-1.0 if name.endswith("left") else 1.0, 1.0, 1.0])
+    planes = np.ascontiguousarray(np.moveaxis((points - preset.centres[name]) * outward, -1, 0))
+    offsets = np.moveaxis(planes, 0, -1)  # each coordinate lies together in memory: three times as fast
+    shape = preset.shape(name)
+    return lambda offset: shape.contains(offsets - offset * outward)
 
 
 def find_neighbourhood(box: tuple[Array, Array], transform: SpatialTransform, mask: SpatialMap) -> Neighbourhood:
@@ -207,7 +213,7 @@ def _trilinear(name: str, preset: RoiPreset, transform: SpatialTransform, mask: 
     reach = np.ceil(preset.shape(name).reach_mm).astype(int)
     axes = [np.arange(-length, length + 1.0) for length in reach]
     lattice = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3) + preset.centres[name]
-    inside = _is_inside(preset, name, lattice, np.zeros(3))
+    inside = _membership(preset, name, lattice)(np.zeros(3))
     where = mask.voxels(transform.subject_from_template(lattice[inside]))
     low = np.floor(where).astype(int)
     corners = np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)

@@ -110,7 +110,7 @@ class CoarseSeries:
     def resampled(self, volume: int, motion: VolumeMotion) -> Array:
         """Return a volume at the points of the head at rest, its eddy-current stretch undone; shape (m,)."""
         values, inside = sample_volume(
-            self.coefficients[volume], np.linalg.inv(self.affine), motion.acquired(self.points)
+            self.coefficients[volume], motion.places(self.points, np.linalg.inv(self.affine))
         )
         return np.where(inside, values, 0) * motion.stretch(self.points)
 

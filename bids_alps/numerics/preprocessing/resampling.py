@@ -78,7 +78,7 @@ def resample_series(
     for number, volume in enumerate(motion.volumes):
         image = np.nan_to_num(np.asarray(data[..., number], dtype=np.float32))
         coefficients = ndimage.spline_filter(image, order=3, output=np.float32)
-        places = inverse[:3, :3] @ volume.acquired(points).T + inverse[:3, 3:]
+        places = volume.places(points, inverse)
         np.clip(places, 0, limit, out=places)
         values = ndimage.map_coordinates(
             coefficients, places, order=3, prefilter=False, mode="mirror", output=np.float32

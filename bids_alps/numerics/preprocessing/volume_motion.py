@@ -56,19 +56,40 @@ class VolumeMotion:
 
     def acquired(self, points: Array) -> Array:
         """Return where points of the resting head show up in the volume; shape (n, 3)."""
+        return self.places(points, np.eye(4)).T
+
+    def places(self, points: Array, inverse: Array) -> Array:
+        """Return the voxels of the volume in which points of the resting head show up.
+
+        Parameters
+        ----------
+        points
+            World mm, shape (n, 3).
+        inverse
+            World mm to voxels, shape (4, 4).
+
+        Returns
+        -------
+        Array
+            Voxel indices, shape (3, n).
+        """
+        rigid, eddy = self.matrix, np.eye(4)
+        if self.eddy.size != QUADRATIC_TERMS:  # motion, linear eddy currents and voxels together are one affine map
+            linear = self.eddy if self.eddy.size else np.zeros(3)
+            eddy[:3, :3] += np.outer(self.direction, linear)
+            eddy[:3, 3] = -self.direction * (linear @ self.centre)
+            whole = inverse @ eddy @ rigid
+            return whole[:3, :3] @ points.T + whole[:3, 3:]
         moved = self.moved(points)
-        if not self.eddy.any():
-            return moved
         shift = eddy_terms(moved - self.centre, self.eddy.size) @ self.eddy
-        return moved + shift[:, None] * self.direction
+        return inverse[:3, :3] @ (moved + shift[:, None] * self.direction).T + inverse[:3, 3:]
 
     def stretch(self, points: Array) -> Array:
         """Return by how much eddy currents stretch the image along phase encoding at points at rest; shape (n,)."""
-        offset = self.moved(points) - self.centre
         gradient = self.eddy[:3] @ self.direction if self.eddy.size else 0.0
         stretch = np.full(len(points), 1.0 + gradient)
         if self.eddy.size == QUADRATIC_TERMS:
-            x, y, z = offset.T
+            x, y, z = (self.moved(points) - self.centre).T
             u, v, w = self.direction
             slopes = np.stack([2 * x * u, 2 * y * v, 2 * z * w, x * v + y * u, x * w + z * u, y * w + z * v], 1)
             stretch += slopes @ self.eddy[3:]
@@ -175,7 +196,7 @@ def fit_motion(
     motion = start
     correlation = gain = 0.0
     for _ in range(iterations):
-        values, inside = sample_volume(coefficients, inverse, motion.acquired(reference.points))
+        values, inside = sample_volume(coefficients, motion.places(reference.points, inverse))
         if inside.sum() < least:
             return Fit(motion=start, correlation=0.0, gain=0.0)
         observed, expected = values[inside], reference.values[inside]
@@ -194,9 +215,8 @@ def fit_motion(
     return Fit(motion=motion, correlation=correlation, gain=gain)
 
 
-def sample_volume(coefficients: Array, inverse: Array, points: Array) -> tuple[Array, Array]:
-    """Return a volume at points in world mm, and which of these lie inside the grid."""
-    voxels = inverse[:3, :3] @ points.T + inverse[:3, 3:]
+def sample_volume(coefficients: Array, voxels: Array) -> tuple[Array, Array]:
+    """Return a volume at voxel indices, shape (3, n), and which of these lie inside the grid."""
     limit = np.array(coefficients.shape)[:, None] - 1
     inside: Array = np.all((voxels >= 0) & (voxels <= limit), axis=0)
     values = ndimage.map_coordinates(coefficients, voxels, order=3, prefilter=False, mode="mirror", output=np.float32)
