@@ -153,7 +153,7 @@ def test_sites_that_differ_are_harmonised_and_shown(cohort):
     page = (out / "group_alps.html").read_text()
     assert "Harmonised over site by ComBat, protecting group, age, sex." in page
     assert "before and after ComBat" in page
-    assert "Age against index" in page
+    assert "Index by age" in page
     assert "Correlations" in page
 
 

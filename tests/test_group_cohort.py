@@ -71,7 +71,7 @@ def test_every_step_of_the_flow_adds_up(sixty):
 
 def test_the_page_tells_the_flow_the_difference_and_the_change(sixty):
     page = (sixty[1] / "group_alps.html").read_text()
-    assert "108 runs of 60 participants found; 5 failed their checks" in page
+    assert "108 runs of 60 participants identified; 5 failed their checks" in page
     assert "The bilateral index was lower in RLS than in control, adjusted for age, sex and site" in page
     assert "From ses-1 to ses-2 the bilateral index changed" in page
     assert "Specification curve" in page
@@ -171,7 +171,7 @@ def test_runs_measured_otherwise_are_left_out_with_a_banner_unless_pooled(study)
     assert set(excluded["participant_id"]) == {f"sub-{n}" for n in range(12, 18)}
     assert excluded["reason"].str.contains("pose_correction false, others true").all()
     page = (study[1] / "group_alps.html").read_text()
-    assert 'role="alert">6 of 30 runs were measured differently' in page
+    assert 'role="alert">6 of 30 runs were processed with a different method' in page
     assert run(study, "--pool-across", "pose_correction", "settings_hash") == 0
     assert read(study[1], "exclusions").empty
     assert "Pooled with --pool-across" in (study[1] / "group_alps.html").read_text()

@@ -1,1 +1,1 @@
-"""Quality checks: each a value with thresholds, a status, and why it matters."""
+"""Quality checks: a value with thresholds, a status and a reason."""

@@ -1,4 +1,4 @@
-"""Quality checks: each a value with thresholds, a status, and one sentence why it matters."""
+"""Quality checks: a value with thresholds, a status, and one sentence on why it matters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bids_alps.quality.thresholds import THRESHOLDS, Threshold
 
 
 def evaluate(name: str, value: float, thresholds: Mapping[str, Threshold] = THRESHOLDS) -> Check:
-    """Return what comes of a value; one that could not be measured is a warning, or whatever its threshold says.
+    """Return the check of a value; a missing value has the status `Threshold.unknown`.
 
     Examples
     --------
@@ -36,24 +36,24 @@ def evaluate(name: str, value: float, thresholds: Mapping[str, Threshold] = THRE
 
 
 def apply_thresholds(checks: Iterable[Check], limits: Mapping[str, tuple[float, float]]) -> tuple[Check, ...]:
-    """Return checks judged by other thresholds, warn and fail, where there are such for their name.
+    """Return checks re-evaluated with user-defined thresholds (warn, fail).
 
-    For checks that watch both sides of a middle the thresholds are distances from it.
+    For two-sided checks (``outside``) the thresholds are distances from `Threshold.middle`.
 
     Raises
     ------
     KeyError
         If a check is not one of `THRESHOLDS`.
     """
-    chosen = {
+    overrides = {
         name: replace(THRESHOLDS[name], warn=warn, fail=fail, source="settings")
         for name, (warn, fail) in limits.items()
     }
-    return tuple(evaluate(check.name, check.value, chosen) if check.name in chosen else check for check in checks)
+    return tuple(evaluate(check.name, check.value, overrides) if check.name in overrides else check for check in checks)
 
 
 def overall_status(checks: Iterable[Check]) -> Status:
-    """Return the status of an index: fail where it is not to be trusted, else whether any check complains.
+    """Return the overall status of an index: fail only if a check that withholds the index failed.
 
     Examples
     --------
@@ -67,12 +67,12 @@ def overall_status(checks: Iterable[Check]) -> Status:
 
 
 def parse_thresholds(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
-    """Return thresholds by the name of their check from ``NAME=WARN,FAIL``; ``n/a`` stands for never.
+    """Return thresholds by check name from ``NAME=WARN,FAIL``; ``n/a`` means never.
 
     Raises
     ------
     UsageError
-        If a text is none, no check has the name, or a failure comes before its warning.
+        If a text cannot be parsed, the check is unknown, or a check would fail before it warns.
 
     Examples
     --------
@@ -81,13 +81,13 @@ def parse_thresholds(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
     """
     limits = {}
     for text in texts:
-        found = re.fullmatch(r"(\w+)=([^,]+),([^,]+)", text.strip())
+        match = re.fullmatch(r"(\w+)=([^,]+),([^,]+)", text.strip())
         try:
-            name, warn, fail = found.groups() if found else ("", "", "")
-            limits[name] = _sound(name, _limit(warn), _limit(fail))
+            name, warn, fail = match.groups() if match else ("", "", "")
+            limits[name] = _validated(name, _limit(warn), _limit(fail))
         except ValueError:
             raise UsageError(
-                "--threshold", f"{text!r} is no threshold", "write NAME=WARN,FAIL, such as pitch=15,n/a"
+                "--threshold", f"{text!r} is not a threshold", "write NAME=WARN,FAIL, such as pitch=15,n/a"
             ) from None
     return limits
 
@@ -102,12 +102,12 @@ def _limit(text: str) -> float:
     return number
 
 
-def _sound(name: str, warn: float, fail: float) -> tuple[float, float]:
+def _validated(name: str, warn: float, fail: float) -> tuple[float, float]:
     if name not in THRESHOLDS:
-        raise UsageError("--threshold", f"no check is called {name}", f"choose of {', '.join(sorted(THRESHOLDS))}")
+        raise UsageError("--threshold", f"there is no check {name}", f"choose from {', '.join(sorted(THRESHOLDS))}")
     if (fail < warn) if THRESHOLDS[name].direction != "below" else (fail > warn):
         raise UsageError(
-            f"--threshold {name}={warn:g},{fail:g}", "the failure comes before the warning", "exchange the two"
+            f"--threshold {name}={warn:g},{fail:g}", "the check would fail before it warns", "swap the two values"
         )
     return warn, fail
 
@@ -124,14 +124,14 @@ def _status(value: float, limit: Threshold) -> Status:
 
 
 def check_index(result: AlpsResult) -> tuple[Check, ...]:
-    """Return the checks of the regions and of the index; each takes the worst of its regions."""
+    """Return the checks of the regions and of the index; each uses the worst value over regions."""
     used = [roi for roi in result.rois if roi.name.startswith(("projection", "association"))]
 
-    def worst(scalar: str, choose: str, prefix: str = "") -> float:
+    def worst(scalar: str, reduction: str, prefix: str = "") -> float:
         values = [roi.scalars.get(scalar, math.nan) for roi in used if roi.name.startswith(prefix)]
-        return float(getattr(np, choose)(values))
+        return float(getattr(np, reduction)(values))
 
-    found = {
+    values = {
         "angle_projection": worst("v1_angle", "max", "projection"),
         "angle_association": worst("v1_angle", "max", "association"),
         "dispersion": worst("v1_dispersion", "max"),
@@ -144,7 +144,7 @@ def check_index(result: AlpsResult) -> tuple[Check, ...]:
         "pitch": result.pose.pitch,
         "alps": _farthest([result.alps[side] for side in SIDES]),
     }
-    return tuple(evaluate(name, value) for name, value in found.items())
+    return tuple(evaluate(name, value) for name, value in values.items())
 
 
 def _farthest(values: Iterable[float]) -> float:

@@ -1,4 +1,4 @@
-"""What a participant's page tells of the change between sessions."""
+"""Tables of the change between sessions on the page of a participant."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from bids_alps.report.page import Table
 
 _END = "_desc-change_scalarstats.tsv"
 _NOTE = (
-    "Regions were placed once, in the frame midway between the sessions, so that errors of place and pose that the "
-    "sessions share cancel. An interval that holds 0 is no evidence of a change."
+    "Regions were placed once, in the midway space between the sessions, so that errors of registration and pose "
+    "shared by the sessions cancel out. An interval that contains 0 is no evidence of a change."
 )
 
 
 def read_changes(folder: Path) -> tuple[Table, ...]:
-    """Read the tables of changes of a participant from its folder, one of each kind of run."""
+    """Read the tables of changes of a participant from its folder, one table per kind of run."""
     return tuple(_read_table(path) for path in sorted(folder.glob(f"**/*{_END}")))
 
 

@@ -1,4 +1,4 @@
-"""All figures of one run, from what its stages hold in memory."""
+"""All figures of one run, drawn from the intermediate results of its stages."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeforeAfter:
-    """A step of preprocessing to show before and after.
+    """A preprocessing step to show before and after.
 
     Parameters
     ----------
     name
         ``denoise``, ``gibbs``, ``motion`` or ``distortion``: part of the file's name.
     title
-        What the step was, in words.
+        Title of the step.
     before, after
         Shape (i, j, k).
     """
@@ -49,9 +49,9 @@ class Motion:
     displacement_mm
         Framewise displacement, shape (n,).
     outlier_fraction
-        Fraction of slices that dropped out, n values or none.
+        Fraction of outlier slices, n values or none.
     outlier_slices, slice_axis
-        Which slices dropped out, bool, shape (n, slices), and the voxel axis of the slices.
+        Outlier slices, bool, shape (n, slices), and the voxel axis of the slices.
     """
 
     translations_mm: Array
@@ -63,7 +63,7 @@ class Motion:
 
 
 def compare_steps(grid: SpatialMap, before_after: Mapping[str, tuple[Array, Array]]) -> tuple[BeforeAfter, ...]:
-    """Return the steps of preprocessing to show, in the order of the page.
+    """Return the preprocessing steps to show, in the order of the page.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def compare_steps(grid: SpatialMap, before_after: Mapping[str, tuple[Array, Arra
 
 
 def trace_motion(motion: SeriesMotion) -> Motion:
-    """Return what is drawn of the motion of a series."""
+    """Return the head motion of a series for the figures."""
     table = motion.confounds
     return Motion(
         translations_mm=np.stack([table[f"trans_{axis}"] for axis in "xyz"], axis=1),
@@ -94,7 +94,7 @@ def trace_motion(motion: SeriesMotion) -> Motion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunDrawing:
-    """What the figures of a run are drawn from, all on the diffusion grid but the template.
+    """Data for the figures of a run, all on the diffusion grid except the template.
 
     Parameters
     ----------
@@ -105,19 +105,19 @@ class RunDrawing:
     rois
         Regions of both sides.
     transform, template
-        Alignment and what was aligned to.
-    turned
-        Whether to show the head as the template stands (pose correction) or as it lay in the scanner.
+        Transform to the template, and the template.
+    pose_corrected
+        Whether to show the head in template orientation (pose correction) or in scanner orientation.
     comparisons, motion
-        Of preprocessing, where there was any.
+        Of preprocessing, if it was run.
     atlases
         Label images of the regions of atlases, on the same grid.
     lesions
-        Fraction of each voxel in lesions, where there is a mask of them.
-    whole
-        The series that was fitted, or from which shells were chosen.
+        Lesion fraction of each voxel, if there is a lesion mask.
+    series
+        The series before shell selection.
     fit
-        What the tensors leave of the volumes that were fitted, and those volumes' b-values, s/mm^2.
+        Residuals of the tensor fit, and the b-values of the fitted volumes, s/mm^2.
     """
 
     fa: SpatialMap
@@ -126,12 +126,12 @@ class RunDrawing:
     rois: Sequence[Roi]
     transform: SpatialTransform
     template: Template
-    turned: bool = True
+    pose_corrected: bool = True
     comparisons: tuple[BeforeAfter, ...] = ()
     motion: Motion | None = field(default=None)
     atlases: tuple[SpatialMap, ...] = ()
     lesions: SpatialMap | None = None
-    whole: DwiSeries | None = None
+    series: DwiSeries | None = None
     fit: tuple[FitResiduals, Array] | None = None
 
 
@@ -141,7 +141,7 @@ def draw_regions(drawing: RunDrawing) -> dict[str, bytes]:
     from bids_alps.report.slices import find_display
 
     rois = [roi for roi in drawing.rois if roi.weights.size]
-    display = find_display(drawing.mask, drawing.transform.rigid if drawing.turned else np.eye(4))
+    display = find_display(drawing.mask, drawing.transform.rigid if drawing.pose_corrected else np.eye(4))
     return {
         "rois": figures_rois.draw_rois(drawing.fa, drawing.v1, rois, display, drawing.lesions),
         "sticks": figures_rois.draw_sticks(drawing.fa, drawing.v1, rois, display),
@@ -160,36 +160,36 @@ def draw_run_figures(drawing: RunDrawing) -> dict[str, bytes]:
     from bids_alps.report.slices import find_display
 
     rois = [roi for roi in drawing.rois if roi.weights.size]
-    display = find_display(drawing.mask, drawing.transform.rigid if drawing.turned else np.eye(4))
-    drawn = draw_regions(drawing)
-    drawn["registrationBefore"], drawn["registrationAfter"] = figures_registration.draw_registration(
+    display = find_display(drawing.mask, drawing.transform.rigid if drawing.pose_corrected else np.eye(4))
+    figures = draw_regions(drawing)
+    figures["registrationBefore"], figures["registrationAfter"] = figures_registration.draw_registration(
         drawing.fa, drawing.template, drawing.transform, rois, display
     )
     if drawing.atlases:
-        drawn["atlases"] = figures_atlas.draw_atlases(drawing.fa, drawing.atlases, display)
+        figures["atlases"] = figures_atlas.draw_atlases(drawing.fa, drawing.atlases, display)
     for step in drawing.comparisons:
         pair = figures_preprocessing.draw_pair(step.before, step.after, step.title, display)
-        drawn[f"{step.name}Before"], drawn[f"{step.name}After"] = pair
-    return drawn | _draw_quality(drawing, display)
+        figures[f"{step.name}Before"], figures[f"{step.name}After"] = pair
+    return figures | _draw_quality(drawing, display)
 
 
 def _draw_quality(drawing: RunDrawing, display: Display) -> dict[str, bytes]:
-    """Draw what tells of the quality of the data."""
+    """Draw the figures of data quality."""
     from bids_alps.report import figures_quality
 
-    drawn, trace = {}, drawing.motion
-    bvals = () if drawing.whole is None else tuple(drawing.whole.gradients.bvals.tolist())
+    figures, trace = {}, drawing.motion
+    bvals = () if drawing.series is None else tuple(drawing.series.gradients.bvals.tolist())
     if trace is not None:
-        drawn["headmotion"] = figures_quality.draw_motion(
+        figures["headmotion"] = figures_quality.draw_motion(
             trace.translations_mm, trace.rotations_degrees, trace.displacement_mm, trace.outlier_fraction, bvals
         )
     if drawing.fit is not None:
         residuals, fitted = drawing.fit
         lost = None if trace is None or trace.outlier_slices is None else trace.outlier_slices.T
         lost = lost if lost is not None and lost.shape == residuals.by_slice.shape else None
-        drawn["carpet"] = figures_quality.draw_carpet(residuals.by_slice, fitted.tolist(), lost)
+        figures["carpet"] = figures_quality.draw_carpet(residuals.by_slice, fitted.tolist(), lost)
         maps = (drawing.fa.like(residuals.snr), drawing.fa.like(residuals.relative))
-        drawn["noise"] = figures_quality.draw_noise(*maps, display)
-    if drawing.whole is not None:
-        drawn["movie"] = figures_quality.draw_movie(drawing.whole.image, bvals, display)
-    return drawn
+        figures["noise"] = figures_quality.draw_noise(*maps, display)
+    if drawing.series is not None:
+        figures["movie"] = figures_quality.draw_movie(drawing.series.image, bvals, display)
+    return figures

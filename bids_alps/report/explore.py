@@ -1,4 +1,4 @@
-"""The runs of a cohort as data for the explorer of the group page: values, labels, links and what to colour by."""
+"""Data of the interactive explorer on the group page: values, labels, links and colours of the runs."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ _NO_COLOUR = ("participant_id", "roi_preset", "checks_failed", "checks_warned", 
 
 
 def make_explorer(rows: Sequence[Row], columns: Sequence[str] = (), *, group: str | None = None) -> Explorer | None:
-    """Return the explorer of a cohort's runs; None where there is none to explore.
+    """Return the explorer of the runs of a cohort; None if there is nothing to show.
 
     Parameters
     ----------
     rows
-        One mapping a run, as in the group table: entities before ``alps_left``, values of checks as ``check_*``.
+        One mapping per run, as in the group table: entities before ``alps_left``, values of checks as ``check_*``.
     columns
         Variables of the participants, to colour by.
     group
-        The first of them, which colours at the start.
+        Variable that defines the initial colours.
     """
     if not rows:
         return None
     families = _families(rows)
-    chosen = list(dict.fromkeys([*([group] if group else []), "status", *columns, *rows[0]]))
-    colours = {name: _colour(rows, name, numbers=name in columns) for name in chosen if name not in _NO_COLOUR}
+    candidates = list(dict.fromkeys([*([group] if group else []), "status", *columns, *rows[0]]))
+    colours = {name: _colour(rows, name, numbers=name in columns) for name in candidates if name not in _NO_COLOUR}
     shown = {_title(name): values for name, values in colours.items() if values is not None}
     runs = [{"label": run_name(row), "href": _link(row), "status": str(row.get("status", "warn"))} for row in rows]
     data = json.dumps({"runs": runs, "families": families, "colours": shown}, separators=(",", ":"), allow_nan=False)
@@ -53,7 +53,7 @@ def make_explorer(rows: Sequence[Row], columns: Sequence[str] = (), *, group: st
 
 
 def run_name(row: Row) -> str:
-    """Return the name of a run, as its participant's page has it: its entities in the order of the table.
+    """Return the name of a run as on the page of its participant: its entities in the order of the table.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def _link(row: Row) -> str:
 
 
 def _families(rows: Sequence[Row]) -> dict[str, dict[str, list[float | None]]]:
-    """Return values by family and measure, of measures that any run has."""
+    """Return values by family and measure, for measures available in at least one run."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     of_family = {
         "Index": [name for name in _INDEX if name in names],
@@ -87,13 +87,13 @@ def _families(rows: Sequence[Row]) -> dict[str, dict[str, list[float | None]]]:
         ],
         "Pose": [name for name in _POSE if name in names],
     }
-    found: dict[str, dict[str, list[float | None]]] = {}
+    families: dict[str, dict[str, list[float | None]]] = {}
     for family, members in of_family.items():
         measures = {_title(name): [_number(row.get(name)) for row in rows] for name in members}
-        measures = {title: values for title, values in measures.items() if any(one is not None for one in values)}
+        measures = {title: values for title, values in measures.items() if any(value is not None for value in values)}
         if measures:
-            found[family] = measures
-    return found
+            families[family] = measures
+    return families
 
 
 def _title(name: str) -> str:
@@ -107,7 +107,7 @@ def _number(value: Any) -> float | None:
 
 
 def _colour(rows: Sequence[Row], name: str, *, numbers: bool) -> list[str] | list[float | None] | None:
-    """Return a column's levels, or its numbers where it has many; None where it tells nothing."""
+    """Return the levels of a column, or its numbers if there are many; None if it is constant."""
     levels = [_text(row.get(name)) for row in rows]
     count = len(set(levels))
     if 1 < count <= _MOST_LEVELS and not name.startswith(("alps", _CHECK)):

@@ -1,4 +1,4 @@
-"""Common ground of all figures: how they look, and how they become bytes that depend on nothing but their content."""
+"""Style shared by all figures, and their reproducible export to SVG."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from PIL import Image
 from bids_alps.model import Array
 from bids_alps.report.slices import IN_PLANE, Plane
 
-NIGHT = "#101216"  # ground of pictures of the brain
+NIGHT = "#101216"  # background of brain images
 SIDE_COLOURS: Mapping[str, str] = {"left": "#e69f00", "right": "#56b4e9", "bilateral": "#595f69"}
 REGION_COLOURS: Mapping[str, str] = {"projection": "#ffffff", "association": "#ffd23f", "subcortical": "#ff8fd8"}
 ENDS = (("L", "R"), ("P", "A"), ("I", "S"))
@@ -42,7 +42,7 @@ Drawn = TypeVar("Drawn")
 
 
 def styled(draw: Callable[Given, Drawn]) -> Callable[Given, Drawn]:
-    """Return a drawing function that no style file or earlier setting of the user changes."""
+    """Return a drawing function that ignores the style files and rcParams of the user."""
 
     @wraps(draw)
     def drawing(*args: Given.args, **kwargs: Given.kwargs) -> Drawn:
@@ -55,12 +55,12 @@ def styled(draw: Callable[Given, Drawn]) -> Callable[Given, Drawn]:
 
 
 def new_figure(width: float, height: float, *, ground: str = "white") -> Figure:
-    """Return an empty figure of a size in inches, apart from any global state."""
+    """Return an empty figure (size in inches) without using pyplot's global state."""
     return Figure(figsize=(width, height), facecolor=ground, layout="constrained", dpi=144)
 
 
 def svg_bytes(figure: Figure) -> bytes:
-    """Return a figure as SVG, the same bytes every time: no date, no random identifiers."""
+    """Return a figure as reproducible SVG: no date, no random identifiers."""
     stream = io.BytesIO()
     canvas: Any = FigureCanvasSVG(figure)
     canvas.print_svg(stream, metadata={"Date": None, "Creator": "bids-alps"})
@@ -68,12 +68,12 @@ def svg_bytes(figure: Figure) -> bytes:
 
 
 def _smaller(found: re.Match[bytes]) -> bytes:
-    """Return an embedded picture with the channels and colours that it uses, a fraction of the bytes."""
+    """Return an embedded image reduced to the channels and colours it uses, for a smaller file."""
     picture = Image.open(io.BytesIO(base64.b64decode(found[1]))).convert("RGBA")
     pixels = np.asarray(picture)
     opaque = bool((pixels[..., 3] == 255).all())
     grey = bool((pixels[..., :1] == pixels[..., 1:3]).all())
-    if not opaque:  # lines of one colour with soft edges
+    if not opaque:  # lines of one colour with antialiased edges
         picture = picture.quantize(colors=16, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     elif grey:
         picture = picture.convert("L").quantize(colors=64, dither=Image.Dither.NONE)
@@ -85,22 +85,22 @@ def _smaller(found: re.Match[bytes]) -> bytes:
 
 
 def show_plane(axes: Axes, plane: Plane, picture: Array, *, title: str = "", **how: Any) -> None:
-    """Draw a picture of a plane with the letters of its sides.
+    """Draw an image of a plane with orientation labels.
 
     Parameters
     ----------
     axes
-        Where to.
+        Axes to draw on.
     plane
-        What is shown.
+        The plane.
     picture
         Shape (rows, columns), grey from 0 to 1, or (rows, columns, 3), colours from 0 to 1.
     title
-        Written above.
+        Title above the image.
     **how
         Passed on to ``imshow``.
     """
-    steps = 63  # fewer grey levels than a screen has: the file is half as large, the eye sees no difference
+    steps = 63  # quantised grey levels halve the file size without visible difference
     picture = np.round(np.clip(np.nan_to_num(picture), 0, 1) * steps) / steps
     axes.imshow(picture, origin="lower", extent=plane.extent, interpolation="none", cmap="gray", vmin=0, vmax=1, **how)
     axes.set_axis_off()
@@ -113,5 +113,5 @@ def show_plane(axes: Axes, plane: Plane, picture: Array, *, title: str = "", **h
 
 
 def title_of(plane: Plane) -> str:
-    """Return a plane's name with its level, such as ``axial, z = 27 mm``."""
+    """Return the name of a plane with its position, such as ``axial, z = 27 mm``."""
     return f"{PLANE_NAMES[plane.axis]}, {'xyz'[plane.axis]} = {round(plane.level)} mm"

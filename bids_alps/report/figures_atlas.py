@@ -16,7 +16,7 @@ _COLOURS = ("#ffd23f", "#56b4e9", "#ff8fd8", "#5bd6a2", "#ff7f50", "#ffffff")
 
 @styled
 def draw_atlases(fa: SpatialMap, atlases: Sequence[SpatialMap], display: Display) -> bytes:
-    """Draw the regions of atlases on the FA, a row each: axial, coronal and sagittal through their middle.
+    """Draw the regions of each atlas on the FA, one row per atlas, in three planes through their centre.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def draw_atlases(fa: SpatialMap, atlases: Sequence[SpatialMap], display: Display
     Returns
     -------
     bytes
-        SVG. Neighbouring labels have different colours; nothing is outlined where a plane misses the regions.
+        SVG. Neighbouring labels have different colours; planes that miss the regions show no outlines.
     """
     figure = new_figure(8, 3.1 * len(atlases), ground=NIGHT)
     rows = figure.subplots(len(atlases), 3, squeeze=False)

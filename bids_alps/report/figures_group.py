@@ -1,4 +1,4 @@
-"""Charts of a cohort: how the index is distributed, left against right, pose against index, which checks fail."""
+"""Charts of a cohort: distribution of the index, left vs. right, pose vs. index, status of the checks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATUS_COLOURS: Mapping[str, str] = {"pass": "#2e7d4f", "warn": "#d98e04", "fail
 GROUP_COLOURS = ("#2f6db5", "#c2552d", "#5a8f3c", "#8457a8", "#595f69")
 GROUP_MARKERS = ("o", "^", "s", "D", "v")
 DENSE = 3000
-"""From so many points on they are drawn as an image, for a page that a browser opens."""
+"""Number of points above which scatter plots are rasterised, to limit the size of the page."""
 STATUS_MARKERS: Mapping[str, str] = {"pass": "o", "warn": "^", "fail": "X"}
 
 
@@ -26,16 +26,16 @@ STATUS_MARKERS: Mapping[str, str] = {"pass": "o", "warn": "^", "fail": "X"}
 def draw_index_distribution(
     indices: Mapping[str, Array], groups: Sequence[str] = (), reference: Reference = LITERATURE
 ) -> bytes:
-    """Draw every value of the index by hemisphere, and by group where there are groups.
+    """Draw the index of all runs by hemisphere, and by group if there are groups.
 
     Parameters
     ----------
     indices
-        ``{"left": ..., "right": ..., "bilateral": ...}``, n values each; NaN is left out.
+        ``{"left": ..., "right": ..., "bilateral": ...}``, n values each; NaN is omitted.
     groups
         Group of each run, n names, or none.
     reference
-        Drawn as a band, one standard deviation to either side.
+        Drawn as a band of mean ± one standard deviation.
 
     Returns
     -------
@@ -51,13 +51,13 @@ def draw_index_distribution(
     labels, row = [], 0
     for side, values in indices.items():
         for name in names:
-            chosen = np.asarray(values, dtype=float)[membership == name]
-            _draw_row(axes, chosen[np.isfinite(chosen)], row, SIDE_COLOURS.get(side, "#595f69"))
+            in_group = np.asarray(values, dtype=float)[membership == name]
+            _draw_row(axes, in_group[np.isfinite(in_group)], row, SIDE_COLOURS.get(side, "#595f69"))
             labels.append(f"{side} {name}".strip())
             row += 1
     axes.set_yticks(range(row), labels)
     axes.set_ylim(row - 0.4, -0.6)
-    axes.set_xlabel(f"ALPS index (band: mean and standard deviation of {reference.source})")
+    axes.set_xlabel(f"ALPS index (band: mean ± SD of {reference.source})")
     return svg_bytes(figure)
 
 
@@ -65,7 +65,7 @@ def _draw_row(axes: Axes, values: Array, row: int, colour: str) -> None:
     if not values.size:
         return
     order = np.argsort(np.argsort(values, kind="stable"), kind="stable")
-    jitter = ((order * 7) % 11 - 5) / 5 * 0.16  # spread without chance, so that the bytes stay the same
+    jitter = ((order * 7) % 11 - 5) / 5 * 0.16  # deterministic jitter, for reproducible files
     points = axes.scatter(
         values, row + jitter, s=16, color=colour, edgecolor="white", linewidth=0.4, alpha=0.9, zorder=3
     )
@@ -83,7 +83,7 @@ def _draw_row(axes: Axes, values: Array, row: int, colour: str) -> None:
 
 @styled
 def draw_left_right(left: Array, right: Array, statuses: Sequence[str]) -> bytes:
-    """Draw the left index against the right one, the line of equality, and each run's status.
+    """Draw the right vs. the left index with the line of identity, coloured by status.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def draw_left_right(left: Array, right: Array, statuses: Sequence[str]) -> bytes
 
 @styled
 def draw_pose(pose: Mapping[str, Array], index: Array, statuses: Sequence[str]) -> bytes:
-    """Draw the index against each angle of the head's pose.
+    """Draw the index vs. each angle of head pose.
 
     Parameters
     ----------
@@ -125,18 +125,18 @@ def draw_pose(pose: Mapping[str, Array], index: Array, statuses: Sequence[str]) 
     for n, (axes, (name, angle)) in enumerate(zip(grid[0], pose.items(), strict=True)):
         angle = np.asarray(angle, dtype=float)
         _scatter(axes, angle, index, statuses, legend=n == 0)
-        seen = np.isfinite(angle) & np.isfinite(index)
-        told = ""
-        if seen.sum() > 2 and np.ptp(angle[seen]) > 0 and np.ptp(index[seen]) > 0:
-            told = f", r = {np.corrcoef(angle[seen], index[seen])[0, 1]:.2f}"
-        axes.set_xlabel(f"{name}, degrees{told}")
+        finite = np.isfinite(angle) & np.isfinite(index)
+        correlation = ""
+        if finite.sum() > 2 and np.ptp(angle[finite]) > 0 and np.ptp(index[finite]) > 0:
+            correlation = f", r = {np.corrcoef(angle[finite], index[finite])[0, 1]:.2f}"
+        axes.set_xlabel(f"{name}, degrees{correlation}")
     grid[0][0].set_ylabel("ALPS index, bilateral")
     return svg_bytes(figure)
 
 
 @styled
 def draw_checks(counts: Mapping[str, Mapping[str, int]]) -> bytes:
-    """Draw how many runs passed, nearly passed and failed each check.
+    """Draw the number of runs that passed, were flagged by, or failed each check.
 
     Parameters
     ----------
@@ -161,12 +161,12 @@ def draw_checks(counts: Mapping[str, Mapping[str, int]]) -> bytes:
 
 @styled
 def draw_age(age: Array, index: Array, groups: Sequence[str] = ()) -> bytes:
-    """Draw the index against age with the straight line of each group.
+    """Draw the index vs. age with a regression line for each group.
 
     Parameters
     ----------
     age, index
-        Years and bilateral index, n values each; NaN is left out.
+        Years and bilateral index, n values each; NaN is omitted.
     groups
         Group of each run, n names, or none.
     """
@@ -174,15 +174,15 @@ def draw_age(age: Array, index: Array, groups: Sequence[str] = ()) -> bytes:
     axes = figure.subplots()
     membership = np.array(groups) if len(groups) else np.array([""] * len(age))
     for n, name in enumerate(dict.fromkeys(membership.tolist())):
-        chosen = (membership == name) & np.isfinite(age) & np.isfinite(index)
+        in_group = (membership == name) & np.isfinite(age) & np.isfinite(index)
         colour, marker = GROUP_COLOURS[n % len(GROUP_COLOURS)], GROUP_MARKERS[n % len(GROUP_MARKERS)]
         points = axes.scatter(
-            age[chosen], index[chosen], s=26, color=colour, marker=marker, alpha=0.85, label=name or None
+            age[in_group], index[in_group], s=26, color=colour, marker=marker, alpha=0.85, label=name or None
         )
         points.set_rasterized(len(age) > DENSE)
-        if chosen.sum() > 2 and np.ptp(age[chosen]) > 0:
-            ends = np.array([age[chosen].min(), age[chosen].max()])
-            slope, start = np.polyfit(age[chosen], index[chosen], 1)
+        if in_group.sum() > 2 and np.ptp(age[in_group]) > 0:
+            ends = np.array([age[in_group].min(), age[in_group].max()])
+            slope, start = np.polyfit(age[in_group], index[in_group], 1)
             axes.plot(ends, start + slope * ends, color=colour)
     axes.set_xlabel("Age, years")
     axes.set_ylabel("ALPS index, bilateral")
@@ -192,14 +192,14 @@ def draw_age(age: Array, index: Array, groups: Sequence[str] = ()) -> bytes:
 
 @styled
 def draw_correlations(table: DataFrame, kind: str = "pearson") -> bytes:
-    """Draw the correlations of every outcome with every variable as a matrix.
+    """Draw the correlation matrix of outcomes and variables.
 
     Parameters
     ----------
     table
         Rows ``outcome, variable, kind, r, p_fdr``.
     kind
-        Which kind of them.
+        Kind of correlation to draw.
     """
     pearson = table[table["kind"] == kind]
     r = pearson.pivot_table("r", "outcome", "variable", sort=False, dropna=False)
@@ -231,9 +231,11 @@ def draw_harmonisation(values: Mapping[str, tuple[Array, Sequence[str]]]) -> byt
     figure = new_figure(8, 1.2 + 0.5 * len(sites))
     grid: Any = figure.subplots(1, len(values), sharex=True, sharey=True, squeeze=False)
     for axes, (title, (index, names)) in zip(grid[0], values.items(), strict=True):
-        told = np.array(names)
+        membership = np.array(names)
         for row, site in enumerate(sites):
-            _draw_row(axes, index[(told == site) & np.isfinite(index)], row, GROUP_COLOURS[row % len(GROUP_COLOURS)])
+            _draw_row(
+                axes, index[(membership == site) & np.isfinite(index)], row, GROUP_COLOURS[row % len(GROUP_COLOURS)]
+            )
         axes.set_yticks(range(len(sites)), sites)
         axes.set_ylim(len(sites) - 0.4, -0.6)
         axes.set_title(title)
@@ -242,13 +244,13 @@ def draw_harmonisation(values: Mapping[str, tuple[Array, Sequence[str]]]) -> byt
 
 
 def _scatter(axes: Axes, x: Array, y: Array, statuses: Sequence[str], *, legend: bool = True) -> None:
-    told = np.array(statuses)
+    labels = np.array(statuses)
     for status, colour in STATUS_COLOURS.items():
-        chosen = (told == status) & np.isfinite(x) & np.isfinite(y)
-        if chosen.any():
+        selected = (labels == status) & np.isfinite(x) & np.isfinite(y)
+        if selected.any():
             marker = STATUS_MARKERS[status]
             points = axes.scatter(
-                x[chosen], y[chosen], s=26, color=colour, marker=marker, alpha=0.85, label=status, zorder=3
+                x[selected], y[selected], s=26, color=colour, marker=marker, alpha=0.85, label=status, zorder=3
             )
             points.set_rasterized(len(x) > DENSE)
     if legend:
@@ -256,6 +258,6 @@ def _scatter(axes: Axes, x: Array, y: Array, statuses: Sequence[str], *, legend:
 
 
 def _draw_legend(axes: Axes, points: int) -> None:
-    """Draw a legend where it hides least; among many points that place takes long to find."""
+    """Draw a legend at the best location; in the upper right if there are many points, since the search is slow."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, loc="best" if points <= DENSE else "upper right")

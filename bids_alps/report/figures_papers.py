@@ -1,4 +1,4 @@
-"""Figures for publication: sizes in mm, colours that colour-blind readers tell apart, fonts in the file."""
+"""Figures for publication: sizes in mm, colour-blind safe colours, embedded fonts."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from bids_alps.report.slices import Display, roi_centre, roi_map, sample_plane
 
 SINGLE_COLUMN_MM, DOUBLE_COLUMN_MM = 88.0, 180.0
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Distinct for readers with any colour vision; Okabe and Ito 2008."""
+"""Colour-blind safe palette (Okabe and Ito 2008)."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _MM_PER_INCH = 25.4
 _STYLE: Any = {
     "svg.hashsalt": "bids-alps",
-    "svg.fonttype": "path",  # letters as shapes: they look alike wherever the file is opened
+    "svg.fonttype": "path",  # text as paths: same rendering everywhere
     "pdf.fonttype": 42,  # TrueType, embedded
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib
     "font.size": 7,
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
@@ -42,7 +42,7 @@ Given = ParamSpec("Given")
 
 
 def for_paper(draw: Callable[Given, Figure]) -> Callable[Given, dict[str, bytes]]:
-    """Return a drawing function that gives its figure as ``{"svg": ..., "pdf": ...}``, the same bytes every time."""
+    """Return a drawing function that returns its figure as ``{"svg": ..., "pdf": ...}``, reproducibly."""
 
     @wraps(draw)
     def drawing(*args: Given.args, **kwargs: Given.kwargs) -> dict[str, bytes]:
@@ -76,9 +76,9 @@ def draw_mean_regions(colours: SpatialMap, rois: Sequence[Roi], display: Display
     rois
         Regions on the same grid.
     display
-        Limits of the pictures, in template axes.
+        Limits of the images, in template axes.
     participants
-        How many the mean is of.
+        Number of participants in the mean.
     """
     centres = np.array([display.place(roi_centre(roi, colours)) for roi in rois])
     middle = centres.mean(axis=0)
@@ -99,12 +99,12 @@ def draw_mean_regions(colours: SpatialMap, rois: Sequence[Roi], display: Display
 
 @for_paper
 def draw_distribution(values: Mapping[str, Array], groups: Sequence[str]) -> Figure:
-    """Draw the index by hemisphere and group: every participant, median and quartiles, 88 mm wide.
+    """Draw the index by hemisphere and group: individual values, median and quartiles, 88 mm wide.
 
     Parameters
     ----------
     values
-        Index by hemisphere, each of shape (participants,); NaN where there is none.
+        Index by hemisphere, each of shape (participants,); NaN if missing.
     groups
         Group of each participant, or none.
     """
@@ -116,14 +116,14 @@ def draw_distribution(values: Mapping[str, Array], groups: Sequence[str]) -> Fig
         colour, marker = OKABE_ITO[g % len(OKABE_ITO)], _MARKERS[g % len(_MARKERS)]
         inside = np.array([group == name for group in groups]) if groups else slice(None)
         for n, each in enumerate(values.values()):
-            found = np.asarray(each)[inside]
-            found = found[np.isfinite(found)]
+            finite = np.asarray(each)[inside]
+            finite = finite[np.isfinite(finite)]
             at = n - 0.4 + width * (g + 0.5)
-            spread = (np.arange(found.size) * 0.618) % 1 - 0.5  # even and the same every time
-            label = f"{name} (n = {found.size})" if name and n == 0 else None
-            axes.scatter(at + 0.6 * width * spread, found, s=6, color=colour, marker=marker, linewidths=0, alpha=0.7)
-            if found.size:
-                low, median, high = np.percentile(found, (25, 50, 75))
+            spread = (np.arange(finite.size) * 0.618) % 1 - 0.5  # deterministic jitter, for reproducible files
+            label = f"{name} (n = {finite.size})" if name and n == 0 else None
+            axes.scatter(at + 0.6 * width * spread, finite, s=6, color=colour, marker=marker, linewidths=0, alpha=0.7)
+            if finite.size:
+                low, median, high = np.percentile(finite, (25, 50, 75))
                 axes.plot([at, at], [low, high], color=colour, linewidth=2.5, label=label)
                 axes.plot([at - width / 3, at + width / 3], [median, median], color="black", linewidth=1.2)
     axes.set_xticks(range(len(values)), list(values))
@@ -135,24 +135,24 @@ def draw_distribution(values: Mapping[str, Array], groups: Sequence[str]) -> Fig
 
 @for_paper
 def draw_sessions(series: Mapping[str, Mapping[str, float]], sessions: Sequence[str]) -> Figure:
-    """Draw the change of the index over sessions: a line a participant, and the mean with its interval, 88 mm wide.
+    """Draw the index over sessions: one line per participant, and the mean with its 95 % interval, 88 mm wide.
 
     Parameters
     ----------
     series
         Index by participant and session.
     sessions
-        Labels in their order.
+        Session labels, in order.
     """
     figure = _new(SINGLE_COLUMN_MM, 65)
     axes = figure.subplots()
     table = np.array([[each.get(session, np.nan) for session in sessions] for each in series.values()])
     for row in table:
         axes.plot(range(len(sessions)), row, color="#999999", linewidth=0.5, marker="o", markersize=1.8)
-    whole = table[np.isfinite(table).all(axis=1)]
-    if len(whole) > 1:
-        mean, se = whole.mean(axis=0), whole.std(axis=0, ddof=1) / np.sqrt(len(whole))
-        label = f"mean and 95 % interval of {len(whole)} with every session"
+    complete = table[np.isfinite(table).all(axis=1)]
+    if len(complete) > 1:
+        mean, se = complete.mean(axis=0), complete.std(axis=0, ddof=1) / np.sqrt(len(complete))
+        label = f"mean and 95 % interval of {len(complete)} with all sessions"
         axes.errorbar(range(len(sessions)), mean, _Z95 * se, color=OKABE_ITO[0], capsize=2, marker="s", label=label)
         _legend(axes)
     axes.set_xticks(range(len(sessions)), list(sessions))
@@ -163,7 +163,7 @@ def draw_sessions(series: Mapping[str, Mapping[str, float]], sessions: Sequence[
 
 @for_paper
 def draw_age_curve(age: Array, index: Array, groups: Sequence[str] = ()) -> Figure:
-    """Draw the index against age with least-squares lines and their 95 % bands, 88 mm wide.
+    """Draw the index vs. age with least-squares lines and their 95 % bands, 88 mm wide.
 
     Parameters
     ----------
@@ -193,12 +193,12 @@ def draw_age_curve(age: Array, index: Array, groups: Sequence[str] = ()) -> Figu
 
 
 def _legend(axes: Axes) -> None:
-    """Put the legend above the axes, where it hides nothing."""
+    """Draw the legend above the axes."""
     axes.legend(frameon=False, fontsize=6, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
 
 
 def _draw_line(axes: Axes, x: Array, y: Array, colour: str) -> None:
-    """Draw a least-squares line with the 95 % band of its mean."""
+    """Draw a least-squares line with its 95 % confidence band."""
     design = np.c_[np.ones(x.size), x]
     coefficients, *_ = np.linalg.lstsq(design, y, rcond=None)
     residual = y - design @ coefficients
@@ -212,7 +212,7 @@ def _draw_line(axes: Axes, x: Array, y: Array, colour: str) -> None:
 
 @for_paper
 def draw_agreement(first: Array, second: Array, names: tuple[str, str]) -> Figure:
-    """Draw the agreement of two presets: difference against mean with the limits of agreement, 88 mm wide.
+    """Draw a Bland-Altman plot of two presets: difference vs. mean with the limits of agreement, 88 mm wide.
 
     Bland and Altman 1986, doi 10.1016/S0140-6736(86)90837-8.
 
@@ -221,7 +221,7 @@ def draw_agreement(first: Array, second: Array, names: tuple[str, str]) -> Figur
     first, second
         Bilateral index of the same participants, shape (participants,).
     names
-        Of the presets.
+        Names of the presets.
     """
     both = np.isfinite(first) & np.isfinite(second)
     mean, difference = (first[both] + second[both]) / 2, second[both] - first[both]
@@ -235,6 +235,6 @@ def draw_agreement(first: Array, second: Array, names: tuple[str, str]) -> Figur
             f"{value:+.3f}", (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=6
         )
     axes.set_xlabel(f"Mean of {names[0]} and {names[1]}")
-    axes.set_ylabel(f"{names[1]} less {names[0]}")
+    axes.set_ylabel(f"{names[1]} minus {names[0]}")
     axes.set_title(f"Mean difference and 95 % limits of agreement, n = {difference.size}", fontsize=6, loc="left")
     return figure

@@ -1,4 +1,4 @@
-"""Before and after each step of preprocessing."""
+"""Images before and after each preprocessing step."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ def draw_pair(before: SpatialMap, after: SpatialMap, title: str, display: Displa
     before, after
         Shape (i, j, k), the same grid or not.
     title
-        What the step was.
+        Title of the step.
     display
-        Axes and limits of the pictures.
+        Axes and limits of the images.
 
     Returns
     -------
     tuple[bytes, bytes]
-        SVG before and after; pixel for pixel the same places.
+        SVG before and after, with identical geometry.
     """
     middle = (display.low + display.high) / 2
     planes = [display.plane(axis, float(middle[axis])) for axis in (2, 1, 0)]
     pictures = [[sample_plane(image, plane) for plane in planes] for image in (before, after)]
     shown = np.concatenate([picture.ravel() for picture in pictures[0]])
     top = float(np.percentile(shown[shown > 0], 99)) if (shown > 0).any() else 1.0
-    drawn = []
+    panels = []
     for row in pictures:
         figure = new_figure(8, 3.6, ground=NIGHT)
         for axes, plane, picture in zip(figure.subplots(1, 3), planes, row, strict=True):
             show_plane(axes, plane, picture / top, title=title_of(plane))
-        figure.suptitle(f"{title}. Left of the picture = left of the head.", color="white", fontsize=9)
-        drawn.append(svg_bytes(figure))
-    return drawn[0], drawn[1]
+        figure.suptitle(f"{title}. Left of the image = left of the head.", color="white", fontsize=9)
+        panels.append(svg_bytes(figure))
+    return panels[0], panels[1]

@@ -1,4 +1,4 @@
-"""How good the data are: head motion, residuals of the fit by slice and by voxel, and the series as a movie."""
+"""Figures of data quality: head motion, residuals of the tensor fit by slice and by voxel, movie of the series."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def draw_motion(
     translations_mm, rotations_degrees
         Along and about x, y, z, shape (n, 3).
     displacement_mm
-        Framewise displacement, shape (n,); NaN where it has none, as in the first volume.
+        Framewise displacement, shape (n,); NaN if undefined, as in the first volume.
     outlier_fraction
-        Fraction of slices of each volume that dropped out, n values or none.
+        Fraction of outlier slices in each volume, n values or none.
     bvals
         b-values of the volumes, s/mm^2, n values or none.
 
@@ -65,23 +65,25 @@ def draw_motion(
     _draw_displacement(grid[2], volumes, displacement_mm, bvals)
     if lost:
         grid[3].bar(volumes, np.asarray(outlier_fraction) * 100, color="#a04000")
-        grid[3].set_ylabel("Slices lost, %")
+        grid[3].set_ylabel("Outlier slices, %")
         grid[3].set_ylim(0, max(5.0, 105 * max(outlier_fraction)))
     elif len(outlier_fraction):
-        grid[-1].set_title("No slice lost its signal.", fontsize=9, loc="left", y=-0.52)
+        grid[-1].set_title("No outlier slices.", fontsize=9, loc="left", y=-0.52)
     grid[-1].set_xlabel("Volume")
     return svg_bytes(figure)
 
 
 def _draw_displacement(axes: Axes, volumes: Array, displacement_mm: Array, bvals: Sequence[float]) -> None:
-    """Draw framewise displacement with its mean, the threshold of that mean, and the b-value of each volume."""
+    """Draw framewise displacement with its mean, the threshold of the mean, and the b-value of each volume."""
     axes.plot(volumes, displacement_mm, color="#8a8f98", linewidth=0.8, zorder=1)
-    for label, colour, chosen in shells_of(bvals, len(volumes)):
-        axes.scatter(volumes[chosen], np.asarray(displacement_mm)[chosen], s=12, color=colour, label=label, zorder=2)
+    for label, colour, selected in shells_of(bvals, len(volumes)):
+        axes.scatter(
+            volumes[selected], np.asarray(displacement_mm)[selected], s=12, color=colour, label=label, zorder=2
+        )
     threshold, mean = THRESHOLDS["framewise_displacement"].warn, float(np.nanmean(displacement_mm))
     axes.axhline(mean, color="#333333", linewidth=1, label=f"mean {mean:.2f} mm")
     axes.axhline(
-        threshold, color="#b00020", linewidth=1, linestyle="--", label=f"threshold of the mean, {threshold:g} mm"
+        threshold, color="#b00020", linewidth=1, linestyle="--", label=f"threshold for the mean, {threshold:g} mm"
     )
     axes.set_ylabel("FD, mm")
     axes.set_ylim(0, 1.1 * max(float(np.nanmax(displacement_mm)), threshold))
@@ -101,16 +103,16 @@ def shells_of(bvals: Sequence[float], count: int) -> list[tuple[str, str, Array]
 
 @styled
 def draw_carpet(by_slice: Array, bvals: Sequence[float], lost: Array | None = None) -> bytes:
-    """Draw the residuals of the tensor fit, a column a volume and a row a slice.
+    """Draw the residuals of the tensor fit, one column per volume and one row per slice.
 
     Parameters
     ----------
     by_slice
-        Signal less its prediction, % of the prediction, shape (slices, volumes); NaN where there is no brain.
+        Signal minus prediction, % of the prediction, shape (slices, volumes); NaN outside the brain.
     bvals
         b-values of the volumes, s/mm^2.
     lost
-        Slices whose signal was lost and replaced, bool, shape (slices, volumes).
+        Slices with signal dropout that were replaced, bool, shape (slices, volumes).
 
     Returns
     -------
@@ -134,12 +136,12 @@ def draw_carpet(by_slice: Array, bvals: Sequence[float], lost: Array | None = No
     )
     if lost is not None and lost.any():
         rows, columns = np.nonzero(lost)
-        axes.scatter(columns, rows, marker="x", s=14, linewidths=0.8, color="black", label="lost and replaced")
+        axes.scatter(columns, rows, marker="x", s=14, linewidths=0.8, color="black", label="replaced outlier")
         axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), fontsize=8)
     axes.set_ylabel("Slice")
     figure.colorbar(picture, ax=axes, label="Residual, %", extend="both")
-    for label, colour, chosen in shells_of(bvals, by_slice.shape[1]):
-        strip.bar(np.flatnonzero(chosen), 1, width=1, color=colour, label=label)
+    for label, colour, selected in shells_of(bvals, by_slice.shape[1]):
+        strip.bar(np.flatnonzero(selected), 1, width=1, color=colour, label=label)
     strip.set_yticks([])
     strip.set_xlabel("Volume of the fit")
     strip.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
@@ -148,16 +150,16 @@ def draw_carpet(by_slice: Array, bvals: Sequence[float], lost: Array | None = No
 
 @styled
 def draw_noise(snr: SpatialMap, relative: SpatialMap, display: Display) -> bytes:
-    """Draw maps of signal to noise and of the residuals of the fit in three planes.
+    """Draw maps of the signal-to-noise ratio and of the residuals of the tensor fit in three planes.
 
     Parameters
     ----------
     snr
-        Signal to noise without weighting, shape (i, j, k).
+        Signal-to-noise ratio at b=0, shape (i, j, k).
     relative
-        Standard deviation of the residuals, % of the signal without weighting, same shape.
+        Standard deviation of the residuals, % of the b=0 signal, same shape.
     display
-        Axes and limits of the pictures.
+        Axes and limits of the images.
 
     Returns
     -------
@@ -168,14 +170,14 @@ def draw_noise(snr: SpatialMap, relative: SpatialMap, display: Display) -> bytes
     planes = [display.plane(axis, float(middle[axis])) for axis in (2, 1, 0)]
     figure = new_figure(8, 6.4, ground=NIGHT)
     grid = figure.subplots(2, 3)
-    for row, (image, title) in zip(grid, ((snr, "Signal to noise"), (relative, "Residual, %")), strict=True):
+    for row, (image, title) in zip(grid, ((snr, "SNR (b=0)"), (relative, "Residual, %")), strict=True):
         pictures = [sample_plane(image, plane) for plane in planes]
         inside = np.concatenate([picture[picture > 0] for picture in pictures])
         top = float(np.percentile(inside, 98)) if inside.size else 1.0
         for axes, plane, picture in zip(row, planes, pictures, strict=True):
             show_plane(axes, plane, picture / top, title=title_of(plane))
         _draw_scale(figure, row, top, title)
-    figure.suptitle("Left of the picture = left of the head.", color="white", fontsize=9)
+    figure.suptitle("Left of the image = left of the head.", color="white", fontsize=9)
     return svg_bytes(figure)
 
 
@@ -189,9 +191,9 @@ def _draw_scale(figure: Figure, row: Any, top: float, title: str) -> None:
 
 
 def draw_movie(series: SpatialMap, bvals: Sequence[float], display: Display) -> bytes:
-    """Draw a series as a movie: an axial and a sagittal plane of each volume, six volumes a second.
+    """Draw a series as a movie: an axial and a sagittal slice of each volume, six volumes per second.
 
-    Every volume has the grey scale of its b-value; of long series, volumes are left out evenly.
+    There is one grey scale per b-value; long series are subsampled evenly.
 
     Parameters
     ----------
@@ -200,29 +202,31 @@ def draw_movie(series: SpatialMap, bvals: Sequence[float], display: Display) -> 
     bvals
         b-values of the volumes, s/mm^2.
     display
-        Axes and limits of the pictures.
+        Axes and limits of the images.
 
     Returns
     -------
     bytes
-        SVG with all frames side by side, of which it shows one at a time; it stands still for readers who ask for
-        less motion.
+        SVG with all frames side by side, shown one at a time; static for readers who prefer reduced
+        motion.
     """
     count = series.data.shape[3]
-    chosen = np.unique(np.linspace(0, count - 1, min(count, _FRAMES)).round().astype(int))
+    selected = np.unique(np.linspace(0, count - 1, min(count, _FRAMES)).round().astype(int))
     middle = (display.low + display.high) / 2
     size = float(max(display.high - display.low))
     planes = [display.plane(axis, float(middle[axis]), step_mm=size / _FRAME_PIXELS) for axis in (2, 0)]
-    frames = [_join([sample_plane(series.like(series.data[..., n]), plane)[::-1] for plane in planes]) for n in chosen]
+    frames = [
+        _join([sample_plane(series.like(series.data[..., n]), plane)[::-1] for plane in planes]) for n in selected
+    ]
     for _, _, volumes in shells_of(bvals, count):
-        those = np.flatnonzero(volumes[chosen])
+        those = np.flatnonzero(volumes[selected])
         top = max((float(np.percentile(frames[n], 99)) for n in those), default=1.0) or 1.0
         for n in those:
             frames[n] = np.clip(frames[n] / top, 0, 1)
     strip = Image.fromarray((np.concatenate(frames, axis=1) * 255).astype(np.uint8), mode="L")
     stream = io.BytesIO()
     strip.save(stream, format="JPEG", quality=55, optimize=True)
-    return _animated(stream.getvalue(), frames[0].shape, [f"volume {n}, {_label(bvals, n, count)}" for n in chosen])
+    return _animated(stream.getvalue(), frames[0].shape, [f"volume {n}, {_label(bvals, n, count)}" for n in selected])
 
 
 def _label(bvals: Sequence[float], n: int, count: int) -> str:
@@ -230,13 +234,13 @@ def _label(bvals: Sequence[float], n: int, count: int) -> str:
 
 
 def _join(pictures: Sequence[Array]) -> Array:
-    """Return pictures side by side, the lower ones filled up."""
+    """Return images side by side, padded to the same height."""
     height = max(picture.shape[0] for picture in pictures)
     return np.concatenate([np.pad(picture, ((height - picture.shape[0], 0), (0, 0))) for picture in pictures], axis=1)
 
 
 def _animated(strip: bytes, shape: tuple[int, ...], labels: Sequence[str]) -> bytes:
-    """Return an SVG that shows a strip of frames, one after the other, with the label of each."""
+    """Return an animated SVG of a strip of frames with their labels."""
     height, width = shape
     count, seconds = len(labels), len(labels) / 6
     steps = "".join(

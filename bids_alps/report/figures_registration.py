@@ -1,4 +1,4 @@
-"""Subject and template side by side, in the same planes, so that one can be laid over the other."""
+"""Subject and template in the same planes, to be overlaid in the report."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ def draw_registration(
     fa
         Fractional anisotropy of the subject, shape (i, j, k).
     template
-        Its white matter is drawn where the transform puts it in the subject.
+        Its white matter is drawn in subject space.
     transform
-        Subject to template.
+        Transform from subject to template.
     rois
-        The planes go through them.
+        Regions that define the planes.
     display
-        Axes and limits of the pictures.
+        Axes and limits of the images.
 
     Returns
     -------
     tuple[bytes, bytes]
-        SVG of the subject and of the template; pixel for pixel the same places.
+        SVG of the subject and of the template, with identical geometry.
     """
     centres = np.array([display.place(roi_centre(roi, fa)) for roi in rois]).reshape(-1, 3)
     planes = planes_through(display, centres)
     white = [sample_template(template.wm, transform, plane) for plane in planes]
     subject = [np.clip(sample_plane(fa, plane) / 0.8, 0, 1) for plane in planes]
-    words = f"Orange: white matter of {template.name}. Left of the picture = left of the head."
+    words = f"Orange: white matter of {template.name}. Left of the image = left of the head."
     return _draw_mosaic(planes, subject, white, words), _draw_mosaic(planes, white, white, words)
 
 
 def sample_template(image: SpatialMap, transform: SpatialTransform, plane: Plane) -> Array:
-    """Return a template's values where the pixels of a plane of the subject come to lie, shape (rows, columns)."""
+    """Return the template resampled in a plane of the subject, shape (rows, columns)."""
     points = transform.template_from_subject(plane.points)
     return sample_linear(image, points)
 
@@ -65,5 +65,5 @@ def _draw_outline(axes: Axes, plane: Plane, outline: Array) -> None:
     if outline.max() > 0.5:
         contours = axes.contour(outline, [0.5], extent=plane.extent, origin="lower")
         lines = contours.allsegs[0]
-        contours.remove()  # as text, its thousands of points would be larger than all pictures
+        contours.remove()  # as vector paths, thousands of points would dominate the file size
         axes.add_collection(LineCollection(lines, colors="#ff9e2c", linewidths=0.6, rasterized=True), autolim=False)

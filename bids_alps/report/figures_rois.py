@@ -33,14 +33,14 @@ def draw_rois(
     rois
         Regions of both sides on the same grid.
     display
-        Axes and limits of the picture.
+        Axes and limits of the image.
     lesions
-        Fraction of each voxel in lesions, on the same grid.
+        Lesion fraction of each voxel, on the same grid.
 
     Returns
     -------
     bytes
-        SVG. An outline is solid where the plane cuts the region, dotted where the region lies before or behind.
+        SVG. Outlines are solid where the plane cuts the region, dotted where the region lies in front or behind.
     """
     colours = colour_fa(fa, v1, display.rotation)
     centres = {roi.name: display.place(roi_centre(roi, fa)) for roi in rois}
@@ -68,17 +68,20 @@ def _sagittal_order() -> tuple[str, ...]:
 
 
 def _outline_lesions(axes: Axes, plane: Plane, lesions: SpatialMap | None) -> None:
-    """Outline where lesions take half of a voxel or more."""
+    """Outline voxels with a lesion fraction above one half."""
     cut = np.zeros(1) if lesions is None else sample_plane(lesions, plane)
     if cut.max() > _HALF:
         axes.contour(cut, [_HALF], extent=plane.extent, origin="lower", colors=[LESION_COLOUR], linewidths=1.2)
 
 
 def _explain(figure: Any, lesions: bool) -> None:
-    words = "Left of the picture = left of the head.  Direction: red left-right, green front-back, blue up-down.\n"
-    words += "Outlines: white projection, yellow association, pink subcortical"
-    words += ", cyan lesions." if lesions else "."
-    figure.suptitle(words, color="white", fontsize=9)
+    legend = (
+        "Left of the image = left of the head.  Direction: red left-right, green anterior-posterior, blue "
+        "inferior-superior.\n"
+    )
+    legend += "Outlines: white projection, yellow association, pink subcortical"
+    legend += ", cyan lesions." if lesions else "."
+    figure.suptitle(legend, color="white", fontsize=9)
 
 
 def _draw_plane(axes: Axes, plane: Plane, colours: SpatialMap, rois: Sequence[Roi], display: Display) -> None:
@@ -88,7 +91,7 @@ def _draw_plane(axes: Axes, plane: Plane, colours: SpatialMap, rois: Sequence[Ro
 
 
 def _outline(axes: Axes, plane: Plane, roi: Roi, weights: SpatialMap, display: Display) -> None:
-    """Outline where weights exceed half of their largest; dotted, of the region's shadow, where the plane misses."""
+    """Outline weights at half maximum; if the plane misses the region, its projection is dotted."""
     centre = display.place(roi_centre(roi, weights))
     reach = 8.0
     corners = np.array([centre - reach, centre + reach])
@@ -110,7 +113,7 @@ def _outline(axes: Axes, plane: Plane, roi: Roi, weights: SpatialMap, display: D
 
 @styled
 def draw_sticks(fa: SpatialMap, v1: SpatialMap, rois: Sequence[Roi], display: Display) -> bytes:
-    """Draw principal directions as sticks about the regions of each side, axial and coronal.
+    """Draw principal directions as sticks around the regions of each side, axial and coronal.
 
     Parameters
     ----------
@@ -120,16 +123,16 @@ def draw_sticks(fa: SpatialMap, v1: SpatialMap, rois: Sequence[Roi], display: Di
     Returns
     -------
     bytes
-        SVG. One stick a voxel, as long as its direction lies in the plane; no direction is interpolated.
+        SVG. One stick per voxel: the in-plane component of its direction, without interpolation.
     """
     figure = new_figure(8, 7.4, ground=NIGHT)
     grid = figure.subplots(2, 2, squeeze=False)
     for column, side in enumerate(("left", "right")):
-        beside = [roi for roi in rois if roi.side == side]
+        of_side = [roi for roi in rois if roi.side == side]
         for row, axis in enumerate((2, 1)):
-            _draw_side(grid[row][column], fa, v1, beside, (display, axis))
+            _draw_side(grid[row][column], fa, v1, of_side, (display, axis))
     figure.suptitle(
-        "Sticks: principal direction of each voxel in the plane.  Left of the picture = left of the head.",
+        "Sticks: principal direction of each voxel in the plane.  Left of the image = left of the head.",
         color="white",
         fontsize=9,
     )
@@ -166,14 +169,14 @@ def _stick(axes: Axes, plane: Plane, fa: SpatialMap, v1: SpatialMap, display: Di
 
 
 def planes_through(display: Display, centres: Array) -> list[Plane]:
-    """Return planes for a mosaic: axial, coronal and sagittal ones spread about the regions' centres.
+    """Return planes for a mosaic: axial, coronal and sagittal ones around the centres of the regions.
 
     Parameters
     ----------
     display
         Axes and limits.
     centres
-        Display points of the regions, shape (n, 3), mm.
+        Centres of the regions in display axes, shape (n, 3), mm.
     """
     middle = centres.mean(axis=0) if len(centres) else (display.low + display.high) / 2
     levels = {2: (middle[2] - 24, middle[2], middle[2] + 16), 1: (middle[1] - 30, middle[1], middle[1] + 30)}

@@ -1,4 +1,4 @@
-"""Charts of what was tested: groups with their adjusted means, changes within participants, specification curves."""
+"""Charts of the statistics: groups with adjusted means, changes within participants, specification curves."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def draw_groups(values: Mapping[str, Mapping[str, Array]], adjusted: pd.DataFram
     Parameters
     ----------
     values
-        Values by group and outcome; NaN is left out.
+        Values by group and outcome; NaN is omitted.
     adjusted
         Rows ``outcome, group, adjusted_mean, ci_low, ci_high``, or None.
     """
@@ -35,8 +35,8 @@ def draw_groups(values: Mapping[str, Mapping[str, Array]], adjusted: pd.DataFram
     grid: Any = figure.subplots(1, len(outcomes), sharey=True)
     for axes, outcome in zip(grid, outcomes, strict=True):
         for place, name in enumerate(names):
-            own = np.asarray(values[name].get(outcome, np.empty(0)), dtype=float)
-            _draw_column(axes, own[np.isfinite(own)], place)
+            group_values = np.asarray(values[name].get(outcome, np.empty(0)), dtype=float)
+            _draw_column(axes, group_values[np.isfinite(group_values)], place)
         if adjusted is not None:
             _draw_means(axes, adjusted[adjusted["outcome"] == outcome], names)
         counts = [np.isfinite(np.asarray(values[name].get(outcome, np.empty(0)), dtype=float)).sum() for name in names]
@@ -58,7 +58,7 @@ def _draw_column(axes: Axes, values: Array, place: int) -> None:
     colour = GROUP_COLOURS[place % len(GROUP_COLOURS)]
     marker = GROUP_MARKERS[place % len(GROUP_MARKERS)]
     order = np.argsort(np.argsort(values, kind="stable"), kind="stable")
-    jitter = ((order * 7) % 11 - 5) / 5 * 0.22  # spread without chance, so that the bytes stay the same
+    jitter = ((order * 7) % 11 - 5) / 5 * 0.22  # deterministic jitter, for reproducible files
     points = axes.scatter(place + jitter, values, s=16, color=colour, marker=marker, alpha=0.7, linewidth=0, zorder=2)
     points.set_rasterized(values.size > DENSE)
     if values.size > 3:
@@ -82,7 +82,7 @@ def draw_changes(table: pd.DataFrame, levels: Sequence[str]) -> bytes:
     Parameters
     ----------
     table
-        One row a participant, one column a level, and ``group``; NaN where a participant lacks one.
+        One row per participant, one column per level, and ``group``; NaN if missing.
     levels
         Columns in order.
     """
@@ -112,7 +112,7 @@ def draw_changes(table: pd.DataFrame, levels: Sequence[str]) -> bytes:
 
 @styled
 def draw_specifications(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Draw a specification curve: the difference in every way to analyse, above the choices of each.
+    """Draw a specification curve: the difference for each specification, above its analysis choices.
 
     Parameters
     ----------
@@ -120,8 +120,8 @@ def draw_specifications(rows: Sequence[Mapping[str, Any]]) -> bytes:
         As `bids_alps.statistics.sensitivity.find_specifications` returns them, of one pair of groups.
     """
     ordered = sorted(rows, key=lambda row: float(row["difference"]))
-    every = [(key, label, list(dict.fromkeys(str(row[key]) for row in rows))) for key, label in _ROWS]
-    choices = [choice for choice in every if len(choice[2]) > 1]
+    analysis_choices = [(key, label, list(dict.fromkeys(str(row[key]) for row in rows))) for key, label in _ROWS]
+    choices = [choice for choice in analysis_choices if len(choice[2]) > 1]
     lines = sum(len(levels) for _, _, levels in choices)
     figure = new_figure(8, 2.6 + 0.2 * lines)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2.2, max(0.2 * lines, 0.4)])
@@ -144,6 +144,6 @@ def draw_specifications(rows: Sequence[Mapping[str, Any]]) -> bytes:
             line += 1
     below.set_yticks(range(line), labels)
     below.set_ylim(line - 0.5, -0.5)
-    below.set_xlabel("ways to analyse, in order of the difference; blue: p below 0.05, not corrected")
+    below.set_xlabel("specifications, sorted by the difference; blue: p < 0.05, uncorrected")
     below.set_xticks([])
     return svg_bytes(figure)

@@ -1,4 +1,4 @@
-"""Tables of what was found, as a reader wants them: estimates with their intervals in one cell, names in words."""
+"""Tables of results for the group page: estimates with intervals in one cell, readable names."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 import pandas as pd
 
-from bids_alps.report.group_words import (
+from bids_alps.report.group_format import (
     UNIT,
     Row,
-    capital,
-    interval,
+    capitalise,
+    format_interval,
+    format_p,
+    format_value,
     is_diffusivity,
-    listed,
-    measure,
+    join_names,
     number_or_dash,
-    outcome_words,
-    p_value,
+    outcome_label,
 )
 from bids_alps.report.html import words
 from bids_alps.report.page import Table
@@ -29,30 +29,35 @@ CORRECTION = "Holm"
 
 
 def split_families(rows: Sequence[Row]) -> tuple[list[Row], dict[str, list[Row]]]:
-    """Return the rows of the index, the bilateral one first, and those of the other families by title."""
+    """Return the rows of the index, bilateral first, and those of the other families by title."""
     indices = sorted((row for row in rows if row["family"] == "index"), key=lambda row: row["outcome"] != HEADLINE)
-    titles = {"diffusivity": "Diffusivities", "atlas": "Regions of the atlas"}
+    titles = {"diffusivity": "Diffusivities", "atlas": "Atlas regions"}
     others = {title: [row for row in rows if row["family"] == family] for family, title in titles.items()}
-    return indices, {title: own for title, own in others.items() if own}
+    return indices, {title: family_rows for title, family_rows in others.items() if family_rows}
 
 
-def pairs_table(rows: Sequence[Row], title: str, *, beside: bool = False) -> Table:
-    """Return a table of differences; `beside` adds the unadjusted one of the same participants."""
+def pairs_table(rows: Sequence[Row], title: str, *, with_unadjusted: bool = False) -> Table:
+    """Return a table of differences; `with_unadjusted` adds the unadjusted difference in the same participants."""
     pairs = list(dict.fromkeys((row["group_a"], row["group_b"]) for row in rows))
     cells = []
     for row in rows[:SHOWN]:
         name = str(row["outcome"])
-        outcome = capital(outcome_words(name)) + (f": {row['group_b']} − {row['group_a']}" if len(pairs) > 1 else "")
-        raw = (
-            (f"{measure(row['unadjusted_difference'], name, sign=True)}, p {p_value(row['unadjusted_p'])}",)
-            if beside
+        outcome = capitalise(outcome_label(name)) + (f": {row['group_b']} − {row['group_a']}" if len(pairs) > 1 else "")
+        unadjusted = (
+            (f"{format_value(row['unadjusted_difference'], name, sign=True)}, p {format_p(row['unadjusted_p'])}",)
+            if with_unadjusted
             else ()
         )
-        numbers = (interval(row, "difference", name), p_value(row.get("p")), p_value(row.get(CORRECTED)), _effect(row))
-        cells.append((outcome, *numbers, *raw, f"{int(row['n_a'])} + {int(row['n_b'])}"))
+        numbers = (
+            format_interval(row, "difference", name),
+            format_p(row.get("p")),
+            format_p(row.get(CORRECTED)),
+            _effect(row),
+        )
+        cells.append((outcome, *numbers, *unadjusted, f"{int(row['n_a'])} + {int(row['n_b'])}"))
     unit = f", {UNIT}" if any(is_diffusivity(str(row["outcome"])) for row in rows) else ""
     pair = f": {pairs[0][1]} minus {pairs[0][0]}" if len(pairs) == 1 else ""
-    more = f" The first {SHOWN} of {len(rows)} rows." if len(rows) > SHOWN else ""
+    truncated = f" The first {SHOWN} of {len(rows)} rows are shown." if len(rows) > SHOWN else ""
     methods = sorted({str(row.get("test") or row.get("method")) for row in rows})
     effect = "residual standard deviations" if rows and "standardised" in rows[0] else "Hedges' g"
     columns = (
@@ -61,11 +66,12 @@ def pairs_table(rows: Sequence[Row], title: str, *, beside: bool = False) -> Tab
         "p",
         "p corrected",
         "Effect size",
-        *(("Unadjusted",) * beside),
+        *(("Unadjusted",) * with_unadjusted),
         "n",
     )
     note = (
-        f"{capital(listed(methods))}. Corrected by {CORRECTION}'s method over all rows. Effect size in {effect}.{more}"
+        f"{capitalise(join_names(methods))}. p-values corrected over all rows ({CORRECTION}). Effect size: "
+        f"{effect}.{truncated}"
     )
     return Table(title=f"{title}{unit}{pair}", columns=columns, rows=tuple(cells), note=note)
 
@@ -83,46 +89,47 @@ def changes_table(rows: Sequence[Row], title: str) -> Table:
     cells = []
     for row in rows[:SHOWN]:
         name = str(row["outcome"])
-        what = f": {row['level_b']} − {row['level_a']}" if pairs > 1 else ""
-        who = f", {row['group']}" if several else ""
-        numbers = (interval(row, "change", name), p_value(row.get("p")), p_value(row.get(CORRECTED)))
+        levels = f": {row['level_b']} − {row['level_a']}" if pairs > 1 else ""
+        group = f", {row['group']}" if several else ""
+        numbers = (format_interval(row, "change", name), format_p(row.get("p")), format_p(row.get(CORRECTED)))
         effect, counts = number_or_dash(row.get("effect")), f"{int(row['n_pairs'])} / {int(row['n_incomplete'])}"
-        cells.append((f"{capital(outcome_words(name))}{what}{who}", *numbers, effect, counts))
+        cells.append((f"{capitalise(outcome_label(name))}{levels}{group}", *numbers, effect, counts))
     unit = f", {UNIT}" if any(is_diffusivity(str(row["outcome"])) for row in rows) else ""
     pair = f": {rows[0]['level_b']} minus {rows[0]['level_a']}" if rows and pairs == 1 else ""
     columns = ("Outcome", "Change (95 % CI)", "p", "p corrected", "Effect size", "Pairs / incomplete")
-    more = f" The first {SHOWN} of {len(rows)} rows; group_within.tsv has all." if len(rows) > SHOWN else ""
-    tests = listed(sorted({str(row["test"]) for row in rows}))
+    truncated = f" The first {SHOWN} of {len(rows)} rows; group_within.tsv has all." if len(rows) > SHOWN else ""
+    tests = join_names(sorted({str(row["test"]) for row in rows}))
     note = (
-        f"{capital(tests)}. Corrected by {CORRECTION}'s method over all rows. Effect: Cohen's d of the changes.{more}"
+        f"{capitalise(tests)}. p-values corrected over all rows ({CORRECTION}). Effect size: Cohen's d of the "
+        f"changes.{truncated}"
     )
     return Table(title=f"{title}{unit}{pair}", columns=columns, rows=tuple(cells), note=note)
 
 
 def mean_cell(part: pd.DataFrame, group: str) -> str:
     """Return mean and SD of a group as a cell."""
-    own = part[part["group"] == group]
-    if own.empty or not own["n"].iloc[0]:
+    group_rows = part[part["group"] == group]
+    if group_rows.empty or not group_rows["n"].iloc[0]:
         return "n/a"
-    return f"{measure(own['mean'].iloc[0])} ({measure(own['sd'].iloc[0])})"
+    return f"{format_value(group_rows['mean'].iloc[0])} ({format_value(group_rows['sd'].iloc[0])})"
 
 
 def count_cell(part: pd.DataFrame, group: str, level: str) -> str:
     """Return count and percentage of a level in a group as a cell."""
-    own = part[(part["group"] == group) & (part["level"] == level)]
-    return f"{int(own['n'].iloc[0])} ({own['percent'].iloc[0]:.1f} %)" if len(own) else "0"
+    group_rows = part[(part["group"] == group) & (part["level"] == level)]
+    return f"{int(group_rows['n'].iloc[0])} ({group_rows['percent'].iloc[0]:.1f} %)" if len(group_rows) else "0"
 
 
 def plain_table(name: str, title: str, table: pd.DataFrame) -> Table:
-    """Return a table of results with its headings in words."""
+    """Return a table of results with readable headings."""
     shown = table.head(SHOWN)
     rows = tuple(tuple(_cell(str(key), value) for key, value in row.items()) for row in shown.to_dict("records"))
-    more = f"The first {SHOWN} of {len(table)} rows; group_{name}.tsv has all." if len(table) > SHOWN else ""
-    return Table(title=title, columns=tuple(_heading(str(column)) for column in table), rows=rows, note=more)
+    truncated = f"The first {SHOWN} of {len(table)} rows; group_{name}.tsv has all." if len(table) > SHOWN else ""
+    return Table(title=title, columns=tuple(_heading(str(column)) for column in table), rows=rows, note=truncated)
 
 
 def _heading(name: str) -> str:
-    known = {
+    headings = {
         "p": "p",
         "p_fdr": "p (FDR)",
         "p_holm": "p (Holm)",
@@ -130,16 +137,16 @@ def _heading(name: str) -> str:
         "df": "df",
         "r2": "R²",
     }
-    known |= {"ci_low": "95 % from", "ci_high": "to", "auc": "AUC", "icc": "ICC", "n_a": "n (A)", "n_b": "n (B)"}
-    known |= {"group_a": "A", "group_b": "B", "r2_adjusted": "R² adjusted", "df_error": "df error"}
-    return known.get(name, words(name))
+    headings |= {"ci_low": "95 % CI low", "ci_high": "high", "auc": "AUC", "icc": "ICC", "n_a": "n (A)", "n_b": "n (B)"}
+    headings |= {"group_a": "A", "group_b": "B", "r2_adjusted": "R² adjusted", "df_error": "df error"}
+    return headings.get(name, words(name))
 
 
 def _cell(name: str, value: Any) -> str:
     if name == "outcome":
-        return capital(outcome_words(str(value)))
+        return capitalise(outcome_label(str(value)))
     if isinstance(value, float):
         if name.startswith("p_") or name == "p":
-            return p_value(value)
+            return format_p(value)
         return "" if value != value else f"{value:.4g}".replace("-", "−")
     return "" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""Pages as HTML: one file each that asks nothing of the network, every word from a dataset escaped."""
+"""Report pages as self-contained HTML, with all text from datasets escaped."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from bids_alps.report.page import CAVEAT, GroupPage, IndexValue, MethodsText, Pa
 
 STATUS_WORDS = {"pass": "Passed", "warn": "Look closer", "fail": "Do not trust"}
 _STYLES = ("report.css", "layout.css")
-_WIDTH = 640  # of the index's scale, in its own units
+_WIDTH = 640  # of the index axis, SVG user units
 _UNITS = {"": "", "degrees": "°", "s/mm^2": " s/mm²", "mm^2/s": " mm²/s"}
 _NAMES = {
     "lambda2_lambda3": "λ2/λ3",
     "b_value": "b-value",
     "off_tract_fraction": "Off-tract fraction",
-    "alps_bilateral_ci_low": "ALPS bilateral, 95 % from",
-    "alps_bilateral_ci_high": "to",
+    "alps_bilateral_ci_low": "ALPS bilateral, 95 % CI low",
+    "alps_bilateral_ci_high": "high",
 }
 
 
@@ -63,7 +63,7 @@ def _render(template: str, page: ParticipantPage | GroupPage | MethodsPage) -> s
         .get_template(template)
         .render(
             page=page,
-            css=Markup(css),  # noqa: S704 - ours, nothing of a dataset in it
+            css=Markup(css),  # noqa: S704 - package resource, no text from datasets
             js=Markup(js),  # noqa: S704
             policy=content_policy(css, js),
             caveat=CAVEAT,
@@ -72,20 +72,20 @@ def _render(template: str, page: ParticipantPage | GroupPage | MethodsPage) -> s
 
 
 def asset(name: str) -> str:
-    """Return a file of the templates' folder."""
+    """Return a file of the template folder."""
     return files("bids_alps").joinpath("resources", "templates", name).read_text(encoding="utf-8")
 
 
 @cache
 def library() -> str:
-    """Return Plotly.js, its basic bundle, which asks for no evaluation of text; MIT licence, beside it."""
+    """Return the strict basic bundle of Plotly.js, which needs no ``unsafe-eval``; MIT licence, included."""
     return files("bids_alps").joinpath("resources", "vendor", "plotly-basic.min.js").read_text(encoding="utf-8") + "\n"
 
 
 def content_policy(css: str, js: str) -> str:
-    """Return a content security policy: this style and this script, pictures within the page, nothing else.
+    """Return a content security policy that allows only this style, this script and embedded images.
 
-    An empty style sheet is admitted too: Plotly.js makes one, and adds its rules to it by calls.
+    An empty style sheet is allowed too: Plotly.js creates one and inserts its rules by script.
     """
     style, empty, script = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (css, "", js))
     return (
@@ -109,7 +109,7 @@ def _environment() -> Environment:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Return a number as a reader wants it.
+    """Return a number formatted for display.
 
     Examples
     --------
@@ -142,12 +142,12 @@ def words(name: str) -> str:
 
 
 def unit(name: str) -> str:
-    """Return a unit as it is written after a number."""
+    """Return a unit with the space that separates it from a number."""
     return _UNITS.get(name, f" {name}")
 
 
 def limit(check: Check, threshold: float) -> str:
-    """Return a threshold in words, such as ``above 25``, ``outside 0.9 to 2``; a dash where there is none."""
+    """Return a threshold in words, such as ``above 25``, ``outside 0.9 to 2``; a dash if there is none."""
     if not math.isfinite(threshold):
         return "–"
     if check.direction != "outside":
@@ -157,14 +157,14 @@ def limit(check: Check, threshold: float) -> str:
 
 
 class IndexScale:
-    """Where values of the index lie on a scale that shows the reference range and every value.
+    """Axis of the index that covers the reference range and all values.
 
     Parameters
     ----------
     values
-        What must be seen.
+        Values to show.
     reference
-        Range to compare with, if there is one.
+        Reference range, if there is one.
 
     Examples
     --------
@@ -176,12 +176,12 @@ class IndexScale:
     width = _WIDTH
 
     def __init__(self, values: tuple[IndexValue, ...], reference: Reference | None) -> None:
-        found: list[Any] = [0.8, 2.2]
+        shown: list[Any] = [0.8, 2.2]
         if reference is not None:
-            found += [reference.mean - 2 * reference.sd, reference.mean + 2 * reference.sd]
+            shown += [reference.mean - 2 * reference.sd, reference.mean + 2 * reference.sd]
         for value in values:
-            found += [value.alps, value.low, value.high]
-        finite = [float(value) for value in found if math.isfinite(value)]
+            shown += [value.alps, value.low, value.high]
+        finite = [float(value) for value in shown if math.isfinite(value)]
         self.low = math.floor(max(min(finite), -5) * 5) / 5
         self.high = math.ceil(min(max(finite), 10) * 5) / 5
         step = 0.2 if self.high - self.low <= 3 else 1.0
@@ -189,6 +189,6 @@ class IndexScale:
         self.ticks = tuple(round(self.low + n * step, 1) for n in range(count + 1))
 
     def at(self, value: float) -> float:
-        """Return the place of a value, from 0 to `width`, held at the ends."""
+        """Return the position of a value, from 0 to `width`, clipped at the ends."""
         share = (value - self.low) / (self.high - self.low)
         return round(min(max(share, 0.0), 1.0) * self.width, 1)

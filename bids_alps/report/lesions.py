@@ -1,4 +1,4 @@
-"""What the page of a participant tells of lesions."""
+"""Lesions on the page of a participant: tables and notes."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ Row = Mapping[str, Any]
 
 
 def lesion_tables(index: Sequence[Row], regions: Sequence[Row]) -> tuple[Table, ...]:
-    """Return what lesions take of each region and what they do to the index; none without a mask.
+    """Return tables of lesion overlap and of the effect on the index; none without a lesion mask.
 
     Parameters
     ----------
     index, regions
         Rows of the tables of the index and of the regions.
     """
-    told = [row for row in index if math.isfinite(_value(row, "lesion_volume"))]
-    if not told:
+    with_lesions = [row for row in index if math.isfinite(_value(row, "lesion_volume"))]
+    if not with_lesions:
         return ()
-    several = len({row.get("roi_preset") for row in told}) > 1
-    volume, space = _value(told[0], "lesion_volume"), told[0].get("lesion_space")
-    found = f"{number(volume)} mL of the brain" if volume else "The mask holds no lesion in the brain"
+    several = len({row.get("roi_preset") for row in with_lesions}) > 1
+    volume, space = _value(with_lesions[0], "lesion_volume"), with_lesions[0].get("lesion_space")
+    note = f"{number(volume)} mL in the brain" if volume else "The mask contains no lesion in the brain"
     overlaps = tuple((_name(row, "roi", several), f"{100 * _value(row, 'lesion_overlap'):.0f} %") for row in regions)
-    effect = tuple((_name(row, "hemisphere", several), *_change(row)) for row in told)
+    effect = tuple((_name(row, "hemisphere", several), *_change(row)) for row in with_lesions)
     return (
         Table(
             title="Lesions in the regions",
-            columns=("Region", "In lesions"),
+            columns=("Region", "Lesion overlap"),
             rows=overlaps,
-            note=f"{found}; mask in the space {space}.",
+            note=f"{note}; mask defined in {space} space.",
         ),
         Table(title="Index with and without lesions", columns=("", "With", "Without", "Change"), rows=effect),
     )
 
 
 def _change(row: Row) -> tuple[str, str, str]:
-    every, healthy = _value(row, "alps_with_lesions"), _value(row, "alps_without_lesions")
-    return number(every), number(healthy), number(healthy - every)
+    included, excluded = _value(row, "alps_with_lesions"), _value(row, "alps_without_lesions")
+    return number(included), number(excluded), number(excluded - included)
 
 
 def _name(row: Row, key: str, several: bool) -> str:
@@ -55,17 +55,17 @@ def _value(row: Row, key: str) -> float:
 
 
 def lesion_notes(index: Sequence[Row], checks: Sequence[Check]) -> list[str]:
-    """Return what the reader must know of the lesion mask: that there is none, or what is doubtful of it."""
+    """Return warnings about the lesion mask: that it is missing, or may be misaligned."""
     notes = []
-    asked = [check for check in checks if check.name == "lesion_overlap"]
-    if asked and not any(math.isfinite(_value(row, "lesion_volume")) for row in index):
+    overlap_checks = [check for check in checks if check.name == "lesion_overlap"]
+    if overlap_checks and not any(math.isfinite(_value(row, "lesion_volume")) for row in index):
         notes.append(
-            "No lesion mask of this run was found: whether lesions lie in its regions is not known. "
-            "For a head that was looked at and has none, give an empty mask."
+            "No lesion mask was found for this run, so that lesions in its regions cannot be excluded. "
+            "If the images were inspected and show no lesions, provide an empty mask."
         )
     if any(check.name == "lesion_t1w_shift" for check in checks):
         notes.append(
-            "The lesion mask was drawn on an anatomical image and taken as it lies, as was asked for. "
-            "A head that moved between the two images, or distortion, puts it beside its place."
+            "The lesion mask was drawn on an anatomical image and used without registration, as requested. "
+            "Head motion between the two images, or distortion, may misalign it."
         )
     return notes

@@ -1,4 +1,4 @@
-"""Where a page leads to: the tables of its runs, and the participants before and after."""
+"""Links of a page: tables of its runs, previous and next participant."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TABLES = {
 
 
 def find_tables(output_dir: Path, folder: Path, run_name: str) -> tuple[tuple[str, str], ...]:
-    """Return title and address, relative to the page, of the tables of a run that lie in its folder."""
+    """Return title and link, relative to the page, of the tables of a run."""
     there = [(title, folder / f"{run_name}_{ending}") for ending, title in _TABLES.items()]
     others = sorted(path for path in folder.glob(f"{run_name}_seg-*_scalarstats.tsv"))
     known = {path for _, path in there}
@@ -23,20 +23,20 @@ def find_tables(output_dir: Path, folder: Path, run_name: str) -> tuple[tuple[st
 
 
 def find_neighbours(bids_dir: Path, label: str, selected: Sequence[str] = ()) -> tuple[str, str]:
-    """Return the labels of the participants with diffusion data before and after one; empty at the ends.
+    """Return the labels of the previous and next participant with diffusion data; empty at the ends.
 
     Parameters
     ----------
     bids_dir
         Root of the dataset.
     label
-        Of the participant whose neighbours are wanted.
+        Label of the participant.
     selected
-        Labels that the study is restricted to; one alone, as in a job array, is no restriction.
+        Labels that the study is restricted to; ignored if there is only one, as in a job array.
     """
     listed = selected if len(selected) > 1 else [path.name for path in bids_dir.glob("sub-*")]
     labels = sorted({name.removeprefix("sub-") for name in listed})
-    earlier, later = ([one for one in labels if one < label], [one for one in labels if one > label])
+    earlier, later = ([name for name in labels if name < label], [name for name in labels if name > label])
     return _first_with_dwi(bids_dir, reversed(earlier)), _first_with_dwi(bids_dir, later)
 
 

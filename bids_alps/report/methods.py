@@ -1,4 +1,4 @@
-"""Methods text with its references: assembled from what the stages of each run said of themselves."""
+"""Methods text with references, assembled from the statements of the stages of each run."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from bids_alps.report.page import CAVEAT, MethodsText
 _CITED = re.compile(r"\[@(\w+)\]")
 
 Runs = Mapping[str, Sequence[Statement]]
-"""What the stages of each run said, by the name of the run."""
+"""Statements of the stages of each run, by the name of the run."""
 
 
 def draft_methods(runs: Runs) -> list[str]:
     """Return the paragraphs of the methods text of some runs, with ``[@key]`` where a work is cited.
 
-    A sentence that does not hold for every run says for how many it does; numbers that differ between runs are told as
-    a range.
+    A sentence that does not hold for all runs states the number of runs; numbers that differ between runs are given
+    as a range.
 
     Parameters
     ----------
     runs
-        What the stages of each run said, by its name; that of all sessions of a participant has no ``ses-``.
+        Statements by the name of the run; statements on all sessions of a participant have a name without ``ses-``.
     """
     drafts = []
     for stage in STAGES:
@@ -42,18 +42,18 @@ def draft_methods(runs: Runs) -> list[str]:
 
 
 def write_methods(runs: Runs) -> MethodsText:
-    """Return the methods text of some runs with its references; empty where none says anything."""
+    """Return the methods text of some runs with its references; empty if there are no statements."""
     drafts = draft_methods(runs)
     return cite([*drafts, CAVEAT]) if drafts else MethodsText()
 
 
 def cite(drafts: Sequence[str]) -> MethodsText:
-    """Return paragraphs with their citations written out, and the references that they name."""
+    """Return paragraphs with formatted citations, and the cited references."""
     library = _library()
     keys = {key for draft in drafts for key in _CITED.findall(draft)} & library.keys()
     ordered = sorted(keys, key=lambda key: (str(library[key]["author"]), int(library[key]["year"])))
     return MethodsText(
-        paragraphs=tuple(_CITED.sub(lambda found: _cited(found, library), draft) for draft in drafts),
+        paragraphs=tuple(_CITED.sub(lambda match: _cited(match, library), draft) for draft in drafts),
         references=tuple(_reference(library[key]) for key in ordered),
         bibtex="".join(f"{_bibtex(key, library[key])}\n\n" for key in ordered).rstrip("\n") + "\n",
     )
@@ -74,36 +74,36 @@ def _number(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _cited(found: re.Match[str], library: Mapping[str, Mapping[str, Any]]) -> str:
-    return str(library[found[1]]["cite"]) if found[1] in library else found[0]
+def _cited(match: re.Match[str], library: Mapping[str, Mapping[str, Any]]) -> str:
+    return str(library[match[1]]["cite"]) if match[1] in library else match[0]
 
 
 def _sentences(runs: Runs, stage: Stage) -> list[str]:
-    """Return the sentences of a stage, each once, in the order in which runs say them."""
-    told: dict[str, dict[str, Mapping[str, float]]] = {}
+    """Return the distinct sentences of a stage in order of first appearance."""
+    by_sentence: dict[str, dict[str, Mapping[str, float]]] = {}
     for name, statements in runs.items():
         for statement in statements:
             if statement.stage == stage:
-                told.setdefault(statement.text, {})[name] = statement.values
-    return [_counted(_filled(text, by_run.values()), by_run, runs, stage) for text, by_run in told.items()]
+                by_sentence.setdefault(statement.text, {})[name] = statement.values
+    return [_counted(_filled(text, by_run.values()), by_run, runs, stage) for text, by_run in by_sentence.items()]
 
 
 def _filled(text: str, values: Iterable[Mapping[str, float]]) -> str:
-    """Return a sentence with its numbers, or with their range where they differ."""
+    """Return a sentence with its numbers filled in, as a range if they differ between runs."""
     listed = list(values)
     parts = []
     for literal, name, form, _ in Formatter().parse(text):
         parts.append(literal)
         if name is not None:
-            numbers = sorted(one[name] for one in listed if name in one)
+            numbers = sorted(run_values[name] for run_values in listed if name in run_values)
             shown = dict.fromkeys(format(number, form or "g") for number in (*numbers[:1], *numbers[-1:]))
             parts.append(" to ".join(shown) or "n/a")
     return "".join(parts)
 
 
 def _counted(sentence: str, by_run: Mapping[str, Any], runs: Runs, stage: Stage) -> str:
-    """Return a sentence that says for how many runs it holds, where that is not for all."""
-    if stage == "sessions":  # said once for all sessions of a participant
+    """Return a sentence with the number of runs for which it holds, unless it holds for all."""
+    if stage == "sessions":  # one statement for all sessions of a participant
         people = {name.partition("_")[0] for name in runs}
         number, total, noun = len({name.partition("_")[0] for name in by_run}), len(people), "participants"
     else:

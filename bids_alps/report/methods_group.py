@@ -1,4 +1,4 @@
-"""Methods text of the group level, written from what was done in this run and nothing else."""
+"""Methods text of the group level, generated from the analyses that were run."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bids_alps import __version__
-from bids_alps.report.group_words import capital, listed
+from bids_alps.report.group_format import capitalise, join_names
 from bids_alps.report.methods import cite
 from bids_alps.report.page import CAVEAT, MethodsText
 from bids_alps.statistics.findings import Findings
 from bids_alps.statistics.plan import Plan
 
 _TESTS = {
-    "rule": "Welch's t-test ([@welch1947]) where every group had 30 values or more or passed Shapiro-Wilk's test "
-    "([@shapiro1965]; p of 0.05 or more), otherwise the Mann-Whitney test ([@mann1947]) with the shift of Hodges and "
-    "Lehmann ([@hodges1963])",
+    "rule": "Welch's t-test ([@welch1947]) where every group had 30 values or more or passed the Shapiro-Wilk test "
+    "([@shapiro1965]; p of 0.05 or more), otherwise the Mann-Whitney test ([@mann1947]) with the Hodges-"
+    "Lehmann shift ([@hodges1963])",
     "welch": "Welch's t-test ([@welch1947])",
     "student": "Student's t-test; categories by the N-1 chi-square test ([@campbell2007])",
-    "mann-whitney": "the Mann-Whitney test ([@mann1947]) with the shift of Hodges and Lehmann ([@hodges1963])",
+    "mann-whitney": "the Mann-Whitney test ([@mann1947]) with the Hodges-Lehmann shift ([@hodges1963])",
 }
 
 
@@ -28,11 +28,11 @@ def write_group_methods(findings: Findings, plan: Plan, participants: Sequence[s
     Parameters
     ----------
     findings
-        What was found with the first preset.
+        Findings for the first preset.
     plan
-        What was asked for.
+        Plan of the analysis.
     participants
-        Paragraphs on how the runs were processed, of `draft_methods`.
+        Paragraphs on the processing of the runs, from `draft_methods`.
     """
     if not findings.flow.steps:
         return MethodsText()
@@ -45,18 +45,19 @@ def write_group_methods(findings: Findings, plan: Plan, participants: Sequence[s
 
 
 def _who(findings: Findings, plan: Plan) -> Iterator[str]:
-    yield capital(findings.flow.sentence)
+    yield capitalise(findings.flow.sentence)
     if plan.included:
-        yield f"Runs of status {listed(plan.included)} were taken."
+        yield f"Runs of status {join_names(plan.included)} were included."
     if plan.subset is not None:
         yield f"The analysis was restricted to {plan.subset}."
     if plan.pooled:
-        yield f"Runs that differ in {listed(plan.pooled)} were pooled."
+        yield f"Runs that differ in {join_names(plan.pooled)} were pooled."
     if "harmonised" in findings.facts:
         protected = findings.facts["protected"]
         yield (
             f"Values were harmonised over {findings.facts['harmonised']} by ComBat ([@johnson2007]; [@fortin2017]), "
-            f"protecting {listed(protected)}; tests of harmonised values ignore what that costs ([@nygaard2016])."
+            f"protecting {join_names(protected)}; tests of harmonised values do not account for the degrees of "
+            "freedom used by harmonisation ([@nygaard2016])."
         )
 
 
@@ -64,7 +65,7 @@ def _groups(findings: Findings, plan: Plan) -> Iterator[str]:
     tables, facts = findings.tables, findings.facts
     if "adjusted" in tables:
         covariates = facts.get("covariates", ())
-        held = f"with {listed(covariates)} as covariates" if covariates else "without covariates"
+        held = f"with {join_names(covariates)} as covariates" if covariates else "without covariates"
         robust = tables["adjusted"]["method"].iloc[0] == "least squares, HC3 errors"
         errors = " and HC3 standard errors ([@mackinnon1985])" if robust else ""
         weights = ", participants weighted by 1 / (tau² + se²) with Knapp-Hartung errors ([@knapp2003])"
@@ -89,18 +90,18 @@ def _beside(findings: Findings, plan: Plan) -> Iterator[str]:
     tables = findings.tables
     if "adjusted" in tables and "p_permutation" in tables["adjusted"]:
         yield (
-            f"P-values of the index were also found by {plan.permutations} permutations of residuals "
+            f"P-values of the index were also computed with {plan.permutations} permutations of residuals "
             f"([@freedman1983]; seed {plan.seed})."
         )
     if "participants" in tables:
-        yield "Balance of the groups is measured by standardised differences ([@austin2009])."
+        yield "Balance of the groups was assessed by standardised differences ([@austin2009])."
     if "equivalence" in tables:
         yield f"Equivalence within ±{plan.margin:g} was tested by two one-sided tests ([@schuirmann1987])."
     if "discrimination" in tables:
-        yield "Areas under ROC curves have DeLong's intervals ([@delong1988]) and are those of the data they came from."
+        yield "Areas under ROC curves have DeLong intervals ([@delong1988]) and are in-sample estimates."
     if "sensitivity" in tables:
         count = len(tables["sensitivity"].drop_duplicates(["roi_preset", "statuses", "covariates", "pose"]))
-        yield f"The comparison was repeated in {count} ways (specification curve; [@simonsohn2020])."
+        yield f"The comparison was repeated with {count} specifications (specification curve; [@simonsohn2020])."
 
 
 def _within(findings: Findings) -> Iterator[str]:
@@ -108,39 +109,39 @@ def _within(findings: Findings) -> Iterator[str]:
         return
     used = set(findings.tables["within"]["test"]) - {"none"}
     source = " ([@wilcoxon1945])" if "Wilcoxon" in used else ""
-    tests = listed(sorted(used)) if used else "none"
+    tests = join_names(sorted(used)) if used else "none"
     factor = findings.facts.get("factor", "session")
-    yield f"What changes within participants ({factor}) was tested on complete pairs ({tests}{source})."
+    yield f"Changes within participants ({factor}) were tested on complete pairs ({tests}{source})."
     if "interaction" in findings.tables:
-        yield "Whether the change differs between groups was tested on the changes."
+        yield "Group differences in change were tested on the individual changes."
 
 
 def _more(findings: Findings) -> Iterator[str]:
     tables = findings.tables
     if "correlations" in tables:
         kinds = set(tables["correlations"]["kind"])
-        extra = ", with age held constant" if "partial" in kinds else ""
-        extra += ", and with the means of the groups taken out" if "within" in kinds else ""
-        yield f"Numeric variables were correlated by Pearson and Spearman{extra}."
+        extra = ", controlling for age" if "partial" in kinds else ""
+        extra += ", and after removing group means" if "within" in kinds else ""
+        yield f"Numeric variables were correlated with the outcomes (Pearson and Spearman{extra})."
     if "models" in tables:
         yield from _models(tables["models"])
     if "reliability" in tables:
         yield "Reliability is ICC(2,1) and ICC(3,1) ([@shrout1979]) with limits of agreement ([@bland1986])."
     if "precision" in tables:
         yield (
-            "The variance between participants was estimated by restricted maximum likelihood from the standard error "
-            "of each value."
+            "The variance between participants was estimated by restricted maximum likelihood, given the standard "
+            "errors of the individual values."
         )
     if "norms" in tables:
-        yield f"{findings.facts['norms']} Scores count the error of prediction ([@cook1982])."
+        yield f"{findings.facts['norms']} Scores account for the error of prediction ([@cook1982])."
 
 
 def _models(models: Any) -> Iterator[str]:
     for kind, part in models.groupby("kind", sort=False):
-        formulas = listed(dict.fromkeys(part["model"]))
+        formulas = join_names(dict.fromkeys(part["model"]))
         if str(kind).startswith("mixed"):
             yield (
-                f"Fitted by restricted maximum likelihood ([@bates2015]) with Satterthwaite's degrees of freedom "
+                f"Fitted by restricted maximum likelihood ([@bates2015]) with Satterthwaite degrees of freedom "
                 f"([@kuznetsova2017]), {kind.split(',')[1].strip()}: {formulas}."
             )
         else:

@@ -1,4 +1,4 @@
-"""What stands on a page, as data: sections, figures, tables. How it looks is the templates' affair."""
+"""Content of the report pages as data: sections, figures, tables. The templates define the layout."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from urllib.parse import quote
 from bids_alps.model import STATUSES, Check, Status, worst_status
 
 CAVEAT = "The index is an asymmetry of diffusion. It is not a measure of glymphatic clearance."
-_SAFE = " /:=;,+()!*@?~"  # what may stand in an address inside double quotes; a third smaller than base64
+_SAFE = " /:=;,+()!*@?~"  # characters left unquoted in a data URI; the result is a third smaller than base64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A figure, or two of the same places to be laid one over the other.
+    """A figure, or a pair of figures with the same geometry to be overlaid.
 
     Parameters
     ----------
     title, caption, alt
-        Heading, explanation, and what a screen reader says instead.
+        Heading, explanation, and alternative text for screen readers.
     svg
         One or two SVG files.
     labels
-        What each of the two is, such as ``before`` and ``after``; empty for one.
+        Labels of the pair, such as ``before`` and ``after``; empty for a single figure.
     chart
-        Whether it is a chart on white, not a picture of a brain.
+        Whether it is a chart on a white background, not an image of the brain.
     folded
-        Whether the reader opens it.
+        Whether it is collapsed until the reader opens it.
     """
 
     title: str
@@ -39,7 +39,7 @@ class Picture:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Data addresses of the SVG files, so that the page needs no other file."""
+        """Data URIs of the SVG files, so that the page is self-contained."""
         return tuple(f"data:image/svg+xml,{quote(svg, safe=_SAFE)}" for svg in self.svg)
 
 
@@ -54,9 +54,9 @@ class Table:
     columns
         Headings.
     rows
-        As many cells each as there are columns; the first one names the row.
+        One cell per column; the first cell names the row.
     note
-        Said below.
+        Printed below the table.
     """
 
     title: str
@@ -67,7 +67,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexValue:
-    """The index of a hemisphere (or of both) with its 95 % interval; NaN where there is none, or it is withheld."""
+    """The index of a hemisphere (or of both) with its 95 % interval; NaN if missing or withheld."""
 
     hemisphere: str
     alps: float
@@ -79,7 +79,7 @@ class IndexValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """A range to see an index against: mean, standard deviation, and whose."""
+    """Reference range of the index: mean, standard deviation and source."""
 
     mean: float
     sd: float
@@ -91,38 +91,38 @@ LITERATURE = Reference(mean=1.601, sd=0.245, source="51 healthy adults at b = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSection:
-    """What is told of one run.
+    """Report section of one run.
 
     Parameters
     ----------
     name
-        Common beginning of its files' names.
+        Common prefix of its file names.
     status
         Overall status of its checks.
     index
         Left, right, bilateral.
     checks
         Quality checks.
-    regions, confounds
-        Tables of what was measured in the regions.
+    regions
+        Tables of the measurements in the regions.
     pictures
-        In the order of the page.
+        Figures, in the order of the page.
     provenance
         Tables of versions, settings, inputs and hashes.
     facts
         Preset, b-value, pose and so on, as (name, value).
     notes
-        What the reader must know, such as a missing file.
+        Warnings for the reader, such as a missing file.
     scan
-        Scanner, field, b-values, directions and voxel, as far as they are known.
+        Scanner, field strength, b-value, number of directions and voxel size, where known.
     remarks
-        What was done and is no cause for doubt.
-    otherwise
-        The index with other choices.
+        Processing steps that succeeded and need no attention.
+    alternatives
+        The index with alternative processing choices.
     files
-        Title and address, relative to the page, of each table.
+        Title and link, relative to the page, of each table.
     reference
-        Range of the same protocol to see the index against, if there is one.
+        Reference range of the same protocol, if there is one.
     """
 
     name: str
@@ -136,13 +136,13 @@ class RunSection:
     notes: tuple[str, ...] = ()
     scan: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
-    otherwise: Table | None = None
+    alternatives: Table | None = None
     files: tuple[tuple[str, str], ...] = ()
     reference: Reference | None = LITERATURE
 
     @property
     def sections(self) -> tuple[tuple[str, str], ...]:
-        """End of the anchor and title of each part that there is."""
+        """Anchor suffix and title of each section that has content."""
         parts = {
             "index": ("Index", self.index),
             "quality": ("Quality", self.checks),
@@ -154,7 +154,7 @@ class RunSection:
 
     @property
     def more_pictures(self) -> tuple[Picture, ...]:
-        """All but the one on the first screen, which is of a brain."""
+        """All figures but the brain image at the top of the section."""
         return self.pictures[1:] if self.pictures and not self.pictures[0].chart else self.pictures
 
     @property
@@ -164,14 +164,14 @@ class RunSection:
 
     @property
     def flagged(self) -> tuple[Check, ...]:
-        """Checks that did not pass, the worst first."""
+        """Checks that did not pass, failures first."""
         doubtful = [check for check in self.checks if check.status != "pass"]
         return tuple(sorted(doubtful, key=lambda check: -STATUSES.index(check.status)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A run that gave no result, and what was said when it stopped."""
+    """A run without a result, with its error message."""
 
     run: str
     message: str
@@ -189,7 +189,7 @@ class MethodsText:
     references
         Formatted references, in order.
     bibtex
-        The same as BibTeX.
+        The references as BibTeX.
     """
 
     paragraphs: tuple[str, ...] = ()
@@ -212,7 +212,7 @@ class ParticipantPage:
     changes
         How the index changed between sessions.
     before, after
-        Labels of the participants whose pages come before and after; empty where there is none.
+        Labels of the previous and next participant; empty if there is none.
     """
 
     participant: str
@@ -226,7 +226,7 @@ class ParticipantPage:
 
     @property
     def status(self) -> Status:
-        """The worst of its runs; fail where a run gave no result or there is none."""
+        """Worst status of its runs; fail if a run has no result or there are no runs."""
         if self.failures or not self.runs:
             return "fail"
         return worst_status(run.status for run in self.runs)
@@ -243,9 +243,9 @@ class Result:
     sentences
         The answer in words, the most important first.
     tables, pictures
-        Its numbers and figures, in sight.
+        Tables and figures shown at once.
     folded
-        Further tables, which the reader opens.
+        Further tables, collapsed until the reader opens them.
     """
 
     title: str
@@ -257,14 +257,14 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explorer:
-    """What the explorer of the group page shows.
+    """Data of the interactive explorer on the group page.
 
     Parameters
     ----------
     families
-        Names of the sets of measures, in the order of the choice.
+        Names of the sets of measures, in the order of the menu.
     colours
-        Columns to colour by, as they are called on the page.
+        Columns to colour by, as labelled on the page.
     data
         JSON: runs with label, link and status; values by family and measure; levels or numbers by colour.
     """
@@ -276,7 +276,7 @@ class Explorer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupRow:
-    """A run in the cohort's table: its cells, its status, and the address of its participant's page."""
+    """Row of a run in the table of the cohort: cells, status, and link to the page of its participant."""
 
     cells: tuple[str, ...]
     status: Status
@@ -290,17 +290,17 @@ class GroupPage:
     Parameters
     ----------
     columns, rows
-        One row a run; the first column names it.
+        One row per run; the first column names it.
     banners
-        What changes how everything else must be read.
+        Warnings that affect the interpretation of the whole page.
     results
-        What was found, in the order of the page.
+        Results, in the order of the page.
     variables
-        What each of the participants' variables was taken for; None where there are none.
+        Type assigned to each variable of the participants; None if there are none.
     pictures
-        Distributions and checks of the runs.
+        Charts of the distributions and checks of the runs.
     notes
-        What else the reader should know.
+        Further remarks for the reader.
     """
 
     title: str
@@ -317,10 +317,10 @@ class GroupPage:
 
     @property
     def sorted_rows(self) -> tuple[GroupRow, ...]:
-        """Flagged runs first, otherwise as given."""
+        """Flagged runs first, in the given order within each status."""
         return tuple(sorted(self.rows, key=lambda row: -STATUSES.index(row.status)))
 
     @property
     def counts(self) -> tuple[tuple[Status, int], ...]:
-        """How many runs have each status."""
+        """Number of runs by status."""
         return tuple((status, sum(row.status == status for row in self.rows)) for status in STATUSES)

@@ -1,4 +1,4 @@
-"""Pages from derivatives on disk, so that they can be made again without computing anything."""
+"""Report pages of participants, generated from the derivatives on disk."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bids_alps.io.tables import read_table
 from bids_alps.io.writing import write_text
 from bids_alps.model import STATUSES, Check, Status, worst_status
 from bids_alps.provenance import RECEIPT_END, read_receipt, read_statements
+from bids_alps.report.alternatives import compare_alternatives
 from bids_alps.report.catalogue import find_pictures
 from bids_alps.report.changes import read_changes
 from bids_alps.report.html import number, render_participant, words
 from bids_alps.report.lesions import lesion_notes, lesion_tables
 from bids_alps.report.links import find_tables
 from bids_alps.report.methods import write_methods
-from bids_alps.report.otherwise import compare_choices
 from bids_alps.report.page import (
     Failure,
     IndexValue,
@@ -38,22 +38,22 @@ Row = Mapping[str, Any]
 INDEX_END = "_desc-alps_scalarstats.tsv"
 _FACTS = {
     "roi_preset": "Preset",
-    "roi_semi_axes": "Half-lengths of the regions (x y z), mm",
-    "roi_source": "Regions defined in the",
+    "roi_semi_axes": "Semi-axes of the regions (x y z), mm",
+    "roi_source": "Space of the regions",
     "b_value": "b-value, s/mm²",
     "n_directions": "Directions",
-    "distortion_corrected": "Susceptibility distortion corrected",
-    "distortion_method": "Susceptibility field from",
+    "distortion_corrected": "Susceptibility distortion correction",
+    "distortion_method": "Fieldmap method",
     "pitch": "Pitch, degrees",
     "roll": "Roll, degrees",
     "yaw": "Yaw, degrees",
-    "version": "Version of bids-alps",
-    "settings_hash": "Hash of the settings",
+    "version": "bids-alps version",
+    "settings_hash": "Settings hash",
 }
 _DIFFUSIVITIES = ("dxx", "dyy", "dzz", "md", "ad", "rd")
 _CONFOUNDS = ("n_voxels", "fa", "mode", "free_water", "lambda2_lambda3", "v1_angle", "off_tract_fraction", "coverage")
 _SUCCESS = re.compile(r"(?<!not )applied( \(.*\))?$|merged into this run|are one run")
-"""Notes of preprocessing that tell of what was done, not of what could not be."""
+"""Notes of preprocessing on successful steps."""
 _EXPECTED = ("hemisphere", "alps", "alps_ci_low", "alps_ci_high", "alps_uncorrected", "status")
 
 
@@ -63,7 +63,7 @@ def write_participant_page(
     *,
     neighbours: tuple[str, str] = ("", ""),
 ) -> Path:
-    """Write the page of a participant from what the output folder holds; return its path.
+    """Write the page of a participant from the derivatives in the output folder; return its path.
 
     Parameters
     ----------
@@ -72,12 +72,12 @@ def write_participant_page(
     participant
         Label without ``sub-``.
     neighbours
-        Labels of the participants before and after, to link to; empty where there is none.
+        Labels of the previous and next participant, for links; empty if there is none.
 
     Raises
     ------
     NoInputError
-        If there is neither a result nor an error of this participant to tell of.
+        If there is neither a result nor an error for this participant.
     """
     path = output_dir / f"sub-{participant}.html"
     page = read_participant_page(output_dir, participant)
@@ -92,7 +92,7 @@ def read_participant_page(
     *,
     failures: Sequence[Failure] = (),
 ) -> ParticipantPage:
-    """Read what stands on the page of a participant from the output folder.
+    """Read the content of the page of a participant from the output folder.
 
     Parameters
     ----------
@@ -101,24 +101,24 @@ def read_participant_page(
     participant
         Label without ``sub-``.
     failures
-        Runs that gave no result in this session, beside those whose crash files lie in the logs.
+        Runs that failed in this session, in addition to those with crash files in the logs.
 
     Raises
     ------
     NoInputError
-        If there is neither a result nor an error of this participant to tell of.
+        If there is neither a result nor an error for this participant.
     """
     tables = sorted((output_dir / f"sub-{participant}").glob(f"**/dwi/*{INDEX_END}"))
-    runs, broken = [], list(failures)
+    runs, failed_runs = [], list(failures)
     for table in tables:
         try:
             runs.append(read_run_section(output_dir, participant, table))
         except (AlpsError, OSError, ValueError) as error:
             name = table.name.removesuffix(INDEX_END)
-            broken.append(Failure(run=name, message=f"The results on disk cannot be read: {error}"))
-    told = {failure.run for failure in broken}
-    broken += [failure for failure in find_failures(output_dir, participant) if failure.run not in told]
-    if not runs and not broken:
+            failed_runs.append(Failure(run=name, message=f"The results on disk cannot be read: {error}"))
+    reported = {failure.run for failure in failed_runs}
+    failed_runs += [failure for failure in find_failures(output_dir, participant) if failure.run not in reported]
+    if not runs and not failed_runs:
         raise NoInputError(
             f"sub-{participant}", "no results and no errors to report on", "run the participant level first"
         )
@@ -126,30 +126,30 @@ def read_participant_page(
         participant=participant,
         version=__version__,
         runs=tuple(runs),
-        failures=tuple(broken),
+        failures=tuple(failed_runs),
         changes=read_changes(output_dir / f"sub-{participant}"),
         methods=write_methods(read_statements(output_dir, participant)) if runs else MethodsText(),
     )
 
 
 def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSection:
-    """Read what is told of one run, beginning from its table of the index."""
+    """Read the report section of one run, starting from its table of the index."""
     name = table.name.removesuffix(INDEX_END)
     rows = _rows(table)
     notes: list[str] = []
     checks: tuple[Check, ...] = ()
     regions: tuple[Table, ...] = ()
     several = len({row.get("roi_preset") for row in rows}) > 1
-    lacking = [column for column in _EXPECTED if rows and column not in rows[0]]
-    if lacking:
+    missing = [column for column in _EXPECTED if rows and column not in rows[0]]
+    if missing:
         notes.append(
-            f"These results were written by another version: {', '.join(lacking)} missing. Run again to have all."
+            f"These results were written by another version: {', '.join(missing)} missing. Rerun to update them."
         )
     quality, regional = (table.with_name(f"{name}_{kind}_scalarstats.tsv") for kind in ("desc-quality", "seg-alps"))
     if quality.exists():
         checks = _checks(_rows(quality))
     if not quality.exists():
-        notes.append(f"The table of checks is missing ({quality.name}): nothing is known of the quality.")
+        notes.append(f"The table of checks is missing ({quality.name}): data quality is unknown.")
     if regional.exists():
         regions = (*_region_tables(_rows(regional)), *lesion_tables(rows, _rows(regional)))
     else:
@@ -157,17 +157,18 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
     others = sorted(path for path in table.parent.glob(f"{name}_seg-*_scalarstats.tsv") if path != regional)
     regions += tuple(_atlas_table(path.name.removeprefix(f"{name}_seg-"), _rows(path)) for path in others)
     notes += [*_withheld_notes(rows, checks), *lesion_notes(rows, checks)]
-    told = _read_sidecar(table.with_name(f"{name}_desc-brain_mask.json"))
-    notes += [note[:1].upper() + note[1:] for note in map(str, told.get("Notes", [])) if not _SUCCESS.search(note)]
+    sidecar = _read_sidecar(table.with_name(f"{name}_desc-brain_mask.json"))
+    processing_notes = [str(note) for note in sidecar.get("Notes", [])]
+    notes += [note[:1].upper() + note[1:] for note in processing_notes if not _SUCCESS.search(note)]
     receipt = _receipt(output_dir, participant, name)
     pictures = find_pictures(output_dir / f"sub-{participant}" / "figures", name)
     if not pictures:
-        notes.append("The figures of this run are missing; they are drawn when it is computed.")
+        notes.append("The figures of this run are missing; rerun it to create them.")
     stated = [row["status"] for row in rows if row.get("status") in STATUSES]
     status: Status = worst_status(stated or [check.status for check in checks])
     return RunSection(
         name=name,
-        status="warn" if status == "pass" and (lacking or not checks) else status,
+        status="warn" if status == "pass" and (missing or not checks) else status,
         index=tuple(_index_value(row, several=several) for row in rows),
         checks=checks,
         regions=regions,
@@ -175,45 +176,45 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
         provenance=_provenance(receipt),
         facts=(
             *((title, _distinct(rows, key)) for key, title in _FACTS.items() if rows and key in rows[0]),
-            *_header_facts(told),
+            *_header_facts(sidecar),
             *((("Settings", describe_choices(receipt["method"])),) if isinstance(receipt.get("method"), dict) else ()),
         ),
         notes=tuple(notes),
         scan=_scan(rows),
-        remarks=tuple(note for note in told if _SUCCESS.search(note)),
-        otherwise=compare_choices(rows),
+        remarks=tuple(note[:1].upper() + note[1:] for note in processing_notes if _SUCCESS.search(note)),
+        alternatives=compare_alternatives(rows),
         files=find_tables(output_dir, table.parent, name),
         reference=find_reference(output_dir, _value(rows[0], "b_value") if rows else math.nan),
     )
 
 
 def _scan(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Return what is known of the scan, from the first row of the index."""
+    """Return the scan parameters from the first row of the table of the index."""
     row = rows[0] if rows else {}
     parts = {
         "scanner": "{}",
         "field_strength": "{} T",
         "b_value": "b = {} s/mm²",
         "n_directions": "{} directions",
-        "n_b0": "{} volumes without weighting",
+        "n_b0": "{} b=0 volumes",
         "voxel_size": "voxels of {} mm",
         "echo_time": "echo time {} s",
     }
-    told = ((form, _told(row.get(key))) for key, form in parts.items())
+    values = ((template, _format_value(row.get(key))) for key, template in parts.items())
     return tuple(
-        form.format(value.replace(" ", " × ") if "voxels" in form else value)
-        for form, value in told
+        template.format(value.replace(" ", " × ") if "voxels" in template else value)
+        for template, value in values
         if value not in ("n/a", "None", "")
     )
 
 
 def _withheld_notes(rows: Sequence[Row], checks: Sequence[Check]) -> list[str]:
-    """Return what is to be said of presets whose index is withheld."""
+    """Return notes on presets whose index is withheld."""
     presets = dict.fromkeys(_text(row, "roi_preset") for row in rows if math.isfinite(_value(row, "alps_unreliable")))
     failed = ", ".join(words(check.name) for check in checks if check.status == "fail")
     return [
-        f"The index of {preset} is withheld, since checks failed ({failed}). Its value stands in the column "
-        "alps_unreliable of the table; --keep-failed keeps it in alps."
+        f"The index of {preset} is withheld because checks failed ({failed}). Its value is in the column "
+        "alps_unreliable of the table; use --keep-failed to report it in the column alps."
         for preset in presets
     ]
 
@@ -229,18 +230,18 @@ def _header_facts(sidecar: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def find_failures(output_dir: Path, participant: str) -> list[Failure]:
-    """Return the last error of each run that it has not overcome since, from the crash files in the logs."""
+    """Return the last unresolved error of each run, from the crash files in the logs."""
     last: dict[str, Path] = {}
     for path in sorted((output_dir / "logs" / f"sub-{participant}").glob("**/crash-*.txt")):
         name = path.stem.removeprefix("crash-")
-        if not name.endswith("_page"):  # of an earlier attempt at this very page
+        if not name.endswith("_page"):  # crash while writing this page
             last[name] = path
-    found = []
+    failures = []
     for run, path in sorted(last.items()):
         text = path.read_text(encoding="utf-8", errors="replace").strip()
-        said = [line for line in text.splitlines() if line.strip()] or ["no message"]
-        found.append(Failure(run=run, message=said[0], details="\n".join(said[1:])))
-    return found
+        lines = [line for line in text.splitlines() if line.strip()] or ["no message"]
+        failures.append(Failure(run=run, message=lines[0], details="\n".join(lines[1:])))
+    return failures
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -257,15 +258,15 @@ def _text(row: Row, key: str) -> str:
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
 
 
-def _told(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return (
         f"{value:.4g}" if isinstance(value, float) and math.isfinite(value) else "n/a" if value != value else str(value)
     )
 
 
 def _distinct(rows: Sequence[Row], key: str) -> str:
-    """Return what the rows say, each once."""
-    return ", ".join(dict.fromkeys(_told(row.get(key)) for row in rows))
+    """Return the distinct values of a column."""
+    return ", ".join(dict.fromkeys(_format_value(row.get(key)) for row in rows))
 
 
 def _index_value(row: Row, *, several: bool) -> IndexValue:
@@ -281,15 +282,15 @@ def _index_value(row: Row, *, several: bool) -> IndexValue:
 
 
 def _checks(rows: Sequence[Row]) -> tuple[Check, ...]:
-    """Return the checks; of several presets, those that differ between them begin their reason with the preset."""
-    alike: dict[str, list[Row]] = {}
+    """Return the checks; those that differ between presets have the preset in front of their reason."""
+    by_content: dict[str, list[Row]] = {}
     for row in rows:
-        alike.setdefault(str([value for key, value in row.items() if key != "roi_preset"]), []).append(row)
-    several = len({_text(row, "roi_preset") for row in rows})
+        by_content.setdefault(str([value for key, value in row.items() if key != "roi_preset"]), []).append(row)
+    n_presets = len({_text(row, "roi_preset") for row in rows})
     checks = []
-    for same in alike.values():
-        check, presets = _check(same[0]), ", ".join(_text(row, "roi_preset") for row in same)
-        checks.append(check if len(same) == several else replace(check, reason=f"{presets}: {check.reason}"))
+    for duplicates in by_content.values():
+        check, presets = _check(duplicates[0]), ", ".join(_text(row, "roi_preset") for row in duplicates)
+        checks.append(check if len(duplicates) == n_presets else replace(check, reason=f"{presets}: {check.reason}"))
     return tuple(checks)
 
 
@@ -323,19 +324,24 @@ def _region_tables(rows: Sequence[Row]) -> tuple[Table, ...]:
         return Table(title=title, columns=("Region", *map(words, present)), rows=cells, note=note)
 
     return (
-        table("Diffusivities, 10⁻³ mm²/s", _DIFFUSIVITIES, 1e3, "Dxx left-right, Dyy back-front, Dzz down-up."),
+        table(
+            "Diffusivities, 10⁻³ mm²/s",
+            _DIFFUSIVITIES,
+            1e3,
+            "Dxx left-right, Dyy anterior-posterior, Dzz inferior-superior.",
+        ),
         table(
             "Confounds of the index",
             _CONFOUNDS,
             1.0,
-            "V1 angle in degrees to the axis that the fibres should follow; voxels counted by their weight.",
+            "V1 angle: degrees from the expected fibre axis; voxel counts are sums of weights.",
         ),
-        table("Centres in the diffusion image, mm", ("x", "y", "z"), 1.0),
+        table("Centres in diffusion space, mm", ("x", "y", "z"), 1.0),
     )
 
 
 def _atlas_table(ending: str, rows: Sequence[Row]) -> Table:
-    """Return the table of an atlas from its rows and the end of its file's name."""
+    """Return the table of an atlas from its rows and its file name suffix."""
     shown = ("fa_mean", "fa_sd", "md_mean", "ad_mean", "rd_mean")
     cells = tuple(
         (
@@ -350,7 +356,7 @@ def _atlas_table(ending: str, rows: Sequence[Row]) -> Table:
         title=f"Atlas {ending.removesuffix('_scalarstats.tsv')}",
         columns=("Region", "Voxels", "FA", "SD of FA", "MD", "AD", "RD", "Remark"),
         rows=cells,
-        note="Means weighted by how much of each voxel lies in the region; diffusivities in 10⁻³ mm²/s.",
+        note="Means weighted by the fraction of each voxel in the region; diffusivities in 10⁻³ mm²/s.",
     )
 
 
@@ -359,10 +365,10 @@ def _receipt(output_dir: Path, participant: str, name: str) -> dict[str, Any]:
 
 
 def _provenance(receipt: Mapping[str, Any]) -> tuple[Table, ...]:
-    """Tables of a receipt: one of its plain fields, one of each group of fields."""
-    told = {key: value for key, value in receipt.items() if key != "methods"}  # it is the methods text
-    plain = {key: value for key, value in told.items() if not isinstance(value, dict)}
-    groups = {"": plain, **{key: value for key, value in told.items() if isinstance(value, dict)}}
+    """Return the tables of a provenance record: one of scalar fields, one per group of fields."""
+    fields = {key: value for key, value in receipt.items() if key != "methods"}  # shown as methods text
+    plain = {key: value for key, value in fields.items() if not isinstance(value, dict)}
+    groups = {"": plain, **{key: value for key, value in fields.items() if isinstance(value, dict)}}
     return tuple(
         Table(title=words(title) or "This run", columns=("Name", "Value"), rows=tuple(_flat(content)))
         for title, content in groups.items()

@@ -1,4 +1,4 @@
-"""The range to see an index against: of this cohort if it is large enough, else of the literature, at the same b."""
+"""Reference range of the index: this cohort if it is large enough, otherwise the literature, at the same b-value."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from bids_alps.io.tables import read_table
 from bids_alps.report.page import LITERATURE, Reference
 
 LEAST_PARTICIPANTS = 30
-"""Fewer than this leave the standard deviation uncertain by more than an eighth."""
+"""With fewer, the standard error of the standard deviation exceeds one eighth of it."""
 _SAME_B = 0.1
 _LITERATURE_B = 1000.0
 
 
 def find_reference(output_dir: Path, b_value: float = _LITERATURE_B) -> Reference | None:
-    """Return the range of the bilateral index at a b-value, if one is known.
+    """Return the reference range of the bilateral index at a b-value, if available.
 
-    It is mean and standard deviation in the cohort's table, one value a participant, the mean of its runs; runs that
-    failed a check and tables of several presets do not count. A smaller cohort leaves that of the literature, which is
-    of b = 1000: the index falls as b rises, so that it tells nothing of scans at another b.
+    It is the mean and standard deviation in the table of the cohort, with one value per participant (the mean of the
+    runs). Runs that failed and tables of several presets are not used. For smaller cohorts it is the range of the
+    literature at b = 1000; since the index decreases with b, this range does not apply to other b-values.
 
     Parameters
     ----------
     output_dir
         Root of the derivatives.
     b_value
-        Of the run, s/mm^2; values within a tenth count as the same.
+        b-value of the run, s/mm^2; values within 10 % are treated as equal.
     """
     literature = LITERATURE if _is_same(b_value, _LITERATURE_B) else None
     path = output_dir / "group_alps.tsv"
@@ -43,13 +43,17 @@ def find_reference(output_dir: Path, b_value: float = _LITERATURE_B) -> Referenc
         return literature
     if "b_value" in table.columns:
         table = table[[_is_same(b_value, float(value)) for value in table["b_value"]]]
-    sound = table[table["status"] != "fail"].dropna(subset=["alps_bilateral"])
-    each = sound.groupby("participant_id")["alps_bilateral"].mean()
-    if each.size < LEAST_PARTICIPANTS or not each.std() > 0:
+    passed = table[table["status"] != "fail"].dropna(subset=["alps_bilateral"])
+    participant_means = passed.groupby("participant_id")["alps_bilateral"].mean()
+    if participant_means.size < LEAST_PARTICIPANTS or not participant_means.std() > 0:
         return literature
-    return Reference(mean=float(each.mean()), sd=float(each.std()), source=f"{each.size} participants of this cohort")
+    return Reference(
+        mean=float(participant_means.mean()),
+        sd=float(participant_means.std()),
+        source=f"{participant_means.size} participants of this cohort",
+    )
 
 
 def _is_same(b_value: float, other: float) -> bool:
-    """Whether two b-values are of one protocol; one that is not known is taken for it."""
+    """Return whether two b-values are of the same protocol; True if one is unknown."""
     return not math.isfinite(b_value) or abs(b_value - other) <= _SAME_B * other

@@ -1,7 +1,7 @@
-"""Planes through a subject in the axes of the display, sampled from images stored in any order.
+"""Planes through a subject in display axes, sampled from images of any orientation.
 
-The display has axes x from left to right, y from posterior to anterior, z from inferior to superior, in mm: the
-scanner's world axes, or those turned by the rigid part of the alignment so that the head stands as the template does.
+The display axes are x left to right, y posterior to anterior, z inferior to superior, in mm: the scanner's world
+axes, or these rotated by the rigid part of the registration so that the head has the orientation of the template.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import numpy as np
 from bids_alps.model import Array, Roi, SpatialMap, read_only, sample_linear
 
 IN_PLANE = {0: (1, 2), 1: (0, 2), 2: (0, 1)}
-"""Axes that run to the right and upwards in a plane with this normal."""
+"""Horizontal and vertical axis of a plane, by its normal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plane:
-    """A plane of the display.
+    """A plane in display axes.
 
     Parameters
     ----------
     axis
         Normal: 0 sagittal, 1 coronal, 2 axial.
     level
-        Where it cuts the normal, mm.
+        Position along the normal, mm.
     points
         Subject points (RAS+ world mm) of the pixels, shape (rows, columns, 3), rows upwards.
     extent
@@ -47,7 +47,7 @@ class Display:
     display_from_subject
         Rigid map from the subject's RAS+ world mm to the display, shape (4, 4).
     low, high
-        Corners of what is shown, shape (3,), mm in display axes.
+        Corners of the displayed box, shape (3,), mm in display axes.
     """
 
     display_from_subject: Array
@@ -73,11 +73,11 @@ class Display:
         Parameters
         ----------
         axis, level
-            Its normal and where it cuts it, mm.
+            Normal and position along it, mm.
         step_mm
-            Edge of a pixel.
+            Pixel size.
         corners
-            Low and high corner to show instead of the whole, shape (2, 3), mm.
+            Low and high corner of a smaller box to show, shape (2, 3), mm.
         """
         low, high = (self.low, self.high) if corners is None else corners
         across, up = IN_PLANE[axis]
@@ -93,15 +93,15 @@ class Display:
 def find_display(mask: SpatialMap, display_from_subject: Array, *, margin_mm: float = 6.0) -> Display:
     """Return the display that shows a mask, shape (i, j, k), with a margin."""
     corners = mask.world(np.argwhere(mask.data))
-    whole = Display(display_from_subject=display_from_subject, low=np.zeros(3), high=np.zeros(3))
-    placed = whole.place(corners if len(corners) else mask.world(np.array([[0, 0, 0], np.array(mask.shape) - 1])))
+    bounds = Display(display_from_subject=display_from_subject, low=np.zeros(3), high=np.zeros(3))
+    placed = bounds.place(corners if len(corners) else mask.world(np.array([[0, 0, 0], np.array(mask.shape) - 1])))
     low, high = placed.min(axis=0) - margin_mm, placed.max(axis=0) + margin_mm
-    low[2] = max(low[2], high[2] - 165)  # some masks run down the neck
+    low[2] = max(low[2], high[2] - 165)  # some masks extend into the neck
     return Display(display_from_subject=display_from_subject, low=low, high=high)
 
 
 def sample_plane(image: SpatialMap, plane: Plane) -> Array:
-    """Return an image's values in a plane, shape (rows, columns[, n]); zero outside its field of view."""
+    """Return an image sampled in a plane, shape (rows, columns[, n]); zero outside its field of view."""
     values = sample_linear(image, plane.points)
     values[~image.contains(plane.points)] = 0
     return values
@@ -120,7 +120,7 @@ def roi_centre(roi: Roi, like: SpatialMap) -> Array:
 
 
 def colour_fa(fa: SpatialMap, v1: SpatialMap, rotation: Array) -> SpatialMap:
-    """Return colours of the principal direction, brightness from FA: red x, green y, blue z of the display.
+    """Return the colour FA (principal direction scaled by FA): red x, green y, blue z in display axes.
 
     Parameters
     ----------
@@ -136,6 +136,6 @@ def colour_fa(fa: SpatialMap, v1: SpatialMap, rotation: Array) -> SpatialMap:
     SpatialMap
         Shape (i, j, k, 3), 0 to 1.
     """
-    turned = np.abs(np.nan_to_num(v1.data) @ rotation.T)
+    rotated = np.abs(np.nan_to_num(v1.data) @ rotation.T)
     brightness = np.clip(np.nan_to_num(fa.data) / 0.8, 0, 1)
-    return fa.like(np.clip(turned * brightness[..., None], 0, 1))
+    return fa.like(np.clip(rotated * brightness[..., None], 0, 1))

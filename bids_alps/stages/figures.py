@@ -48,12 +48,12 @@ def draw(
         rois=measured[0].rois,
         transform=aligned.registration.transform,
         template=read_template(method.template),
-        turned=method.pose_correction,
+        pose_corrected=method.pose_correction,
         comparisons=preprocessed.comparisons,
         motion=preprocessed.motion,
         atlases=atlases,
         lesions=aligned.lesion_fraction,
-        whole=fitted.whole,
+        series=fitted.whole,
         fit=(
             measure_residuals(
                 fitted.series,

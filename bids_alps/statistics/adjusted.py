@@ -1,4 +1,4 @@
-"""The difference between groups with covariates held alike: linear model, estimated marginal means, HC3 errors."""
+"""Adjusted differences between groups: linear model, estimated marginal means, HC3 standard errors."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class GroupDesign:
     Parameters
     ----------
     names
-        The groups, the reference first; the first columns of `matrix` tell them.
+        Group names, reference first; the first columns of `matrix` are their indicators.
     matrix
-        Shape (n, groups + k): an indicator per group, then numbers about their mean and categories as indicators about
-        the mean of their levels, so that a group's coefficient is its estimated marginal mean (Searle et al. 1980,
-        doi 10.1080/00031305.1980.10483031).
+        Shape (n, groups + k): an indicator per group, then numbers centred at their mean and indicators of categories
+        centred at the mean of the levels, so that the coefficient of a group is its estimated marginal mean
+        (Searle et al. 1980, doi 10.1080/00031305.1980.10483031).
     rows
-        Which participants are complete, shape (participants,).
+        Complete participants, bool, shape (participants,).
     alone
-        Of these, who was left out as the only one of a level, shape (participants,): such a person tells nothing of
-        the groups.
+        Participants excluded as the only member of a level, bool, shape (participants,): they carry no information on
+        group differences.
     """
 
     names: tuple[str, ...]
@@ -49,11 +49,11 @@ class GroupDesign:
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
-        """The two columns of every pair of groups."""
+        """Column indices of every pair of groups."""
         return list(combinations(range(len(self.names)), 2))
 
     def contrast(self, a: int, b: int) -> Array:
-        """Return what takes the coefficients to the difference b - a."""
+        """Return the contrast of the coefficients for the difference b - a."""
         eye = np.eye(self.matrix.shape[1])
         difference: Array = eye[b] - eye[a]
         return difference
@@ -62,16 +62,16 @@ class GroupDesign:
 def design_groups(
     table: pd.DataFrame, group: str, covariates: Sequence[str], *, outcome: Array, reference: str | None = None
 ) -> GroupDesign:
-    """Return the design of a comparison over the participants who have outcome, group and every covariate.
+    """Return the design of a comparison for participants with outcome, group and all covariates.
 
     Parameters
     ----------
     table
-        One row a participant; covariates of type float are numbers, all others categories.
+        One row per participant; covariates of type float are numbers, all others categories.
     group, covariates
         Columns.
     outcome
-        Shape (participants,); NaN where there is none.
+        Shape (participants,); NaN if missing.
 
     Raises
     ------
@@ -94,23 +94,23 @@ def design_groups(
         rows = rows & ~alone
     what = f"groups of {group}" + (f" with {', '.join(covariates)}" if covariates else "")
     if len(names) < 2 or len(matrix) < matrix.shape[1] + _SPARE:
-        told = f"{len(matrix)} complete participants in {len(names)} groups for {matrix.shape[1]} terms"
-        raise BadDataError(what, told, "leave out covariates or add participants")
+        problem = f"{len(matrix)} complete participants in {len(names)} groups for {matrix.shape[1]} terms"
+        raise BadDataError(what, problem, "remove covariates or add participants")
     rank = int(np.linalg.matrix_rank(matrix))
     if rank < matrix.shape[1]:
-        told = f"they determine each other (rank {rank} of {matrix.shape[1]})"
-        raise BadDataError(what, told, "leave out the covariate that the groups share nothing of")
+        problem = f"they are collinear (rank {rank} of {matrix.shape[1]})"
+        raise BadDataError(what, problem, "remove the covariate that does not overlap between groups")
     return GroupDesign(names=names, matrix=matrix, rows=rows, alone=alone)
 
 
 def _find_single(part: pd.DataFrame, columns: Sequence[str]) -> Array:
-    """Return who is the only one of a level: a fit passes through them, and their error is unknown."""
-    found = np.zeros(len(part), dtype=bool)
+    """Return participants who are the only member of a level: their residual is zero and their error unknown."""
+    single = np.zeros(len(part), dtype=bool)
     for name in columns:
         if not pd.api.types.is_numeric_dtype(part[name]):
             counts = part[name].map(part[name].value_counts())
-            found |= (counts == 1).to_numpy(dtype=bool)
-    return found
+            single |= (counts == 1).to_numpy(dtype=bool)
+    return single
 
 
 def _indicators(column: pd.Series[Any], levels: Sequence[str]) -> Array:
@@ -128,7 +128,7 @@ def _centred(column: pd.Series[Any]) -> Array:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupFit:
-    """Coefficients of a `GroupDesign`, their covariance, degrees of freedom, and the SD of what is left."""
+    """Coefficients of a `GroupDesign`, their covariance, degrees of freedom, and the residual SD."""
 
     beta: Array
     covariance: Array
@@ -145,16 +145,17 @@ class GroupFit:
         return {"value": value, "se": se, "ci_low": value - reach, "ci_high": value + reach, "statistic": t, "p": p}
 
     def equal_means(self, groups: int) -> dict[str, float]:
-        """Return the Wald F-test that all groups have one mean."""
+        """Return the Wald F-test of equal group means."""
         contrasts = np.eye(len(self.beta))[1:groups] - np.eye(len(self.beta))[0]
-        apart = contrasts @ self.beta
-        f = float(apart @ np.linalg.solve(contrasts @ self.covariance @ contrasts.T, apart)) / (groups - 1)
+        differences = contrasts @ self.beta
+        # Wald statistic: d' (C V C')^-1 d over the rank of the contrasts
+        f = float(differences @ np.linalg.solve(contrasts @ self.covariance @ contrasts.T, differences)) / (groups - 1)
         p = float(stats.f.sf(f, groups - 1, self.freedom))
         return {"statistic": f, "df": groups - 1.0, "df_error": self.freedom, "p": p}
 
 
 def fit_groups(outcome: Array, design: GroupDesign, se: Array | None = None) -> GroupFit:
-    """Fit the complete participants: least squares with HC3 errors, or by precision where standard errors are given.
+    """Fit the complete participants: least squares with HC3 errors, or precision-weighted if standard errors are given.
 
     HC3: MacKinnon & White 1985, doi 10.1016/0304-4076(85)90158-7; small samples: Long & Ervin 2000,
     doi 10.1080/00031305.2000.10474549.
@@ -162,7 +163,7 @@ def fit_groups(outcome: Array, design: GroupDesign, se: Array | None = None) -> 
     y = outcome[design.rows]
     unit = float(y.std(ddof=1))
     if not unit > 0:
-        raise BadDataError("comparison of groups", "the outcome does not vary", "leave it out")
+        raise BadDataError("comparison of groups", "the outcome does not vary", "exclude it")
     if se is not None:
         fitted = fit_random_effects(y / unit, design.matrix, se[design.rows] / unit)
         spread = unit * float(np.sqrt(fitted.between + np.median(se[design.rows] / unit) ** 2))
@@ -194,51 +195,51 @@ def compare_adjusted(
     reference: str | None = None,
     precision: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Compare outcomes between groups with covariates held alike.
+    """Compare outcomes between groups, adjusted for covariates.
 
     Parameters
     ----------
     table
-        One row a participant.
+        One row per participant.
     families
         Outcomes by family; p-values are corrected over all outcomes and pairs of a family.
     group, covariates
         Columns.
     reference
-        Group that stands first.
+        Reference group.
     precision
-        Weigh participants by the precision of their own value where ``<outcome>_se`` tells it.
+        Weight participants by the precision of their value, from ``<outcome>_se`` where available.
 
     Returns
     -------
     tuple of DataFrame
         Omnibus tests of the adjusted means (empty for two groups); differences of every pair, with the unadjusted ones
-        of the same participants (Welch) beside them; and the estimated marginal mean of every group.
+        of the same participants (Welch); and the estimated marginal mean of every group.
     """
-    every, pairs, means = list[pd.DataFrame](), list[pd.DataFrame](), list[dict[str, Any]]()
+    omnibus_tables, pairs, means = list[pd.DataFrame](), list[pd.DataFrame](), list[dict[str, Any]]()
     for family, outcomes in families.items():
         overall, rows = list[dict[str, Any]](), list[dict[str, Any]]()
         for outcome in outcomes:
             values = to_floats(table[outcome])
-            own = f"{outcome}_se"
-            se = to_floats(table[own]) if precision and own in table else None
+            se_name = f"{outcome}_se"
+            se = to_floats(table[se_name]) if precision and se_name in table else None
             usable = values if se is None else np.where(se > 0, values, np.nan)
             if not np.isfinite(usable).any() or np.nanstd(usable) == 0:
                 continue
             design = design_groups(table, group, covariates, outcome=usable, reference=reference)
             fitted = fit_groups(values, design, se)
-            told = {"family": family, "outcome": outcome}
-            shared = told | {"covariates": ", ".join(covariates) or "none", "method": fitted.method}
+            labels = {"family": family, "outcome": outcome}
+            shared = labels | {"covariates": ", ".join(covariates) or "none", "method": fitted.method}
             overall.append(
                 {**shared, "test": "Wald F", "groups": len(design.names), "n": len(design.matrix)}
                 | fitted.equal_means(len(design.names))
             )
             rows += [shared | _pair(values, table[group], design, fitted, pair) for pair in design.pairs]
-            means += [told | _mean(design, fitted, n) for n in range(len(design.names))]
+            means += [labels | _mean(design, fitted, n) for n in range(len(design.names))]
         if rows:
-            every.append(with_corrected(pd.DataFrame(overall)))
+            omnibus_tables.append(with_corrected(pd.DataFrame(overall)))
             pairs.append(with_corrected(pd.DataFrame(rows)))
-    omnibus = pd.concat(every, ignore_index=True) if every else pd.DataFrame()
+    omnibus = pd.concat(omnibus_tables, ignore_index=True) if omnibus_tables else pd.DataFrame()
     if len(omnibus) and omnibus["groups"].max() < 3:
         omnibus = pd.DataFrame()
     return omnibus, pd.concat(pairs, ignore_index=True) if pairs else pd.DataFrame(), pd.DataFrame(means)
@@ -250,7 +251,7 @@ def _pair(
     a, b = pair
     adjusted = fitted.difference(design.contrast(a, b))
     y, membership = values[design.rows], groups.astype(str).to_numpy()[design.rows]
-    raw = compare(y[membership == design.names[a]], y[membership == design.names[b]], test="welch")
+    unadjusted = compare(y[membership == design.names[a]], y[membership == design.names[b]], test="welch")
     effect = {
         "standardised": adjusted["value"] / fitted.spread,
         "standardised_ci_low": adjusted["ci_low"] / fitted.spread,
@@ -259,8 +260,8 @@ def _pair(
     return {
         "group_a": design.names[a],
         "group_b": design.names[b],
-        "n_a": raw["n_a"],
-        "n_b": raw["n_b"],
+        "n_a": unadjusted["n_a"],
+        "n_b": unadjusted["n_b"],
         "adjusted_a": float(fitted.beta[a]),
         "adjusted_b": float(fitted.beta[b]),
         "difference": adjusted["value"],
@@ -271,7 +272,7 @@ def _pair(
         "p": adjusted["p"],
         **effect,
         **{
-            f"unadjusted_{name}": raw.get(name, np.nan)
+            f"unadjusted_{name}": unadjusted.get(name, np.nan)
             for name in ("difference", "difference_ci_low", "difference_ci_high", "p")
         },
     }
@@ -279,5 +280,5 @@ def _pair(
 
 def _mean(design: GroupDesign, fitted: GroupFit, n: int) -> dict[str, Any]:
     mean = fitted.difference(np.eye(len(fitted.beta))[n])
-    own = {"adjusted_mean": mean["value"], "ci_low": mean["ci_low"], "ci_high": mean["ci_high"]}
-    return {"group": design.names[n], "n": int(design.matrix[:, n].sum()), **own}
+    estimate = {"adjusted_mean": mean["value"], "ci_low": mean["ci_low"], "ci_high": mean["ci_high"]}
+    return {"group": design.names[n], "n": int(design.matrix[:, n].sum()), **estimate}

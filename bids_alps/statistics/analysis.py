@@ -1,4 +1,4 @@
-"""Everything that is tested of a cohort: one table in, tables of results out."""
+"""All statistical analyses of a cohort: one table in, tables of results out."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ from bids_alps.statistics.sites import harmonise_runs
 from bids_alps.statistics.variables import Variable
 
 MATCHED = "_matched"
-"""Whether a run's participant is listed in ``participants.tsv``; without this column everyone counts as listed."""
+"""Whether a run's participant is listed in ``participants.tsv``; without this column, all are treated as listed."""
 _MEASURES = ("alps_bilateral", "alps_left", "alps_right")
 
 
 def analyse(runs: pd.DataFrame, plan: Plan) -> Findings:
-    """Test what can be tested of a cohort; what cannot is reported in the notes, and the rest goes on.
+    """Run all analyses that the data allow; those that fail are reported in the notes, and the others continue.
 
     Parameters
     ----------
     runs
-        One row a run of one ROI preset: ids first, then ``alps_left`` and all that was measured, then the participants'
-        variables with their types settled.
+        One row per run of one ROI preset: identifiers, then ``alps_left`` and the other measurements, then the
+        variables of the participants with their types resolved.
     plan
-        What to test.
+        Plan of the analysis.
 
     Raises
     ------
     UsageError
-        If the plan names what there is not.
+        If the plan names a column or level that does not exist.
     """
     findings = Findings()
-    kept, findings.flow, findings.banners = select_runs(runs, plan)
-    if not len(kept):
-        findings.banners.append("No run is left to analyse.")
+    selected, findings.flow, findings.banners = select_runs(runs, plan)
+    if not len(selected):
+        findings.banners.append("No runs remain for analysis.")
         return findings
-    kept = _with_reference_first(kept, plan)
+    selected = _with_reference_first(selected, plan)
     if plan.site is not None:
-        kept = harmonise_runs(kept, plan, findings)
-    visits = find_visits(kept, plan.sessions)
+        selected = harmonise_runs(selected, plan, findings)
+    visits = find_visits(selected, plan.sessions)
     findings.notes += visits.notes
     findings.facts["sessions"] = visits.order
     within = plan.group is not None and _settle_factor(visits, plan, findings)
@@ -69,10 +69,10 @@ def analyse(runs: pd.DataFrame, plan: Plan) -> Findings:
     if plan.group is not None and not within:
         _compare_between(people, plan, findings)
     elif plan.group is None:
-        findings.notes.append("Groups are not compared: there is no column of groups. --group-column names one.")
+        findings.notes.append("Groups are not compared: no group column was found. Use --group-column to name one.")
     compare_repeats(visits, plan, findings, within=within)
     _relate(people, plan, findings, within=within)
-    findings.attempt("Models", lambda: fit_models(kept, plan, findings))
+    findings.attempt("Models", lambda: fit_models(selected, plan, findings))
     findings.attempt("Reliability", lambda: {"reliability": measure_repeats(visits, INDICES)})
     measured = None if within else plan.group
     findings.attempt("Precision", lambda: {"precision": measure_precision(people, _MEASURES, measured)})
@@ -81,7 +81,7 @@ def analyse(runs: pd.DataFrame, plan: Plan) -> Findings:
 
 
 def _with_reference_first(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """Return the runs with the groups as a category whose first level is the reference, for formulas too."""
+    """Return the runs with the groups as a categorical whose first level is the reference."""
     if plan.group is None:
         return runs
     names = group_names(runs[plan.group], plan.reference)
@@ -90,21 +90,21 @@ def _with_reference_first(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
 
 
 def _settle_factor(visits: Visits, plan: Plan, findings: Findings) -> bool:
-    """Tell whether the groups vary within participants, and note whom they vary in where that is the exception."""
+    """Return whether the groups vary within participants; if only a few vary, note them."""
     group = str(plan.group)
     within, varying = is_within(visits.runs, group)
     if varying and not within:
         shown = ", ".join(varying[:5]) + (" and others" if len(varying) > 5 else "")
         findings.notes.append(
-            f"{group} changes within {len(varying)} participants ({shown}): their {group} at the session "
-            "that is compared is used."
+            f"{group} changes within {len(varying)} participants ({shown}): the {group} at the session "
+            "compared is used."
         )
     findings.facts["within"] = within
     return within
 
 
 def select_people(visits: Visits, plan: Plan, findings: Findings, *, within: bool) -> pd.DataFrame:
-    """Return one row a participant to compare: the mean of the runs of the first visit, who has a group."""
+    """Return one row per participant with a group: the mean of the runs of the first visit."""
     runs, flow = visits.runs, findings.flow
     if MATCHED in runs:
         unmatched = ~runs[MATCHED].astype(bool)
@@ -136,7 +136,7 @@ def _describe(people: pd.DataFrame, plan: Plan, findings: Findings, *, within: b
 
 
 def _compare_between(people: pd.DataFrame, plan: Plan, findings: Findings) -> None:
-    """Compare groups of different people: the adjusted difference first, the unadjusted beside it."""
+    """Compare groups between participants: adjusted and unadjusted differences."""
     group = str(plan.group)
     names = group_names(people[group], plan.reference) if len(people) else []
     if len(names) < 2:
@@ -147,7 +147,7 @@ def _compare_between(people: pd.DataFrame, plan: Plan, findings: Findings) -> No
     covariates = settle_covariates(people, plan, findings.notes)
     findings.facts |= {"covariates": covariates, "reference": reference, "groups": names}
     _note_incomplete(people, covariates, plan, findings)
-    described = [one for one in plan.variables if one.analysed]
+    described = [variable for variable in plan.variables if variable.analysed]
 
     def participants() -> dict[str, pd.DataFrame]:
         return {"participants": compare_participants(people, described, group, test=plan.test, seed=plan.seed)}
@@ -160,9 +160,9 @@ def _compare_between(people: pd.DataFrame, plan: Plan, findings: Findings) -> No
         omnibus, pairs, means = compare_adjusted(
             people, families, group, covariates, reference=reference, precision=plan.precision
         )
-        both = [findings.tables.get("omnibus", pd.DataFrame()).assign(covariates="unadjusted"), omnibus]
-        whole = pd.concat([table for table in both if len(table)], ignore_index=True) if len(omnibus) else both[0]
-        return {"omnibus": whole, "adjusted": pairs, "means": means}
+        tests = [findings.tables.get("omnibus", pd.DataFrame()).assign(covariates="unadjusted"), omnibus]
+        combined = pd.concat([table for table in tests if len(table)], ignore_index=True) if len(omnibus) else tests[0]
+        return {"omnibus": combined, "adjusted": pairs, "means": means}
 
     findings.attempt("Comparison of participants", participants)
     findings.attempt("Comparison of groups", unadjusted)
@@ -185,26 +185,26 @@ def _compare_between(people: pd.DataFrame, plan: Plan, findings: Findings) -> No
 
 
 def _note_incomplete(people: pd.DataFrame, covariates: Sequence[str], plan: Plan, findings: Findings) -> None:
-    """Note who is not in the adjusted comparison, though in the unadjusted one, and why."""
+    """Note who is missing from the adjusted comparison but part of the unadjusted one, and why."""
     error = f"{HEADLINE}_se"
     needed = [*covariates, *([error] if plan.precision and error in people else [])]
     missing = people[needed].isna()
-    lacking = {
+    reasons = {
         row: f"no value of {', '.join(missing.columns[missing.loc[row]])}" for row in people.index[missing.any(axis=1)]
     }
     try:
         design = design_groups(people, str(plan.group), covariates, outcome=to_floats(people[HEADLINE]))
         alone = people.index[design.alone]
     except AlpsError:
-        alone = people.index[:0]  # reported where the comparison is made
-    lacking |= dict.fromkeys(alone, f"the only participant with their value of {plan.group} or of a covariate")
-    if lacking:
-        owners = people.loc[list(lacking), PERSON]
+        alone = people.index[:0]  # reported by the comparison itself
+    reasons |= dict.fromkeys(alone, f"the only participant with their value of {plan.group} or of a covariate")
+    if reasons:
+        participants = people.loc[list(reasons), PERSON]
         findings.notes.append(
-            f"{len(lacking)} of {len(people)} participants lack a covariate or are the only ones of a level: they are "
-            "not in the adjusted comparison."
+            f"{len(reasons)} of {len(people)} participants lack a covariate or are the only member of a level: they "
+            "are excluded from the adjusted comparison."
         )
-        findings.facts["lacking"] = dict(zip(owners, lacking.values(), strict=True))
+        findings.facts["lacking"] = dict(zip(participants, reasons.values(), strict=True))
 
 
 def _with_permutation(findings: Findings, permuted: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -213,12 +213,12 @@ def _with_permutation(findings: Findings, permuted: pd.DataFrame) -> dict[str, p
 
 
 def _relate(people: pd.DataFrame, plan: Plan, findings: Findings, *, within: bool) -> None:
-    """Correlate the outcomes with every numeric variable."""
+    """Correlate the outcomes with all numeric variables."""
     numeric = [name for name in plan.named("number") if name in people]
     if not numeric or not len(people):
         return
     covariates = [name for name in numeric if name.lower() == "age"]
-    outcomes = [one for family in plan.families(people).values() for one in family]
+    outcomes = [outcome for family in plan.families(people).values() for outcome in family]
     group = None if within else plan.group
     findings.attempt(
         "Correlations", lambda: {"correlations": correlate(people, outcomes, numeric, covariates, group=group)}
@@ -226,7 +226,7 @@ def _relate(people: pd.DataFrame, plan: Plan, findings: Findings, *, within: boo
 
 
 def fit_models(runs: pd.DataFrame, plan: Plan, findings: Findings) -> dict[str, pd.DataFrame]:
-    """Fit every formula that can be fitted; the others are reported in the notes."""
+    """Fit all formulas; those that fail are reported in the notes."""
     coefficients, tests, checks = list[pd.DataFrame](), list[pd.DataFrame](), list[pd.DataFrame]()
     table = find_visits(runs).runs.rename(columns={PERSON: "participant"})
     for formula in plan.formulas:
@@ -235,14 +235,14 @@ def fit_models(runs: pd.DataFrame, plan: Plan, findings: Findings) -> dict[str, 
         except AlpsError as error:
             findings.notes.append(str(error))
             continue
-        except Exception as error:  # noqa: BLE001 - one formula must not take the others along
+        except Exception as error:  # noqa: BLE001 - a failing formula must not stop the others
             findings.notes.append(f"{formula}: could not be fitted ({type(error).__name__}: {error}).")
             continue
         findings.flow.note(fitted.left_out, "lacks a variable of the model", of=f"model {formula}")
-        told: dict[str, Any] = {"model": formula, "kind": fitted.kind, "n": fitted.n, "participants": fitted.people}
-        told["left_out"] = len(fitted.left_out)
-        coefficients.append(fitted.coefficients.assign(**told))
-        tests.append(fitted.tests.assign(**told))
+        labels: dict[str, Any] = {"model": formula, "kind": fitted.kind, "n": fitted.n, "participants": fitted.people}
+        labels["left_out"] = len(fitted.left_out)
+        coefficients.append(fitted.coefficients.assign(**labels))
+        tests.append(fitted.tests.assign(**labels))
         checks.append(fitted.checks.assign(model=formula))
     if not coefficients:
         return {}
@@ -260,8 +260,8 @@ def _norms(people: pd.DataFrame, plan: Plan, findings: Findings, *, within: bool
     if group is not None:
         group = {age: "age", sex: "sex"}.get(group, group)
     reference = findings.facts.get("reference")
-    scores, said = find_norms(table, [name for name in INDICES if name in table], group, reference)
-    findings.facts["norms"] = said
+    scores, sentence = find_norms(table, [name for name in INDICES if name in table], group, reference)
+    findings.facts["norms"] = sentence
     owners = [name for name in ("dataset", "participant_id") if name in people]
     groups = people[[group]].astype(str).rename(columns={group: "group"}) if group in people else people[[]]
     return {"norms": pd.concat([people[owners], groups, scores], axis=1)}

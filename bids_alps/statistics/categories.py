@@ -1,4 +1,4 @@
-"""Categories beside each other: counts, chi-square tests, Fisher's test."""
+"""Comparison of categorical variables: counts, chi-square tests, Fisher's exact test."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ _DRAWS = 9_999
 def compare_categories(
     variable: pd.Series[Any], group: pd.Series[Any], *, test: str = "rule", seed: int = 0
 ) -> dict[str, Any]:
-    """Test whether a category is spread alike over groups.
+    """Test whether the distribution of a category differs between groups.
 
-    Pearson's chi-square; where a count below 5 is expected, Fisher's exact test for two by two and a Monte Carlo
+    Pearson's chi-square; with any expected count below 5, Fisher's exact test for two by two and a Monte Carlo
     chi-square with fixed margins for more (Hope 1968, doi 10.1111/j.2517-6161.1968.tb00759.x). With `test`
-    ``student`` the N-1 chi-square that papers print beside Student's t (Campbell 2007, doi 10.1002/sim.2832).
+    ``student`` the N-1 chi-square test that accompanies Student's t (Campbell 2007, doi 10.1002/sim.2832).
 
     Parameters
     ----------
     variable, group
-        A value of each for every participant; missing ones are left out.
+        Values by participant; missing values are omitted.
     test
         ``rule``, or another of the tests of numbers.
     seed
-        Of the Monte Carlo draws.
+        Seed of the Monte Carlo draws.
 
     Returns
     -------
     dict
-        ``test, statistic, df, p``; NaN where there is nothing to compare.
+        ``test, statistic, df, p``; NaN if there is nothing to compare.
     """
     counts = pd.crosstab(
         variable.astype(str).where(variable.notna()), group.astype(str).where(group.notna())

@@ -1,4 +1,4 @@
-"""Which runs may be compared: those that were measured in one way."""
+"""Which runs may be compared: those processed with the same method."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ METHOD: dict[str, str] = {
     "roi_source": "origin of the regions",
     "b_value": "shell",
     "pose_correction": "pose correction",
-    "preprocessed": "preprocessing by another program",
+    "preprocessed": "external preprocessing",
     "motion_corrected": "motion correction",
     "distortion_corrected": "distortion correction",
     "gradient_calibration": "calibration of the gradients",
-    "version": "version of the program",
+    "version": "software version",
     "settings_hash": "settings of the method",
 }
-"""Columns that tell how a run was measured, with what each is called."""
+"""Columns that describe the method of a run, with their labels."""
 SAME_SHELL = 150.0
-"""b-values that lie less than this apart, s/mm^2, are one shell."""
+"""b-values closer than this, s/mm^2, belong to one shell."""
 _UNKNOWN = "n/a"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparable:
-    """Which runs are analysed together.
+    """Runs that are analysed together.
 
     Parameters
     ----------
     kept
-        Runs that were measured as most were, shape (runs,).
+        Runs processed with the most common method, bool, shape (runs,).
     reasons
-        Of the others, what differs, a text each.
+        Differences of each of the other runs, as text.
     refused
-        Whether no way of measuring has half of the runs, so that nothing may be compared.
+        True if no method has half of the runs, so that no comparison is made.
     banner
-        What the reader must be told, empty where all runs were measured alike.
+        Warning for the reader; empty if all runs have the same method.
     """
 
     kept: pd.Series[Any]
@@ -51,15 +51,15 @@ class Comparable:
 
 
 def find_comparable(runs: pd.DataFrame, pooled: Sequence[str] = ()) -> Comparable:
-    """Return the largest set of runs that were measured alike.
+    """Return the largest set of runs processed with the same method.
 
     Parameters
     ----------
     runs
-        One row a run of one preset, with the columns of `METHOD` that are known; where a table is older than a column,
-        its value is unknown, which is a value of its own.
+        One row per run of one preset, with the available columns of `METHOD`; values missing from tables of older
+        versions count as a separate value.
     pooled
-        Columns whose differences the user accepts.
+        Columns in which runs may differ.
     """
     labels = pd.DataFrame({name: _label(runs[name], name) for name in METHOD if name in runs and name not in pooled})
     everyone = pd.Series(True, index=runs.index)
@@ -69,32 +69,38 @@ def find_comparable(runs: pd.DataFrame, pooled: Sequence[str] = ()) -> Comparabl
     allowed = f"Pooled with --pool-across although runs differ in {', '.join(accepted)}." if accepted else ""
     if not differing:
         return Comparable(kept=everyone, reasons=none, banner=allowed)
-    ways = labels[differing].agg(" | ".join, axis=1)
-    counts = ways.value_counts(sort=False)
-    most = str(counts.idxmax())  # the first of equals
-    kept = ways == most
-    usual = labels.loc[kept, differing].iloc[0]
+    methods = labels[differing].agg(" | ".join, axis=1)
+    counts = methods.value_counts(sort=False)
+    most_common = str(counts.idxmax())  # ties: first
+    kept = methods == most_common
+    reference = labels.loc[kept, differing].iloc[0]
     reasons = pd.Series(
         [
-            "" if same else _difference(own, usual)
-            for same, (_, own) in zip(kept, labels[differing].iterrows(), strict=True)
+            "" if same else _difference(run, reference)
+            for same, (_, run) in zip(kept, labels[differing].iterrows(), strict=True)
         ],
         index=runs.index,
     )
     refused = bool(2 * kept.sum() < len(runs) or (counts == counts.max()).sum() > 1)
-    told = "; ".join(f"{METHOD[name]} ({name}): {_shares(labels[name])}" for name in differing)
-    remedy = f"Process them alike, or accept the difference with --pool-across {' '.join(differing)}."
+    differences = "; ".join(f"{METHOD[name]} ({name}): {_shares(labels[name])}" for name in differing)
+    remedy = f"Process them with the same settings, or accept the difference with --pool-across {' '.join(differing)}."
     if refused:
-        head = "Runs were measured in different ways, none of which has most of the runs, so nothing is compared."
+        summary = (
+            "Runs were processed with different methods, none of which accounts for half of the runs; no "
+            "comparison was made."
+        )
     else:
-        head = f"{int((~kept).sum())} of {len(runs)} runs were measured differently and are left out of the statistics."
-    banner = " ".join(part for part in (head, f"They differ in {told}.", remedy, allowed) if part)
+        summary = (
+            f"{int((~kept).sum())} of {len(runs)} runs were processed with a different method and are excluded "
+            "from the statistics."
+        )
+    banner = " ".join(part for part in (summary, f"They differ in {differences}.", remedy, allowed) if part)
     return Comparable(kept=kept & (not refused), reasons=reasons, refused=refused, banner=banner)
 
 
-def _difference(own: pd.Series[Any], usual: pd.Series[Any]) -> str:
-    names = [str(name) for name in own.index if own[name] != usual[name]]
-    return "; ".join(f"{name} {own[name]}, others {usual[name]}" for name in names)
+def _difference(run: pd.Series[Any], reference: pd.Series[Any]) -> str:
+    names = [str(name) for name in run.index if run[name] != reference[name]]
+    return "; ".join(f"{name} {run[name]}, others {reference[name]}" for name in names)
 
 
 def _shares(labels: pd.Series[Any]) -> str:
@@ -115,7 +121,7 @@ def _plain(value: Any) -> str:
 
 
 def _shells(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Return the shell of each run in words: b-values that follow each other closely are one."""
+    """Return the label of the shell of each run; nearby b-values are merged."""
     values = pd.to_numeric(column, errors="coerce")
     known = np.sort(values.dropna().unique())
     starts = list[float]()

@@ -1,4 +1,4 @@
-"""Groups beside each other: an omnibus test first where there are more than two, then every pair."""
+"""Comparison of groups: an omnibus test for more than two groups, then all pairs."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ def compare_groups(
     test: str = "rule",
     reference: str | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Compare outcomes between all groups at once and between every pair of them.
+    """Compare outcomes between groups: omnibus test and all pairs.
 
     Parameters
     ----------
     table
-        One row a participant.
+        One row per participant.
     families
         Outcomes by family; p-values are corrected over all outcomes and pairs of a family.
     group
         Column of the groups.
     test
-        ``welch``, ``student``, ``mann-whitney``, or ``rule``: see `samples.RULE`. It is settled once per outcome, over
-        all groups, so that the omnibus test and its pairs agree.
+        ``welch``, ``student``, ``mann-whitney``, or ``rule``: see `samples.RULE`. It is chosen once per outcome for
+        all groups, so that the omnibus and pairwise tests are consistent.
     reference
-        Group that stands first.
+        Reference group.
 
     Returns
     -------
     tuple of DataFrame
-        Omnibus tests, one row an outcome (empty for two groups); and pairs, one row an outcome and pair: see `compare`,
-        with corrected p-values and the number of participants who lack the outcome.
+        Omnibus tests, one row per outcome (empty for two groups); and pairs, one row per outcome and pair: see
+        `compare`, with corrected p-values and the number of participants who lack the outcome.
     """
     names = group_names(table[group], reference)
     membership = table[group].astype(str).where(table[group].notna()).to_numpy()
@@ -62,12 +62,12 @@ def compare_groups(
         for outcome in outcomes:
             values = to_floats(table[outcome])
             samples = {name: values[membership == name] for name in names}
-            chosen = choose_test(list(samples.values()), test)
+            test_name = choose_test(list(samples.values()), test)
             shared = {"family": family, "outcome": outcome}
             missing = int(np.isnan(np.concatenate(list(samples.values()))).sum()) if samples else 0
-            overall.append({**shared, **compare_all(samples, chosen), "n_missing": missing})
+            overall.append({**shared, **compare_all(samples, test_name), "n_missing": missing})
             rows += [
-                {**shared, "group_a": a, "group_b": b, **compare(samples[a], samples[b], test=chosen)}
+                {**shared, "group_a": a, "group_b": b, **compare(samples[a], samples[b], test=test_name)}
                 for a, b in combinations(names, 2)
             ]
         if rows:
@@ -82,13 +82,13 @@ def compare_all(samples: Mapping[str, Array], test: str) -> dict[str, Any]:
     """Test whether any of several groups differ.
 
     Welch 1951, doi 10.1093/biomet/38.3-4.330; Kruskal & Wallis 1952, doi 10.1080/01621459.1952.10483441. The effect is
-    omega squared, the share of the variance that the groups explain, by the statistic's own degrees of freedom
+    omega squared, the fraction of variance explained by the groups, with the degrees of freedom of the statistic
     (epsilon squared for Kruskal-Wallis), not below 0.
 
     Parameters
     ----------
     samples
-        Values by group; NaN is left out, and so is a group of fewer than two.
+        Values by group; NaN and groups with fewer than two values are omitted.
     test
         ``welch``, ``student`` or ``mann-whitney`` (Kruskal-Wallis).
 
@@ -107,7 +107,7 @@ def compare_all(samples: Mapping[str, Array], test: str) -> dict[str, Any]:
     if k < 2 or not any(np.ptp(values) > 0 for values in kept.values()):
         return told | empty
     if test == "welch" and any(np.ptp(values) == 0 for values in kept.values()):
-        return told | empty  # a group without variance has no weight
+        return told | empty  # Welch weights are undefined without variance
     if test == "mann-whitney":
         ranked: Any = stats.kruskal(*kept.values())
         share = (float(ranked.statistic) - k + 1) / (n - k)

@@ -15,7 +15,7 @@ from bids_alps.statistics.multiplicity import with_corrected
 from bids_alps.statistics.samples import to_floats
 
 POOLED = "all"
-_FEWEST = 4  # pairs that an interval of a correlation asks for
+_FEWEST = 4  # pairs required for a confidence interval
 
 
 def correlate(
@@ -26,26 +26,26 @@ def correlate(
     *,
     group: str | None = None,
 ) -> pd.DataFrame:
-    """Correlate every outcome with every variable, over everyone and within each group.
+    """Correlate all outcomes with all variables, over all participants and within each group.
 
     Parameters
     ----------
     table
-        One row a participant.
+        One row per participant.
     outcomes, variables
-        Numeric columns; a variable that is a covariate too is left out of the partial correlation.
+        Numeric columns; a variable that is also a covariate is omitted from the partial correlation.
     covariates
-        Numeric columns that the partial correlation holds constant.
+        Numeric columns controlled for in the partial correlation.
     group
-        Column of the groups. Over everyone a difference between groups looks like a correlation; the kind ``within``
-        takes the means of the groups out first.
+        Group column. A difference between groups can induce a correlation over all participants; the kind ``within``
+        removes the group means first.
 
     Returns
     -------
     DataFrame
         One row per group (``all`` pools them), outcome, variable and kind (``pearson``, ``spearman``, ``partial``,
-        ``within``): n, r with its 95 % interval, p, and p corrected over all rows of a group and kind. NaN where fewer
-        than four pairs are complete or nothing varies.
+        ``within``): n, r with its 95 % interval, p, and p corrected over all rows of a group and kind. NaN with fewer
+        than four complete pairs or without variance.
     """
     rows = _correlations(table, POOLED, outcomes, variables, covariates)
     if group is not None:
@@ -56,9 +56,9 @@ def correlate(
             for name in names:
                 rows += _correlations(table[(membership == name).to_numpy()], name, outcomes, variables, covariates)
     columns = ["group", "outcome", "variable", "kind", "n", "r", "ci_low", "ci_high", "p"]
-    found = pd.DataFrame(rows, columns=columns)
-    blocks = [with_corrected(block.copy()) for _, block in found.groupby(["group", "kind"], sort=False)]
-    return pd.concat(blocks, ignore_index=True) if blocks else found
+    results = pd.DataFrame(rows, columns=columns)
+    blocks = [with_corrected(block.copy()) for _, block in results.groupby(["group", "kind"], sort=False)]
+    return pd.concat(blocks, ignore_index=True) if blocks else results
 
 
 def _correlations(
@@ -69,35 +69,35 @@ def _correlations(
     for outcome in outcomes:
         for variable in variables:
             y, x = columns[outcome], columns[variable]
-            others = [columns[one] for one in covariates if one not in (variable, outcome)]
+            controls = [columns[name] for name in covariates if name not in (variable, outcome)]
             shared = {"group": name, "outcome": outcome, "variable": variable}
             rows += [{**shared, "kind": kind, **correlation(y, x, kind=kind)} for kind in ("pearson", "spearman")]
-            if others:
-                rows.append({**shared, "kind": "partial", **correlation(y, x, covariates=np.column_stack(others))})
+            if controls:
+                rows.append({**shared, "kind": "partial", **correlation(y, x, covariates=np.column_stack(controls))})
     return rows
 
 
 def _within(
     table: pd.DataFrame, outcomes: Sequence[str], variables: Sequence[str], indicators: Array
 ) -> list[dict[str, Any]]:
-    held = np.where(indicators.sum(axis=1, keepdims=True) > 0, indicators[:, 1:], np.nan)
+    controls = np.where(indicators.sum(axis=1, keepdims=True) > 0, indicators[:, 1:], np.nan)
     return [
         {"group": POOLED, "outcome": outcome, "variable": variable, "kind": "within"}
-        | correlation(to_floats(table[outcome]), to_floats(table[variable]), covariates=held)
+        | correlation(to_floats(table[outcome]), to_floats(table[variable]), covariates=controls)
         for outcome in outcomes
         for variable in variables
     ]
 
 
 def correlation(y: Array, x: Array, *, covariates: Array | None = None, kind: str = "pearson") -> dict[str, Any]:
-    """Return n, r, its 95 % interval (Fisher's z) and p of two samples over their complete pairs.
+    """Return n, r, its 95 % interval (Fisher's z) and p for the complete pairs of two samples.
 
     Parameters
     ----------
     y, x
         Shape (n,).
     covariates
-        Shape (n, k); both samples are taken as residuals of a regression on them.
+        Shape (n, k); both samples are replaced by their residuals of a regression on these.
     kind
         ``pearson`` or ``spearman``.
 
@@ -107,27 +107,27 @@ def correlation(y: Array, x: Array, *, covariates: Array | None = None, kind: st
     >>> found["n"], round(found["r"], 6)
     (4, 1.0)
     """
-    held = np.empty((len(y), 0)) if covariates is None else covariates
-    complete = np.isfinite(y) & np.isfinite(x) & np.isfinite(held).all(axis=1)
-    y, x, held = y[complete], x[complete], held[complete]
-    lost = held.shape[1]
-    found: dict[str, Any] = {"n": y.size, "r": np.nan, "ci_low": np.nan, "ci_high": np.nan, "p": np.nan}
-    if y.size < _FEWEST + lost or np.ptp(y) == 0 or np.ptp(x) == 0:
-        return found
+    controls = np.empty((len(y), 0)) if covariates is None else covariates
+    complete = np.isfinite(y) & np.isfinite(x) & np.isfinite(controls).all(axis=1)
+    y, x, controls = y[complete], x[complete], controls[complete]
+    n_controls = controls.shape[1]
+    result: dict[str, Any] = {"n": y.size, "r": np.nan, "ci_low": np.nan, "ci_high": np.nan, "p": np.nan}
+    if y.size < _FEWEST + n_controls or np.ptp(y) == 0 or np.ptp(x) == 0:
+        return result
     if kind == "spearman":
         y, x = stats.rankdata(y), stats.rankdata(x)
-    if lost:
-        basis = np.column_stack([np.ones(y.size), held])
+    if n_controls:
+        basis = np.column_stack([np.ones(y.size), controls])
         y, x = (values - basis @ np.linalg.lstsq(basis, values, rcond=None)[0] for values in (y, x))
-        if min(np.ptp(y), np.ptp(x)) < 1e-12:  # a variable that the covariates determine
-            return found
-    freedom = y.size - 2 - lost
+        if min(np.ptp(y), np.ptp(x)) < 1e-12:  # variable determined by the covariates
+            return result
+    freedom = y.size - 2 - n_controls
     r = float(np.clip(np.corrcoef(y, x)[0, 1], -1, 1))
     statistic = r * np.sqrt(freedom / max(1 - r**2, np.finfo(float).tiny))
     spread = (1.03 if kind == "spearman" else 1.0) / np.sqrt(freedom - 1)  # Fieller 1957 for ranks
     z = np.arctanh(np.clip(r, -1 + 1e-15, 1 - 1e-15))
     reach = stats.norm.ppf(0.975) * spread
-    return found | {
+    return result | {
         "r": r,
         "ci_low": float(np.tanh(z - reach)),
         "ci_high": float(np.tanh(z + reach)),

@@ -1,4 +1,4 @@
-"""Who the participants are: a paper's first table, with what tells whether the groups are alike."""
+"""Demographics of the participants ("Table 1"), with the balance between groups."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bids_alps.statistics.samples import choose_test, compare, to_floats
 from bids_alps.statistics.variables import Variable
 
 UNBALANCED = 0.25
-"""Standardised difference beyond which adjustment by regression becomes unreliable: Rubin 2001,
+"""Standardised difference above which regression adjustment becomes unreliable: Rubin 2001,
 doi 10.1023/A:1020363010465."""
 
 
@@ -27,9 +27,9 @@ def describe_groups(table: pd.DataFrame, variables: Sequence[Variable], group: s
     Returns
     -------
     DataFrame
-        Rows ``variable, type, type_from, level, group, n, missing, percent, mean, sd, median, q1, q3``. A category has
-        a row a level, whose `n` is its count and whose `percent` is of those with a value. What is text or constant has
-        one row, which says so.
+        Rows ``variable, type, type_from, level, group, n, missing, percent, mean, sd, median, q1, q3``. Categories
+        have one row per level, with its count `n` and its `percent` of non-missing values. Text and constant variables
+        have a single row.
     """
     parts = {"all": table}
     if group is not None:
@@ -67,13 +67,13 @@ def _described(column: pd.Series[Any], kind: str) -> list[dict[str, Any]]:
 def compare_participants(
     table: pd.DataFrame, variables: Sequence[Variable], group: str, *, test: str = "rule", seed: int = 0
 ) -> pd.DataFrame:
-    """Compare what describes the participants between groups, one test a variable, and tell how far they are apart.
+    """Compare the variables of the participants between groups: one test and standardised difference per variable.
 
     Returns
     -------
     DataFrame
         Rows ``variable, type, groups, n, test, statistic, df, df_error, p``, p corrected over the variables, and
-        ``standardised_difference``: the largest between two groups (Austin 2009, doi 10.1002/sim.3697), without a sign
+        ``standardised_difference``: the largest between two groups (Austin 2009, doi 10.1002/sim.3697), unsigned
         for categories of more than two levels (Yang & Dalton 2012, SAS Global Forum 335).
     """
     names = group_names(table[group])
@@ -84,16 +84,16 @@ def compare_participants(
             continue
         column = table[variable.name]
         parts = [column[membership == name] for name in names]
-        found = (
+        test_result = (
             _test_numbers(parts, test)
             if variable.kind == "number"
             else compare_categories(column, membership, test=test, seed=seed)
         )
-        known = int((column.notna() & membership.notna()).sum())
+        n_known = int((column.notna() & membership.notna()).sum())
         differences = [standardised_difference(a, b, variable.kind) for a, b in combinations(parts, 2)]
         largest = max((d for d in differences if np.isfinite(d)), key=abs, default=np.nan)
-        shared: dict[str, Any] = {"variable": variable.name, "type": variable.kind, "groups": len(names), "n": known}
-        rows.append(shared | found | {"standardised_difference": largest})
+        shared: dict[str, Any] = {"variable": variable.name, "type": variable.kind, "groups": len(names), "n": n_known}
+        rows.append(shared | test_result | {"standardised_difference": largest})
     columns = ["variable", "type", "groups", "n", "test", "statistic", "df", "df_error", "p", "standardised_difference"]
     compared = pd.DataFrame(rows, columns=columns)
     return with_corrected(compared) if len(compared) else compared
@@ -101,16 +101,16 @@ def compare_participants(
 
 def _test_numbers(parts: Sequence[pd.Series[Any]], test: str) -> dict[str, Any]:
     samples = [to_floats(part) for part in parts]
-    chosen = choose_test(samples, test)
+    test_name = choose_test(samples, test)
     if len(samples) == 2:
-        found = compare(*samples, test=chosen)
+        result = compare(*samples, test=test_name)
     else:
-        found = compare_all({str(n): values for n, values in enumerate(samples)}, chosen)
-    return {name: found.get(name, np.nan) for name in ("test", "statistic", "df", "df_error", "p")}
+        result = compare_all({str(n): values for n, values in enumerate(samples)}, test_name)
+    return {name: result.get(name, np.nan) for name in ("test", "statistic", "df", "df_error", "p")}
 
 
 def standardised_difference(a: pd.Series[Any], b: pd.Series[Any], kind: str) -> float:
-    """Return by how many standard deviations two groups differ in a variable; see `compare_participants`.
+    """Return the standardised difference of a variable between two groups; see `compare_participants`.
 
     Examples
     --------
@@ -132,10 +132,11 @@ def standardised_difference(a: pd.Series[Any], b: pd.Series[Any], kind: str) -> 
 
 
 def _distance_of_shares(p: Array, q: Array) -> float:
-    """Return the Mahalanobis distance of two lists of shares, all levels but the first."""
+    """Return the Mahalanobis distance between two vectors of level proportions, without the first level."""
     if not p.size:
         return float("nan")
-    spread = np.add(*(np.diag(share) - np.outer(share, share) for share in (p, q))) / 2
-    apart = q - p
-    distance = float(apart @ np.linalg.pinv(spread) @ apart)
-    return float(np.sqrt(max(distance, 0.0))) if distance or not apart.any() else float("nan")
+    # multinomial covariance of the proportions, averaged over the groups
+    covariance = np.add(*(np.diag(share) - np.outer(share, share) for share in (p, q))) / 2
+    difference = q - p
+    distance = float(difference @ np.linalg.pinv(covariance) @ difference)
+    return float(np.sqrt(max(distance, 0.0))) if distance or not difference.any() else float("nan")

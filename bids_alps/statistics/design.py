@@ -1,4 +1,4 @@
-"""From a formula and a table to the matrices of a linear model."""
+"""Design matrices of a linear model from a formula and a table."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from formulaic import Formula, model_matrix
 from bids_alps.errors import BadDataError, UsageError
 from bids_alps.model import Array
 
-_SPARE = 2  # degrees of freedom that a model must leave
+_SPARE = 2  # minimum residual degrees of freedom
 _RANDOM = re.compile(r"\+?\s*\(([^()|]+)\|([^()|]+)\)")
 MOST_WAYS, MOST_PRODUCTS = 3, 8
-"""Highest power and most ``*`` of a formula: each product doubles the terms."""
+"""Maximum power and number of ``*`` in a formula: each product doubles the number of terms."""
 _CALL = re.compile(r"[\w.]+\([^()]*\)")
 _POWER = re.compile(r"(?<![\w.)])([^\W\d]\w*)\s*(?:\*\*|\^)\s*\d")
 _ASK = "write outcome ~ term + term, with (1 | column) for a random intercept"
@@ -27,16 +27,16 @@ _ASK = "write outcome ~ term + term, with (1 | column) for a random intercept"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Design:
-    """What a formula makes of a table.
+    """Design matrices of a formula.
 
     Parameters
     ----------
     outcome, fixed
-        Outcome, shape (n,), and design of the fixed part, shape (n, p), its columns named.
+        Outcome, shape (n,), and design of the fixed effects, shape (n, p), with named columns.
     terms
-        Columns of each term of the fixed part, the intercept left out.
+        Columns of each fixed-effects term, without the intercept.
     random, grouping
-        Design of the random terms, shape (n, q), and the group of each row; None where the formula has none.
+        Design of the random terms, shape (n, q), and the group of each row; None if the formula has none.
     """
 
     outcome: Array
@@ -47,19 +47,19 @@ class Design:
 
     @property
     def rows(self) -> pd.Index[Any]:
-        """Index of the rows that are complete."""
+        """Index of the complete rows."""
         return self.fixed.index
 
 
 def make_design(table: pd.DataFrame, formula: str) -> Design:
-    """Return the matrices of a formula over the rows that have all of its variables.
+    """Return the design matrices of a formula for the complete rows.
 
     Parameters
     ----------
     table
-        One row a run.
+        One row per run.
     formula
-        In the grammar of formulaic, with at most one random part in that of lme4, such as
+        Formula in the syntax of formulaic, with at most one random-effects term in that of lme4, such as
         ``y ~ group * time + (time | participant)``.
 
     Raises
@@ -67,21 +67,21 @@ def make_design(table: pd.DataFrame, formula: str) -> Design:
     UsageError
         If the formula cannot be read or names no column.
     BadDataError
-        If too few rows are complete, the outcome is constant, or terms determine each other.
+        If too few rows are complete, the outcome is constant, or terms are collinear.
     """
     fixed, random, grouping = split_formula(formula)
     names = variables_of(formula)
     missing = [name for name in names if name not in table]
     if missing:
         columns = ", ".join(map(str, table.columns))
-        raise UsageError("--model", f"{formula!r} names no column: {', '.join(missing)}", f"choose of {columns}")
+        raise UsageError("--model", f"{formula!r} names no column: {', '.join(missing)}", f"choose from {columns}")
     complete = table.dropna(subset=names)
     if not len(complete):
-        raise BadDataError(formula, "no row has all of its variables", "leave out terms or add participants")
+        raise BadDataError(formula, "no row has values for all variables", "remove terms or add participants")
     matrices: Any = _evaluate(formula, fixed, complete)
     X, outcome = pd.DataFrame(matrices.rhs).astype(float), pd.DataFrame(matrices.lhs)
     if outcome.shape[1] != 1 or outcome.dtypes.iloc[0].kind not in "fiub":
-        raise UsageError("--model", f"the outcome of {formula!r} is no single number", "choose a numeric column")
+        raise UsageError("--model", f"the outcome of {formula!r} is not a single number", "choose a numeric column")
     y = outcome.to_numpy(dtype=float)[:, 0]
     _refuse(formula, y, X)
     columns = matrices.rhs.model_spec.term_indices
@@ -93,41 +93,45 @@ def make_design(table: pd.DataFrame, formula: str) -> Design:
 
 
 def split_formula(formula: str) -> tuple[str, str, str]:
-    """Return the fixed part of a formula, its random terms, and the column that groups them; empty where it has none.
+    """Return the fixed part of a formula, its random terms and their grouping column; empty if there are none.
 
     Examples
     --------
     >>> split_formula("y ~ group + (1 + age | person)")
     ('y ~ group', '1 + age', 'person')
     """
-    found = _RANDOM.findall(formula)
+    random_parts = _RANDOM.findall(formula)
     fixed = _RANDOM.sub("", formula).strip()
     bare = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "", fixed)
     if "|" in bare:
-        what = f"{formula!r} has a | outside of parentheses"
-        raise UsageError("--model", what, "write + column for a factor, or + (1 | column) for a random intercept")
-    if len(found) > 1:
-        raise UsageError("--model", f"{formula!r} has {len(found)} random parts", "keep one; make the others factors")
+        problem = f"{formula!r} has a | outside of parentheses"
+        raise UsageError("--model", problem, "write + column for a factor, or + (1 | column) for a random intercept")
+    if len(random_parts) > 1:
+        raise UsageError(
+            "--model",
+            f"{formula!r} has {len(random_parts)} random-effects terms",
+            "keep one, and use the others as factors",
+        )
     if power := _POWER.search(re.sub(r"\([^()]*\)", "", bare)):
-        what = f"{power[0]!r} in {formula!r} means {power[1]} alone in formulas"
-        raise UsageError("--model", what, f"write I({power[1]}**2) for its square")
+        problem = f"{power[0]!r} in {formula!r} means {power[1]} alone in formulas"
+        raise UsageError("--model", problem, f"write I({power[1]}**2) for its square")
     _refuse_expansion(formula, bare)
-    random, grouping = (text.strip() for text in found[0]) if found else ("", "")
+    random, grouping = (text.strip() for text in random_parts[0]) if random_parts else ("", "")
     return (fixed + " 1" if fixed.endswith("~") else fixed), random, grouping.strip("`")
 
 
 def _refuse_expansion(formula: str, text: str) -> None:
-    """Refuse a formula with so many interactions that expanding it takes minutes; I(x**9) is not expanded."""
+    """Raise UsageError for formulas whose expansion would take minutes; I(x**9) is not expanded."""
     while _CALL.search(text):
         text = _CALL.sub("x", text)
     powers = [int(power) for power in re.findall(r"(?:\*\*|\^)\s*(\d+)", text)]
     if max(powers, default=0) > MOST_WAYS or text.replace("**", "").count("*") > MOST_PRODUCTS:
         what = f"{formula!r} has interactions of more than {MOST_WAYS} variables, or more than {MOST_PRODUCTS} products"
-        raise UsageError("--model", what, "name the interactions that you need, such as a:b")
+        raise UsageError("--model", what, "list the required interactions, such as a:b")
 
 
 def variables_of(formula: str) -> list[str]:
-    """Return the columns that a formula names, sorted: no functions, no words inside strings, no names of arguments.
+    """Return the sorted columns named in a formula, without functions, strings and keyword names.
 
     Raises
     ------
@@ -162,15 +166,15 @@ def _parse(formula: str, part: str) -> Any:
 def _evaluate(formula: str, part: str, table: pd.DataFrame) -> Any:
     used = table.apply(lambda column: column.cat.remove_unused_categories() if hasattr(column, "cat") else column)
     try:
-        with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):  # what is not finite is refused
+        with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):  # non-finite values are rejected
             return model_matrix(part, used, context={}, na_action="ignore")
     except Exception as error:
         raise _unusable(formula, error) from error
 
 
 def _unusable(formula: str, error: Exception) -> UsageError:
-    told = re.sub(r"\x1b\[[\d;]*m|[⧛⧚]", "", str(error)).split("\n")[0]
-    return UsageError("--model", f"{formula!r} cannot be used ({told})", _ASK)
+    message = re.sub(r"\x1b\[[\d;]*m|[⧛⧚]", "", str(error)).split("\n")[0]
+    return UsageError("--model", f"{formula!r} cannot be used ({message})", _ASK)
 
 
 def _names_in(expression: str, method: str) -> set[str]:
@@ -186,7 +190,7 @@ def _names_in(expression: str, method: str) -> set[str]:
 
 
 class _Names(ast.NodeVisitor):
-    """Names that stand for values: not of functions, nor of what they are attributes of."""
+    """Return the names of variables, without functions and their modules."""
 
     def __init__(self) -> None:
         self.names = set[str]()
@@ -205,12 +209,12 @@ class _Names(ast.NodeVisitor):
 
 def _refuse(formula: str, y: Array, X: pd.DataFrame) -> None:
     if len(y) < X.shape[1] + _SPARE:
-        raise BadDataError(formula, f"{len(y)} complete rows for {X.shape[1]} terms", "leave out terms or add runs")
+        raise BadDataError(formula, f"{len(y)} complete rows for {X.shape[1]} terms", "remove terms or add runs")
     if not (np.isfinite(y).all() and np.isfinite(X.to_numpy()).all()):
         raise BadDataError(formula, "a term has no finite value in some rows", "check logarithms, roots and divisions")
     if np.ptp(y) == 0:
         raise BadDataError(formula, "the outcome is constant", "choose another outcome")
     rank = int(np.linalg.matrix_rank(X.to_numpy()))
     if rank < X.shape[1]:
-        what = f"terms determine each other (rank {rank} of {X.shape[1]}: {', '.join(map(str, X.columns))})"
-        raise BadDataError(formula, what, "leave out one of them")
+        what = f"terms are collinear (rank {rank} of {X.shape[1]}: {', '.join(map(str, X.columns))})"
+        raise BadDataError(formula, what, "remove one of them")

@@ -1,4 +1,4 @@
-"""How well an outcome tells two groups apart: area under the ROC curve, logistic regression."""
+"""Discrimination between two groups by an outcome: area under the ROC curve, logistic regression."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _Z = float(stats.norm.ppf(0.975))
 def measure_auc(a: Array, b: Array) -> tuple[float, float, float, float]:
     """Return the area under the ROC curve of two samples, its standard error and its 95 % interval.
 
-    The area is the chance that a value of `b` lies above one of `a`; its error by DeLong et al. 1988,
-    doi 10.2307/2531595, as ``pROC::ci.auc`` gives it.
+    The area is the probability that a value of `b` exceeds a value of `a`; standard error of DeLong et al. 1988,
+    doi 10.2307/2531595, as in ``pROC::ci.auc``.
 
     Examples
     --------
@@ -42,7 +42,7 @@ def measure_auc(a: Array, b: Array) -> tuple[float, float, float, float]:
     above = 1 - (stats.rankdata(np.concatenate([a, b]))[: a.size] - stats.rankdata(a)) / b.size
     area = float(below.mean())
     se = float(np.sqrt(below.var(ddof=1) / b.size + above.var(ddof=1) / a.size))
-    if se == 0:  # samples that do not overlap: DeLong's interval would have no width
+    if se == 0:  # without overlap of the samples DeLong's interval has zero width
         return area, float("nan"), float("nan"), float("nan")
     return area, se, max(area - _Z * se, 0.0), min(area + _Z * se, 1.0)
 
@@ -55,14 +55,14 @@ def discriminate(
     *,
     reference: str | None = None,
 ) -> pd.DataFrame:
-    """Tell how well each outcome tells each pair of groups apart, in the same participants that it was measured in.
+    """Measure in-sample discrimination between each pair of groups by each outcome.
 
     Returns
     -------
     DataFrame
         Rows ``outcome, group_a, group_b, n_a, n_b, direction, auc, auc_se, auc_ci_low, auc_ci_high`` and, of logistic
         regression with the covariates, ``odds_ratio`` of `group_b` per standard deviation of the outcome with its
-        interval, ``p`` and ``note``. The area is of 0.5 or more; `direction` tells which way `group_b` lies.
+        interval, ``p`` and ``note``. The area is at least 0.5; `direction` is that of `group_b`.
     """
     names = group_names(table[group], reference)
     membership = table[group].astype(str).where(table[group].notna())
@@ -95,7 +95,7 @@ def fit_odds(
     Raises
     ------
     BadDataError
-        If the groups are separated perfectly, so that no odds ratio exists, or too few are complete.
+        If the groups are perfectly separated (no finite odds ratio), or too few participants are complete.
     """
     values = to_floats(table[outcome])
     design = design_groups(table, group, covariates, outcome=values, reference=reference)
@@ -107,7 +107,7 @@ def fit_odds(
         try:
             fitted: Any = Logit(y, X).fit(disp=0)
         except (PerfectSeparationError, np.linalg.LinAlgError, RuntimeWarning, UserWarning) as error:
-            raise BadDataError(f"odds of {outcome}", "the fit does not converge", "leave out covariates") from error
+            raise BadDataError(f"odds of {outcome}", "the fit does not converge", "remove covariates") from error
     low, high = fitted.conf_int()[1]
     return {
         "odds_ratio": float(np.exp(fitted.params[1])),

@@ -1,4 +1,4 @@
-"""Whether two groups are alike within a margin: two one-sided tests."""
+"""Equivalence of two groups within a margin: two one-sided tests."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def find_equivalence(compared: pd.DataFrame, margin: float) -> pd.DataFrame:
     compared
         Rows of `compare_adjusted`: ``difference``, ``statistic``, ``df``.
     margin
-        Largest difference that counts as none, in units of the outcome.
+        Equivalence margin, in units of the outcome.
 
     Returns
     -------
     DataFrame
-        Rows ``outcome, group_a, group_b, difference, margin, p_equivalence, ci_low, ci_high``; the interval is the
-        90 % one, which lies within the margin where p is below .05.
+        Rows ``outcome, group_a, group_b, difference, margin, p_equivalence, ci_low, ci_high``; the interval is a
+        90 % interval, which lies within the margin if p < 0.05.
 
     Examples
     --------

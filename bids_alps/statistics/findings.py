@@ -1,4 +1,4 @@
-"""What was found in the runs of one preset, and what must be said of it."""
+"""Results of the analysis of one preset, with notes and banners."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from bids_alps.statistics.selection import Flow
 
 @dataclass(slots=True)
 class Findings:
-    """What was found in the runs of one preset.
+    """Results of the analysis of one preset.
 
     Parameters
     ----------
     tables
         Tables of results by name.
     flow
-        Who was analysed, and who was left out of what and why.
+        Participants and runs analysed, and exclusions with reasons.
     facts
-        What was done, for the methods text: covariates, reference, order of sessions and so on.
+        Details for the methods text: covariates, reference, order of sessions and so on.
     banners
-        What changes how the results must be read.
+        Warnings that affect the interpretation of the results.
     notes
-        What else the reader should know.
+        Further remarks.
     people
-        One row a participant as they were compared, harmonised where that was asked for.
+        One row per compared participant, harmonised if requested.
     before
-        Runs before they were harmonised, None where nothing was.
+        Runs before harmonisation, None if not harmonised.
     """
 
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
@@ -43,12 +43,12 @@ class Findings:
     before: pd.DataFrame | None = None
 
     def attempt(self, what: str, work: Callable[[], Mapping[str, pd.DataFrame]]) -> None:
-        """Add the tables that a piece of work returns; if it fails, a note says so, and the others go on."""
+        """Add the tables returned by an analysis; if it fails, add a note, so that others continue."""
         try:
-            found = work()
+            results = work()
         except AlpsError as error:
             self.notes.append(str(error))
-        except Exception as error:  # noqa: BLE001 - one analysis must not take the others along
+        except Exception as error:  # noqa: BLE001 - a failing analysis must not stop the others
             self.notes.append(f"{what} could not be computed ({type(error).__name__}: {error}).")
         else:
-            self.tables |= {name: table for name, table in found.items() if len(table)}
+            self.tables |= {name: table for name, table in results.items() if len(table)}

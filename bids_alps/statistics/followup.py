@@ -1,4 +1,4 @@
-"""What varies within participants: groups where they do, and sessions where there are several."""
+"""Within-participant comparisons: groups that vary within participants, and repeated sessions."""
 
 from __future__ import annotations
 
@@ -12,53 +12,57 @@ from bids_alps.statistics.repeats import PERSON, VISIT, Visits, average_visits
 
 
 def compare_repeats(visits: Visits, plan: Plan, findings: Findings, *, within: bool) -> None:
-    """Compare what varies within participants: the groups where they do, and the sessions where there are several."""
+    """Compare groups that vary within participants, and repeated sessions."""
     runs = visits.runs
     if within:
         factor = str(plan.group)
         levels = _levels_of(visits, factor, plan)
         table = runs[runs[factor].notna()].assign(**{factor: runs[factor].astype(str)})
         findings.facts |= {"factor": factor, "levels": levels}
-        asked = Within(factor=factor, levels=tuple(levels), test=plan.test)
-        findings.facts["trajectories"] = _trajectories(table, asked)
-        findings.attempt("Paired comparison", lambda: _paired(table, plan, asked))
+        comparison = Within(factor=factor, levels=tuple(levels), test=plan.test)
+        findings.facts["trajectories"] = _trajectories(table, comparison)
+        findings.attempt("Paired comparison", lambda: _paired(table, plan, comparison))
     elif len(visits.order) > 1:
         table = average_visits(runs).assign(session=lambda all_: all_[VISIT])
         findings.facts |= {"factor": "session", "levels": list(visits.order)}
         usable = plan.group is not None and table[plan.group].notna().any()
-        asked = Within(
+        comparison = Within(
             factor="session",
             levels=visits.order,
             test=plan.test,
             group=plan.group if usable else None,
             reference=plan.reference,
         )
-        findings.facts["trajectories"] = _trajectories(table, asked)
-        findings.attempt("Paired comparison", lambda: _paired(table, plan, asked))
+        findings.facts["trajectories"] = _trajectories(table, comparison)
+        findings.attempt("Paired comparison", lambda: _paired(table, plan, comparison))
         if usable:
             families = plan.families(table)
-            findings.attempt("Difference of change", lambda: {"interaction": compare_changes(table, families, asked)})
+            findings.attempt(
+                "Difference of change", lambda: {"interaction": compare_changes(table, families, comparison)}
+            )
 
 
-def _trajectories(table: pd.DataFrame, asked: Within) -> pd.DataFrame:
-    """Return the headline of each participant by level, with its group, for the picture."""
-    named = table.assign(_level=table[asked.factor].astype(str))
-    wide = named.pivot_table(HEADLINE, PERSON, "_level", observed=True).reindex(columns=list(asked.levels))
-    groups = table.drop_duplicates(PERSON).set_index(PERSON)[str(asked.group)].astype(str) if asked.group else ""
-    if asked.group is None:
+def _trajectories(table: pd.DataFrame, comparison: Within) -> pd.DataFrame:
+    """Return the primary outcome of each participant by level, with the group, for the figure."""
+    named = table.assign(_level=table[comparison.factor].astype(str))
+    wide = named.pivot_table(HEADLINE, PERSON, "_level", observed=True).reindex(columns=list(comparison.levels))
+    groups = (
+        table.drop_duplicates(PERSON).set_index(PERSON)[str(comparison.group)].astype(str) if comparison.group else ""
+    )
+    if comparison.group is None:
         return wide.assign(group="")
     known = wide.assign(group=groups)
-    names = group_names(table[asked.group], asked.reference)
+    names = group_names(table[comparison.group], comparison.reference)
     return known[known["group"].isin(names)].sort_values("group", key=lambda own: own.map(names.index), kind="stable")
 
 
 def _levels_of(visits: Visits, factor: str, plan: Plan) -> list[str]:
-    """Return the levels of a factor in order: of sessions that of the visits, else the reference first."""
+    """Return the ordered levels of a factor: order of visits for sessions, otherwise reference first."""
     present = group_names(visits.runs[factor], plan.reference)
     order = [name for name in visits.order if name in present]
     return order if len(order) == len(present) else present
 
 
-def _paired(table: pd.DataFrame, plan: Plan, asked: Within) -> dict[str, pd.DataFrame]:
-    omnibus, pairs = compare_within(table, plan.families(table), asked)
+def _paired(table: pd.DataFrame, plan: Plan, comparison: Within) -> dict[str, pd.DataFrame]:
+    omnibus, pairs = compare_within(table, plan.families(table), comparison)
     return {"within": pairs, "within_omnibus": omnibus}

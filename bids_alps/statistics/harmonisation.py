@@ -1,4 +1,4 @@
-"""ComBat: the effect of a site on mean and spread, taken out with covariates protected.
+"""ComBat: removal of site effects on mean and variance, preserving the effects of covariates.
 
 Johnson, Li & Rabinovic 2007, doi 10.1093/biostatistics/kxj037; for diffusion measures Fortin et al. 2017,
 doi 10.1016/j.neuroimage.2017.08.047.
@@ -18,28 +18,28 @@ from bids_alps.model import Array
 
 SMALLEST_SITE = 5
 IMBALANCED = 0.1
-"""Cramer's V of site and group from which on tests of harmonised values are not to be trusted without the site."""
+"""Cramer's V of site and group above which tests of harmonised values are unreliable."""
 _TOLERANCE = 1e-8
 _STEPS = 1000
 
 
 def harmonise(values: Array, sites: Array, covariates: Array) -> Array:
-    """Return values without the effect of the site.
+    """Return values with site effects removed.
 
     Parameters
     ----------
     values
-        Shape (participants, outcomes), complete; outcomes lend each other strength, so give two or more.
+        Shape (participants, outcomes), complete; empirical Bayes pools over outcomes, so at least two are required.
     sites
         Site of each participant, shape (participants,).
     covariates
-        What to protect, shape (participants, k), without an intercept.
+        Covariates to protect, shape (participants, k), without an intercept.
 
     Raises
     ------
     BadDataError
         If there are fewer than two sites or outcomes, a site has fewer than five participants, an outcome does not
-        vary, or sites and covariates determine each other.
+        vary, or sites and covariates are collinear.
     """
     names, members = np.unique(sites, return_inverse=True)
     indicator = np.eye(len(names))[members]
@@ -47,44 +47,45 @@ def harmonise(values: Array, sites: Array, covariates: Array) -> Array:
     _refuse(values, names, indicator, design)
     counts = indicator.sum(axis=0)
     coefficients = np.linalg.lstsq(design, values, rcond=None)[0]
-    grand = counts / counts.sum() @ coefficients[: len(names)]
-    spread = np.sqrt(((values - design @ coefficients) ** 2).mean(axis=0))
-    if (spread <= 1e-12 * np.abs(grand)).any():
-        raise BadDataError("ComBat", "an outcome does not vary within sites", "leave it out")
-    expected = grand + design[:, len(names) :] @ coefficients[len(names) :]
-    standard = (values - expected) / spread
+    grand_mean = counts / counts.sum() @ coefficients[: len(names)]
+    pooled_sd = np.sqrt(((values - design @ coefficients) ** 2).mean(axis=0))
+    if (pooled_sd <= 1e-12 * np.abs(grand_mean)).any():
+        raise BadDataError("ComBat", "an outcome does not vary within sites", "exclude it")
+    expected = grand_mean + design[:, len(names) :] @ coefficients[len(names) :]
+    standard = (values - expected) / pooled_sd
     adjusted = np.empty_like(standard)
     for n in range(len(names)):
-        own = standard[members == n]
-        shift, scale = _posterior(own)
-        adjusted[members == n] = (own - shift) / np.sqrt(scale)
-    return adjusted * spread + expected
+        # per site: z-values minus the shift (gamma*), over the root of the scale (delta*^2)
+        site_values = standard[members == n]
+        shift, scale = _posterior(site_values)
+        adjusted[members == n] = (site_values - shift) / np.sqrt(scale)
+    return adjusted * pooled_sd + expected
 
 
 def _refuse(values: Array, names: Array, indicator: Array, design: Array) -> None:
     counts = indicator.sum(axis=0)
     if len(names) < 2 or values.shape[1] < 2:
         what = f"{len(names)} site and {values.shape[1]} outcomes"
-        raise BadDataError("ComBat", what, "give two or more of both, or leave harmonisation out")
+        raise BadDataError("ComBat", what, "provide two or more of both, or skip harmonisation")
     if counts.min() < SMALLEST_SITE:
         small = f"site {names[counts.argmin()]} has {counts.min():.0f} participants"
-        raise BadDataError("ComBat", small, f"leave out sites with fewer than {SMALLEST_SITE}")
+        raise BadDataError("ComBat", small, f"exclude sites with fewer than {SMALLEST_SITE}")
     rank = int(np.linalg.matrix_rank(design))
     if rank < design.shape[1]:
-        what = f"sites and covariates determine each other (rank {rank} of {design.shape[1]})"
-        raise BadDataError("ComBat", what, "a site must have more than one group; leave out the covariate or the site")
+        what = f"sites and covariates are collinear (rank {rank} of {design.shape[1]})"
+        raise BadDataError("ComBat", what, "each site needs more than one group; remove the covariate or the site")
 
 
-def _posterior(own: Array) -> tuple[Array, Array]:
-    """Return shift and scale of each outcome in one site by the paper's empirical Bayes iteration."""
-    count, means, variances = len(own), own.mean(axis=0), own.var(axis=0, ddof=1)
+def _posterior(site_values: Array) -> tuple[Array, Array]:
+    """Return the empirical Bayes shift and scale of each outcome in one site (Johnson 2007)."""
+    count, means, variances = len(site_values), site_values.mean(axis=0), site_values.var(axis=0, ddof=1)
     prior_mean, prior_variance = means.mean(), means.var(ddof=1)
     middle, width = variances.mean(), max(float(variances.var(ddof=1)), np.finfo(float).tiny)
     shape, rate = (2 * width + middle**2) / width, (middle * width + middle**3) / width
     shift, scale = means, variances
     for _ in range(_STEPS):
         new_shift = (prior_variance * count * means + scale * prior_mean) / (prior_variance * count + scale)
-        squares = ((own - new_shift) ** 2).sum(axis=0)
+        squares = ((site_values - new_shift) ** 2).sum(axis=0)
         new_scale = (squares / 2 + rate) / (count / 2 + shape - 1)
         change = max(_change(shift, new_shift), _change(scale, new_scale))
         shift, scale = new_shift, new_scale
@@ -100,20 +101,20 @@ def _change(before: Array, after: Array) -> float:
 def harmonise_table(
     table: pd.DataFrame, outcomes: Sequence[str], site: str, protected: Sequence[str]
 ) -> tuple[pd.DataFrame, pd.Series[Any]]:
-    """Return a table whose outcomes are harmonised, and which of its rows were complete and are in it.
+    """Return a table of harmonised outcomes, and the complete rows that it contains.
 
-    Where left and right index are among the outcomes, the bilateral one is their mean again.
+    If the left and right index are among the outcomes, the bilateral index is recomputed as their mean.
 
     Parameters
     ----------
     table
-        One row a run.
+        One row per run.
     outcomes
         Numeric columns.
     site
         Column of the site.
     protected
-        Columns to protect; all but floats become indicators.
+        Columns to protect; all columns but floats are dummy-coded.
 
     Raises
     ------
@@ -141,9 +142,9 @@ def _columns_of(column: pd.Series[Any]) -> Array:
 
 
 def describe_imbalance(table: pd.DataFrame, site: str, group: str) -> tuple[float, str]:
-    """Return how far group and site go together, and the share of each group by site in words.
+    """Return Cramer's V of group and site, and the group counts by site as text.
 
-    Cramer's V is 0 where every site has the same shares of the groups, and 1 where a site has one group alone
+    Cramer's V is 0 if all sites have the same proportions of the groups, and 1 if each site has only one group
     (Cramer 1946, ISBN 0-691-08004-6).
     """
     counts = pd.crosstab(table[site].astype(str), table[group].astype(str))

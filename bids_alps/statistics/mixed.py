@@ -1,9 +1,9 @@
 """Linear mixed models with one grouping factor, by REML, with Satterthwaite's degrees of freedom.
 
-statsmodels fits such models and tests their terms against the normal distribution, which at 8 participants takes one
-null effect in ten for real; nothing else in Python has the degrees of freedom. Model and algorithm are those of lme4
+statsmodels fits such models but tests their terms against the normal distribution, which gives 10 % false positives
+with 8 participants; no other Python package provides the degrees of freedom. Model and algorithm are those of lme4
 (Bates et al. 2015, doi 10.18637/jss.v067.i01), tests those of lmerTest (Kuznetsova et al. 2017,
-doi 10.18637/jss.v082.i13), to which `benchmarks/bench_agreement.py` holds them.
+doi 10.18637/jss.v082.i13), against which `benchmarks/bench_agreement.py` compares them.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class MixedFit:
     beta, covariance
         Coefficients, shape (p,), and their covariance, shape (p, p).
     residual_variance
-        Variance within groups that the random terms leave.
+        Residual variance within groups.
     random_covariance
         Covariance of the random terms, shape (q, q).
     singular
-        Whether a random term has no variance of its own.
+        Whether the fit is singular: a random term has zero variance.
     gradients, spread
-        Derivatives of `covariance` by the parameters of the variance, shape (k, p, p), and the covariance of these
-        parameters, shape (k, k): what Satterthwaite's approximation needs.
+        Derivatives of `covariance` with respect to the variance parameters, shape (k, p, p), and the covariance of
+        these parameters, shape (k, k), for Satterthwaite's approximation.
     residuals
-        Outcome minus fixed part, shape (n,).
+        Outcome minus fixed effects, shape (n,).
     """
 
     beta: Array
@@ -62,40 +62,41 @@ class MixedFit:
     def test(self, contrasts: Array) -> tuple[float, int, float, float]:
         """Return F, its degrees of freedom and p of several contrasts at once, shape (r, p).
 
-        Fai & Cornelius 1996, doi 10.1080/00949659608811740: the F of independent contrasts, whose degrees of freedom
-        are those of their mean.
+        Fai & Cornelius 1996, doi 10.1080/00949659608811740: the F-test of orthogonal contrasts, whose denominator
+        degrees of freedom are combined over the contrasts.
         """
         contrasts = np.atleast_2d(contrasts)
         values, vectors = np.linalg.eigh(contrasts @ self.covariance @ contrasts.T)
-        kept = values > 1e-10 * max(values.max(), np.finfo(float).tiny)
-        rank = int(kept.sum())
-        turned = (vectors.T @ contrasts)[kept]
-        f = float(((turned @ self.beta) ** 2 / values[kept]).sum() / rank)
-        single = np.array([self.freedom(row) for row in turned])
+        positive = values > 1e-10 * max(values.max(), np.finfo(float).tiny)
+        rank = int(positive.sum())
+        orthogonal = (vectors.T @ contrasts)[positive]
+        f = float(((orthogonal @ self.beta) ** 2 / values[positive]).sum() / rank)
+        single = np.array([self.freedom(row) for row in orthogonal])
         if rank == 1:
             freedom = float(single[0])
         else:
             expected = float((single[single > 2] / (single[single > 2] - 2)).sum())
+            # match the expectation of F, nu / (nu - 2), summed over the contrasts
             freedom = 2 * expected / (expected - rank) if expected > rank else 0.0
         p = float(stats.f.sf(f, rank, freedom)) if freedom > 0 else float("nan")
         return f, rank, freedom, p
 
 
 def fit_mixed(y: Array, X: Array, Z: Array, groups: Array) -> MixedFit:
-    """Fit y = X beta + Z b + e, with b independent between groups and of any covariance within one.
+    """Fit y = X beta + Z b + e, with b independent between groups and unstructured covariance within.
 
     Parameters
     ----------
     y
         Outcome, shape (n,), scaled so that its SD is near 1.
     X
-        Design of the fixed part, shape (n, p), of full rank.
+        Design of the fixed effects, shape (n, p), of full rank.
     Z
-        Design of the random terms, shape (n, q); a column of ones for a random intercept.
+        Design of the random effects, shape (n, q); a column of ones for a random intercept.
     groups
         Group of each row, shape (n,).
     """
-    start = np.linalg.lstsq(X, y, rcond=None)[0]  # what is left of y loses no digits in differences of squares
+    start = np.linalg.lstsq(X, y, rcond=None)[0]  # residuals avoid cancellation in differences of squares
     scaled, back = _scaled(Z)
     blocks = _Blocks(y - X @ start, X, scaled, groups)
     theta = _minimise(blocks)
@@ -106,13 +107,13 @@ def fit_mixed(y: Array, X: Array, Z: Array, groups: Array) -> MixedFit:
     hessian = approx_hess3(optimum, blocks.deviance)
     spread = _positive_inverse(np.asarray(hessian) / 2)
     gradients = np.moveaxis(np.asarray(approx_fprime(optimum, blocks.covariance, centered=True)), -1, 0)
-    own = back @ factor
+    unscaled = back @ factor
     scales = np.abs(np.diag(factor))
     return MixedFit(
         beta=start + shift,
         covariance=sigma**2 * np.linalg.inv(moment),
         residual_variance=sigma**2,
-        random_covariance=sigma**2 * own @ own.T,
+        random_covariance=sigma**2 * unscaled @ unscaled.T,
         singular=bool(scales.min() < _SINGULAR),
         gradients=gradients,
         spread=spread,
@@ -121,7 +122,7 @@ def fit_mixed(y: Array, X: Array, Z: Array, groups: Array) -> MixedFit:
 
 
 class _Blocks:
-    """The groups, those of one size stacked, so that each step is a few calls for any number of groups."""
+    """Groups stacked by size, so that each step is vectorised over groups."""
 
     def __init__(self, y: Array, X: Array, Z: Array, groups: Array) -> None:
         self.terms, self.randoms = X.shape[1], Z.shape[1]
@@ -135,7 +136,7 @@ class _Blocks:
             self.stacks.append((np.concatenate([X[rows], y[rows][..., None]], axis=2), Z[rows]))
 
     def factor(self, theta: Array) -> Array:
-        """Return the lower triangle whose square is the random terms' covariance over the residual variance."""
+        """Return the Cholesky factor of the random-effects covariance relative to the residual variance."""
         factor = np.zeros((self.randoms, self.randoms))
         factor[np.tril_indices(self.randoms)] = theta[: self.randoms * (self.randoms + 1) // 2]
         return factor
@@ -144,8 +145,9 @@ class _Blocks:
         """Return weighted sum of squares, X'V^-1 X, coefficients, and log-determinant of V, for unit residuals."""
         p, logs, moments = self.terms, 0.0, np.zeros((self.terms + 1, self.terms + 1))
         for both, Z in self.stacks:
-            own = Z @ factor
-            V = own @ np.swapaxes(own, 1, 2) + np.eye(Z.shape[1])
+            scaled = Z @ factor
+            # whiten [X, y] by the Cholesky factor of V = Z L L' Z' + I
+            V = scaled @ np.swapaxes(scaled, 1, 2) + np.eye(Z.shape[1])
             root = np.linalg.cholesky(V)
             logs += 2 * float(np.log(np.einsum("gii->gi", root)).sum())
             white = np.linalg.solve(root, both).reshape(-1, p + 1)
@@ -154,25 +156,25 @@ class _Blocks:
         return float(moments[p, p] - moments[:p, p] @ beta), moments[:p, :p], beta, logs
 
     def profiled(self, theta: Array) -> float:
-        """Return the REML deviance at the best residual variance, but for a constant."""
+        """Return the profiled REML deviance, up to a constant."""
         rss, moment, _, logs = self.solve(self.factor(theta))
         return logs + float(np.linalg.slogdet(moment)[1]) + self.freedom * float(np.log(rss))
 
     def deviance(self, parameters: Array) -> float:
-        """Return the REML deviance of factor and residual SD, but for a constant."""
+        """Return the REML deviance at a Cholesky factor and residual SD, up to a constant."""
         rss, moment, _, logs = self.solve(self.factor(parameters[:-1]))
         variance = parameters[-1] ** 2
         return logs + float(np.linalg.slogdet(moment)[1] + self.freedom * np.log(variance) + rss / variance)
 
     def covariance(self, parameters: Array) -> Array:
-        """Return the covariance of the coefficients at factor and residual SD."""
+        """Return the covariance of the coefficients at a Cholesky factor and residual SD."""
         moment = self.solve(self.factor(parameters[:-1]))[1]
         inverse: Array = parameters[-1] ** 2 * np.linalg.inv(moment)
         return inverse
 
 
 def _scaled(Z: Array) -> tuple[Array, Array]:
-    """Return random terms of mean 0 and SD 1 but for the intercept, and what takes their factor back."""
+    """Return standardised random-effects columns (except the intercept), and the back-transform of their factor."""
     back = np.eye(Z.shape[1])
     constant = np.flatnonzero(np.ptp(Z, axis=0) == 0)
     for n in range(Z.shape[1]):
@@ -185,7 +187,7 @@ def _scaled(Z: Array) -> tuple[Array, Array]:
 
 
 def _minimise(blocks: _Blocks) -> Array:
-    """Return the factor of least deviance; several starts, since there may be more than one valley."""
+    """Return the Cholesky factor of minimum deviance, from several starts against local minima."""
     if blocks.randoms == 1:
         values = [blocks.profiled(np.array([point])) for point in _GRID]
         best = int(np.argmin(values))
@@ -194,7 +196,7 @@ def _minimise(blocks: _Blocks) -> Array:
             lambda point: blocks.profiled(np.array([point])), bounds=ends, method="bounded", options={"xatol": 1e-9}
         )
         return np.array([0.0 if values[0] <= found.fun else found.x])
-    bounds = [  # a search that overshoots would leave what can be inverted
+    bounds = [  # bounds keep the matrices invertible if the search overshoots
         (0.0 if row == column else -_LARGEST, _LARGEST)
         for row, column in zip(*np.tril_indices(blocks.randoms), strict=True)
     ]
@@ -219,7 +221,7 @@ def _starts(randoms: int) -> Iterator[Array]:
 
 
 def _positive_inverse(matrix: Array) -> Array:
-    """Return the inverse over the directions in which a symmetric matrix is positive."""
+    """Return the pseudo-inverse of a symmetric matrix over its positive eigenvalues."""
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     kept = values > 1e-8 * values.max()
     inverse: Array = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T

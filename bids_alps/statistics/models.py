@@ -1,4 +1,4 @@
-"""Linear models by formula: least squares with robust errors, mixed models where participants repeat."""
+"""Linear models by formula: least squares with robust errors, mixed models for repeated measures."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class FittedModel:
     Parameters
     ----------
     formula, kind
-        What was fitted and how.
+        Formula, and method of the fit.
     n, people
-        Rows used, and participants they come from.
+        Number of rows and of participants used.
     left_out
-        Index of the rows left out since a value is missing.
+        Index of the rows excluded because of missing values.
     coefficients
         Rows ``term, estimate, se, ci_low, ci_high, statistic, df, p, standardised, standardised_ci_low,
         standardised_ci_high``.
     tests
-        Rows ``term, statistic, df, df_error, p``, one a term that no interaction contains, and for least squares one,
-        ``all terms``, of the model, with ``r2`` and ``r2_adjusted``.
+        Rows ``term, statistic, df, df_error, p``, one per term that no interaction contains, and for least squares
+        ``all terms`` for the whole model, with ``r2`` and ``r2_adjusted``.
     checks
         Rows ``check, value, p, method``.
     """
@@ -53,34 +53,34 @@ class FittedModel:
 
 
 def fit_model(table: pd.DataFrame, formula: str, *, participant: str = "participant_id") -> FittedModel:
-    """Fit a formula: a mixed model where participants repeat or the formula has a random part, else least squares.
+    """Fit a formula: a mixed model if participants repeat or the formula has random effects, otherwise least squares.
 
     Mixed models are fitted by REML with Satterthwaite's degrees of freedom, with a random intercept per participant
     unless the formula says otherwise. Least squares have HC3 errors (MacKinnon & White 1985,
-    doi 10.1016/0304-4076(85)90158-7); where a row determines a coefficient alone, as the only one in its group does,
-    these do not exist and those of equal variances are given, with a row in the checks.
+    doi 10.1016/0304-4076(85)90158-7); if a single row determines a coefficient (leverage 1, such as the only member of
+    a group), HC3 errors are undefined and classical errors are given, with a row in the checks.
 
     Parameters
     ----------
     table
-        One row a run.
+        One row per run.
     formula
-        Such as ``alps_bilateral ~ group + age + (1 | participant_id)``; see `make_design`.
+        Formula such as ``alps_bilateral ~ group + age + (1 | participant_id)``; see `make_design`.
     participant
-        Column that tells repeats.
+        Column that identifies participants.
 
     Raises
     ------
     UsageError
         If the formula cannot be read or names no column.
     BadDataError
-        If too few rows are complete, the outcome is constant, terms determine each other, or participants repeat
-        within a random part of another column.
+        If too few rows are complete, the outcome is constant, terms are collinear, or participants repeat
+        although the random effects are grouped by another column.
     """
     design = make_design(table, formula)
     owners = table.loc[design.rows, participant] if participant in table else None
     repeats = owners is not None and bool(owners.duplicated().any())
-    unit = float(design.outcome.std(ddof=1))  # optimisers cannot work at the scale of mm^2/s
+    unit = float(design.outcome.std(ddof=1))  # optimisers fail at the scale of mm^2/s
     if design.grouping is not None or (repeats and owners is not None):
         fitted = _fit_mixed(design, formula, owners, unit)
     else:
@@ -103,11 +103,11 @@ _Fitted = tuple[str, pd.DataFrame, pd.DataFrame, pd.DataFrame]
 
 def _fit_least_squares(design: Design, unit: float) -> _Fitted:
     X, messages = design.fixed, list[str]()
-    alone = count_alone(X)
+    n_alone = count_alone(X)
     model = OLS(design.outcome / unit, X)
-    if alone:
+    if n_alone:
         fitted, kind = model.fit(), "least squares, equal variances"
-        messages.append(f"Of all runs, {alone} determine a coefficient alone: HC3 errors do not exist")
+        messages.append(f"{n_alone} runs determine a coefficient alone (leverage 1): HC3 errors are undefined")
     else:
         fitted, kind = model.fit(cov_type="HC3", use_t=True), "least squares, HC3 errors"
     beta, covariance = np.asarray(fitted.params), np.asarray(fitted.cov_params())
@@ -115,17 +115,18 @@ def _fit_least_squares(design: Design, unit: float) -> _Fitted:
     rows = [{"term": name, **_wald(beta, covariance, columns, fitted.df_resid)} for name, columns in _top(design)]
     k, classical = X.shape[1] - 1, model.fit()
     if k and "Intercept" in X:
-        whole = {"statistic": classical.fvalue, "df": k, "df_error": classical.df_resid, "p": classical.f_pvalue}
+        overall = {"statistic": classical.fvalue, "df": k, "df_error": classical.df_resid, "p": classical.f_pvalue}
         r2 = {"r2": classical.rsquared, "r2_adjusted": classical.rsquared_adj}
-        rows.append({"term": "all terms", **whole, **r2})
+        rows.append({"term": "all terms", **overall, **r2})
     residuals = np.asarray(fitted.resid)
     return kind, _coefficients(beta, covariance, freedom, unit, X), _tests(rows), check_model(residuals, X, messages)
 
 
 def _wald(beta: Array, covariance: Array, columns: Sequence[int], freedom: float) -> dict[str, Any]:
-    own = list(columns)
-    f = float(beta[own] @ np.linalg.solve(covariance[np.ix_(own, own)], beta[own])) / len(own)
-    return {"statistic": f, "df": len(own), "df_error": freedom, "p": float(stats.f.sf(f, len(own), freedom))}
+    indices = list(columns)
+    # Wald statistic b' V^-1 b over the number of coefficients
+    f = float(beta[indices] @ np.linalg.solve(covariance[np.ix_(indices, indices)], beta[indices])) / len(indices)
+    return {"statistic": f, "df": len(indices), "df_error": freedom, "p": float(stats.f.sf(f, len(indices), freedom))}
 
 
 def _fit_mixed(design: Design, formula: str, owners: pd.Series[Any] | None, unit: float) -> _Fitted:
@@ -133,12 +134,12 @@ def _fit_mixed(design: Design, formula: str, owners: pd.Series[Any] | None, unit
     if groups is None or Z is None:
         groups, Z = owners, pd.DataFrame({"Intercept": np.ones(len(X))}, index=X.index)
     elif owners is not None and owners.duplicated().any() and not _same_partition(groups, owners):
-        what = f"participants repeat, and the random part groups by {groups.name}"
-        raise BadDataError(formula, what, "group by participant_id and make the other column a term")
-    assert groups is not None  # noqa: S101 - either is given
+        what = f"participants repeat, but the random effects are grouped by {groups.name}"
+        raise BadDataError(formula, what, "group by participant_id and add the other column as a term")
+    assert groups is not None  # noqa: S101 - one of the two is given
     count = groups.nunique()
     if count < 3:
-        raise BadDataError(formula, f"{count} groups for a random part", "add participants, or make it a factor")
+        raise BadDataError(formula, f"{count} groups for random effects", "add participants, or use a factor instead")
     fitted = fit_mixed(design.outcome / unit, X.to_numpy(), Z.to_numpy(), groups.to_numpy())
     freedom = np.array([fitted.freedom(contrast) for contrast in np.eye(X.shape[1])])
     rows = []
@@ -147,7 +148,7 @@ def _fit_mixed(design: Design, formula: str, owners: pd.Series[Any] | None, unit
         rows.append({"term": name, "statistic": f, "df": df, "df_error": df_error, "p": p})
     names = ", ".join("intercept" if name == "Intercept" else str(name) for name in Z)
     kind = f"mixed, random {names} by {groups.name}, Satterthwaite"
-    checks = pd.concat([_variances(fitted, Z, unit), check_model(fitted.residuals, X, _complaints(fitted))])
+    checks = pd.concat([_variances(fitted, Z, unit), check_model(fitted.residuals, X, _singular_warning(fitted))])
     coefficients = _coefficients(fitted.beta, fitted.covariance, freedom, unit, X)
     return kind, coefficients, _tests(rows), checks.reset_index(drop=True)
 
@@ -157,19 +158,19 @@ def _same_partition(a: pd.Series[Any], b: pd.Series[Any]) -> bool:
     return len(pairs) == pairs["a"].nunique() == pairs["b"].nunique()
 
 
-def _complaints(fitted: MixedFit) -> list[str]:
-    return ["A random term has no variance of its own (singular fit)"] if fitted.singular else []
+def _singular_warning(fitted: MixedFit) -> list[str]:
+    return ["A random effect has zero variance (singular fit)"] if fitted.singular else []
 
 
 def _variances(fitted: MixedFit, Z: pd.DataFrame, unit: float) -> pd.DataFrame:
-    own = np.sqrt(np.diag(fitted.random_covariance)) * unit
-    rows = [{"check": f"SD of random {name}", "value": sd} for name, sd in zip(Z, own, strict=True)]
+    sds = np.sqrt(np.diag(fitted.random_covariance)) * unit
+    rows = [{"check": f"SD of random {name}", "value": sd} for name, sd in zip(Z, sds, strict=True)]
     rows.append({"check": "SD of residuals", "value": float(np.sqrt(fitted.residual_variance)) * unit})
     return pd.DataFrame(rows).assign(p=np.nan, method="REML")
 
 
 def _top(design: Design) -> list[tuple[str, tuple[int, ...]]]:
-    """Return the terms that no interaction contains: the test of any other depends on how its factors are coded."""
+    """Return the terms that no interaction contains: tests of other terms depend on the coding of factors."""
     parts: Mapping[str, set[str]] = {name: set(name.split(":")) for name in design.terms}
     return [
         (name, columns)
@@ -183,7 +184,7 @@ def _tests(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def count_alone(X: pd.DataFrame) -> int:
-    """Count the rows that a fit must pass through, such as the only one in its group; their error is unknown."""
+    """Count rows with leverage 1, such as the only member of a group; their residual is always zero."""
     leverage = (np.linalg.qr(X.to_numpy())[0] ** 2).sum(axis=1)
     return int((leverage > 1 - _EXACT).sum())
 
@@ -212,7 +213,7 @@ def _coefficients(beta: Array, covariance: Array, freedom: Array, unit: float, X
 
 
 def check_model(residuals: Array, X: pd.DataFrame, messages: Sequence[str] = ()) -> pd.DataFrame:
-    """Check the assumptions of a linear model: normal residuals of equal variance, terms that can be told apart.
+    """Check the assumptions of a linear model: normal residuals of equal variance, no collinearity.
 
     Parameters
     ----------
@@ -221,11 +222,11 @@ def check_model(residuals: Array, X: pd.DataFrame, messages: Sequence[str] = ())
     X
         Design, shape (n, terms).
     messages
-        What the fit complained about, a row each.
+        Warnings of the fit, one row each.
     """
     rows: list[dict[str, Any]] = []
     if len(residuals) >= 3 and np.ptp(residuals) > 0:
-        shapiro = stats.shapiro(residuals[:5000])  # beyond which its p-value is not exact
+        shapiro = stats.shapiro(residuals[:5000])  # above this, the Shapiro-Wilk p-value is approximate
         rows.append({"check": "normality", "value": shapiro.statistic, "p": shapiro.pvalue, "method": "Shapiro-Wilk"})
         if X.shape[1] > 1 and "Intercept" in X:
             value, p, _, _ = het_breuschpagan(residuals, X.to_numpy())

@@ -12,21 +12,21 @@ from scipy import stats
 from bids_alps.model import Array
 
 CORRECTED = "p_holm"
-"""What pages and sentences show: Holm's method holds the family-wise error as Bonferroni's does and rejects no less."""
+"""Correction shown on the page: Holm controls the family-wise error like Bonferroni and is never less powerful."""
 
 
 def with_corrected(table: pd.DataFrame, p: str = "p") -> pd.DataFrame:
-    """Add p-values by Bonferroni, Holm and Benjamini-Hochberg over all rows that have one.
+    """Add p-values by Bonferroni, Holm and Benjamini-Hochberg over all non-missing rows.
 
-    Holm 1979 (jstor.org/stable/4615733); Benjamini & Hochberg 1995, doi 10.1111/j.2517-6161.1995.tb02031.x. Not by
-    statsmodels, whose Holm takes a sixth of a second for 27 tests.
+    Holm 1979 (jstor.org/stable/4615733); Benjamini & Hochberg 1995, doi 10.1111/j.2517-6161.1995.tb02031.x. statsmodels
+    is not used because its Holm correction takes 0.17 s for 27 tests.
 
     Parameters
     ----------
     table
-        One family of tests, one row a test.
+        One family of tests, one row per test.
     p
-        Column of the uncorrected p-values; the new columns begin with its name.
+        Column of the uncorrected p-values; prefix of the new columns.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Where a participant stands among those of a reference group, given age and sex."""
+"""Normative scores: z-scores relative to a reference group, given age and sex."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from bids_alps.model import Array
 from bids_alps.statistics.samples import to_floats
 
 REFERENCES = ("control", "controls", "hc", "healthy", "healthy control", "healthy controls", "nc", "cn", "con", "ctrl")
-"""Names of a group of healthy people, in lower case, tried in this order."""
+"""Names of healthy control groups, in lower case, in order of priority."""
 _SPARE = 4
 _SMOOTH = 30
-"""Participants of the reference from whom on age bends."""
+"""Minimum reference participants for a spline in age."""
 
 
 def find_reference(groups: Sequence[str], chosen: str | None = None) -> str | None:
-    """Return the reference group: the one that was chosen, or one whose name says that its members are healthy.
+    """Return the reference group: the chosen one, or one whose name denotes healthy controls.
 
     Examples
     --------
@@ -35,10 +35,10 @@ def find_reference(groups: Sequence[str], chosen: str | None = None) -> str | No
 
 
 def spline(values: Array, knots: Array) -> Array:
-    """Return the columns of a natural cubic spline, linear beyond its outer knots, shape (n, knots - 1).
+    """Return the basis of a natural (restricted) cubic spline, linear beyond the outer knots, shape (n, knots - 1).
 
-    Harrell 2015, doi 10.1007/978-3-319-19425-7, section 2.4.5, without the intercept, as ``rms::rcspline.eval`` with
-    ``norm = 2`` has it.
+    Harrell 2015, doi 10.1007/978-3-319-19425-7, section 2.4.5, without the intercept, as in ``rms::rcspline.eval`` with
+    ``norm = 2``.
     """
     last, before, first = knots[-1], knots[-2], knots[0]
     columns = [values]
@@ -55,43 +55,45 @@ def _cube(values: Array) -> Array:
 
 
 def measure_norms(values: Array, covariates: Array, member: Array | None = None) -> Array:
-    """Return the z-score of each value against what a linear model of the reference predicts.
+    """Return the z-score of each value relative to the prediction of a linear model of the reference group.
 
     A member of the reference is predicted from all other members: its score is the externally studentised residual
-    (Cook & Weisberg 1982, ISBN 0-412-24280-0). Anybody else is predicted from all members. The error of the prediction
-    counts, and the t-distribution is turned normal.
+    (Cook & Weisberg 1982, ISBN 0-412-24280-0). Others are predicted from all members. Scores account for
+    the prediction error, and t-values are converted to z.
 
     Parameters
     ----------
     values
-        Shape (n,); where one or its covariates are missing, so is its score.
+        Shape (n,); the score is missing if a value or covariate is.
     covariates
         Shape (n, k), without an intercept.
     member
-        Who belongs to the reference, shape (n,); None for everyone.
+        Members of the reference group, bool, shape (n,); None for all.
 
     Raises
     ------
     BadDataError
-        If fewer than k + 5 members are complete, or covariates determine each other.
+        If fewer than k + 5 members are complete, or covariates are collinear.
     """
     complete = np.isfinite(values) & np.isfinite(covariates).all(axis=1)
     inside = complete if member is None else complete & member
     X = np.column_stack([np.ones(len(values)), covariates])
-    own, y = X[inside], values[inside]
-    n, terms = own.shape
-    if n < terms + _SPARE or np.linalg.matrix_rank(own) < terms:
-        what = f"{n} complete values for {terms} terms, or terms that determine each other"
-        raise BadDataError("norms", what, "add participants or leave out a covariate")
-    root = np.linalg.inv(np.linalg.qr(own, mode="r"))
-    beta = np.linalg.lstsq(own, y, rcond=None)[0]
+    design, y = X[inside], values[inside]
+    n, terms = design.shape
+    if n < terms + _SPARE or np.linalg.matrix_rank(design) < terms:
+        what = f"{n} complete values for {terms} terms, or collinear terms"
+        raise BadDataError("norms", what, "add participants or remove a covariate")
+    root = np.linalg.inv(np.linalg.qr(design, mode="r"))
+    beta = np.linalg.lstsq(design, y, rcond=None)[0]
     scores = np.full(len(values), np.nan)
     outside = complete & ~inside
-    residual, leverage = y - own @ beta, ((own @ root) ** 2).sum(axis=1)
+    residual, leverage = y - design @ beta, ((design @ root) ** 2).sum(axis=1)
     total, freedom = float((residual**2).sum()), n - terms
     with np.errstate(divide="ignore", invalid="ignore"):
+        # variance without the participant itself: external studentisation
         variance = (total - residual**2 / (1 - leverage)) / (freedom - 1)
         scores[inside] = _normal(residual / np.sqrt(variance * (1 - leverage)), freedom - 1)
+        # standard error of a prediction: residual variance times 1 + x' (X'X)^-1 x
         error = np.sqrt(total / freedom * (1 + ((X[outside] @ root) ** 2).sum(axis=1)))
         scores[outside] = _normal((values[outside] - X[outside] @ beta) / error, freedom)
     return scores
@@ -105,45 +107,48 @@ def _normal(t: Array, freedom: int) -> Array:
 def find_norms(
     people: pd.DataFrame, outcomes: Sequence[str], group: str | None = None, reference: str | None = None
 ) -> tuple[pd.DataFrame, str]:
-    """Return each participant's z-scores given age and sex, and what the norm was made of.
+    """Return z-scores given age and sex, and a description of the reference.
 
-    Age enters as a straight line, from 30 members of the reference on as a natural spline with three knots at the 10th,
+    Age enters linearly; with 30 or more reference members, as a natural spline with three knots at the 10th,
     50th and 90th percentile.
 
     Parameters
     ----------
     people
-        One row a participant, with ``age`` and, where known, ``sex``.
+        One row per participant, with ``age`` and, where known, ``sex``.
     outcomes
-        What to score.
+        Outcomes to score.
     group, reference
-        Column of the groups, and the one whose members are the norm; everyone where either is None.
+        Group column, and the reference group; all participants if either is None.
 
     Returns
     -------
     tuple
-        Columns ``in_reference`` (whether the participant is part of the norm), ``age_outside`` (whether nobody of the
-        norm is as young or as old), and a z-score an outcome; and a sentence.
+        Columns ``in_reference`` (whether the participant belongs to the reference), ``age_outside`` (whether the age is
+        outside the range of the reference), and one z-score per outcome; and a sentence for the methods text.
     """
     age = to_floats(people["age"])
     inside = np.isfinite(age)
-    whose = "all participants, since no group of healthy controls is known"
+    source = "all participants, since no healthy control group was identified"
     if group is not None and reference is not None:
         inside = inside & (people[group].astype(str) == reference).to_numpy()
-        whose = f"the participants of {group} {reference}"
-    covariates, how = [age[:, None]], "age as a straight line"
+        source = f"the participants of {group} {reference}"
+    covariates, model = [age[:, None]], "age as a linear term"
     if inside.sum() >= _SMOOTH and np.unique(age[inside]).size > 4:
         knots = np.percentile(age[inside], [10, 50, 90])
         if np.unique(knots).size == 3:
-            covariates, how = [spline(age, knots)], "age as a natural spline with three knots"
+            covariates, model = [spline(age, knots)], "age as a natural spline with three knots"
     if "sex" in people and people.loc[inside, "sex"].nunique() == 2:
         sex = people["sex"]
         first = sorted(sex[inside].dropna().unique())[0]
         covariates.append(np.where(sex.isna(), np.nan, sex == first)[:, None])
-        how += " and sex"
-    held = np.column_stack(covariates)
+        model += " and sex"
+    design = np.column_stack(covariates)
     oldest, youngest = (np.nanmax(age[inside]), np.nanmin(age[inside])) if inside.any() else (np.nan, np.nan)
     columns: dict[str, Any] = {"in_reference": inside, "age_outside": (age > oldest) | (age < youngest)}
-    columns |= {f"{name}_z": measure_norms(to_floats(people[name]), held, inside) for name in outcomes}
-    said = f"Norms come from {whose} ({int(inside.sum())}), with {how}; each of them is predicted from the others."
-    return pd.DataFrame(columns, index=people.index), said
+    columns |= {f"{name}_z": measure_norms(to_floats(people[name]), design, inside) for name in outcomes}
+    sentence = (
+        f"Normative scores are based on {source} (n = {int(inside.sum())}), with {model}; reference members are "
+        "predicted from the others."
+    )
+    return pd.DataFrame(columns, index=people.index), sentence

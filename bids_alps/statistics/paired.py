@@ -1,4 +1,4 @@
-"""What changes within participants: the same people before and after."""
+"""Changes within participants (paired comparisons)."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from bids_alps.statistics.samples import choose_test, compare_pairs, to_floats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Within:
-    """What to compare within participants.
+    """Specification of a within-participant comparison.
 
     Parameters
     ----------
     factor, levels
-        Column of what varies within participants, and its levels in order.
+        Within-participant factor, and its levels in order.
     test
         See `compare_pairs`.
     group, reference
-        Column of groups between participants, within each of which the change is told too, and the one that stands
-        first; None for none.
+        Between-participant groups, for which the change is also reported separately, and the reference group;
+        None for none.
     """
 
     factor: str
@@ -41,14 +41,14 @@ class Within:
 
 
 def compare_within(
-    table: pd.DataFrame, families: Mapping[str, Sequence[str]], asked: Within
+    table: pd.DataFrame, families: Mapping[str, Sequence[str]], comparison: Within
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare outcomes between the levels of a factor that varies within participants.
 
     Parameters
     ----------
     table
-        One row a participant and level, with the participant in ``_person``; of several rows the mean is taken.
+        One row per participant and level, with the participant in ``_person``; duplicate rows are averaged.
     families
         Outcomes by family; p-values are corrected over all rows of a family.
     asked
@@ -57,31 +57,35 @@ def compare_within(
     Returns
     -------
     tuple of DataFrame
-        Omnibus tests where there are more than two levels, over participants who have all of them; and pairs, one row
-        an outcome, pair of levels and group: see `compare_pairs`.
+        Omnibus tests for more than two levels, over participants with all levels; and pairs, one row per
+        outcome, pair of levels and group: see `compare_pairs`.
     """
-    factor, levels, group, test = asked.factor, asked.levels, asked.group, asked.test
+    factor, levels, group, test = comparison.factor, comparison.levels, comparison.group, comparison.test
     wide = {name: _wide(table, name, factor, levels) for outcomes in families.values() for name in outcomes}
-    groups = {"all": None} | {name: name for name in (group_names(table[group], asked.reference) if group else [])}
-    belongs = table.drop_duplicates(PERSON).set_index(PERSON)[group].astype(str) if group else None
-    every, pairs = list[pd.DataFrame](), list[pd.DataFrame]()
+    groups = {"all": None} | {name: name for name in (group_names(table[group], comparison.reference) if group else [])}
+    group_of = table.drop_duplicates(PERSON).set_index(PERSON)[group].astype(str) if group else None
+    omnibus_tables, pairs = list[pd.DataFrame](), list[pd.DataFrame]()
     for family, outcomes in families.items():
         overall, rows = [], []
         for outcome in outcomes:
             values = wide[outcome]
-            told = {"family": family, "outcome": outcome, "factor": factor}
-            overall.append(told | compare_levels(values.to_numpy(), test=test))
-            for name, only in groups.items():
-                own = values if only is None or belongs is None else values[belongs.reindex(values.index) == only]
+            labels = {"family": family, "outcome": outcome, "factor": factor}
+            overall.append(labels | compare_levels(values.to_numpy(), test=test))
+            for name, selected in groups.items():
+                group_values = (
+                    values
+                    if selected is None or group_of is None
+                    else values[group_of.reindex(values.index) == selected]
+                )
                 rows += [
-                    {**told, "level_a": a, "level_b": b, "group": name}
-                    | compare_pairs(own[a].to_numpy(), own[b].to_numpy(), test=test)
+                    {**labels, "level_a": a, "level_b": b, "group": name}
+                    | compare_pairs(group_values[a].to_numpy(), group_values[b].to_numpy(), test=test)
                     for a, b in combinations(levels, 2)
                 ]
         if rows:
-            every.append(with_corrected(pd.DataFrame(overall)))
+            omnibus_tables.append(with_corrected(pd.DataFrame(overall)))
             pairs.append(with_corrected(pd.DataFrame(rows)))
-    omnibus = pd.concat(every, ignore_index=True) if every and len(levels) > 2 else pd.DataFrame()
+    omnibus = pd.concat(omnibus_tables, ignore_index=True) if omnibus_tables and len(levels) > 2 else pd.DataFrame()
     return omnibus, pd.concat(pairs, ignore_index=True) if pairs else pd.DataFrame()
 
 
@@ -93,39 +97,40 @@ def _wide(table: pd.DataFrame, outcome: str, factor: str, levels: Sequence[str])
 def compare_levels(values: Array, *, test: str = "rule") -> dict[str, Any]:
     """Test whether any of several levels differ within participants: Hotelling's T^2 of the changes, or Friedman's.
 
-    Hotelling 1931, doi 10.1214/aoms/1177732979, which takes no equal correlations for granted as repeated-measures
-    ANOVA does; Friedman 1937, doi 10.1080/01621459.1937.10503522.
+    Hotelling 1931, doi 10.1214/aoms/1177732979, which does not assume sphericity, unlike repeated-measures
+    ANOVA; Friedman 1937, doi 10.1080/01621459.1937.10503522.
 
     Parameters
     ----------
     values
-        Shape (participants, levels); participants who lack one are left out.
+        Shape (participants, levels); participants with missing levels are excluded.
     test
         ``mann-whitney`` for Friedman's, ``rule`` by the changes between levels: see `samples.RULE`.
     """
     complete = values[np.isfinite(values).all(axis=1)]
     n, k = complete.shape
-    told: dict[str, Any] = {"groups": k, "n": n}
+    counts: dict[str, Any] = {"groups": k, "n": n}
     empty = {"test": "none", "statistic": np.nan, "df": np.nan, "df_error": np.nan, "p": np.nan}
     if n < k + 1 or k < 2:
-        return told | empty
+        return counts | empty
     changes = np.diff(complete, axis=1)
     if choose_test(list(changes.T), test) == "mann-whitney":
         if k < 3:
-            return told | empty
+            return counts | empty
         ranked: Any = stats.friedmanchisquare(*complete.T)
-        found = {"statistic": float(ranked.statistic), "df": k - 1.0, "df_error": np.nan, "p": float(ranked.pvalue)}
-        return told | {"test": "Friedman"} | found
+        result = {"statistic": float(ranked.statistic), "df": k - 1.0, "df_error": np.nan, "p": float(ranked.pvalue)}
+        return counts | {"test": "Friedman"} | result
     spread = np.atleast_2d(np.cov(changes, rowvar=False))
     if np.linalg.matrix_rank(spread) < k - 1:
-        return told | empty
+        return counts | empty
     mean = changes.mean(axis=0)
+    # Hotelling's T^2 of the k - 1 successive changes, scaled to F(k - 1, n - k + 1)
     f = float(n * mean @ np.linalg.solve(spread, mean)) * (n - k + 1) / ((n - 1) * (k - 1))
     p = float(stats.f.sf(f, k - 1, n - k + 1))
-    return told | {"test": "Hotelling's T-squared", "statistic": f, "df": k - 1.0, "df_error": n - k + 1.0, "p": p}
+    return counts | {"test": "Hotelling's T-squared", "statistic": f, "df": k - 1.0, "df_error": n - k + 1.0, "p": p}
 
 
-def compare_changes(table: pd.DataFrame, families: Mapping[str, Sequence[str]], asked: Within) -> pd.DataFrame:
+def compare_changes(table: pd.DataFrame, families: Mapping[str, Sequence[str]], comparison: Within) -> pd.DataFrame:
     """Compare the change from the first to every later level between groups; see `compare_within`.
 
     Returns
@@ -134,8 +139,8 @@ def compare_changes(table: pd.DataFrame, families: Mapping[str, Sequence[str]], 
         As the pairs of `compare_groups`, with ``factor``, ``level_a`` and ``level_b``; means, difference and effect are
         those of the change.
     """
-    factor, levels, group = asked.factor, asked.levels, str(asked.group)
-    belongs = table.drop_duplicates(PERSON).set_index(PERSON)[group]
+    factor, levels, group = comparison.factor, comparison.levels, str(comparison.group)
+    group_of = table.drop_duplicates(PERSON).set_index(PERSON)[group]
     blocks = []
     for later in levels[1:]:
         changes = {}
@@ -144,13 +149,13 @@ def compare_changes(table: pd.DataFrame, families: Mapping[str, Sequence[str]], 
                 wide = _wide(table, outcome, factor, levels)
                 changes[outcome] = wide[later] - wide[levels[0]]
         people = pd.DataFrame(changes)
-        people[group] = belongs.reindex(people.index)
+        people[group] = group_of.reindex(people.index)
         complete = people[people[list(changes)].notna().any(axis=1)]
-        _, pairs = compare_groups(complete, families, group, test=asked.test, reference=asked.reference)
+        _, pairs = compare_groups(complete, families, group, test=comparison.test, reference=comparison.reference)
         blocks.append(pairs.assign(factor=factor, level_a=levels[0], level_b=later))
-    found = pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame()
-    if found.empty:
-        return found
+    comparisons = pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame()
+    if comparisons.empty:
+        return comparisons
     return pd.concat(
-        [with_corrected(part.copy()) for _, part in found.groupby("family", sort=False)], ignore_index=True
+        [with_corrected(part.copy()) for _, part in comparisons.groupby("family", sort=False)], ignore_index=True
     )

@@ -1,4 +1,4 @@
-"""What is to be tested, settled before anything is tested."""
+"""Plan of the statistical analysis, fixed before any test."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ ALIASES = {
     "framewise_displacement": ("check_framewise_displacement",),
     "motion": ("check_framewise_displacement",),
 }
-"""Covariates that stand ready by another name."""
-_KNOWN = 0.8  # share of the participants who must have a covariate that nobody asked for
+"""Aliases of covariates."""
+_KNOWN = 0.8  # fraction of participants required for a default covariate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,33 +37,33 @@ class Plan:
     Parameters
     ----------
     group, reference
-        Column of the groups, and the group that the others are compared with; None where there is none.
+        Group column, and the reference group; None if there is none.
     variables
-        What describes the participants.
+        Variables of the participants.
     outcomes
-        More outcomes than the index and the nine diffusivities, such as an atlas' values.
+        Outcomes in addition to the index and the nine diffusivities, such as atlas regions.
     formulas
         Models to fit.
     covariates
-        What to hold alike between groups; None for age, sex and site where they are known.
+        Covariates of the group comparison; None for age, sex and site where available.
     test
         See `samples.compare`.
     precision
-        Whether to weigh participants by the precision of their own value.
+        Whether to weight participants by the precision of their value.
     margin
-        Largest difference of the index that counts as none; None for no test of equivalence.
+        Equivalence margin of the index; None for no equivalence test.
     permutations, seed
-        Permutations for the headline (0 for none), and the seed of all random draws.
+        Number of permutations for the primary outcomes (0 for none), and the seed of all random draws.
     sessions
-        Order of the sessions where no time of acquisition tells it.
+        Order of the sessions, used if acquisition times are unknown.
     included
-        Statuses that are taken though they are left out by default.
+        Statuses to include although excluded by default.
     subset
-        Condition that runs must meet, in the grammar of pandas' ``query``.
+        Condition on runs, in the syntax of pandas' ``query``.
     pooled
-        Differences of method that are accepted.
+        Columns of the method in which runs may differ.
     site
-        Column of the site whose effect ComBat takes out; None for none.
+        Site column for harmonisation with ComBat; None for none.
     """
 
     group: str | None = None
@@ -84,84 +84,84 @@ class Plan:
     site: str | None = None
 
     def named(self, kind: str) -> list[str]:
-        """Return the variables of a kind, the groups left out."""
-        return [one.name for one in self.variables if one.kind == kind and one.name != self.group]
+        """Return the variables of a kind, without the group column."""
+        return [variable.name for variable in self.variables if variable.kind == kind and variable.name != self.group]
 
     def families(self, table: pd.DataFrame) -> dict[str, list[str]]:
         """Return the outcomes by family; p-values are corrected within each."""
         families = {"index": [*INDICES], "diffusivity": [*DIFFUSIVITIES], "atlas": [*self.outcomes]}
-        present = {name: [one for one in family if one in table] for name, family in families.items()}
+        present = {name: [outcome for outcome in family if outcome in table] for name, family in families.items()}
         return {name: family for name, family in present.items() if family}
 
 
 def settle_reference(groups: Sequence[str], chosen: str | None, column: str | None) -> str | None:
-    """Return the group that the others are compared with.
+    """Return the reference group.
 
     Raises
     ------
     UsageError
-        If the chosen one is none of the groups.
+        If the chosen group does not exist.
     """
-    found = find_reference(groups, chosen)
-    if chosen is not None and found is None:
+    reference = find_reference(groups, chosen)
+    if chosen is not None and reference is None:
         listed = ", ".join(groups) or "none"
-        raise UsageError("--reference-group", f"{chosen!r} is no group of {column}", f"choose of {listed}")
-    return found
+        raise UsageError("--reference-group", f"{chosen!r} is not a group of {column}", f"choose from {listed}")
+    return reference
 
 
 def settle_covariates(people: pd.DataFrame, plan: Plan, notes: list[str] | None = None) -> tuple[str, ...]:
-    """Return the covariates of the headline.
+    """Return the covariates of the primary analysis.
 
     Parameters
     ----------
     people
-        One row a participant, of those who are compared.
+        One row per compared participant.
     plan
-        With the covariates that were asked for.
+        Plan with the requested covariates.
     notes
-        Takes what is to be said of those that were not used.
+        List to which notes on unused covariates are appended.
 
     Raises
     ------
     UsageError
-        If a covariate that was asked for is no column.
+        If a requested covariate is not a column.
     """
     notes = [] if notes is None else notes
     if plan.covariates is not None:
         return find_columns(plan.covariates, people)
-    kinds = {one.name: one for one in plan.variables if one.analysed}
-    chosen = []
-    for wanted in (("age",), ("sex", "gender"), SITES):
-        name = next((one for one in kinds if one.lower() in wanted and one != plan.group), None)
+    kinds = {variable.name: variable for variable in plan.variables if variable.analysed}
+    selected = []
+    for aliases in (("age",), ("sex", "gender"), SITES):
+        name = next((known for known in kinds if known.lower() in aliases and known != plan.group), None)
         if name is None:
             continue
         known = people[name].notna()
         if known.mean() < _KNOWN:
             notes.append(f"Not adjusted for {name}: {int(known.sum())} of {len(people)} participants have it.")
         elif len(people[name].dropna().unique()) > 1:
-            chosen.append(name)
-    return _separable(people, plan, chosen, notes)
+            selected.append(name)
+    return _separable(people, plan, selected, notes)
 
 
 def _separable(people: pd.DataFrame, plan: Plan, chosen: list[str], notes: list[str]) -> tuple[str, ...]:
-    """Return the covariates that groups share; one that determines the group cannot be told from it."""
-    kept = list[str]()
+    """Return the covariates that overlap between groups; others are confounded with the group."""
+    separable = list[str]()
     if plan.group is None:
         return tuple(chosen)
     for name in chosen:
-        columns = [plan.group, *kept, name]
+        columns = [plan.group, *separable, name]
         complete = people[columns].dropna()
         parts = [pd.get_dummies(complete[plan.group].astype(str), dtype=float).to_numpy()]
-        parts += [_columns(complete[one]) for one in (*kept, name)]
+        parts += [_columns(complete[column]) for column in (*separable, name)]
         matrix = np.column_stack(parts)
         if len(complete) and np.linalg.matrix_rank(matrix) < matrix.shape[1]:
             notes.append(
-                f"Not adjusted for {name}: {plan.group} and {name} determine each other, so a difference between "
-                f"groups may be one of {name}."
+                f"Not adjusted for {name}: {plan.group} and {name} are completely confounded, so that a difference "
+                f"between groups may be due to {name}."
             )
         else:
-            kept.append(name)
-    return tuple(kept)
+            separable.append(name)
+    return tuple(separable)
 
 
 def _columns(column: pd.Series[Any]) -> Array:
@@ -173,22 +173,22 @@ def _columns(column: pd.Series[Any]) -> Array:
 
 
 def find_columns(names: Sequence[str], table: pd.DataFrame) -> tuple[str, ...]:
-    """Return the columns of covariates that the user named, whatever their case, and those of a word such as ``pose``.
+    """Return the covariate columns named by the user (case-insensitive), with aliases such as ``pose`` expanded.
 
     Raises
     ------
     UsageError
-        If a name is none of either.
+        If a name is neither a column nor an alias.
     """
     if [name.lower() for name in names] == ["none"]:
         return ()
     by_case = {str(name).lower(): str(name) for name in reversed(list(table.columns))}
-    found = list[str]()
+    columns = list[str]()
     for name in names:
-        whole = (name,) if name in table else ALIASES.get(name.lower(), (by_case.get(name.lower(), name),))
-        missing = [one for one in whole if one not in table]
+        expanded = (name,) if name in table else ALIASES.get(name.lower(), (by_case.get(name.lower(), name),))
+        missing = [column for column in expanded if column not in table]
         if missing:
-            columns = ", ".join(str(one) for one in table.columns if not str(one).startswith("_"))
-            raise UsageError("--covariates", f"{name!r} is no column", f"choose of {columns}")
-        found += [one for one in whole if one not in found]
-    return tuple(found)
+            available = ", ".join(str(column) for column in table.columns if not str(column).startswith("_"))
+            raise UsageError("--covariates", f"{name!r} is not a column", f"choose from {available}")
+        columns += [column for column in expanded if column not in columns]
+    return tuple(columns)

@@ -1,4 +1,4 @@
-"""How many participants a new study asks for."""
+"""Sample size for a new study."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from statsmodels.stats.power import TTestIndPower
 
 
 def find_group_size(effect: float, *, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Return the smallest size of two equal groups that gives a two-sided t-test that power; NaN for effects below .01.
+    """Return the smallest group size for a two-sided t-test of given power; NaN for effects below 0.01.
 
     Examples
     --------
@@ -26,13 +26,13 @@ def find_group_size(effect: float, *, alpha: float = 0.05, power: float = 0.8) -
         top *= 2
     if top == 2:
         return top
-    # not statsmodels' own solver, which does not converge below an effect of about .02
+    # bisection: the solver of statsmodels does not converge below an effect of about 0.02
     exact = optimize.brentq(lambda n: power_of(abs(effect), n, alpha) - power, top / 2, top, xtol=1e-6)
     return float(math.ceil(float(exact) - 1e-6))
 
 
 def find_group_sizes(comparison: pd.DataFrame, *, alpha: float = 0.05, power: float = 0.8) -> pd.DataFrame:
-    """Return, per compared outcome, n per group for the observed effect and for the weak end of its interval."""
+    """Return n per group by outcome, for the observed effect and for its lower confidence limit."""
     table = comparison.reindex(columns=["outcome", "group_a", "group_b", "hedges_g"]).copy()
     ends = comparison.reindex(columns=["hedges_g_ci_low", "hedges_g_ci_high"]).to_numpy(dtype=float)
     weak = np.where(np.sign(ends[:, 0]) == np.sign(ends[:, 1]), np.abs(ends).min(axis=1), np.nan)

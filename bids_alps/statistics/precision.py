@@ -1,4 +1,4 @@
-"""What each value's own standard error tells: weights by precision, and the share of measurement error."""
+"""Use of the standard errors of individual values: precision weights, and the fraction of measurement error."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from bids_alps.statistics.samples import to_floats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomEffects:
-    """A regression whose values have known standard errors beside the variance between participants.
+    """A random-effects regression of values with known standard errors.
 
     Parameters
     ----------
     beta, covariance
         Coefficients, shape (p,), and their covariance by Knapp & Hartung 2003, doi 10.1002/sim.1482.
     freedom
-        Degrees of freedom of their t-tests.
+        Degrees of freedom of the t-tests.
     between
         Variance between participants, tau^2.
     """
@@ -38,7 +38,7 @@ class RandomEffects:
 def fit_random_effects(y: Array, X: Array, se: Array) -> RandomEffects:
     """Fit y = X beta + u + e by REML, with var(u) = tau^2 and var(e) = se^2: weights 1 / (tau^2 + se^2).
 
-    As ``metafor::rma(yi, sei = se, mods = X, method = "REML", test = "knha")`` (Viechtbauer 2010,
+    Equivalent to ``metafor::rma(yi, sei = se, mods = X, method = "REML", test = "knha")`` (Viechtbauer 2010,
     doi 10.18637/jss.v036.i03).
 
     Parameters
@@ -51,10 +51,10 @@ def fit_random_effects(y: Array, X: Array, se: Array) -> RandomEffects:
     Raises
     ------
     BadDataError
-        If a standard error is no positive number.
+        If a standard error is not positive.
     """
     if not (np.isfinite(se).all() and (se > 0).all()):
-        raise BadDataError("weights by precision", "a standard error is no positive number", "leave out such values")
+        raise BadDataError("weights by precision", "a standard error is not positive", "exclude such values")
     variances = se**2
 
     def deviance(between: float) -> float:
@@ -81,21 +81,21 @@ def _solve(y: Array, X: Array, weights: Array) -> tuple[Array, Array, float]:
 
 
 def measure_precision(table: pd.DataFrame, outcomes: Sequence[str], group: str | None = None) -> pd.DataFrame:
-    """Return how much of the variance between participants is error of measurement.
+    """Return the fraction of variance between participants that is due to measurement error.
 
     Parameters
     ----------
     table
-        One row a participant, with ``<outcome>_se`` beside each outcome.
+        One row per participant, with ``<outcome>_se`` for each outcome.
     group
-        Column of the groups, within which the variance is taken too.
+        Group column, for additional estimates within groups.
 
     Returns
     -------
     DataFrame
         Rows ``outcome, group, n, sd, sd_measurement, sd_between, measurement_share, reliability``: SD of the values,
         root mean square of their standard errors, SD between participants by REML, error variance over total variance,
-        and what is left of the variance (1 minus that share, 0 where error explains all).
+        and the remaining fraction (1 minus that share, at least 0).
     """
     rows = []
     parts = {"all": table}

@@ -1,4 +1,4 @@
-"""Presets apart: each is analysed by itself, and the first one is the headline."""
+"""Separate analyses of the ROI presets; the first preset is the primary one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bids_alps.statistics.sensitivity import STATUSES, find_specifications
 
 
 def order_presets(runs: pd.DataFrame) -> list[str]:
-    """Return the presets, the one that most runs list first at the front."""
+    """Return the presets, starting with the one listed first by most runs."""
     ids = list(runs.columns[: list(runs.columns).index("alps_left")])
     leading = runs.drop_duplicates(ids)["roi_preset"].value_counts(sort=False)
     names = list(dict.fromkeys(runs["roi_preset"]))
@@ -23,30 +23,30 @@ def order_presets(runs: pd.DataFrame) -> list[str]:
 
 
 def analyse_presets(runs: pd.DataFrame, plan: Plan) -> dict[str, Findings]:
-    """Analyse the runs of each preset; the specification curve over all of them stands with the first.
+    """Analyse the runs of each preset; the specification curve over all presets is part of the first.
 
     Parameters
     ----------
     runs
-        One row a run and preset: see `analyse`.
+        One row per run and preset: see `analyse`.
     plan
-        What to test.
+        Plan of the analysis.
     """
     presets = order_presets(runs)
-    found = {preset: analyse(runs[runs["roi_preset"] == preset], plan) for preset in presets}
-    first = found[presets[0]]
+    findings = {preset: analyse(runs[runs["roi_preset"] == preset], plan) for preset in presets}
+    first = findings[presets[0]]
     if "adjusted" in first.tables and plan.group is not None:
         first.attempt("Sensitivity", lambda: {"sensitivity": _sensitivity(runs, plan, presets, first)})
-    return found
+    return findings
 
 
 def _sensitivity(runs: pd.DataFrame, plan: Plan, presets: list[str], first: Findings) -> pd.DataFrame:
     tables = {}
     for preset in presets:
         for name, statuses in STATUSES.items():
-            mine = runs[(runs["roi_preset"] == preset) & runs["status"].isin(statuses)]
-            if len(mine):
-                tables[(preset, name)] = _people(mine, replace(plan, included=statuses))
+            selected = runs[(runs["roi_preset"] == preset) & runs["status"].isin(statuses)]
+            if len(selected):
+                tables[(preset, name)] = _people(selected, replace(plan, included=statuses))
     people = first.people
     covariates = settle_covariates(people, plan)
     tables = {key: table for key, table in tables.items() if len(table)}
@@ -54,5 +54,9 @@ def _sensitivity(runs: pd.DataFrame, plan: Plan, presets: list[str], first: Find
 
 
 def _people(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    kept, _, _ = select_runs(runs, plan)
-    return select_people(find_visits(kept, plan.sessions), plan, Findings(), within=False) if len(kept) else kept
+    selected, _, _ = select_runs(runs, plan)
+    return (
+        select_people(find_visits(selected, plan.sessions), plan, Findings(), within=False)
+        if len(selected)
+        else selected
+    )

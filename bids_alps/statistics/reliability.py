@@ -1,4 +1,4 @@
-"""Reliability where participants have repeats: intraclass correlation, within-subject variation, agreement."""
+"""Reliability of repeated measurements: intraclass correlation, within-subject variation, agreement."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _FEWEST = 3
 def measure_repeats(visits: Visits, outcomes: Sequence[str]) -> pd.DataFrame:
     """Measure the reliability of outcomes between runs of one session and between sessions.
 
-    Repeats are matched by what they are, never by rank: a participant who lacks one is left out, and is not taken for
-    another. The repeats are those of which most pairs of participants are complete.
+    Repeats are matched by label, never by rank: a participant with a missing repeat is excluded. The repeats used are
+    those shared by most participants.
 
     Returns
     -------
@@ -36,45 +36,45 @@ def measure_repeats(visits: Visits, outcomes: Sequence[str]) -> pd.DataFrame:
     for name, (table, column, order) in tables.items():
         for outcome in outcomes:
             wide = table.pivot_table(outcome, PERSON, column, observed=True).reindex(columns=order)
-            chosen = _most_complete(wide)
-            scores = wide[chosen].dropna().to_numpy(dtype=float)
-            if len(chosen) < 2 or len(scores) < _FEWEST:
+            repeats = _most_complete(wide)
+            scores = wide[repeats].dropna().to_numpy(dtype=float)
+            if len(repeats) < 2 or len(scores) < _FEWEST:
                 continue
             shared: dict[str, Any] = {
                 "between": name,
-                "repeats": ", ".join(str(one).replace("ses-", "") for one in chosen),
+                "repeats": ", ".join(str(repeat).replace("ses-", "") for repeat in repeats),
                 "outcome": outcome,
                 "participants": len(scores),
             }
-            found = measure_icc(scores)
-            rows += [shared | row | measure_agreement(scores) for row in found.to_dict("records")]
+            icc = measure_icc(scores)
+            rows += [shared | row | measure_agreement(scores) for row in icc.to_dict("records")]
     return pd.DataFrame(rows)
 
 
 def _mark_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs of each participant's first visit with several, named by what tells them apart."""
+    """Return the runs of the first visit with repeats of each participant, labelled by the entities that differ."""
     ends = list(runs.columns).index("alps_left") if "alps_left" in runs else 0
     ids = [name for name in runs.columns[:ends] if name not in ("dataset", "participant_id", "session_id")]
     several = runs[runs.duplicated([PERSON, VISIT], keep=False)]
     first = several.drop_duplicates(PERSON).set_index(PERSON)[VISIT]
-    chosen = several[several[VISIT] == several[PERSON].map(first)]
-    names = chosen[ids].fillna("").astype(str).agg(" ".join, axis=1) if ids and len(chosen) else ""
-    return chosen.assign(_run=names)
+    repeated = several[several[VISIT] == several[PERSON].map(first)]
+    names = repeated[ids].fillna("").astype(str).agg(" ".join, axis=1) if ids and len(repeated) else ""
+    return repeated.assign(_run=names)
 
 
 def _most_complete(wide: pd.DataFrame) -> list[Any]:
-    """Return the repeats that at least half as many participants have as have the commonest pair of them."""
+    """Return the repeats available in at least half as many participants as the most common pair."""
     present = wide.notna().to_numpy(dtype=float)
-    together = present.T @ present
-    np.fill_diagonal(together, 0)
-    if not together.size or together.max() < 1:
+    pair_counts = present.T @ present
+    np.fill_diagonal(pair_counts, 0)
+    if not pair_counts.size or pair_counts.max() < 1:
         return []
-    a, b = np.unravel_index(int(together.argmax()), together.shape)
-    chosen = [int(a), int(b)]
+    a, b = np.unravel_index(int(pair_counts.argmax()), pair_counts.shape)
+    selected = [int(a), int(b)]
     for n in range(len(wide.columns)):
-        if n not in chosen and 2 * present[:, [*chosen, n]].all(axis=1).sum() >= together.max():
-            chosen.append(n)
-    return [wide.columns[n] for n in sorted(chosen)]
+        if n not in selected and 2 * present[:, [*selected, n]].all(axis=1).sum() >= pair_counts.max():
+            selected.append(n)
+    return [wide.columns[n] for n in sorted(selected)]
 
 
 def measure_icc(scores: Array) -> pd.DataFrame:
@@ -100,7 +100,7 @@ def measure_icc(scores: Array) -> pd.DataFrame:
     """
     n, k = scores.shape
     if n < 2 or k < 2 or not np.isfinite(scores).all():
-        raise BadDataError("reliability", f"{n} complete participants with {k} repeats", "give two or more of both")
+        raise BadDataError("reliability", f"{n} complete participants with {k} repeats", "provide two or more of both")
     grand = scores.mean()
     rows = k * ((scores.mean(axis=1) - grand) ** 2).sum() / (n - 1)
     columns = n * ((scores.mean(axis=0) - grand) ** 2).sum() / (k - 1)

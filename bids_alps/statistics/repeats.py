@@ -1,4 +1,4 @@
-"""Runs of one participant: which are repeats of one visit, and how the visits follow each other."""
+"""Repeated runs of participants: assignment to visits, and order of the visits."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Visits:
     Parameters
     ----------
     runs
-        One row a run; the columns ``_person`` and ``_visit`` tell who and when.
+        One row per run, with the columns ``_person`` and ``_visit``.
     order
-        Names of the visits, first to last; one where nobody came twice.
+        Names of the visits, in order; a single one if there are no repeats.
     notes
-        How the order was found, and what did not fit it.
+        How the order was determined, and exceptions from it.
     """
 
     runs: pd.DataFrame
@@ -34,13 +34,13 @@ class Visits:
 
     @property
     def first(self) -> str:
-        """The visit at which groups are compared: the first that at least half as many attended as the fullest."""
+        """Visit at which groups are compared: the first with at least half as many participants as the largest."""
         counts = self.runs.groupby(VISIT)[PERSON].nunique()
         return next(name for name in self.order if 2 * counts[name] >= counts.max())
 
 
 def person_of(runs: pd.DataFrame) -> pd.Series[Any]:
-    """Return who each run is of: one label in two datasets is two people."""
+    """Return the participant of each run; equal labels in different datasets are different participants."""
     owners = [name for name in ("dataset", "participant_id") if name in runs]
     if len(owners) == 1:
         return runs[owners[0]].astype(str)
@@ -51,13 +51,13 @@ def find_visits(runs: pd.DataFrame, sessions: Sequence[str] = ()) -> Visits:
     """Return the runs with their visits in order.
 
     A visit is a session label that participants share. It is ordered by the time of acquisition within participants
-    where that is known, else as `sessions` says, else by label. Where labels are a participant's own, such as dates,
-    visits are counted: 1st, 2nd and so on.
+    where known, otherwise by `sessions`, otherwise by label. If labels are specific to participants, such as
+    dates, visits are numbered: 1st, 2nd and so on.
 
     Parameters
     ----------
     runs
-        One row a run, with ``participant_id`` and, where there are sessions, ``session_id`` (with ``ses-``) and
+        One row per run, with ``participant_id`` and, if there are sessions, ``session_id`` (with ``ses-``) and
         ``acq_time`` (ISO 8601).
     sessions
         Labels in order, with or without ``ses-``.
@@ -71,11 +71,11 @@ def find_visits(runs: pd.DataFrame, sessions: Sequence[str] = ()) -> Visits:
     if per_person.max() < 2:
         return Visits(runs=table.assign(**{VISIT: ""}), order=("",))
     table[VISIT], table["_when"] = labels.to_numpy(), _times(table)
-    told = tuple(one if one.startswith("ses-") else f"ses-{one}" for one in sessions)
-    seats = table.groupby([PERSON, VISIT], sort=False)["_when"].min().reset_index()
-    if _labels_are_own(seats):
-        return _counted(table, seats)
-    order, notes = _ordered(seats, told)
+    given = tuple(label if label.startswith("ses-") else f"ses-{label}" for label in sessions)
+    attendance = table.groupby([PERSON, VISIT], sort=False)["_when"].min().reset_index()
+    if _labels_are_individual(attendance):
+        return _numbered(table, attendance)
+    order, notes = _ordered(attendance, given)
     return Visits(runs=table.drop(columns="_when"), order=order, notes=notes)
 
 
@@ -85,21 +85,21 @@ def _times(table: pd.DataFrame) -> pd.Series[Any]:
     return pd.to_datetime(table[TIME], errors="coerce", format="ISO8601", utc=True)
 
 
-def _labels_are_own(seats: pd.DataFrame) -> bool:
-    """Tell whether most labels stand for one participant alone, as dates do."""
-    shared = seats.groupby(VISIT)[PERSON].nunique()
-    return bool(seats[PERSON].nunique() > 2 and (shared < 2).mean() > 0.5 and len(shared) > 4)
+def _labels_are_individual(attendance: pd.DataFrame) -> bool:
+    """Return whether most labels occur in only one participant, as dates do."""
+    shared = attendance.groupby(VISIT)[PERSON].nunique()
+    return bool(attendance[PERSON].nunique() > 2 and (shared < 2).mean() > 0.5 and len(shared) > 4)
 
 
-def _counted(table: pd.DataFrame, seats: pd.DataFrame) -> Visits:
-    timed = seats["_when"].notna().all()
-    seats = seats.sort_values(["_when", VISIT] if timed else [VISIT], kind="stable")
-    number = seats.groupby(PERSON).cumcount() + 1
-    names = dict(zip(zip(seats[PERSON], seats[VISIT], strict=True), map(_ordinal, number), strict=True))
-    visits = [names[one] for one in zip(table[PERSON], table[VISIT], strict=True)]
+def _numbered(table: pd.DataFrame, attendance: pd.DataFrame) -> Visits:
+    timed = attendance["_when"].notna().all()
+    attendance = attendance.sort_values(["_when", VISIT] if timed else [VISIT], kind="stable")
+    number = attendance.groupby(PERSON).cumcount() + 1
+    names = dict(zip(zip(attendance[PERSON], attendance[VISIT], strict=True), map(_ordinal, number), strict=True))
+    visits = [names[key] for key in zip(table[PERSON], table[VISIT], strict=True)]
     order = tuple(_ordinal(n) for n in range(1, int(number.max()) + 1))
     by = "time of acquisition" if timed else "label"
-    note = f"Session labels differ between participants: sessions are counted, in the order of their {by}."
+    note = f"Session labels differ between participants: sessions are numbered in the order of their {by}."
     return Visits(runs=table.drop(columns="_when").assign(**{VISIT: visits}), order=order, notes=(note,))
 
 
@@ -108,40 +108,41 @@ def _ordinal(number: int) -> str:
     return f"{number}{ending}"
 
 
-def _ordered(seats: pd.DataFrame, told: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    names = sorted(seats[VISIT].unique())
-    several = seats[seats.groupby(PERSON)[VISIT].transform("nunique") > 1]
+def _ordered(attendance: pd.DataFrame, given: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    names = sorted(attendance[VISIT].unique())
+    several = attendance[attendance.groupby(PERSON)[VISIT].transform("nunique") > 1]
     ranks = several.groupby(PERSON)["_when"].rank()
     notes = list[str]()
     if ranks.notna().all() and len(ranks):
         order = _majority_order(names, several.pivot_table("_when", PERSON, VISIT, aggfunc="first"))
-        place = several[VISIT].map({name: n for n, name in enumerate(order)})
-        agree = (place.groupby(several[PERSON]).rank() == ranks).groupby(several[PERSON]).all()
+        position = several[VISIT].map({name: n for n, name in enumerate(order)})
+        agree = (position.groupby(several[PERSON]).rank() == ranks).groupby(several[PERSON]).all()
         if not agree.all():
-            odd = ", ".join(agree.index[~agree][:5])
+            exceptions = ", ".join(agree.index[~agree][:5])
             notes.append(
-                f"Sessions of {int((~agree).sum())} participants do not follow the order of the others: {odd}."
+                f"Sessions of {int((~agree).sum())} participants do not follow the order of the other participants: "
+                f"{exceptions}."
             )
         notes.append(f"Sessions are ordered by time of acquisition: {', '.join(order)}.")
-        if told and [name for name in order if name in told] != [name for name in told if name in order]:
+        if given and [name for name in order if name in given] != [name for name in given if name in order]:
             notes.append("The order given by --sessions differs; the time of acquisition is used.")
         return tuple(order), tuple(notes)
-    if told:
-        others = [name for name in names if name not in told]
-        order = [*(name for name in told if name in names), *others]
+    if given:
+        others = [name for name in names if name not in given]
+        order = [*(name for name in given if name in names), *others]
         notes.append(f"Sessions are in the order given by --sessions: {', '.join(order)}.")
         if others:
-            notes.append(f"--sessions does not name {', '.join(others)}; these come last.")
+            notes.append(f"--sessions does not name {', '.join(others)}; these are placed last.")
         return tuple(order), tuple(notes)
     notes.append(
-        f"Acquisition times are not known for every session, so sessions are ordered by label ({', '.join(names)}). "
-        "--sessions gives another order."
+        "Acquisition times are not available for all sessions, so that sessions are ordered by label "
+        f"({', '.join(names)}). Use --sessions to set another order."
     )
     return tuple(names), tuple(notes)
 
 
 def _majority_order(names: Sequence[str], when: pd.DataFrame) -> list[str]:
-    """Return names in the order that most participants attended them in; whom no pair tells apart, by label."""
+    """Return visits in the order of most participants; ties are ordered by label."""
     lead = {
         a: sum(np.sign((when[a] < when[b]).sum() - (when[b] < when[a]).sum()) for b in when) if a in when else 0
         for a in names
@@ -150,9 +151,9 @@ def _majority_order(names: Sequence[str], when: pd.DataFrame) -> list[str]:
 
 
 def average_visits(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a participant and visit: means of numbers over its runs, the first of what is no number.
+    """Return one row per participant and visit: means of numeric columns, first values of other columns.
 
-    The standard error of a mean of k values is the root of the sum of their squared errors over k.
+    The standard error of a mean of k values is sqrt(sum of squared errors) / k.
     """
     keys = [PERSON, VISIT]
     if not runs.duplicated(keys).any():
@@ -173,9 +174,9 @@ def average_visits(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def is_within(runs: pd.DataFrame, column: str) -> tuple[bool, list[str]]:
-    """Tell whether a column varies within most participants who have several visits; and within whom it varies.
+    """Return whether a column varies within most participants with several visits, and in whom it varies.
 
-    Diagnoses that change in a few participants stay a matter between participants.
+    Diagnoses that change in a few participants are still treated as between-participant groups.
     """
     known = runs.dropna(subset=[column])
     values = known.groupby(PERSON)[column].nunique()

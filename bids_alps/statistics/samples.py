@@ -15,24 +15,24 @@ from bids_alps.model import Array
 Test = Literal["rule", "welch", "student", "mann-whitney"]
 LARGE = 30
 RULE = (
-    f"Welch's t-test where every group has {LARGE} values or more or passes Shapiro-Wilk (p >= .05), "
+    f"Welch's t-test where every group has {LARGE} values or more or passes Shapiro-Wilk (p >= 0.05), "
     "otherwise the Mann-Whitney test"
 )
-_SMALLEST = 3  # values that the test of normality asks for
+_SMALLEST = 3  # values required for a test of normality
 EXACT = 50
-"""Samples below this size have exact tests and intervals by ranks, as in R."""
+"""Samples below this size have exact rank tests and intervals, as in R."""
 _SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 _Z = float(stats.norm.ppf(0.975))
 
 
 def to_floats(column: pd.Series[Any]) -> Array:
-    """Return a column as floats; what is no number becomes NaN."""
+    """Return a column as floats; non-numeric values become NaN."""
     values: Array = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)
     return np.where(np.isfinite(values), values, np.nan)
 
 
 def choose_test(samples: list[Array], test: str = "rule") -> str:
-    """Return ``welch`` or ``mann-whitney`` by `RULE`, or the test that was asked for."""
+    """Return ``welch`` or ``mann-whitney`` by `RULE`, or the requested test."""
     if test != "rule":
         return test
     return "welch" if all(_nearly_normal(values[np.isfinite(values)]) for values in samples) else "mann-whitney"
@@ -49,13 +49,13 @@ def _nearly_normal(values: Array) -> bool:
 def compare(a: Array, b: Array, *, test: str = "rule") -> dict[str, Any]:
     """Compare two independent samples.
 
-    The estimate belongs to the test: the difference of means with the interval of the t-test, or the shift of Hodges &
+    The estimate matches the test: the difference of means with the interval of the t-test, or the shift of Hodges &
     Lehmann 1963 (doi 10.1214/aoms/1177704172) with the interval that inverts the Mann-Whitney test.
 
     Parameters
     ----------
     a, b
-        Values, any number each; NaN is left out.
+        Values; NaN is omitted.
     test
         ``welch``, ``student``, ``mann-whitney``, or ``rule``: see `RULE`.
 
@@ -63,7 +63,7 @@ def compare(a: Array, b: Array, *, test: str = "rule") -> dict[str, Any]:
     -------
     dict
         Counts, means and SDs, test, statistic, degrees of freedom, p, difference (b - a) with its 95 % interval, its
-        kind, and Hedges' g with its interval. NaN where a sample has fewer than two values or nothing varies.
+        kind, and Hedges' g with its interval. NaN if a sample has fewer than two values or there is no variance.
 
     Examples
     --------
@@ -79,10 +79,10 @@ def compare(a: Array, b: Array, *, test: str = "rule") -> dict[str, Any]:
     spread = float(np.nan_to_num(counted["sd_a"]) + np.nan_to_num(counted["sd_b"]))
     if min(a.size, b.size) < 2 or spread == 0:
         return {**counted, "test": "none", "statistic": np.nan, "df": np.nan, "p": np.nan}
-    chosen = choose_test([a, b], test)
+    test_name = choose_test([a, b], test)
     g, low, high = hedges_g(a, b)
-    tested = _mann_whitney(a, b) if chosen == "mann-whitney" else _t_test(a, b, equal_var=chosen == "student")
-    return {**counted, "test": chosen, **tested, "hedges_g": g, "hedges_g_ci_low": low, "hedges_g_ci_high": high}
+    tested = _mann_whitney(a, b) if test_name == "mann-whitney" else _t_test(a, b, equal_var=test_name == "student")
+    return {**counted, "test": test_name, **tested, "hedges_g": g, "hedges_g_ci_low": low, "hedges_g_ci_high": high}
 
 
 def _t_test(a: Array, b: Array, *, equal_var: bool) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def find_shift(a: Array, b: Array) -> tuple[float, float, float]:
     """Return the median of all differences b - a with the 95 % interval that inverts the Mann-Whitney test.
 
     Hodges & Lehmann 1963, doi 10.1214/aoms/1177704172; as R's ``wilcox.test(conf.int = TRUE)``. Differences are
-    counted, not listed, so that thousands of values cost no memory.
+    counted rather than listed, to save memory.
     """
     a, b = np.sort(a), np.sort(b)
 
@@ -137,7 +137,7 @@ def find_shift(a: Array, b: Array) -> tuple[float, float, float]:
 def _estimate_by_counting(
     count: Callable[[float], float], total: float, lost: int, span: tuple[float, float]
 ) -> tuple[float, float, float]:
-    """Return the median of values that can be counted only, and those of rank `lost` + 1 from either end."""
+    """Return the median, and the values of rank `lost` + 1 from each end, of values known by a counting function."""
     width = max(span[1] - span[0], 1e-12)
     ends = span[0] - 0.01 * width, span[1] + 0.01 * width
 
@@ -147,18 +147,18 @@ def _estimate_by_counting(
 
     middle = (
         find(total / 2 - 0.25) + find(total / 2 + 0.25)
-    ) / 2  # of an even number the mean of the two in the middle
+    ) / 2  # for even counts, the mean of the two central values
     return middle, find(lost + 0.25), find(total - lost - 0.25)
 
 
 def _lost_ends(counts: Array) -> int:
-    """Return how many of the ordered values lie outside a 95 % interval at either end, by the statistic's counts."""
+    """Return the number of ordered values outside a 95 % interval at each end, from the counts of the statistic."""
     return max(int(np.searchsorted(np.cumsum(counts) / counts.sum(), 0.025)) - 1, 0)
 
 
 @cache
 def _mann_whitney_counts(m: int, n: int) -> Array:
-    """Return how many orders of m and n values have each U from 0 to mn: the coefficients of a Gaussian binomial."""
+    """Return the null distribution of U as counts for U = 0 to mn (coefficients of the Gaussian binomial)."""
     counts = np.zeros(m * n + 1)
     counts[0] = 1
     for i in range(1, n + 1):
@@ -170,7 +170,7 @@ def _mann_whitney_counts(m: int, n: int) -> Array:
 
 @cache
 def _signed_rank_counts(n: int) -> Array:
-    """Return how many signs of the ranks 1 to n give each sum of positive ranks."""
+    """Return the null distribution of the signed-rank statistic as counts for each sum of positive ranks."""
     counts = np.zeros(n * (n + 1) // 2 + 1)
     counts[0] = 1
     for rank in range(1, n + 1):
@@ -188,20 +188,20 @@ def hedges_g(a: Array, b: Array) -> tuple[float, float, float]:
 
 
 def small_sample_factor(freedom: float) -> float:
-    """Return what takes the bias out of a standardised mean difference, Hedges 1981, doi 10.3102/10769986006002107."""
+    """Return the bias correction of a standardised mean difference (Hedges 1981, doi 10.3102/10769986006002107)."""
     return float(np.exp(special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2)) / np.sqrt(freedom / 2))
 
 
 def compare_pairs(a: Array, b: Array, *, test: str = "rule") -> dict[str, Any]:
-    """Compare paired values of the same people: paired t-test, or Wilcoxon's signed-rank test.
+    """Compare paired values of the same participants: paired t-test, or Wilcoxon's signed-rank test.
 
     Parameters
     ----------
     a, b
-        Shape (n,), before and after; a pair that lacks one is left out and counted.
+        Shape (n,), before and after; incomplete pairs are excluded and counted.
     test
-        ``welch`` or ``student`` for the t-test, ``mann-whitney`` for Wilcoxon's, ``rule``: the t-test from 30 pairs on
-        or where the differences pass Shapiro-Wilk (p >= .05).
+        ``welch`` or ``student`` for the t-test, ``mann-whitney`` for Wilcoxon's, ``rule``: the t-test with 30 or more
+        pairs or if the differences pass Shapiro-Wilk (p >= 0.05).
 
     Returns
     -------
@@ -242,12 +242,12 @@ def _signed_rank(change: Array) -> dict[str, Any]:
     result: Any = stats.wilcoxon(change)
     n, ordered = change.size, np.sort(change)
 
-    def count(value: float) -> float:  # of the means of two changes, each change with itself too, below a value
-        both, alone = (
+    def count(value: float) -> float:  # number of Walsh averages (including each change with itself) below a value
+        pairs_below, own_below = (
             sum(np.searchsorted(ordered, at, side).sum() for side in _SIDES)
             for at in (2 * value - ordered, np.array([value]))
         )
-        return float(both + alone) / 4
+        return float(pairs_below + own_below) / 4
 
     pairs = n * (n + 1) / 2
     if n < EXACT:
@@ -260,7 +260,7 @@ def _signed_rank(change: Array) -> dict[str, Any]:
         "statistic": float(result.statistic),
         "df": np.nan,
         "p": float(result.pvalue),
-        "estimate": "median of changes",  # Hodges-Lehmann: of the means of two changes
+        "estimate": "median of changes",  # Hodges-Lehmann: median of the Walsh averages
         "change": middle,
         "change_ci_low": low,
         "change_ci_high": high,

@@ -1,4 +1,4 @@
-"""Who is in: every run that statistics leave out, with the reason."""
+"""Selection of runs: inclusions, and exclusions with their reasons."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from bids_alps.statistics.plan import HEADLINE, INDICES, Plan
 from bids_alps.statistics.repeats import person_of
 
 LEFT_OUT = ("fail",)
-"""Statuses that statistics leave out unless they are asked for."""
+"""Statuses excluded from the statistics by default."""
 EVERYTHING = "all statistics"
 COMPARISON = "comparison of groups"
 
 
 @dataclass(slots=True)
 class Flow:
-    """How runs become fewer from step to step.
+    """Flow of runs through the exclusion steps.
 
     Parameters
     ----------
     steps
-        Rows ``step, lost_runs, lost_participants, runs, participants``: what a step takes away, and what stays.
+        Rows ``step, lost_runs, lost_participants, runs, participants``: exclusions of each step, and remaining runs.
     lost
-        Runs that something leaves out: index in the table, what it is left out of, and why.
+        Excluded runs: index in the table, analysis from which they are excluded, and reason.
     """
 
     steps: list[dict[str, Any]] = field(default_factory=list)
@@ -37,64 +37,64 @@ class Flow:
     def take(
         self, runs: pd.DataFrame, out: pd.Series[bool], step: str, reasons: Any, *, of: str = EVERYTHING
     ) -> pd.DataFrame:
-        """Return the runs that stay; the others are noted.
+        """Return the remaining runs; exclusions are recorded.
 
         Parameters
         ----------
         runs
-            One row a run.
+            One row per run.
         out
-            Which of them leave.
+            Runs to exclude, bool.
         step
             Name of the step.
         reasons
-            Why, one for all or one a run.
+            Reasons, one for all or one per run.
         of
-            What they are left out of.
+            Analysis from which they are excluded.
         """
-        gone, kept = runs[out.to_numpy(dtype=bool)], runs[~out.to_numpy(dtype=bool)]
-        self.note(gone.index, reasons, of=of)
-        left = set(person_of(kept)) if len(kept) else set()
-        lost = set(person_of(gone)) - left if len(gone) else set()
+        excluded, remaining = runs[out.to_numpy(dtype=bool)], runs[~out.to_numpy(dtype=bool)]
+        self.note(excluded.index, reasons, of=of)
+        remaining_people = set(person_of(remaining)) if len(remaining) else set()
+        lost_people = set(person_of(excluded)) - remaining_people if len(excluded) else set()
         self.steps.append(
             {
                 "step": step,
                 "left_out_of": of,
-                "lost_runs": len(gone),
-                "lost_participants": len(lost),
-                "runs": len(kept),
-                "participants": len(left),
+                "lost_runs": len(excluded),
+                "lost_participants": len(lost_people),
+                "runs": len(remaining),
+                "participants": len(remaining_people),
             }
         )
-        return kept
+        return remaining
 
     def note(self, rows: Sequence[Any] | pd.Index[Any], reasons: Any, *, of: str) -> None:
-        """Note runs that are left out of something without a step of their own."""
+        """Record exclusions that are not a step of the flow."""
         self.lost += [(row, of, reasons if isinstance(reasons, str) else str(reasons[row])) for row in rows]
 
     @property
     def sentence(self) -> str:
-        """The flow in one sentence."""
+        """Flow as one sentence."""
         if not self.steps:
             return ""
         first, *others = self.steps
         lost = [f"{step['lost_runs']} {step['step']}" for step in others if step["lost_runs"]]
         end = self.steps[-1]
-        parts = [f"{first['runs']} runs of {first['participants']} participants found", *lost]
+        parts = [f"{first['runs']} runs of {first['participants']} participants identified", *lost]
         if end["left_out_of"] == COMPARISON:
             return f"{'; '.join(parts)}; {end['participants']} participants compared."
         return f"{'; '.join(parts)}; {end['runs']} runs of {end['participants']} participants analysed."
 
 
 def select_runs(runs: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, Flow, list[str]]:
-    """Return the runs of one preset that any statistic may take, the flow to them, and banners.
+    """Return the runs of one preset that are eligible for statistics, their flow, and banners.
 
     Parameters
     ----------
     runs
-        One row a run.
+        One row per run.
     plan
-        What to include, which subset, and which differences of method to accept.
+        Statuses to include, subset, and accepted differences of method.
 
     Raises
     ------
@@ -102,28 +102,28 @@ def select_runs(runs: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, Flow, lis
         If the condition of the subset cannot be used.
     """
     flow, banners = Flow(), list[str]()
-    kept = flow.take(runs, pd.Series(False, index=runs.index), "found", "")
+    selected = flow.take(runs, pd.Series(False, index=runs.index), "found", "")
     excluded = [status for status in LEFT_OUT if status not in plan.included]
-    failed = kept["status"].isin(excluded)
-    kept = flow.take(kept, failed, "failed their checks", _why_failed(kept))
-    kept = _with_withheld(kept) if "fail" in plan.included else kept
-    if "rating" in kept:
-        kept = flow.take(kept, kept["rating"] == "drop", "rated drop", _why_dropped(kept))
-    kept = flow.take(kept, kept[HEADLINE].isna(), "without an index", "no bilateral index")
+    failed = selected["status"].isin(excluded)
+    selected = flow.take(selected, failed, "failed their checks", _why_failed(selected))
+    selected = _with_withheld(selected) if "fail" in plan.included else selected
+    if "rating" in selected:
+        selected = flow.take(selected, selected["rating"] == "drop", "rated drop", _why_dropped(selected))
+    selected = flow.take(selected, selected[HEADLINE].isna(), "without an index", "no bilateral index")
     if plan.subset is not None:
-        inside = find_subset(kept, plan.subset)
-        kept = flow.take(kept, ~inside, "outside the subset", f"not in the subset {plan.subset}")
-    if len(kept):
-        comparable = find_comparable(kept, plan.pooled)
+        inside = find_subset(selected, plan.subset)
+        selected = flow.take(selected, ~inside, "outside the subset", f"not in the subset {plan.subset}")
+    if len(selected):
+        comparable = find_comparable(selected, plan.pooled)
         if comparable.banner:
             banners.append(comparable.banner)
-        reasons = comparable.reasons.replace("", "no way of measuring has most of the runs")
-        kept = flow.take(kept, ~comparable.kept, "measured differently", reasons)
-    return kept, flow, banners
+        reasons = comparable.reasons.replace("", "no method accounts for half of the runs")
+        selected = flow.take(selected, ~comparable.kept, "processed with a different method", reasons)
+    return selected, flow, banners
 
 
 def _with_withheld(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs with the index that a failed check withheld in the place of the missing one."""
+    """Return the runs with withheld values of the index restored."""
     columns = {name: f"{name}_unreliable" for name in INDICES}
     known = {name: runs[name].fillna(runs[withheld]) for name, withheld in columns.items() if withheld in runs}
     return runs.assign(**known)
@@ -143,19 +143,19 @@ def _why_dropped(runs: pd.DataFrame) -> Mapping[Any, str]:
 
 
 def find_subset(runs: pd.DataFrame, condition: str) -> pd.Series[bool]:
-    """Return which runs meet a condition such as ``group == 'RLS' and age > 40``.
+    """Return the runs that meet a condition such as ``group == 'RLS' and age > 40``.
 
     Raises
     ------
     UsageError
-        If the condition names no column or is none.
+        If the condition is invalid or names unknown columns.
     """
     try:
-        chosen = runs.query(condition, engine="python")
+        matching = runs.query(condition, engine="python")
     except Exception as error:
-        told = str(error).split("\n")[0]
-        raise UsageError("--subset", f"{condition!r} cannot be used ({told})", "write column == 'value'") from error
-    if not isinstance(chosen, pd.DataFrame):
-        raise UsageError("--subset", f"{condition!r} is no condition", "write column == 'value'")
-    found: pd.Series[bool] = pd.Series(runs.index.isin(chosen.index), index=runs.index)
-    return found
+        message = str(error).split("\n")[0]
+        raise UsageError("--subset", f"{condition!r} cannot be used ({message})", "write column == 'value'") from error
+    if not isinstance(matching, pd.DataFrame):
+        raise UsageError("--subset", f"{condition!r} is not a condition", "write column == 'value'")
+    selected: pd.Series[bool] = pd.Series(runs.index.isin(matching.index), index=runs.index)
+    return selected

@@ -1,4 +1,4 @@
-"""The headline under every reasonable choice: a specification curve."""
+"""Sensitivity of the primary analysis to analysis choices: a specification curve."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bids_alps.statistics.adjusted import design_groups, fit_groups
 from bids_alps.statistics.samples import to_floats
 
 STATUSES: Mapping[str, tuple[str, ...]] = {
-    "passed and doubtful": ("pass", "warn"),
-    "passed alone": ("pass",),
-    "failed too": ("pass", "warn", "fail"),
+    "passed and flagged": ("pass", "warn"),
+    "passed only": ("pass",),
+    "failed included": ("pass", "warn", "fail"),
 }
 INDEX: Mapping[str, str] = {"corrected": "alps_bilateral", "scanner axes": "alps_bilateral_uncorrected"}
 _POSE = ("pitch", "roll", "yaw")
@@ -24,12 +24,12 @@ _MOTION = ("check_framewise_displacement",)
 
 
 def covariate_sets(table: pd.DataFrame, chosen: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the sets of covariates to try, by name: none, the chosen ones, and these with pose, tissue and motion."""
+    """Return the sets of covariates by name: none, the chosen ones, and these with pose, tissue and motion."""
     sets: dict[str, tuple[str, ...]] = {"none": ()}
     if chosen:
         sets[", ".join(chosen)] = tuple(chosen)
-    for name, more in (("pose", _POSE), ("FA and MD", _TISSUE), ("motion", _MOTION)):
-        added = tuple(one for one in more if one in table and one not in chosen and _varies(table[one]))
+    for name, candidates in (("pose", _POSE), ("FA and MD", _TISSUE), ("motion", _MOTION)):
+        added = tuple(name for name in candidates if name in table and name not in chosen and _varies(table[name]))
         if added:
             sets[f"{', '.join(chosen)} and {name}" if chosen else name] = (*chosen, *added)
     return sets
@@ -48,18 +48,18 @@ def find_specifications(
     *,
     reference: str | None = None,
 ) -> pd.DataFrame:
-    """Compare the bilateral index between groups under every choice of runs, preset, covariates and pose correction.
+    """Compare the bilateral index between groups for all combinations of runs, preset, covariates and pose correction.
 
     Simonsohn, Simmons & Nelson 2020, doi 10.1038/s41562-020-0912-z.
 
     Parameters
     ----------
     tables
-        One row a participant, by preset and set of statuses (a key of `STATUSES`).
+        One row per participant, by preset and set of statuses (a key of `STATUSES`).
     group, covariates
-        Columns of the headline.
+        Columns of the primary analysis.
     reference
-        Group that every other one is compared with.
+        Reference group.
 
     Returns
     -------
@@ -80,10 +80,10 @@ def _specifications(
             for pose, outcome in INDEX.items():
                 if outcome not in table:
                     continue
-                told = {"roi_preset": preset, "statuses": statuses, "covariates": named, "pose": pose}
-                mine = tuple(chosen) == tuple(covariates) and outcome == INDEX["corrected"]
+                labels = {"roi_preset": preset, "statuses": statuses, "covariates": named, "pose": pose}
+                is_primary = tuple(chosen) == tuple(covariates) and outcome == INDEX["corrected"]
                 for row in _compared(table, outcome, group, chosen, reference):
-                    yield told | row | {"headline": mine and (preset, statuses) == first}
+                    yield labels | row | {"headline": is_primary and (preset, statuses) == first}
 
 
 def _compared(
@@ -94,16 +94,16 @@ def _compared(
         design = design_groups(table, group, covariates, outcome=values, reference=reference)
         fitted = fit_groups(values, design)
     except AlpsError:
-        return  # a choice that cannot be made with these participants
+        return  # specification not estimable with these participants
     for n in range(1, len(design.names)):
-        found = fitted.difference(design.contrast(0, n))
+        difference = fitted.difference(design.contrast(0, n))
         yield {
             "group_a": design.names[0],
             "group_b": design.names[n],
             "n": len(design.matrix),
-            "difference": found["value"],
-            "difference_ci_low": found["ci_low"],
-            "difference_ci_high": found["ci_high"],
-            "percent": 100 * found["value"] / float(fitted.beta[0]),
-            "p": found["p"],
+            "difference": difference["value"],
+            "difference_ci_low": difference["ci_low"],
+            "difference_ci_high": difference["ci_high"],
+            "percent": 100 * difference["value"] / float(fitted.beta[0]),
+            "p": difference["p"],
         }

@@ -1,4 +1,4 @@
-"""Sites: ComBat on the runs of a cohort, and what must be said of it."""
+"""Harmonisation of sites: ComBat on the runs of a cohort, with warnings."""
 
 from __future__ import annotations
 
@@ -11,61 +11,65 @@ from bids_alps.statistics.harmonisation import IMBALANCED, describe_imbalance, h
 from bids_alps.statistics.plan import DIFFUSIVITIES, INDICES, Plan, settle_covariates
 
 WARNING = (
-    "Not recommended: tests of harmonised values do not know that the effect of the site was estimated from the same "
-    "participants, and where sites differ in their groups they find differences that are not there. Read the "
-    "comparison that is adjusted for the site, or leave --harmonise out and keep the site as a factor of the model"
+    "Not recommended: tests of harmonised values ignore that site effects were estimated from the same participants, "
+    "and give false positives if the proportions of groups differ between sites. Use the comparison adjusted for "
+    "site, or omit --harmonise and keep the site as a factor of the model"
 )
 
 
 def harmonise_runs(runs: pd.DataFrame, plan: Plan, findings: Findings) -> pd.DataFrame:
-    """Return the runs without the effect of the site, or as they are, saying why, where that cannot be had.
+    """Return the harmonised runs, or the unchanged runs with a note if harmonisation is not possible.
 
-    Group, covariates and every variable of a formula are protected. Runs that lack one of them are left out.
+    Group, covariates and all variables in formulas are protected. Runs without one of them are excluded.
 
     Parameters
     ----------
     runs
-        Runs that are analysed.
+        Runs to analyse.
     plan
-        With the column of the site.
+        Plan with the site column.
     findings
-        Takes the harmonised table, the banner and the notes.
+        Findings to which the harmonised table, banner and notes are added.
     """
     site = str(plan.site)
     outcomes = [*INDICES, *DIFFUSIVITIES, *plan.outcomes]
-    whole = [name for name in outcomes if name in runs and runs[name].notna().all()]
-    gaps = [name for name in outcomes if name in runs and name not in whole]
+    complete_outcomes = [name for name in outcomes if name in runs and runs[name].notna().all()]
+    incomplete_outcomes = [name for name in outcomes if name in runs and name not in complete_outcomes]
     protected = _protected(runs, plan, [site, *outcomes])
     try:
-        harmonised, kept = harmonise_table(runs, whole, site, protected)
+        harmonised, usable = harmonise_table(runs, complete_outcomes, site, protected)
     except AlpsError as error:
         findings.notes.append(f"Not harmonised. {error}")
         return runs
     reason = f"lacks {site} or a variable that ComBat protects"
-    left = findings.flow.take(runs, ~kept, "incomplete for ComBat", reason)
-    harmonised.index = left.index
-    findings.before = left
+    usable_runs = findings.flow.take(runs, ~usable, "incomplete for ComBat", reason)
+    harmonised.index = usable_runs.index
+    findings.before = usable_runs
     findings.notes.append(f"Harmonised over {site} by ComBat, protecting {', '.join(protected) or 'nothing'}.")
-    findings.notes += [f"Not harmonised, since runs lack them: {', '.join(gaps)}."] * bool(gaps)
+    findings.notes += [f"Not harmonised because of missing values: {', '.join(incomplete_outcomes)}."] * bool(
+        incomplete_outcomes
+    )
     ids = list(runs.columns)[: list(runs.columns).index("alps_left")]
-    findings.tables["harmonised"] = harmonised[[*ids, site, *whole]].reset_index(drop=True)
+    findings.tables["harmonised"] = harmonised[[*ids, site, *complete_outcomes]].reset_index(drop=True)
     findings.facts["harmonised"] = site
     findings.facts["protected"] = tuple(protected)
     if plan.group is not None:
-        v, shares = describe_imbalance(left, site, plan.group)
+        v, shares = describe_imbalance(usable_runs, site, plan.group)
         if v >= IMBALANCED:
-            findings.banners.append(f"{site} and {plan.group} go together (Cramer's V {v:.2f}; {shares}). {WARNING}.")
+            findings.banners.append(
+                f"{site} and {plan.group} are associated (Cramer's V {v:.2f}; {shares}). {WARNING}."
+            )
     return harmonised
 
 
 def _protected(runs: pd.DataFrame, plan: Plan, others: list[str]) -> list[str]:
-    """Return the columns that harmonisation must leave their effect: all that a test or a model names."""
+    """Return the columns whose effects harmonisation must preserve: all columns used by a test or model."""
     names = [plan.group] if plan.group is not None else []
     try:
         names += settle_covariates(runs, plan)
         names += [name for formula in plan.formulas for name in variables_of(formula)]
     except AlpsError:
-        pass  # told where the formula is fitted
+        pass  # reported when the formula is fitted
     ids = {"participant", "participant_id", "session_id", "run", "dataset"}
     wanted = [name for name in dict.fromkeys(names) if name in runs and name not in others and name not in ids]
     return [name for name in wanted if len(runs[name].dropna().unique()) > 1]

@@ -1,4 +1,4 @@
-"""What the participants' variables are: numbers, categories or text, settled once and used everywhere."""
+"""Types of the variables of the participants: numbers, categories or text."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import pandas as pd
 
 Kind = Literal["number", "category", "text", "constant", "empty"]
 MISSING = frozenset({"", "n/a", "na", "nan", "n.a.", "null", "missing"})
-"""What stands for no value, in lower case, unless the data dictionary lists it as a level."""
+"""Representations of missing values, in lower case, unless the data dictionary lists them as levels."""
 CODES = 5
-"""Whole numbers of no more than so many different values, all from 0 to 9, are codes of a category."""
+"""Integers from 0 to 9 with at most this many distinct values are category codes."""
 LEVELS = 20
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _BOUND = re.compile(r"^(?:[<>]=?|[≤≥])\s*(.+)$|^(.+?)\s*\+$")
 _COMMA = re.compile(r"[-+]?\d+,\d+")
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
 _TRUTHS = frozenset({"true", "false", "yes", "no"})
-_CATEGORIES = ("sex", "gender", "site", "scanner", "center", "centre")  # also where they are numbered
+_CATEGORIES = ("sex", "gender", "site", "scanner", "center", "centre")  # even if coded by numbers
 _NAMED: Mapping[str, Kind] = {"age": "number", **dict.fromkeys(_CATEGORIES, "category")}
 
 
@@ -32,13 +32,13 @@ class Variable:
     Parameters
     ----------
     name
-        Its column.
+        Column name.
     kind
-        ``number``, ``category``, ``text`` (too many different values to compare), ``constant`` or ``empty``.
+        ``number``, ``category``, ``text`` (too many distinct values to compare), ``constant`` or ``empty``.
     decided_by
         ``Levels`` or ``Units`` of the data dictionary, or the rule that decided.
     notes
-        What was read otherwise than written, and how often.
+        Notes on converted values, with their counts.
     """
 
     name: str
@@ -48,30 +48,30 @@ class Variable:
 
     @property
     def analysed(self) -> bool:
-        """Whether it can be compared, correlated or adjusted for."""
+        """Whether the variable can be compared, correlated or adjusted for."""
         return self.kind in ("number", "category")
 
 
 def settle_variables(
     table: pd.DataFrame, names: Sequence[str], dictionary: Mapping[str, Any], *, categories: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, tuple[Variable, ...]]:
-    """Return a table whose variables have their types, and what was decided of each.
+    """Return a table with typed variables, and the decision for each variable.
 
     Parameters
     ----------
     table
-        One row a run; the variables are texts as they were written. A participant's value counts once.
+        One row per run, with the variables as text. The value of each participant counts once.
     names
-        Columns to settle.
+        Columns to convert.
     dictionary
         Entries of the data dictionaries by column; ``Levels`` make a category, ``Units`` a number.
     categories
-        Columns that the user chose as groups or sites.
+        Columns chosen by the user as groups or sites.
 
     Returns
     -------
     tuple
-        The table, numbers as floats and all else as trimmed texts with None for what is missing; and the variables.
+        The table, numbers as floats and others as stripped text with None for missing values; and the variables.
     """
     settled, variables = {}, []
     owners = table["participant_id"] if "participant_id" in table else pd.Series(table.index, index=table.index)
@@ -100,7 +100,7 @@ def _trimmed(column: pd.Series[Any], known: set[str]) -> pd.Series[Any]:
         text = str(value).strip()
         return text if text in known or text.lower() not in MISSING else None
 
-    read_once = {value: read(value) for value in column.unique()}  # of thousands of rows few differ
+    read_once = {value: read(value) for value in column.unique()}  # convert unique values only, for speed
     return pd.Series([read_once.get(value, read(value)) for value in column], index=column.index, dtype=object)
 
 
@@ -135,33 +135,33 @@ def _decide_by_rule(present: pd.Series[Any], different: Sequence[str], numeric: 
         values = np.array([value for value in map(_number_of, different) if np.isfinite(value)])
         codes = bool((values == np.round(values)).all() and values.min() >= 0 and values.max() <= 9)
         if codes and len(different) <= CODES and len(present) >= 2 * len(different):
-            return "category", f"whole numbers of {len(different)} different values"
+            return "category", f"whole numbers of {len(different)} distinct values"
         return "number", "most values are numbers"
     if {text.lower() for text in different} <= _TRUTHS:
         return "category", "true or false"
     if len(different) > LEVELS or 2 * len(different) > len(present) > CODES:
-        return "text", f"{len(different)} different values"
-    return "category", "no numbers"
+        return "text", f"{len(different)} distinct values"
+    return "category", "not numeric"
 
 
 def _number_of(text: str) -> float:
-    """Return the number that a text says, a decimal comma and an open end included; NaN where it says none."""
-    found = _BOUND.match(text)
-    bare = (found[1] or found[2]) if found else text
+    """Return the number in a text, with decimal comma or open end (``>89``); NaN if there is none."""
+    match = _BOUND.match(text)
+    bare = (match[1] or match[2]) if match else text
     if _COMMA.fullmatch(bare) and not _THOUSANDS.fullmatch(bare):
         bare = bare.replace(",", ".")
     return float(bare) if _NUMBER.fullmatch(bare) else float("nan")
 
 
 def _as_numbers(texts: pd.Series[Any], levels: set[str], counts: pd.Series[Any]) -> tuple[pd.Series[Any], list[str]]:
-    """Return texts as floats; what the data dictionary lists as a level of a number is a code for no value."""
+    """Return texts as floats; levels in the data dictionary of a number are codes for missing values."""
     numbers = {text: float("nan") if text in levels else _number_of(text) for text in texts.dropna().unique()}
     values = pd.Series([numbers.get(text, float("nan")) for text in texts], index=texts.index, dtype=float)
     kinds = {
-        "read as the number in it": [t for t, v in numbers.items() if np.isfinite(v) and _BOUND.match(t)],
+        "converted to the number it contains": [t for t, v in numbers.items() if np.isfinite(v) and _BOUND.match(t)],
         "read with a decimal comma": [t for t, v in numbers.items() if np.isfinite(v) and "," in t],
-        "a code of the data dictionary, taken as missing": [t for t in numbers if t in levels],
-        "not a number, taken as missing": [t for t, v in numbers.items() if not np.isfinite(v) and t not in levels],
+        "codes in the data dictionary, treated as missing": [t for t in numbers if t in levels],
+        "not numeric, treated as missing": [t for t, v in numbers.items() if not np.isfinite(v) and t not in levels],
     }
     return values, [f"{_listed(some, counts)} {what}" for what, some in kinds.items() if some]
 
@@ -174,12 +174,12 @@ def _listed(texts: Sequence[str], counts: pd.Series[Any]) -> str:
 
 
 def _note_spellings(texts: pd.Series[Any]) -> list[str]:
-    """Return what is to be said of levels that differ in case or spaces alone; they stay apart."""
+    """Return notes on levels that differ only in case or whitespace; they are kept separate."""
     spellings: dict[str, list[str]] = {}
     for text in sorted(texts.dropna().unique()):
         spellings.setdefault(" ".join(text.lower().replace("_", " ").split()), []).append(text)
     return [
-        f"{', '.join(map(repr, same))} are different levels, though they differ in spelling only"
+        f"{', '.join(map(repr, same))} are treated as different levels although they differ only in spelling"
         for same in spellings.values()
         if len(same) > 1
     ]

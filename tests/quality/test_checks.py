@@ -102,8 +102,8 @@ def test_thresholds_can_be_chosen():
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("pitch", "is no threshold"),
-        ("pitch=a,b", "is no threshold"),
+        ("pitch", "is not a threshold"),
+        ("pitch=a,b", "is not a threshold"),
         ("nothing=1,2", "no check"),
         ("fa=.1,.2", "before"),
         ("registration_pose_se=5,1", "before"),

@@ -25,7 +25,7 @@ def test_the_page_tells_the_share_of_regions_and_the_effect():
 
 def test_an_empty_mask_is_told():
     shares, _ = lesion_tables([{**row, "lesion_volume": 0.0} for row in INDEX], REGIONS)
-    assert "holds no lesion" in shares.note
+    assert "contains no lesion" in shares.note
 
 
 def test_no_mask_and_one_that_was_trusted_are_told():
@@ -34,4 +34,4 @@ def test_no_mask_and_one_that_was_trusted_are_told():
     assert "No lesion mask" in lesion_notes(nothing, [evaluate("lesion_overlap", float("nan"))])[0]
     assert lesion_notes(nothing, []) == []
     trusted = [evaluate("lesion_overlap", 0.0), evaluate("lesion_t1w_shift", 1.0)]
-    assert "taken as it lies" in lesion_notes(INDEX, trusted)[0]
+    assert "used without registration" in lesion_notes(INDEX, trusted)[0]

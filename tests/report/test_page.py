@@ -111,7 +111,7 @@ def test_a_participant_whose_runs_all_failed(tmp_path):
     page = read_participant_page(tmp_path, "01")
     assert page.status == "fail"
     text = render_participant(page)
-    assert "No run of this participant gave a result" in text
+    assert "No run of this participant produced a result" in text
     assert "5 b-values for 6 volumes" in text
     assert "Traceback: here" in text
 
@@ -140,7 +140,7 @@ def test_missing_derivatives_are_told(output):
     (run,) = read_participant_page(output, "01").runs
     assert [note.split()[1] for note in run.notes] == ["table", "table", "figures"]
     assert run.status == "warn"
-    assert "nothing is known of the quality" in rendered(output)
+    assert "data quality is unknown" in rendered(output)
 
 
 def test_results_of_an_older_version_are_told(output):
@@ -223,9 +223,9 @@ def test_cohort_page_counts_checks_and_tells_of_runs_without_result(output, figu
     crash.write_text("sub-03_run-1: no b0. Give one.\n")
     rows = [{"participant_id": f"sub-0{n}", "alps_left": 1.5, "alps_right": 1.4, "roi_preset": "alps"} for n in (1, 2)]
     text = render_cohort(output, rows, {"alps": Findings()}, plan=Plan())
-    assert "No result of sub-03_run-1: sub-03_run-1: no b0. Give one." in text
+    assert "No result for sub-03_run-1: sub-03_run-1: no b0. Give one." in text
     assert count_checks(output) == {"snr_b0": {"pass": 1, "warn": 1}}
-    assert "How many runs passed each check" in text
+    assert "Number of runs by status for each quality check" in text
 
 
 def test_thresholds_are_told_in_words():

@@ -83,7 +83,7 @@ def test_missing_covariates_cost_their_owners_alone():
 
 def test_groups_that_a_covariate_determines_are_refused():
     table = cohort().assign(scanner=lambda all_: all_["group"].map({"control": "x", "mild": "y", "patient": "y"}))
-    with pytest.raises(BadDataError, match="determine each other"):
+    with pytest.raises(BadDataError, match="collinear"):
         compare_adjusted(table, {"f": ["y"]}, "group", ["scanner"])
 
 

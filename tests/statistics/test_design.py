@@ -51,7 +51,7 @@ def test_an_empty_level_is_no_column():
     ("formula", "error", "told"),
     [
         ("y ~ group | site", UsageError, "outside of parentheses. Write .* random intercept"),
-        ("y ~ group + (1 | a) + (1 | b)", UsageError, "2 random parts"),
+        ("y ~ group + (1 | a) + (1 | b)", UsageError, "2 random-effects terms"),
         ("y ~ age**2", UsageError, r"Write I\(age\*\*2\)"),
         ("y ~ age^2", UsageError, r"Write I\(age\*\*2\)"),
         ("y ~ nothing", UsageError, "names no column: nothing"),
@@ -59,7 +59,7 @@ def test_an_empty_level_is_no_column():
         ("y ~ log(", UsageError, "cannot be used"),
         ("y ~ age.foo()", UsageError, "cannot be used"),
         ("age", UsageError, "has no outcome"),
-        ("group ~ age", UsageError, "no single number"),
+        ("group ~ age", UsageError, "not a single number"),
         ("y ~ np.log(age - 50)", BadDataError, "no finite value"),
         ("y ~ age + double", BadDataError, "rank"),
         ("constant ~ age", BadDataError, "constant"),

@@ -39,7 +39,7 @@ def test_units_and_order_do_not_matter(made):
 
 def test_what_cannot_be_harmonised_is_refused(made):
     values, sites, group = made
-    with pytest.raises(BadDataError, match="determine each other"):
+    with pytest.raises(BadDataError, match="collinear"):
         harmonise(values, sites, (sites == "a").astype(float)[:, None])
     with pytest.raises(BadDataError, match="site c has 2"):
         harmonise(values, np.where(np.arange(120) < 2, "c", sites), group)

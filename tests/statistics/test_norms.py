@@ -43,7 +43,7 @@ def test_patients_show_their_distance_from_the_controls_and_hide_in_a_norm_of_ev
     low = scores["alps_bilateral_z"] < -1.96
     assert low[group == "patient"].mean() == pytest.approx(stats.norm.cdf(0.04), abs=0.06)
     assert low[group == "control"].mean() == pytest.approx(0.025, abs=0.02)
-    assert "the participants of group control (400), with age as a natural spline" in told
+    assert "the participants of group control (n = 400), with age as a natural spline" in told
     everybody, told = find_norms(people, ["alps_bilateral"])
     assert (everybody["alps_bilateral_z"] < -1.96)[group == "patient"].mean() < 0.1
     assert "all participants" in told

@@ -37,7 +37,7 @@ def test_random_effects_are_those_of_metafor():
 
 
 def test_a_value_without_an_error_has_no_weight():
-    with pytest.raises(BadDataError, match="no positive number"):
+    with pytest.raises(BadDataError, match="not positive"):
         fit_random_effects(np.arange(4.0), np.ones((4, 1)), np.array([0.1, 0.1, 0.0, 0.1]))
 
 

@@ -49,7 +49,7 @@ def test_codes_for_no_value_in_a_number_are_missing():
     found, variable = settle(values, {"Units": "s", "Levels": {"-9": "refused"}})
     assert variable.kind == "number"
     assert found.isna().sum() == 5
-    assert "a code of the data dictionary" in variable.notes[0]
+    assert "codes in the data dictionary" in variable.notes[0]
 
 
 def test_missing_values_and_spaces():
@@ -66,13 +66,13 @@ def test_open_ends_and_decimal_commas_are_read_with_a_note():
     told = " ".join(variable.notes)
     assert "'89+'" in told
     assert "'12,3' (1 value) read with a decimal comma" in told
-    assert "'n/k' (1 value) not a number, taken as missing" in told
+    assert "'n/k' (1 value) not numeric, treated as missing" in told
 
 
 def test_thousands_are_not_guessed():
     found, variable = settle(["1,234", "70", "71", "72", "73"])
     assert np.isnan(found[0])
-    assert "not a number" in variable.notes[0]
+    assert "not numeric" in variable.notes[0]
 
 
 def test_an_age_in_bands_is_a_category():
@@ -82,7 +82,7 @@ def test_an_age_in_bands_is_a_category():
 def test_spellings_of_one_level_are_told_and_stay_apart():
     found, variable = settle(["Control", "control", "patient"] * 3, name="group", categories=["group"])
     assert found.nunique() == 3
-    assert "differ in spelling only" in variable.notes[0]
+    assert "differ only in spelling" in variable.notes[0]
 
 
 def test_a_participant_counts_once():

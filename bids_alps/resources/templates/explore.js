@@ -14,22 +14,22 @@ function explore(data) {
     return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
   };
   const outliersOf = (values) => {
-    const there = values.filter((value) => value !== null);
-    if (there.length < 8) return [];
-    const centre = median(there);
-    const spread = 1.4826 * median(there.map((value) => Math.abs(value - centre)));
+    const finite = values.filter((value) => value !== null);
+    if (finite.length < 8) return [];
+    const centre = median(finite);
+    const spread = 1.4826 * median(finite.map((value) => Math.abs(value - centre)));
     if (!(spread > 0)) return [];
     const far = (n) => (values[n] === null ? 0 : Math.abs(values[n] - centre) / spread);
     return values.map((_, n) => n).filter((n) => far(n) > 4).sort((a, b) => far(b) - far(a));
   };
-  const dye = () => {
+  const colourPoints = () => {
     const values = data.colours[colour.value] || labels.map(() => "runs");
     const levels = [...new Set(values)].sort();
-    const coarse = values.every((value) => typeof value === "string");
+    const categorical = values.every((value) => typeof value === "string");
     const own = (level, n) => STATUS[level] || COLOURS[n % COLOURS.length];
     const legend = find("legend");
     legend.replaceChildren();
-    if (!coarse) return { color: values, colorscale: "Cividis", showscale: true, colorbar: { title: { text: colour.value } } };
+    if (!categorical) return { color: values, colorscale: "Cividis", showscale: true, colorbar: { title: { text: colour.value } } };
     levels.forEach((level, n) => {
       const entry = document.createElement("li");
       const dot = document.createElementNS("http://www.w3.org/2000/svg", "svg");
@@ -45,10 +45,10 @@ function explore(data) {
   };
   const jitter = labels.map((_, n) => ((n * 0.618034) % 1) - 0.5);
   let selected = null;
-  const tell = () => {
-    const chosen = selected ? [...selected].sort((a, b) => a - b) : [];
-    find("selected").value = chosen.map((n) => labels[n]).join("\n");
-    find("count").textContent = chosen.length ? "(" + chosen.length + ")" : "(none)";
+  const showSelection = () => {
+    const indices = selected ? [...selected].sort((a, b) => a - b) : [];
+    find("selected").value = indices.map((n) => labels[n]).join("\n");
+    find("count").textContent = indices.length ? "(" + indices.length + ")" : "(none)";
   };
   const list = (measures) => {
     const place = find("outliers");
@@ -65,7 +65,7 @@ function explore(data) {
     }
     if (!place.children.length) place.append(Object.assign(document.createElement("li"), { textContent: "None in these measures." }));
   };
-  const broken = (name) => {
+  const wrapped = (name) => {
     const at = name.length > 20 ? name.indexOf(" ", Math.floor(name.length / 3)) : -1;
     return at < 0 ? name : name.slice(0, at) + "<br>" + name.slice(at + 1);
   };
@@ -76,7 +76,7 @@ function explore(data) {
     const rows = Math.ceil(names.length / columns);
     const style = getComputedStyle(document.body);
     const [ink, line] = [style.color, style.getPropertyValue("--line")];
-    const marker = { ...dye(), size: labels.length > 300 ? 4 : 6, opacity: 0.8 };
+    const marker = { ...colourPoints(), size: labels.length > 300 ? 4 : 6, opacity: 0.8 };
     // a finger scrolls the page; a mouse selects
     const layout = {
       height: 60 + 230 * rows, margin: { l: 8, r: marker.showscale ? 80 : 8, t: 30, b: 10 }, showlegend: false, hovermode: "closest", dragmode: matchMedia("(pointer: coarse)").matches ? false : "select",
@@ -89,7 +89,7 @@ function explore(data) {
       const domain = [left + 0.045, left + 1 / columns - 0.012];
       layout["xaxis" + end] = { domain, anchor: "y" + end, visible: false, range: [-0.8, 0.8] };
       layout["yaxis" + end] = { domain: [top - (1 / rows) * 0.9, top - (1 / rows) * 0.17], anchor: "x" + end, gridcolor: line, zeroline: false, automargin: false, tickfont: { size: 9 } };
-      layout.annotations.push({ text: broken(name), x: (domain[0] + domain[1]) / 2, y: top - 0.01 / rows, xref: "paper", yref: "paper", showarrow: false, xanchor: "center", yanchor: "top", font: { size: 11 } });
+      layout.annotations.push({ text: wrapped(name), x: (domain[0] + domain[1]) / 2, y: top - 0.01 / rows, xref: "paper", yref: "paper", showarrow: false, xanchor: "center", yanchor: "top", font: { size: 11 } });
       outliersOf(measures[name]).slice(0, 1).forEach((far) => layout.annotations.push({
         text: labels[far], x: jitter[far], y: measures[name][far], xref: "x" + end, yref: "y" + end, showarrow: false, yshift: 9, xanchor: jitter[far] > 0 ? "right" : "left", font: { size: 9 },
       }));
@@ -108,10 +108,10 @@ function explore(data) {
   panels.on("plotly_selected", (event) => {
     if (!event || !event.points.length) return;
     selected = new Set(event.points.map((point) => point.pointIndex));
-    tell();
+    showSelection();
     Plotly.restyle(panels, { selectedpoints: [[...selected]] });
   });
-  const clear = () => { selected = null; tell(); draw(); };
+  const clear = () => { selected = null; showSelection(); draw(); };
   panels.on("plotly_deselect", clear);
   find("clear").addEventListener("click", clear);
   find("copy").addEventListener("click", () => {

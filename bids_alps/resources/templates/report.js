@@ -98,42 +98,42 @@ if (entries.length) {
   }, { passive: true });
   follow();
 }
-const shelf = "bids-alps ratings of " + location.pathname.replace(/[^/]*$/, "");
-const read = () => { try { return JSON.parse(localStorage.getItem(shelf)) || {}; } catch { return {}; } };
+const storageKey = "bids-alps ratings of " + location.pathname.replace(/[^/]*$/, "");
+const read = () => { try { return JSON.parse(localStorage.getItem(storageKey)) || {}; } catch { return {}; } };
 for (const box of document.querySelectorAll(".rating")) {
   const run = box.dataset.run;
   const choices = [...box.querySelectorAll("input[type=radio]")];
   const note = box.querySelector("input[type=text]");
-  const told = box.querySelector("output");
+  const message = box.querySelector("output");
   const show = () => {
-    const mine = read()[run] || {};
-    choices.forEach((choice) => { choice.checked = choice.value === mine.rating; });
-    note.value = mine.note || "";
+    const stored = read()[run] || {};
+    choices.forEach((choice) => { choice.checked = choice.value === stored.rating; });
+    note.value = stored.note || "";
   };
-  const keep = (mine) => {
+  const store = (stored) => {
     const all = read();
-    if (mine) all[run] = mine;
+    if (stored) all[run] = stored;
     else delete all[run];
     try {
-      localStorage.setItem(shelf, JSON.stringify(all));
+      localStorage.setItem(storageKey, JSON.stringify(all));
       const count = Object.keys(all).length;
-      told.textContent = count + (count === 1 ? " run rated" : " runs rated");
-    } catch { told.textContent = "This browser keeps nothing: save before you leave."; }
+      message.textContent = count + (count === 1 ? " run rated" : " runs rated");
+    } catch { message.textContent = "This browser cannot store ratings: save them before you leave the page."; }
   };
   const change = () => {
     const rating = (choices.find((choice) => choice.checked) || {}).value;
-    if (rating) keep({ rating, note: note.value.replace(/\s+/g, " ").trim(), time: new Date().toISOString() });
+    if (rating) store({ rating, note: note.value.replace(/\s+/g, " ").trim(), time: new Date().toISOString() });
   };
   box.hidden = false;
   [...choices, note].forEach((input) => input.addEventListener("change", change));
-  box.querySelector(".clear").addEventListener("click", () => { keep(null); show(); });
+  box.querySelector(".clear").addEventListener("click", () => { store(null); show(); });
   box.querySelector(".export").addEventListener("click", () => {
     change();
     const all = read();
     const rows = Object.keys(all).sort().map((name) => [name, all[name].rating, all[name].note || "n/a", all[name].time].join("\t"));
     const text = ["run\trating\tnote\ttime", ...rows].join("\n") + "\n";
     download("ratings.tsv", "data:text/tab-separated-values;charset=utf-8," + encodeURIComponent(text));
-    told.textContent = rows.length + " saved; for: bids-alps DATA OUT group --ratings ratings.tsv";
+    message.textContent = rows.length + " saved; use with: bids-alps DATA OUT group --ratings ratings.tsv";
   });
   show();
 }

@@ -2,7 +2,7 @@
 
 import math
 
-from bids_alps.report.otherwise import compare_choices
+from bids_alps.report.alternatives import compare_alternatives
 
 
 def rows(preset="alps", **columns):
@@ -12,25 +12,25 @@ def rows(preset="alps", **columns):
 
 
 def test_choices_that_were_measured_stand_beside_the_reported_one():
-    table = compare_choices(rows(alps=1.5, alps_uncorrected=1.425, alps_water_corrected=math.nan))
+    table = compare_alternatives(rows(alps=1.5, alps_uncorrected=1.425, alps_water_corrected=math.nan))
     assert [row[0] for row in table.rows] == [
         "As reported",
-        "Without pose correction: tensors left in scanner axes",
+        "Without pose correction (tensors in scanner axes)",
     ]
     assert table.rows[1][1:] == ("1.43", "1.43", "1.43", "-5.0")
 
 
 def test_other_presets_are_choices_too():
-    table = compare_choices([*rows(alps=1.5), *rows("alps.sh", alps=1.35, alps_uncorrected=1.3)])
-    assert [row[0] for row in table.rows] == ["As reported", "As the script alps.sh measures it"]
+    table = compare_alternatives([*rows(alps=1.5), *rows("alps.sh", alps=1.35, alps_uncorrected=1.3)])
+    assert [row[0] for row in table.rows] == ["As reported", "Method of the script alps.sh"]
     assert table.rows[1][-1] == "-10.0"
 
 
 def test_one_value_alone_needs_no_table():
-    assert compare_choices(rows(alps=1.5)) is None
-    assert compare_choices([]) is None
+    assert compare_alternatives(rows(alps=1.5)) is None
+    assert compare_alternatives([]) is None
 
 
 def test_an_index_that_is_withheld_is_compared_with_nothing_else():
-    table = compare_choices(rows(alps=math.nan, alps_unreliable=1.2))
+    table = compare_alternatives(rows(alps=math.nan, alps_unreliable=1.2))
     assert table is None

@@ -1,4 +1,4 @@
-"""Numbers and names of the group level as a reader wants them."""
+"""Formatting of numbers and names on the group page."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ UNIT = "10⁻³ mm²/s"
 _SCALE = 1e3
 
 
-def outcome_words(name: str) -> str:
-    """Return an outcome in words.
+def outcome_label(name: str) -> str:
+    """Return the label of an outcome.
 
     Examples
     --------
-    >>> outcome_words("alps_bilateral"), outcome_words("dyy_projection"), outcome_words("putamen_left_fa")
+    >>> outcome_label("alps_bilateral"), outcome_label("dyy_projection"), outcome_label("putamen_left_fa")
     ('bilateral index', 'Dyy projection', 'Putamen left FA')
     """
     if name in _SIDES:
@@ -32,16 +32,16 @@ def outcome_words(name: str) -> str:
 
 
 def is_diffusivity(name: str) -> bool:
-    """Tell whether an outcome is in mm^2/s."""
+    """Return whether an outcome is in mm^2/s."""
     return name in DIFFUSIVITIES or name.endswith(("_md", "_ad", "_rd"))
 
 
-def measure(value: Any, outcome: str = "", *, sign: bool = False) -> str:
+def format_value(value: Any, outcome: str = "", *, sign: bool = False) -> str:
     """Return a value of an outcome with three decimals, diffusivities in 10^-3 mm^2/s.
 
     Examples
     --------
-    >>> measure(-0.1234, sign=True), measure(0.00042234, "dyy_projection"), measure(float("nan"))
+    >>> format_value(-0.1234, sign=True), format_value(0.00042234, "dyy_projection"), format_value(float("nan"))
     ('−0.123', '0.422', 'n/a')
     """
     if not _finite(value):
@@ -54,21 +54,21 @@ def measure(value: Any, outcome: str = "", *, sign: bool = False) -> str:
     return text.replace("-", "−")
 
 
-def interval(row: Row, name: str, outcome: str = "", *, sign: bool = True) -> str:
+def format_interval(row: Row, name: str, outcome: str = "", *, sign: bool = True) -> str:
     """Return an estimate with its 95 % interval, from ``<name>``, ``<name>_ci_low`` and ``<name>_ci_high``."""
     low, high = row.get(f"{name}_ci_low"), row.get(f"{name}_ci_high")
-    value = measure(row.get(name), outcome, sign=sign)
+    value = format_value(row.get(name), outcome, sign=sign)
     if not (_finite(low) and _finite(high)):
         return value
-    return f"{value} ({measure(low, outcome, sign=sign)} to {measure(high, outcome, sign=sign)})"
+    return f"{value} ({format_value(low, outcome, sign=sign)} to {format_value(high, outcome, sign=sign)})"
 
 
-def p_value(value: Any) -> str:
+def format_p(value: Any) -> str:
     """Return a p-value with three decimals.
 
     Examples
     --------
-    >>> p_value(0.00042), p_value(0.0081), p_value(1.0), p_value(None)
+    >>> format_p(0.00042), format_p(0.0081), format_p(1.0), format_p(None)
     ('<0.001', '0.008', '1.000', 'n/a')
     """
     if not _finite(value):
@@ -76,31 +76,31 @@ def p_value(value: Any) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def p_words(value: Any) -> str:
-    """Return a p-value with its sign, for a sentence."""
-    text = p_value(value)
+def p_phrase(value: Any) -> str:
+    """Return a p-value with its relation sign, for a sentence."""
+    text = format_p(value)
     return f"p {text[0]} {text[1:]}" if text.startswith("<") else f"p = {text}"
 
 
 def number_or_dash(value: Any, digits: int = 2) -> str:
-    """Return a number with so many decimals, a dash where there is none."""
+    """Return a number with a fixed number of decimals; a dash if it is missing."""
     return f"{float(value):.{digits}f}".replace("-", "−") if _finite(value) else "–"
 
 
-def listed(names: Any) -> str:
-    """Return names as a sentence lists them.
+def join_names(names: Any) -> str:
+    """Return names joined by commas and "and".
 
     Examples
     --------
-    >>> listed(["age"]), listed(["age", "sex", "site"])
+    >>> join_names(["age"]), join_names(["age", "sex", "site"])
     ('age', 'age, sex and site')
     """
     texts = [str(name) for name in names]
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}" if texts else "nothing"
 
 
-def capital(text: str) -> str:
-    """Return a text that begins a sentence."""
+def capitalise(text: str) -> str:
+    """Return a text with its first letter capitalised."""
     return text[:1].upper() + text[1:]
 
 

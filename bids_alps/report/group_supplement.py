@@ -1,24 +1,24 @@
-"""What else was found in a cohort: models, reliability, precision, norms, as folded tables with a sentence each."""
+"""Supplementary results of a cohort: models, reliability, precision, norms, as collapsed tables with summaries."""
 
 from __future__ import annotations
 
+from bids_alps.report.group_format import Row, format_value
 from bids_alps.report.group_tables import plain_table
-from bids_alps.report.group_words import Row, measure
 from bids_alps.report.page import Result
 from bids_alps.statistics.findings import Findings
 from bids_alps.statistics.plan import HEADLINE
 
 
-def rows_of(findings: Findings, name: str) -> list[Row]:
-    """Return the rows of a table of results, none where there is no such table."""
+def result_rows(findings: Findings, name: str) -> list[Row]:
+    """Return the rows of a table of results; empty if there is no such table."""
     table = findings.tables.get(name)
     if table is None:
         return []
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
-def tell_more(findings: Findings) -> list[Result]:
-    """Return the tables that stand folded: models, discrimination, reliability, precision and the rest."""
+def supplementary_results(findings: Findings) -> list[Result]:
+    """Return the collapsed tables: models, discrimination, reliability, precision and others."""
     titles = {
         "models": "Models",
         "model_tests": "Terms of the models",
@@ -32,11 +32,11 @@ def tell_more(findings: Findings) -> list[Result]:
     tables = tuple(
         plain_table(name, title, findings.tables[name]) for name, title in titles.items() if name in findings.tables
     )
-    sentences = tuple(_precision_sentence(row) for row in rows_of(findings, "precision") if row["outcome"] == HEADLINE)[
-        :1
-    ]
+    sentences = tuple(
+        _precision_sentence(row) for row in result_rows(findings, "precision") if row["outcome"] == HEADLINE
+    )[:1]
     sentences += tuple(
-        _reliability_sentence(row) for row in rows_of(findings, "reliability") if row["outcome"] == HEADLINE
+        _reliability_sentence(row) for row in result_rows(findings, "reliability") if row["outcome"] == HEADLINE
     )
     if "norms" in findings.facts:
         sentences += (str(findings.facts["norms"]) + " Scores are in group_norms.tsv.",)
@@ -54,5 +54,5 @@ def _reliability_sentence(row: Row) -> str:
     return (
         f"{row['kind']} of the bilateral index between {row['between']} ({row['repeats']}): {row['icc']:.2f} "
         f"({row['ci_low']:.2f} to {row['ci_high']:.2f}), {int(row['participants'])} participants; smallest detectable "
-        f"change {measure(row['smallest_detectable_change'])}."
+        f"change {format_value(row['smallest_detectable_change'])}."
     )
