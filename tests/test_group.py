@@ -113,7 +113,7 @@ def test_unmatched_and_repeated_participants_are_told_on_the_page(cohort):
     assert main([str(bids), str(out), "group"]) == 0
     page = (out / "group_alps.html").read_text()
     assert "Not in participants.tsv: sub-02." in page
-    assert "More than once in participants.tsv, the first row is used: sub-01." in page
+    assert "Duplicate rows in participants.tsv, of which the first is used: sub-01." in page
     assert len(pd.read_csv(out / "group_alps.tsv", sep="\t")) == 24
 
 
@@ -188,7 +188,7 @@ def test_little_is_still_told(cohort, people):
 def test_nobody_is_told(tmp_path, capsys):
     (tmp_path / "bids").mkdir()
     assert main([str(tmp_path / "bids"), str(tmp_path / "out"), "group"]) == 66
-    assert "no index of any participant" in capsys.readouterr().err
+    assert "no results of any participant" in capsys.readouterr().err
 
 
 def test_one_site_is_not_harmonised_and_all_else_is_done(cohort, caplog):

@@ -38,7 +38,7 @@ def test_runs_that_a_reader_drops_are_left_out_with_the_reason(cohort, tmp_path,
     table = pd.read_csv(out / "group_alps.tsv", sep="\t", na_values="n/a").set_index("participant_id")
     assert table.loc["sub-04", "rating"] == "doubtful"
     assert table["rating"].notna().sum() == 2
-    assert "1 of 3 ratings are of runs without a result: sub-99." in capsys.readouterr().err
+    assert "1 of 3 ratings refer to runs without a result: sub-99." in capsys.readouterr().err
     described = json.loads((out / "group_alps.json").read_text())
     assert set(described["rating"]["Levels"]) == {"keep", "doubtful", "drop"}
 

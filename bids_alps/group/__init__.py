@@ -1,1 +1,1 @@
-"""The group level: gather the results of all participants, test, and write tables and the page."""
+"""Group level: gather the results of all participants, run the statistics, write tables and the report."""

@@ -1,4 +1,4 @@
-"""The regions of atlases: gathered from every participant, and joined to the runs as outcomes."""
+"""Atlas regions of all participants, joined to the runs as outcomes."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ LOG = logging.getLogger(__name__)
 
 
 def gather_atlases(datasets: Mapping[str, Path]) -> dict[str, list[dict[str, Any]]]:
-    """Return, per atlas, the long table of its regions: one row a region, ``region`` being its name in formulas.
+    """Return the long table of regions by atlas: one row per region, with its name in formulas as ``region``.
 
-    The name is that of the atlas' table in lower case, with one underscore for whatever is no letter or digit; regions
-    whose names become one get their label behind it.
+    Names are converted to lower case, with underscores for non-alphanumeric characters; duplicates get the label of
+    the region as a suffix.
     """
-    found: dict[str, list[dict[str, Any]]] = {}
+    rows_by_atlas: dict[str, list[dict[str, Any]]] = {}
     for dataset, folder in datasets.items():
-        named = {"dataset": dataset or OUTPUT} if len(datasets) > 1 else {}
+        dataset_label = {"dataset": dataset or OUTPUT} if len(datasets) > 1 else {}
         for path in sorted(folder.glob("sub-*/**/*_seg-*_scalarstats.tsv")):
             atlas = entities_of(path.name)["seg"]
             if atlas != "alps":
-                run = named | entities_in(path)
-                found.setdefault(atlas, []).extend(run | row for row in _regions(path))
-    return {atlas: rows for atlas, rows in found.items() if rows}
+                run = dataset_label | entities_in(path)
+                rows_by_atlas.setdefault(atlas, []).extend(run | row for row in _regions(path))
+    return {atlas: rows for atlas, rows in rows_by_atlas.items() if rows}
 
 
 def _regions(path: Path) -> list[dict[str, Any]]:
     rows = read_rows(path)
     if not all({"index", "name", "fa_mean"} <= row.keys() for row in rows):
-        LOG.warning("%s: no columns index, name and fa_mean. Redo the run.", path)
+        LOG.warning("%s: columns index, name or fa_mean are missing. Rerun the participant level.", path)
         return []
     names = [_plain(str(row["name"])) for row in rows]
     count = Counter(names)
     labels = [str(row["index"]).removesuffix(".0") for row in rows]
-    regions = [one if count[one] == 1 else f"{one}_{label}" for one, label in zip(names, labels, strict=True)]
+    regions = [name if count[name] == 1 else f"{name}_{label}" for name, label in zip(names, labels, strict=True)]
     return [{"region": region, **row} for region, row in zip(regions, rows, strict=True)]
 
 
@@ -56,14 +56,14 @@ def join_atlases(
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Add the mean of every metric of every region, such as ``putamen_left_fa``; return the names of these columns.
 
-    A name that is a column already, of another atlas or of the participants, gets the atlas before it.
+    Names that are already columns get the name of the atlas as a prefix.
     """
     added: list[str] = []
     for atlas, rows in atlases.items():
         long = pd.DataFrame(rows)
         metrics = [name for name in long if str(name).endswith("_mean")]
         keys = [name for name in table.columns[: list(table.columns).index("alps_left")] if name in long]
-        marked = long.fillna(dict.fromkeys(keys, ""))  # a run without a number is a run too
+        marked = long.fillna(dict.fromkeys(keys, ""))  # keep runs without a run entity
         wide = marked.pivot_table(metrics, keys, "region", sort=False)
         pairs = wide.columns.to_frame().astype(str).to_numpy()
         names = [f"{region}_{metric.removesuffix('_mean')}" for metric, region in pairs]

@@ -1,4 +1,4 @@
-"""Everybody who is left out of something, by name, with the reason."""
+"""Exclusions by participant and run, with reasons."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ def exclusion_rows(
     table: pd.DataFrame,
     absent: Sequence[tuple[str, str]],
     crashes: Mapping[str, str],
-    found: Mapping[str, Findings],
+    findings_by_preset: Mapping[str, Findings],
 ) -> tuple[list[dict[str, Any]], list[Column]]:
     """Return the rows of ``group_exclusions.tsv`` and its columns.
 
     Parameters
     ----------
     table
-        One row a run and preset.
+        One row per run and preset.
     absent
         Participants of ``participants.tsv`` without a result: dataset and label.
     crashes
-        What stopped a run that gave no result, by its name.
-    found
-        Findings by preset, with who was left out of what.
+        Error messages of failed runs, by the name of the run.
+    findings_by_preset
+        Findings by preset, with their exclusions.
     """
     ids = list(table.columns)[: list(table.columns).index("alps_left")]
     rows = [{"participant_id": label, **({"dataset": name} if "dataset" in ids else {})} for name, label in absent]
-    stopped = {f"sub-{entities_of(run).get('sub', '')}": message for run, message in crashes.items()}
+    messages = {f"sub-{entities_of(run).get('sub', '')}": message for run, message in crashes.items()}
     for row in rows:
-        why = stopped.get(str(row["participant_id"]))
-        row["reason"] = f"no result: {why}" if why else "in participants.tsv, but no result"
+        message = messages.get(str(row["participant_id"]))
+        row["reason"] = f"no result: {message}" if message else "in participants.tsv, but without a result"
     known = {str(label) for _, label in absent}
     rows += [
-        {"participant_id": f"sub-{entities_of(run).get('sub', '')}", "reason": f"no result of {run}: {message}"}
+        {"participant_id": f"sub-{entities_of(run).get('sub', '')}", "reason": f"no result for {run}: {message}"}
         for run, message in crashes.items()
         if f"sub-{entities_of(run).get('sub', '')}" not in known
     ]
     rows = [row | {"left_out_of": EVERYTHING} for row in rows]
-    for preset, findings in found.items():
+    for preset, findings in findings_by_preset.items():
         rows += [{"roi_preset": preset, **row} for row in _rows_of(table, ids, findings)]
     columns = [Column(name=name, description=describe_entity(name)) for name in ids]
     columns += [
-        Column(name="roi_preset", description="ROI definition; n/a for whoever has no result."),
+        Column(name="roi_preset", description="ROI definition; n/a for participants without a result."),
         Column(name="left_out_of", description="Analysis from which the run is excluded."),
         Column(name="reason", description="Reason."),
     ]
@@ -63,11 +63,11 @@ def exclusion_rows(
 def _rows_of(table: pd.DataFrame, ids: Sequence[str], findings: Findings) -> Iterable[dict[str, Any]]:
     for row, left_out_of, reason in findings.flow.lost:
         yield {**_ids(table, row, ids), "left_out_of": left_out_of, "reason": reason}
-    lacking: Mapping[str, str] = findings.facts.get("lacking", {})
-    if lacking:
+    incomplete: Mapping[str, str] = findings.facts.get("lacking", {})
+    if incomplete:
         people = person_of(table)
         first = {person: row for row, person in reversed(list(people.items()))}
-        for person, reason in lacking.items():
+        for person, reason in incomplete.items():
             owner = {name: table.loc[first[person], name] for name in ids if name in ("dataset", "participant_id")}
             yield {**owner, "left_out_of": _ADJUSTED, "reason": reason}
 

@@ -1,4 +1,4 @@
-"""What the group level gathers: the tables of every participant."""
+"""Gathering of the tables of all participants."""
 
 from __future__ import annotations
 
@@ -19,53 +19,53 @@ from bids_alps.model import SIDES
 from bids_alps.statistics.comparability import METHOD
 
 LOG = logging.getLogger(__name__)
-_SIDED = ("alps", "alps_se", "alps_ci_low", "alps_ci_high", "alps_uncorrected", "alps_unreliable")
-_TERMS = ("dxx_projection", "dyy_projection", "dxx_association", "dzz_association")
+_SIDE_COLUMNS = ("alps", "alps_se", "alps_ci_low", "alps_ci_high", "alps_uncorrected", "alps_unreliable")
+_DIFFUSIVITIES = ("dxx_projection", "dyy_projection", "dxx_association", "dzz_association")
 _ID = {"sub": "participant_id", "ses": "session_id"}
-_LABELS = (
+_TEXT_COLUMNS = (
     *("roi_preset", "hemisphere", "frame", "first_session", "second_session", "status", "roi", "name", "unit"),
-    *("direction", "reason", "settings_hash", "version", "roi_semi_axes"),  # digits there are no numbers
+    *("direction", "reason", "settings_hash", "version", "roi_semi_axes"),  # digits in these columns are text
 )
 _CHECK = "check_"
-_MEASURED = tuple(column for column in ALPS_COLUMNS if column.name not in (*_SIDED, "hemisphere"))
-_MADE = tuple(  # how a run was measured; tables of an older version lack some of it
-    Column(name=name, description=f"How the run was measured: {what}.", optional=True)
+_SHARED_COLUMNS = tuple(column for column in ALPS_COLUMNS if column.name not in (*_SIDE_COLUMNS, "hemisphere"))
+_METHOD_COLUMNS = tuple(  # method of the run; partly missing in tables of older versions
+    Column(name=name, description=f"Method of the run: {what}.", optional=True)
     for name, what in METHOD.items()
     if name not in {column.name for column in ALPS_COLUMNS}
 )
 
 
 def gather(datasets: Mapping[str, Path], *, longitudinal: bool = False) -> list[dict[str, Any]]:
-    """Return one row per run and preset from every index table below folders, in a stable order.
+    """Return one row per run and preset from all index tables of the datasets, in a stable order.
 
     Parameters
     ----------
     datasets
-        Derivative datasets by name; where there is more than one, rows have a ``dataset`` column.
+        Derivative datasets by name; with more than one, rows have a ``dataset`` column.
     longitudinal
-        Take what was measured in the frame between sessions for every run that has it; the column ``frame`` tells.
+        Use the measurements in the midway space between sessions where available; see the column ``frame``.
     """
     rows: list[dict[str, Any]] = []
     for name, folder in datasets.items():
-        named = {"dataset": name or OUTPUT} if len(datasets) > 1 else {}
+        dataset_label = {"dataset": name or OUTPUT} if len(datasets) > 1 else {}
         tables = (_in_frame(path) if longitudinal else path for path in _find(folder, "desc-alps"))
-        rows += [named | row for path in tables for row in _wide_rows(path)]
+        rows += [dataset_label | row for path in tables for row in _wide_rows(path)]
     if not rows:
         where = ", ".join(str(folder) for folder in datasets.values())
         raise NoInputError(
-            where, "no index of any participant", "run the participant level first, with the same output"
+            where, "no results of any participant", "run the participant level first, with the same output"
         )
     return rows
 
 
 def _in_frame(path: Path) -> Path:
-    """Return the longitudinal table beside a table of the index, or that one where there is none."""
-    beside = path.with_name(path.name.replace("_desc-alps_", "_desc-longitudinal_"))
-    return beside if beside.exists() else path
+    """Return the longitudinal counterpart of a table of the index, or the table itself if there is none."""
+    longitudinal = path.with_name(path.name.replace("_desc-alps_", "_desc-longitudinal_"))
+    return longitudinal if longitudinal.exists() else path
 
 
 def gather_changes(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of every table of changes below a folder, each with its participant and other entities."""
+    """Return the rows of all tables of changes in a folder, with their BIDS entities."""
     return [entities_in(path) | row for path in _find(folder, "desc-change") for row in read_rows(path)]
 
 
@@ -74,14 +74,14 @@ def _find(folder: Path, entity: str) -> list[Path]:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Read a table of ours; a tenth of the time that a data frame takes, which tells over 10,000 runs."""
+    """Read the rows of a derivative table; ten times faster than pandas, which matters for 10,000 runs."""
     with path.open(encoding="utf-8", newline="") as stream:
         rows = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
         return [{name: _value(name, text) for name, text in row.items()} for row in rows]
 
 
 def _value(name: str, text: str | None) -> Any:
-    if name in _LABELS:
+    if name in _TEXT_COLUMNS:
         return text
     try:
         return float(text) if text not in (None, "n/a") else float("nan")
@@ -90,7 +90,7 @@ def _value(name: str, text: str | None) -> Any:
 
 
 def entities_in(path: Path) -> dict[str, str]:
-    """Return the entities in the name of a table of ours, participant and session as BIDS names their columns."""
+    """Return the entities in the name of a table, with participant and session under their BIDS column names."""
     labels = {key: label for key, label in entities_of(path.name).items() if key not in ("desc", "seg")}
     return {_ID.get(key, key): f"{key}-{label}" if key in _ID else label for key, label in labels.items()}
 
@@ -104,29 +104,29 @@ def _wide_rows(path: Path) -> Iterator[dict[str, Any]]:
         presets.setdefault(row["roi_preset"], {})[row["hemisphere"]] = row
     for preset, by_side in presets.items():
         if not {*SIDES, "bilateral"} <= by_side.keys():
-            LOG.warning("%s: not all of left, right, bilateral. Redo the run.", path)
+            LOG.warning("%s: left, right or bilateral is missing. Rerun the participant level.", path)
             continue
         wide = {
             _wide_name(name, side): by_side[side].get(name, float("nan"))
-            for name in _SIDED
+            for name in _SIDE_COLUMNS
             for side in (*SIDES, "bilateral")
         }
-        wide |= {f"{name}_{side}": by_side[side].get(name, float("nan")) for side in SIDES for name in _TERMS}
-        whole = by_side["bilateral"]
-        rest = {column.name: whole.get(column.name) for column in _MEASURED}
-        rest |= {column.name: whole[column.name] for column in _MADE if column.name in whole}
-        yield entities_in(path) | wide | rest | _checks([row for row in checked if row.get("roi_preset") == preset])
+        wide |= {f"{name}_{side}": by_side[side].get(name, float("nan")) for side in SIDES for name in _DIFFUSIVITIES}
+        bilateral = by_side["bilateral"]
+        shared = {column.name: bilateral.get(column.name) for column in _SHARED_COLUMNS}
+        shared |= {column.name: bilateral[column.name] for column in _METHOD_COLUMNS if column.name in bilateral}
+        yield entities_in(path) | wide | shared | _checks([row for row in checked if row.get("roi_preset") == preset])
 
 
 def _checks(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the value of every quality check of a run and preset, and which of them complain."""
+    """Return the values of the quality checks of a run and preset, and the names of those that failed or warned."""
     if not rows:
         return {"checks_failed": "n/a", "checks_warned": "n/a"}
-    complaints = {
+    flagged = {
         f"checks_{past}": "; ".join(row["name"] for row in rows if row["status"] == status) or "none"
         for status, past in (("fail", "failed"), ("warn", "warned"))
     }
-    return complaints | {f"{_CHECK}{row['name']}": row["value"] for row in rows}
+    return flagged | {f"{_CHECK}{row['name']}": row["value"] for row in rows}
 
 
 def _wide_name(name: str, side: str) -> str:
@@ -136,9 +136,9 @@ def _wide_name(name: str, side: str) -> str:
 
 def columns_of(rows: list[dict[str, Any]]) -> list[Column]:
     """Return the columns of the wide table with their descriptions."""
-    known = {column.name: column for column in (*ALPS_COLUMNS, *_MADE)}
-    sided = {_wide_name(name, side): (name, side) for name in _SIDED for side in (*SIDES, "bilateral")}
-    sided |= {f"{name}_{side}": (name, side) for side in SIDES for name in _TERMS}
+    known = {column.name: column for column in (*ALPS_COLUMNS, *_METHOD_COLUMNS)}
+    sided = {_wide_name(name, side): (name, side) for name in _SIDE_COLUMNS for side in (*SIDES, "bilateral")}
+    sided |= {f"{name}_{side}": (name, side) for side in SIDES for name in _DIFFUSIVITIES}
     others = dict.fromkeys(name for row in rows for name in row if name not in known and name not in sided)
     checks = [name for name in others if name.startswith((_CHECK, "checks_"))]
     columns = [Column(name=name, description=describe_entity(name)) for name in others if name not in checks]
@@ -146,7 +146,7 @@ def columns_of(rows: list[dict[str, Any]]) -> list[Column]:
         Column(name=wide, description=f"{known[name].description} {side.capitalize()}.")
         for wide, (name, side) in sided.items()
     ]
-    columns += [*_MEASURED, *(column for column in _MADE if any(column.name in row for row in rows))]
+    columns += [*_SHARED_COLUMNS, *(column for column in _METHOD_COLUMNS if any(column.name in row for row in rows))]
     return columns + [Column(name=name, description=_describe_check(name)) for name in checks]
 
 
@@ -162,13 +162,13 @@ def describe_entity(name: str) -> str:
 
 
 def describe_region(name: str) -> str:
-    """Return the description of a column of an atlas' table."""
+    """Return the description of a column of an atlas table."""
     known = {
         "region": "Name of the region in formulas.",
         "index": "Label of the region in the atlas.",
         "name": "Name of the region in the atlas.",
-        "n_voxels": "Voxels of the region.",
-        "reason": "Why nothing was measured.",
+        "n_voxels": "Number of voxels in the region.",
+        "reason": "Reason for missing values.",
     }
     metric, _, statistic = name.rpartition("_")
     words = {"mean": "Weighted mean", "sd": "Standard deviation", "median": "Median"}
@@ -177,17 +177,17 @@ def describe_region(name: str) -> str:
 
 
 def find_repeated(table: pd.DataFrame) -> list[str]:
-    """Return a note on runs whose results are in more than one of the pooled datasets."""
+    """Return a note on runs that are part of more than one of the pooled datasets."""
     if "dataset" not in table:
         return []
     run = [name for name in table.columns[: list(table.columns).index("alps_left")] if name != "dataset"]
-    twice = table.duplicated([*run, "roi_preset", "alps_left", "alps_right"], keep="first")
-    told = f"{int(twice.sum())} rows have the same results as a row of another dataset: pool each once."
-    return [told] if twice.any() else []
+    repeated = table.duplicated([*run, "roi_preset", "alps_left", "alps_right"], keep="first")
+    note = f"{int(repeated.sum())} rows duplicate a row of another dataset: pool each run only once."
+    return [note] if repeated.any() else []
 
 
 def gather_regions(datasets: Mapping[str, Path]) -> tuple[list[dict[str, Any]], list[Column]]:
-    """Return the long table of regions, one row a region, with its columns."""
+    """Return the long table of regions, one row per region, with its columns."""
     rows = [
         {"dataset": name or OUTPUT, **entities_in(path), **row}
         for name, folder in datasets.items()

@@ -1,4 +1,4 @@
-"""What the group level writes: every file is new or gone, and the receipt lists them."""
+"""Outputs of the group level: outdated files are removed, and a receipt lists all files."""
 
 from __future__ import annotations
 
@@ -18,50 +18,50 @@ _PAGE, _SCRIPT = "group_alps.html", "group_alps-sh.csv"
 
 
 def receipt_path(output_dir: Path) -> Path:
-    """Return where the receipt of the group level lies."""
+    """Return the path of the receipt of the group level."""
     return output_dir / "logs" / "group" / "receipt.json"
 
 
 @dataclass(slots=True)
 class GroupOutputs:
-    """The files of one run of the group level.
+    """Files written by one run of the group level.
 
     Parameters
     ----------
     folder
         Root of the derivatives.
     written
-        Names of what was written.
+        Names of the files written so far.
     """
 
     folder: Path
     written: list[str] = field(default_factory=list)
 
     def begin(self) -> list[str]:
-        """Remove the receipt of the run before, so that a run that is killed leaves none; return what it lists."""
+        """Remove the previous receipt, so that an interrupted run leaves none; return the files it lists."""
         path = receipt_path(self.folder)
-        former = _listed(path)
+        previous = _listed(path)
         path.unlink(missing_ok=True)
-        return former if former is not None else _recognised(self.folder)
+        return previous if previous is not None else _recognised(self.folder)
 
     def write_table(
         self, name: str, rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], *, flow: str = ""
     ) -> None:
-        """Write ``group_<name>.tsv`` with its dictionary, which tells who was analysed."""
+        """Write ``group_<name>.tsv`` with its data dictionary, which includes the flow of participants."""
         path = self.folder / f"group_{name}.tsv"
         write_table(path, rows, columns, about={"Flow": flow} if flow else {})
         self.written += [path.name, path.with_suffix(".json").name]
 
     def write_text(self, name: str, text: str) -> Path:
-        """Write a file of text; return its path."""
+        """Write a text file; return its path."""
         path = self.folder / name
         write_text(path, text)
         self.written.append(name)
         return path
 
-    def end(self, former: Sequence[str], settings: Mapping[str, Any]) -> None:
-        """Remove what the run before wrote and this one did not, and write the receipt."""
-        for name in former:
+    def end(self, previous: Sequence[str], settings: Mapping[str, Any]) -> None:
+        """Remove files of the previous run that this one did not write, and write the receipt."""
+        for name in previous:
             if name not in self.written:
                 (self.folder / name).unlink(missing_ok=True)
         hashes = {name: hashlib.sha256((self.folder / name).read_bytes()).hexdigest() for name in sorted(self.written)}
@@ -69,7 +69,7 @@ class GroupOutputs:
 
 
 def _listed(path: Path) -> list[str] | None:
-    """Return the files that a receipt lists, None where there is none that can be read."""
+    """Return the files listed in a receipt; None if it cannot be read."""
     with suppress(OSError, ValueError, AttributeError):
         names = list(json.loads(path.read_text(encoding="utf-8"))["outputs"])
         return [name for name in names if Path(name).name == name and name.startswith("group_")]
@@ -77,7 +77,7 @@ def _listed(path: Path) -> list[str] | None:
 
 
 def _recognised(folder: Path) -> list[str]:
-    """Return the files of a version that wrote no receipt: tables with a dictionary, the page, the script's table."""
+    """Return group-level files by name, for outputs without a receipt."""
     tables = [path for path in sorted(folder.glob("group_*.tsv")) if path.with_suffix(".json").exists()]
     names = [name for path in tables for name in (path.name, path.with_suffix(".json").name)]
     return [*names, *(name for name in (_PAGE, _SCRIPT) if (folder / name).exists())]

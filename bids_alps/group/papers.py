@@ -28,17 +28,17 @@ _GRID_MM = 2.0
 
 
 def write_paper_figures(settings: Settings) -> list[Path]:
-    """Write ``figures/*.svg`` and ``*.pdf`` of what the group level found; return their paths.
+    """Write ``figures/*.svg`` and ``*.pdf`` from the results of the group level; return their paths.
 
     Raises
     ------
     NoInputError
-        If there is no table of the group level.
+        If the group level has not been run.
     """
     output_dir = settings.request.output_dir
     path = output_dir / "group_alps.tsv"
     if not path.is_file():
-        raise NoInputError(str(path), "no such table", "run the group level first")
+        raise NoInputError(str(path), "not found", "run the group level first")
     written = []
     for name, files in _draw(read_table(path), settings):
         for extension, content in files.items():
@@ -56,12 +56,12 @@ def _draw(table: pd.DataFrame, settings: Settings) -> Iterator[tuple[str, dict[s
     people = _per_participant(runs)
     column = settings.request.group_column
     groups = people[column].fillna("n/a").astype(str).tolist() if column in people else []
-    found = {side: people[f"alps_{side}"].to_numpy(dtype=float) for side in _SIDES}
-    yield "distribution", draw.draw_distribution(found, groups)
+    indices = {side: people[f"alps_{side}"].to_numpy(dtype=float) for side in _SIDES}
+    yield "distribution", draw.draw_distribution(indices, groups)
     age = next((name for name in people.columns if str(name).lower() == "age"), None)
     if age is not None and pd.to_numeric(people[age], errors="coerce").notna().sum() > 3:
         years = pd.to_numeric(people[age], errors="coerce").to_numpy(dtype=float)
-        yield "age", draw.draw_age_curve(years, found["bilateral"], groups)
+        yield "age", draw.draw_age_curve(years, indices["bilateral"], groups)
     if "session_id" in runs and len(set(runs["session_id"].dropna())) > 1:
         series = runs.pivot_table("alps_bilateral", "participant_id", "session_id")
         by_person = {str(name): dict(row.dropna()) for name, row in series.iterrows()}
@@ -70,35 +70,35 @@ def _draw(table: pd.DataFrame, settings: Settings) -> Iterator[tuple[str, dict[s
         values = _per_participant(table[table["roi_preset"].astype(str) == other])["alps_bilateral"]
         pair = people["alps_bilateral"].align(values, join="inner")
         label = "".join(letter for letter in other if letter.isalnum())
-        first, second = (one.to_numpy(dtype=float) for one in pair)
+        first, second = (values.to_numpy(dtype=float) for values in pair)
         yield f"agreement-{label}", draw.draw_agreement(first, second, (presets[0], other))
     yield from _draw_regions(runs, presets[0], settings)
 
 
 def _per_participant(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a participant: means of numbers over runs, and the first of what is no number."""
-    how: dict[str, Any] = {
+    """Return one row per participant: means of numeric columns over runs, first values of other columns."""
+    aggregation: dict[str, Any] = {
         str(name): "mean" if pd.api.types.is_numeric_dtype(runs[name]) else "first"
         for name in runs.columns
         if name != "participant_id"
     }
-    return runs.groupby("participant_id").agg(how)
+    return runs.groupby("participant_id").agg(aggregation)
 
 
 def _draw_regions(runs: pd.DataFrame, preset: str, settings: Settings) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Draw the regions on the mean colour FA of those whose maps lie in the output."""
+    """Draw the regions on the mean colour FA of participants with maps in the output."""
     from bids_alps.report.figures_papers import draw_mean_regions
     from bids_alps.report.slices import find_display
 
     template = read_template(settings.method.template)
     mean, count = mean_colours(settings.request.output_dir, sorted(set(runs["participant_id"])), template)
     if not count:
-        LOG.warning("no figure of the regions: no maps with a transform to %s in the output", template.name)
+        LOG.warning("figure of the regions not drawn: no maps with a transform to %s in the output", template.name)
         return
     try:
         regions = read_preset(preset, template=template.name)
     except AlpsError as error:
-        LOG.warning("no figure of the regions: %s", error)
+        LOG.warning("figure of the regions not drawn: %s", error)
         return
     grid = mean.like(np.ones(mean.shape[:3], dtype=bool))
     rois = [roi for roi in place_preset(regions, _identity(), grid) if roi.weights.size]
@@ -111,10 +111,10 @@ def _identity() -> SpatialTransform:
 
 
 def mean_colours(output_dir: Path, participants: list[str], template: Template) -> tuple[SpatialMap, int]:
-    """Return the mean colour FA in template space, and of how many participants it is; the first run of each.
+    """Return the mean colour FA in template space (first run of each participant), and the number of participants.
 
-    Colours are taken in the scan, from principal directions turned into template axes by the rigid part of the
-    alignment, and resampled onto the template; the mean of colours needs no sign of a direction.
+    Colours are computed in native space, from principal directions rotated to template axes by the rigid part of the
+    registration, and resampled to the template. Averaging colours avoids the sign ambiguity of directions.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def mean_colours(output_dir: Path, participants: list[str], template: Template) 
     participants
         Labels with ``sub-``.
     template
-        Whose space is wanted.
+        Template that defines the space.
     """
     grid = coarse_grid(template.mask, _GRID_MM)
     total, count = np.zeros((*grid.shape, 3)), 0
@@ -141,12 +141,14 @@ def mean_colours(output_dir: Path, participants: list[str], template: Template) 
 
 
 def coarse_grid(image: SpatialMap, step_mm: float) -> SpatialMap:
-    """Return an empty image that covers another one with cubic voxels along its axes."""
+    """Return an empty isotropic image with the axes and field of view of another image."""
     scale = step_mm / image.voxel_size
     shape = tuple(int(n) for n in np.ceil(np.array(image.shape[:3]) / scale))
     affine = image.affine.copy()
     affine[:3, :3] = image.affine[:3, :3] * scale
-    affine[:3, 3] = image.affine[:3, :3] @ ((scale - 1) / 2) + image.affine[:3, 3]  # corner stays at the corner
+    affine[:3, 3] = (
+        image.affine[:3, :3] @ ((scale - 1) / 2) + image.affine[:3, 3]
+    )  # keep the outer corner of the first voxel
     return SpatialMap(data=np.zeros(shape, dtype=np.float32), affine=affine)
 
 
@@ -155,13 +157,13 @@ def read_colours(tensor: Path, rigid: Path) -> SpatialMap:
     image = read_volumes(tensor)
     inside = np.abs(image.data).max(-1) > 0
     _, vectors = eigen_system(image.data[inside])
-    turned = np.abs(vectors[..., 0] @ _rotation(rigid).T)
+    rotated = np.abs(vectors[..., 0] @ _rotation(rigid).T)
     brightness = np.clip(fractional_anisotropy(image.data[inside]) / 0.8, 0, 1)
     colours = np.zeros((*inside.shape, 3), dtype=np.float32)
-    colours[inside] = np.clip(turned * brightness[:, None], 0, 1)
+    colours[inside] = np.clip(rotated * brightness[:, None], 0, 1)
     return image.like(colours)
 
 
 def _rotation(rigid: Path) -> np.ndarray[Any, Any]:
-    """Return the rotation from scan to template; the file maps points the other way, as resampling needs."""
+    """Return the rotation from scan to template; the ITK file holds the inverse (resampling) direction."""
     return np.linalg.inv(read_itk_matrix(rigid))[:3, :3]

@@ -1,4 +1,4 @@
-"""What is known of the participants beside their runs: participants.tsv, sessions.tsv, and times from scans.tsv."""
+"""Phenotypic data: participants.tsv, sessions.tsv, and acquisition times from scans.tsv."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from bids_alps.statistics.analysis import MATCHED
 from bids_alps.statistics.repeats import TIME
 
 OUTPUT = "output"
-"""Name of the output's own results where several datasets are pooled."""
+"""Name of the results in the output folder when several datasets are pooled."""
 PEOPLE = "participants.tsv"
 _SOURCE = "dataset"
 
 
 @dataclass(slots=True)
 class Joined:
-    """The runs with what is known of their participants.
+    """Runs joined with phenotypic data.
 
     Parameters
     ----------
     table
-        One row a run; ``_matched`` tells whether its participant stands in ``participants.tsv``.
+        One row per run; ``_matched`` states whether the participant is in ``participants.tsv``.
     names
-        Columns that were added.
+        Added columns.
     dictionary
         Entries of the data dictionaries by column.
     absent
         Participants of ``participants.tsv`` without a run: dataset and label.
     notes
-        What was read otherwise than written.
+        Notes on conversions and mismatches.
     errors
-        Why a table could not be read, each of which makes the exit code.
+        Errors on unreadable tables, which set the exit code.
     """
 
     table: pd.DataFrame
@@ -51,17 +51,17 @@ class Joined:
 
 
 def find_roots(datasets: Mapping[str, Path], bids_dir: Path) -> dict[str, Path]:
-    """Return the folder that tells the participants of each derivative dataset, by its name, where there is one.
+    """Return the folder with the ``participants.tsv`` of each derivative dataset, by name, if there is one.
 
-    That of the output is `bids_dir`. Another dataset's ``participants.tsv`` lies in its own folder, in the dataset that
-    it was made from (``DatasetLinks``), or in the one whose ``derivatives`` it is part of.
+    For the output it is `bids_dir`. For other datasets it is their own folder, their source dataset
+    (``DatasetLinks``), or the dataset in whose ``derivatives`` they are.
     """
-    found = {OUTPUT: bids_dir}
+    roots_by_name = {OUTPUT: bids_dir}
     for name, folder in datasets.items():
         roots = [root for root in (folder, *_sources(folder)) if (root / PEOPLE).exists()]
         if name and roots:
-            found[name] = roots[0]
-    return found
+            roots_by_name[name] = roots[0]
+    return roots_by_name
 
 
 def _sources(folder: Path) -> list[Path]:
@@ -73,11 +73,11 @@ def _sources(folder: Path) -> list[Path]:
 
 
 def join_phenotype(table: pd.DataFrame, roots: Mapping[str, Path]) -> Joined:
-    """Add the columns of ``participants.tsv`` and of every ``sub-*_sessions.tsv``, as texts.
+    """Add the columns of ``participants.tsv`` and of all ``sub-*_sessions.tsv``, as text.
 
-    One label in two datasets is two people: where the table has a ``dataset`` column it is matched too. A column that
-    the results have already gets ``participants_`` or ``sessions_`` before it. A column that both files have is that of
-    the session where it is told, else that of the participant.
+    Equal labels in different datasets are different participants, so that a ``dataset`` column is matched too. Columns
+    that exist in the results get the prefix ``participants_`` or ``sessions_``. If a column is in both files, values
+    of the session have priority over those of the participant.
     """
     joined = Joined(table=table.assign(**{MATCHED: True}))
     _join_participants(joined, roots)
@@ -87,16 +87,16 @@ def join_phenotype(table: pd.DataFrame, roots: Mapping[str, Path]) -> Joined:
 
 
 def _read(path: Path, key: str, joined: Joined) -> pd.DataFrame | None:
-    """Return a table, or None where there is none that can be read, with what must be said of it."""
+    """Return a table, or None if it cannot be read; notes and errors are recorded."""
     if not path.exists():
         return None
     try:
-        found: PhenotypeTable = read_phenotype(path, key)
+        phenotype: PhenotypeTable = read_phenotype(path, key)
     except AlpsError as error:
         joined.errors.append(error)
         return None
-    joined.notes += found.notes
-    return found.table
+    joined.notes += phenotype.notes
+    return phenotype.table
 
 
 def _join_participants(joined: Joined, roots: Mapping[str, Path]) -> None:
@@ -110,9 +110,9 @@ def _join_participants(joined: Joined, roots: Mapping[str, Path]) -> None:
         joined.dictionary |= levels
         joined.notes += notes
         where = f"{PEOPLE} of {name}" if _SOURCE in joined.table else PEOPLE
-        twice = sorted(set(people.loc[people.duplicated("participant_id"), "participant_id"]))
-        if twice:
-            joined.notes.append(f"More than once in {where}, the first row is used: {', '.join(twice)}.")
+        duplicates = sorted(set(people.loc[people.duplicated("participant_id"), "participant_id"]))
+        if duplicates:
+            joined.notes.append(f"Duplicate rows in {where}, of which the first is used: {', '.join(duplicates)}.")
         parts.append(people.drop_duplicates("participant_id").assign(**{_SOURCE: name}))
         _compare_labels(joined, name, parts[-1]["participant_id"], where)
     if parts:
@@ -120,24 +120,24 @@ def _join_participants(joined: Joined, roots: Mapping[str, Path]) -> None:
 
 
 def _compare_labels(joined: Joined, name: str, listed: pd.Series[Any], where: str) -> None:
-    """Note labels that only the results or only the table have."""
+    """Record labels found only in the results or only in the table."""
     table = joined.table
-    mine = table[_SOURCE] == name if _SOURCE in table else pd.Series(True, index=table.index)
-    table.loc[mine, MATCHED] = table.loc[mine, "participant_id"].isin(listed)
-    found = set(table.loc[mine, "participant_id"])
-    missing = sorted(found - set(listed))
+    of_dataset = table[_SOURCE] == name if _SOURCE in table else pd.Series(True, index=table.index)
+    table.loc[of_dataset, MATCHED] = table.loc[of_dataset, "participant_id"].isin(listed)
+    present = set(table.loc[of_dataset, "participant_id"])
+    missing = sorted(present - set(listed))
     if missing:
-        hint = _similar(missing, sorted(set(listed) - found))
+        hint = _similar(missing, sorted(set(listed) - present))
         joined.notes.append(f"Not in {where}: {', '.join(missing)}.{hint}")
-    joined.absent += [(name, label) for label in sorted(set(listed) - found)]
+    joined.absent += [(name, label) for label in sorted(set(listed) - present)]
 
 
 def _similar(missing: Sequence[str], others: Sequence[str]) -> str:
-    """Return a hint at labels that differ in leading zeros or case alone; they are not matched by guess."""
-    plain = {label.removeprefix("sub-").lstrip("0").lower(): label for label in others}
-    pairs = [(label, plain.get(label.removeprefix("sub-").lstrip("0").lower())) for label in missing]
-    alike = [f"{label} and {other}" for label, other in pairs if other]
-    return f" Labels differ in zeros or case: {', '.join(alike[:3])}." if alike else ""
+    """Return a hint on labels that differ only in leading zeros or case; these are not matched."""
+    normalised = {label.removeprefix("sub-").lstrip("0").lower(): label for label in others}
+    pairs = [(label, normalised.get(label.removeprefix("sub-").lstrip("0").lower())) for label in missing]
+    similar = [f"{label} and {other}" for label, other in pairs if other]
+    return f" Labels differ only in leading zeros or case: {', '.join(similar[:3])}." if similar else ""
 
 
 def _join_sessions(joined: Joined, roots: Mapping[str, Path]) -> None:
@@ -171,18 +171,20 @@ def _merge(joined: Joined, other: pd.DataFrame, keys: list[str], source: str) ->
         other = other.drop(columns=_SOURCE)
     both = [str(name) for name in other if name in joined.names]
     clashes = {str(name): f"{source}_{name}" for name in other if name in table and name not in (*keys, *both)}
-    own = {name: f"_{source}_{name}" for name in both}
-    merged = table.merge(other.rename(columns=clashes | own), on=keys, how="left")
-    for name, newer in own.items():
-        told = merged[newer].notna() & ~merged[newer].isin(["", "n/a"])
-        merged[name] = merged[newer].where(told, merged[name])
-        joined.notes.append(f"{name} is in participants.tsv and in sessions.tsv: the value of the session is used.")
+    renamed = {name: f"_{source}_{name}" for name in both}
+    merged = table.merge(other.rename(columns=clashes | renamed), on=keys, how="left")
+    for name, newer in renamed.items():
+        available = merged[newer].notna() & ~merged[newer].isin(["", "n/a"])
+        merged[name] = merged[newer].where(available, merged[name])
+        joined.notes.append(
+            f"{name} is in participants.tsv and in sessions.tsv: the value of the session has priority."
+        )
     joined.names += [clashes.get(str(name), str(name)) for name in other if name not in (*keys, *both)]
-    joined.table = merged.drop(columns=list(own.values()))
+    joined.table = merged.drop(columns=list(renamed.values()))
 
 
 def _join_times(joined: Joined, roots: Mapping[str, Path]) -> None:
-    """Add the time of acquisition of each session from ``scans.tsv`` where ``sessions.tsv`` tells none."""
+    """Add the time of acquisition of each session from ``scans.tsv``, unless ``sessions.tsv`` has it."""
     table = joined.table
     if "session_id" not in table or TIME in table:
         return
@@ -199,13 +201,13 @@ def _join_times(joined: Joined, roots: Mapping[str, Path]) -> None:
             if when:
                 times[(name, label, session)] = when
     if times:
-        named = zip(
+        row_keys = zip(
             table.get(_SOURCE, pd.Series(OUTPUT, index=table.index)),
             table["participant_id"],
             table["session_id"],
             strict=True,
         )
-        joined.table = table.assign(**{TIME: pd.Series([times.get(one) for one in named], index=table.index)})
+        joined.table = table.assign(**{TIME: pd.Series([times.get(key) for key in row_keys], index=table.index)})
         joined.names.append(TIME)
 
 
@@ -213,8 +215,10 @@ def _first_time(folder: Path, label: str, session: str, joined: Joined) -> str:
     for path in (folder / session / f"{label}_{session}_scans.tsv", folder / f"{label}_scans.tsv"):
         scans = _read(path, "filename", joined)
         if scans is not None and TIME in scans:
-            mine = scans[scans["filename"].str.contains("_dwi.") & scans["filename"].str.contains(session, regex=False)]
-            known = sorted(when for when in mine[TIME] if when not in ("", "n/a"))
+            dwi_scans = scans[
+                scans["filename"].str.contains("_dwi.") & scans["filename"].str.contains(session, regex=False)
+            ]
+            known = sorted(when for when in dwi_scans[TIME] if when not in ("", "n/a"))
             if known:
                 return str(known[0])
     return ""

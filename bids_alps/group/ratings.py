@@ -1,4 +1,4 @@
-"""What readers think of the runs, beside what was measured."""
+"""Visual ratings of the runs."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _SHOWN = 10
 COLUMNS = (
     Column(
         name="rating",
-        description="Rating by a reader of the page; statistics leave out runs that are to be dropped.",
-        levels={"keep": "fine", "doubtful": "to be looked at again", "drop": "left out of all statistics"},
+        description="Visual rating from the report; runs rated drop are excluded from the statistics.",
+        levels={"keep": "good", "doubtful": "to be reviewed", "drop": "excluded from all statistics"},
     ),
-    Column(name="rating_note", description="What the reader said."),
+    Column(name="rating_note", description="Comment of the rater."),
 )
 
 
 def add_ratings(runs: pd.DataFrame, ratings: Mapping[str, Rating]) -> tuple[pd.DataFrame, list[Column], list[str]]:
-    """Return the runs with their ratings, the columns that are new, and a note on ratings of runs that are not there.
+    """Return the runs with their ratings, the new columns, and notes on ratings of unknown runs.
 
     Parameters
     ----------
     runs
-        One row a run and preset.
+        One row per run and preset.
     ratings
-        By the name of the run; nothing is added where there are none.
+        Ratings by the name of the run; if empty, nothing is added.
     """
     if not ratings:
         return runs, [], []
@@ -39,9 +39,9 @@ def add_ratings(runs: pd.DataFrame, ratings: Mapping[str, Rating]) -> tuple[pd.D
     notes = []
     if unknown:
         listed = ", ".join(unknown[:_SHOWN]) + (" ..." if len(unknown) > _SHOWN else "")
-        notes.append(f"{len(unknown)} of {len(ratings)} ratings are of runs without a result: {listed}.")
+        notes.append(f"{len(unknown)} of {len(ratings)} ratings refer to runs without a result: {listed}.")
     added = runs.assign(
-        rating=pd.Series([one.rating if one else None for one in rated], index=runs.index, dtype=object),
-        rating_note=pd.Series([one.note if one else None for one in rated], index=runs.index, dtype=object),
+        rating=pd.Series([rating.rating if rating else None for rating in rated], index=runs.index, dtype=object),
+        rating_note=pd.Series([rating.note if rating else None for rating in rated], index=runs.index, dtype=object),
     )
     return added, list(COLUMNS), notes

@@ -1,4 +1,4 @@
-"""The story of the group: gather every participant's results, test what was asked, write tables and the page."""
+"""Group level: gather the results of all participants, run the statistics, write tables and the report."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def run_group(settings: Settings) -> Path:
     Raises
     ------
     NoInputError
-        If there is no result of a participant.
+        If there are no results.
     UsageError
-        If an option names a group, a column or a condition that there is not; nothing is written then.
+        If an option names an unknown group, column or condition; nothing is written.
     MetadataError
-        If a table of participants or sessions cannot be read; everything is written without it first.
+        If a table of participants or sessions cannot be read; raised after all outputs are written without it.
     """
     request = settings.request
     datasets = _datasets(request)
@@ -69,11 +69,11 @@ def run_group(settings: Settings) -> Path:
     joined.notes += find_repeated(runs)
     atlases = gather_atlases(datasets)
     table, outcomes = join_atlases(joined.table, atlases)
-    table, variables = _settle(table, joined, request)
+    table, variables = _assign_types(table, joined, request)
     plan = _plan(table, variables, outcomes, settings)
-    found = analyse_presets(table, plan)
+    findings_by_preset = analyse_presets(table, plan)
     outputs = GroupOutputs(request.output_dir)
-    former = outputs.begin()
+    previous = outputs.begin()
     columns += _phenotype_columns(joined, variables)
     written = fill_rows(_records(table), columns)
     outputs.write_table("alps", written, columns)
@@ -83,29 +83,31 @@ def run_group(settings: Settings) -> Path:
     if request.longitudinal:
         _write_changes(outputs)
     _write_atlases(outputs, atlases)
-    _write_findings(outputs, found)
-    _write_exclusions(outputs, table, joined, found)
-    notes = _notes(joined, variables, found)
+    _write_findings(outputs, findings_by_preset)
+    _write_exclusions(outputs, table, joined, findings_by_preset)
+    notes = _notes(joined, variables, findings_by_preset)
     for note in notes:
         LOG.warning(note)
-    page = render_cohort(request.output_dir, written, found, plan=plan, notes=notes)
+    page = render_cohort(request.output_dir, written, findings_by_preset, plan=plan, notes=notes)
     outputs.write_text("group_alps.html", page)
-    outputs.end(former, _settings_of(request))
+    outputs.end(previous, _settings_of(request))
     if joined.errors:
         raise joined.errors[0]
     return request.output_dir / "group_alps.tsv"
 
 
 def _datasets(request: Request) -> dict[str, Path]:
-    """Return the derivative datasets to pool by name; the output itself has none."""
-    others = {name: path for name, path in request.datasets.items() if name not in (LESIONS, ROIS)}  # no results
-    return {"": request.output_dir, **others}
+    """Return the derivative datasets to pool by name; the name of the output is empty."""
+    pooled = {
+        name: path for name, path in request.datasets.items() if name not in (LESIONS, ROIS)
+    }  # these contain no results
+    return {"": request.output_dir, **pooled}
 
 
-def _settle(table: pd.DataFrame, joined: Joined, request: Request) -> tuple[pd.DataFrame, tuple[Variable, ...]]:
-    """Settle the types of the participants' variables; entities that are chosen as groups become categories."""
-    chosen = [name for name in (request.group_column, request.harmonise) if name is not None and name in table]
-    return settle_variables(table, joined.names, joined.dictionary, categories=chosen)
+def _assign_types(table: pd.DataFrame, joined: Joined, request: Request) -> tuple[pd.DataFrame, tuple[Variable, ...]]:
+    """Assign types to the variables of the participants; columns chosen as groups or sites become categories."""
+    categories = [name for name in (request.group_column, request.harmonise) if name is not None and name in table]
+    return settle_variables(table, joined.names, joined.dictionary, categories=categories)
 
 
 def _plan(table: pd.DataFrame, variables: tuple[Variable, ...], outcomes: tuple[str, ...], settings: Settings) -> Plan:
@@ -115,7 +117,7 @@ def _plan(table: pd.DataFrame, variables: tuple[Variable, ...], outcomes: tuple[
     unknown = [name for name in request.pool_across if name not in METHOD]
     if unknown:
         raise UsageError(
-            "--pool-across", f"{', '.join(unknown)}: no column of the method", f"choose of {', '.join(METHOD)}"
+            "--pool-across", f"{', '.join(unknown)}: not a column of the method", f"choose from {', '.join(METHOD)}"
         )
     return Plan(
         group=group,
@@ -142,20 +144,20 @@ def _group_column(table: pd.DataFrame, request: Request) -> str | None:
     if name in table:
         return name
     if name != Request.__dataclass_fields__["group_column"].default:
-        columns = ", ".join(str(one) for one in table.columns if not str(one).startswith("_"))
-        raise UsageError("--group-column", f"no column {name!r}", f"choose of {columns}")
+        columns = ", ".join(str(column) for column in table.columns if not str(column).startswith("_"))
+        raise UsageError("--group-column", f"no column {name!r}", f"choose from {columns}")
     return None
 
 
 def _phenotype_columns(joined: Joined, variables: tuple[Variable, ...]) -> list[Column]:
-    decided = {variable.name: variable for variable in variables}
+    by_name = {variable.name: variable for variable in variables}
     columns = []
     for name in joined.names:
         entry = joined.dictionary.get(name)
         entry = entry if isinstance(entry, Mapping) else {}
-        said = str(entry.get("Description") or f"{name}, from participants.tsv or sessions.tsv.")
+        description = str(entry.get("Description") or f"{name}, from participants.tsv or sessions.tsv.")
         unit = str(entry.get("Units") or "")
-        columns.append(Column(name=name, description=f"{said} ({decided[name].kind})", unit=unit, optional=True))
+        columns.append(Column(name=name, description=f"{description} ({by_name[name].kind})", unit=unit, optional=True))
     return columns
 
 
@@ -174,18 +176,22 @@ def _write_atlases(outputs: GroupOutputs, atlases: Mapping[str, list[dict[str, A
         outputs.write_table(f"seg-{atlas}", fill_rows(rows, columns), columns)
 
 
-def _write_findings(outputs: GroupOutputs, found: Mapping[str, Findings]) -> None:
-    """Write every table of results, the presets one below the other."""
-    flow = " ".join(f"{preset}: {findings.flow.sentence}" for preset, findings in found.items())
-    steps = [{"roi_preset": preset, **step} for preset, findings in found.items() for step in findings.flow.steps]
+def _write_findings(outputs: GroupOutputs, findings_by_preset: Mapping[str, Findings]) -> None:
+    """Write all result tables, with the presets stacked."""
+    flow = " ".join(f"{preset}: {findings.flow.sentence}" for preset, findings in findings_by_preset.items())
+    steps = [
+        {"roi_preset": preset, **step}
+        for preset, findings in findings_by_preset.items()
+        for step in findings.flow.steps
+    ]
     tables = {"flow": pd.DataFrame(steps)} if steps else {}
-    names = dict.fromkeys(name for findings in found.values() for name in findings.tables)
+    names = dict.fromkeys(name for findings in findings_by_preset.values() for name in findings.tables)
     for name in names:
         parts = [
             findings.tables[name].assign(roi_preset=preset)
             if "roi_preset" not in findings.tables[name]
             else findings.tables[name]
-            for preset, findings in found.items()
+            for preset, findings in findings_by_preset.items()
             if name in findings.tables
         ]
         tables[name] = pd.concat(parts, ignore_index=True)
@@ -200,32 +206,41 @@ def _described(name: str) -> Column:
 
 
 def _write_exclusions(
-    outputs: GroupOutputs, table: pd.DataFrame, joined: Joined, found: Mapping[str, Findings]
+    outputs: GroupOutputs, table: pd.DataFrame, joined: Joined, findings_by_preset: Mapping[str, Findings]
 ) -> None:
     labels = sorted(path.name.removeprefix("sub-") for path in (outputs.folder / "logs").glob("sub-*"))
     crashes = {failure.run: failure.message for label in labels for failure in find_failures(outputs.folder, label)}
-    rows, columns = exclusion_rows(table, joined.absent, crashes, found)
+    rows, columns = exclusion_rows(table, joined.absent, crashes, findings_by_preset)
     outputs.write_table("exclusions", rows, columns)
 
 
-def _notes(joined: Joined, variables: tuple[Variable, ...], found: Mapping[str, Findings]) -> list[str]:
+def _notes(joined: Joined, variables: tuple[Variable, ...], findings_by_preset: Mapping[str, Findings]) -> list[str]:
     notes = [str(error) for error in joined.errors] + joined.notes
     notes += [f"{variable.name}: {note}." for variable in variables for note in variable.notes]
-    said = {preset: [*findings.banners, *findings.notes] for preset, findings in found.items()}
-    shared = [note for note in next(iter(said.values())) if all(note in own for own in said.values())]
+    notes_by_preset = {preset: [*findings.banners, *findings.notes] for preset, findings in findings_by_preset.items()}
+    shared = [
+        note
+        for note in next(iter(notes_by_preset.values()))
+        if all(note in preset_notes for preset_notes in notes_by_preset.values())
+    ]
     notes += shared
-    notes += [f"{preset}: {note}" for preset, own in said.items() for note in own if note not in shared]
+    notes += [
+        f"{preset}: {note}"
+        for preset, preset_notes in notes_by_preset.items()
+        for note in preset_notes
+        if note not in shared
+    ]
     return list(dict.fromkeys(notes))
 
 
 def _settings_of(request: Request) -> dict[str, Any]:
     """Return the options of the group level, for its receipt."""
-    wanted = (
+    names = (
         *("group_column", "model", "include_status", "reference_group", "covariates", "subset", "sessions", "test"),
         *("weights", "equivalence_margin", "permutations", "pool_across", "harmonise", "longitudinal"),
     )
-    chosen = asdict(request)
-    return {name: chosen[name] for name in wanted}
+    options = asdict(request)
+    return {name: options[name] for name in names}
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The table of the script ``alps.sh``, for comparison with published values."""
+"""Table in the format of the script ``alps.sh``, for comparison with published values."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bids_alps.io.presets import conventions_of
 
 
 def script_table(table: pd.DataFrame) -> str:
-    """Return the thirteen columns that the script ``alps.sh`` writes, one row a run, as comma-separated values.
+    """Return the thirteen columns of the script ``alps.sh`` as comma-separated values, one row per run.
 
-    Rows are those measured with its conventions where there are any, else those of the first preset; diffusivities are
-    in mm^2/s. ``scanner`` is the column ``scanner`` or ``site`` of the participants, or the dataset.
+    Rows are those of a preset with the conventions of ``alps.sh`` if available, otherwise those of the first preset.
+    Diffusivities are in mm^2/s. ``scanner`` is the participant column ``scanner`` or ``site``, or the dataset.
     """
     presets = list(dict.fromkeys(table["roi_preset"]))
     preset = next((name for name in presets if conventions_of(name) == "alps.sh"), presets[0])
@@ -36,5 +36,5 @@ def script_table(table: pd.DataFrame) -> str:
 
 
 def _run_name(row: Mapping[Any, Any]) -> str:
-    told = {str(name): str(value) for name, value in row.items() if pd.notna(value)}
-    return "_".join(value if name.endswith("_id") else f"{name}-{value}" for name, value in told.items())
+    entities = {str(name): str(value) for name, value in row.items() if pd.notna(value)}
+    return "_".join(value if name.endswith("_id") else f"{name}-{value}" for name, value in entities.items())

@@ -1,1 +1,1 @@
-"""Alignment of template and subject: one protocol (`base`), several engines (`engines`)."""
+"""Registration of subject and template: one protocol (`base`), several engines (`engines`)."""

@@ -1,4 +1,4 @@
-"""What every registration engine promises."""
+"""Protocol of the registration engines."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _LEAST_BRAIN_ML = 100.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """What an engine found.
+    """Result of a registration engine.
 
     Parameters
     ----------
     transform
-        Subject to template.
+        Transform from subject to template.
     pose
         Angles of the rigid part, with their standard error.
     placement_se_mm
-        Standard error of where an ROI's centre was placed, mm per axis: the engine's own estimate, for the
+        Standard error of the position of ROI centres, mm per axis, as estimated by the engine; it enters the
         uncertainty of the index.
     metrics
-        Figures for the quality table: similarity, what random poses reach, overlap, Jacobian range and so on.
+        Quality metrics: similarity, similarity of random poses, overlap, Jacobian range and so on.
     engine
-        Name and version of what ran.
+        Name and version of the engine.
     """
 
     transform: SpatialTransform
@@ -43,34 +43,35 @@ class Registration:
 
 
 class Registrar(Protocol):
-    """Aligns a subject with a template."""
+    """Registers a subject to a template."""
 
     def register(self, subject: SubjectMaps, template: Template) -> Registration:
-        """Return where points of the subject lie in the template.
+        """Return the registration of a subject to a template.
 
-        The result is the same, bit for bit, whatever the number of threads.
+        The result is bitwise identical for any number of threads.
 
         Raises
         ------
         RegistrationError
-            If the two cannot be aligned: an empty mask, no overlap, no convergence.
+            If the registration fails: empty mask, no overlap, or no convergence.
         """
         ...
 
 
 def check_subject(subject: SubjectMaps) -> None:
-    """Raise RegistrationError where the mask holds too little to be a brain."""
+    """Raise RegistrationError if the mask is too small to be a brain."""
     volume_ml = float(subject.mask.data.sum() * np.prod(subject.mask.voxel_size)) / 1000
     if volume_ml < _LEAST_BRAIN_ML:
         raise RegistrationError(
             WHERE,
-            f"the brain mask holds {volume_ml:.0f} ml, fewer than the {_LEAST_BRAIN_ML:.0f} ml that alignment needs",
-            "give a better mask, or check that the scan shows a head",
+            f"the brain mask has a volume of {volume_ml:.0f} ml, less than the {_LEAST_BRAIN_ML:.0f} ml needed for "
+            "registration",
+            "provide a better mask, or check that the scan shows a head",
         )
 
 
 def pose_of(rotation: Array, *, se_degrees: float = 0.0) -> Pose:
-    """Return the angles of a rotation that takes subject axes to template axes, shape (3, 3).
+    """Return the pose angles of a rotation from subject to template axes, shape (3, 3).
 
     Examples
     --------
@@ -92,7 +93,7 @@ def jacobian_range(displacement: SpatialMap | None, mask: SpatialMap) -> dict[st
 
 
 def jacobian_determinants(displacement: SpatialMap) -> Array:
-    """Return det(I + du/dp) at every voxel, shape (i, j, k): 1 where volume is kept, <= 0 where space folds."""
+    """Return det(I + du/dp) at every voxel, shape (i, j, k): 1 if volume is preserved, <= 0 if the warp folds."""
     inverse = np.linalg.inv(displacement.affine[:3, :3])
     slopes = np.stack([np.gradient(displacement.data, axis=axis) for axis in range(3)], axis=-1) @ inverse
     return np.linalg.det(slopes + np.eye(3))

@@ -23,18 +23,18 @@ def fit_displacement(
     *,
     smoothing: tuple[float, float],
 ) -> SpatialMap:
-    """Return u of p_template = affine @ (p + u(p)) on a 2 mm grid along world axes about the subject.
+    """Return u of p_template = affine @ (p + u(p)) on a 2 mm grid along world axes around the subject.
 
     Parameters
     ----------
     channels
-        Pairs of a map of the template and the same of the subject, each on its own grid; all count alike.
+        Pairs of template and subject maps, each on its own grid, with equal weights.
     mask
-        Where the subject drives the deformation, bool.
+        Region of the subject used for the metric, bool.
     affine
-        Subject to template, RAS+, shape (4, 4).
+        Matrix from subject to template, RAS+, shape (4, 4).
     smoothing
-        Gaussian widths, in voxels of the current level, of every update and of the whole field.
+        Gaussian standard deviations of the update field and of the total field, voxels of the current level.
     """
     images: dict[str, sitk.Image | None] = {"u": None}
     inputs = ""
@@ -49,7 +49,7 @@ def fit_displacement(
     update, total = smoothing
     greedy = picsl_greedy.Greedy3D()
     greedy.execute(
-        # one thread, one seed: sums depend on how work is parted, and the metric adds noise to its images
+        # one thread and a fixed seed: sums depend on the partition of work, and the metric adds noise to its images
         f"-threads 1 -seed 1 -V 0 -float -m NCC 3x3x3 -n {_ITERATIONS} -s {update}vox {total}vox{inputs} -gm g -o u",
         **images,
     )

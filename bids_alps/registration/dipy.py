@@ -1,4 +1,4 @@
-"""The engine of DIPY: centres of mass, rigid and affine by mutual information, then SyN."""
+"""DIPY engine: centres of mass, rigid and affine registration by mutual information, then SyN."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _STEP_MM = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DipySyn:
-    """Affine registration and SyN of DIPY (Avants 2008, doi 10.1016/j.media.2007.06.004) on our contrast.
+    """Affine registration and SyN of DIPY (Avants 2008, doi 10.1016/j.media.2007.06.004) on the FA-MD contrast.
 
-    It starts from one pose only, so heads turned by more than about twenty degrees may be missed.
+    It has a single starting pose, so that heads rotated by more than about 20 degrees may not converge.
     """
 
     def register(self, subject: SubjectMaps, template: Template) -> Registration:
-        """Return where points of the subject lie in the template.
+        """Return the registration of a subject to a template.
 
         Raises
         ------
         RegistrationError
-            If the mask is empty or holds too little to be a brain.
+            If the mask is empty or too small to be a brain.
         """
         check_subject(subject)
-        with threadpool_limits(limits=1):  # sums of BLAS depend on how work is parted
+        with threadpool_limits(limits=1):  # BLAS sums depend on the number of threads
             return self._aligned(subject, template)
 
     def _aligned(self, subject: SubjectMaps, template: Template) -> Registration:
@@ -67,7 +67,7 @@ def _linear(fixed: SpatialMap, moving: SpatialMap) -> tuple[Array, Array]:
         factors=[4, 2, 1],
         verbosity=0,
     )
-    found = []
+    matrices = []
     for kind in (RigidTransform3D(), AffineTransform3D()):
         start = method.optimize(
             fixed.data,
@@ -78,12 +78,12 @@ def _linear(fixed: SpatialMap, moving: SpatialMap) -> tuple[Array, Array]:
             moving_grid2world=moving.affine,
             starting_affine=start,
         ).affine
-        found.append(np.asarray(start))
-    return found[0], found[1]
+        matrices.append(np.asarray(start))
+    return matrices[0], matrices[1]
 
 
 def _deformation(fixed: SpatialMap, moving: SpatialMap) -> SpatialMap:
-    """Return the displacement from `fixed` to `moving`, on their common grid, mm."""
+    """Return the displacement field from `fixed` to `moving`, on their common grid, mm."""
     from dipy.align.imwarp import SymmetricDiffeomorphicRegistration
     from dipy.align.metrics import CCMetric
 

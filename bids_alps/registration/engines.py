@@ -1,6 +1,6 @@
-"""The registration engines by name. A new engine is a file of its own and one entry here.
+"""Registration engines by name. A new engine is one module and one entry here.
 
-Nothing heavy is imported until an engine is made, so that the command line can list the names.
+Engines are imported only when created, so that the command line can list them quickly.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """A registration engine, as the command line, the methods text and the stages know it.
+    """Entry of a registration engine for the command line, the methods text and the stages.
 
     Parameters
     ----------
     name
-        What ``--registrar`` calls it.
+        Name for ``--registrar``.
     constructor
         Module below `bids_alps.registration` and class in it, such as ``staged:Staged``.
     sentence
-        What it does, for the methods text: completes "Each subject was ... <template>". References are
+        Description for the methods text: completes "Each subject was ... <template>". References are
         keys of ``resources/references.toml`` in ``[@key]``.
     needs_transform
-        Whether it takes the transform that lies with a preprocessed run, as ``subject_from_template``.
+        Whether it uses the transform provided with a preprocessed run, as ``subject_from_template``.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Engine:
     needs_transform: bool = False
 
     def make(self, **options: Any) -> Registrar:
-        """Return the engine, made with options of its constructor."""
+        """Return an engine, created with the options of its constructor."""
         module, _, name = self.constructor.partition(":")
         return getattr(import_module(f"bids_alps.registration.{module}"), name)(**options)
 
@@ -48,23 +48,23 @@ ENGINES: Mapping[str, Engine] = {
         Engine(
             name="staged",
             constructor="staged:Staged",
-            sentence="aligned, by a contrast computed from FA and MD, with tissue probability maps: rigidly from many "
-            "starting poses, then by a similarity and a regularized affine transform (Gauss-Newton), and by a "
-            "regularized deformation (greedy; [@yushkevich2016]), to the template",
+            sentence="registered, using a contrast computed from FA and MD and tissue probability maps, with rigid "
+            "registration from multiple starting poses, a similarity and a regularized affine transform "
+            "(Gauss-Newton), and a regularized deformation (greedy; [@yushkevich2016]), to the template",
         ),
         Engine(
             name="dipy",
             constructor="dipy:DipySyn",
-            sentence="aligned, by a contrast computed from FA and MD, with tissue probability maps: by DIPY's "
-            "([@garyfallidis2014]) rigid and affine registration and SyN ([@avants2008]), to the template",
+            sentence="registered, using a contrast computed from FA and MD and tissue probability maps, with rigid and "
+            "affine registration and SyN ([@avants2008]) of DIPY ([@garyfallidis2014]), to the template",
         ),
-        Engine(name="identity", constructor="identity:Identity", sentence="taken to be in the space of the template"),
+        Engine(name="identity", constructor="identity:Identity", sentence="assumed to be in the space of the template"),
         Engine(
             name="precomputed",
             constructor="precomputed:Precomputed",
-            sentence="aligned, by the transform that was provided with the data, to the template",
+            sentence="registered, using the transform provided with the data, to the template",
             needs_transform=True,
         ),
     )
 }
-"""By name."""
+"""Registration engines by name."""

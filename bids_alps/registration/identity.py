@@ -1,4 +1,4 @@
-"""No registration at all, for data that are in the template's space already."""
+"""Identity registration, for data already in template space."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from bids_alps.registration.base import Registration, check_subject
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """The identity transform: nothing is moved or rotated."""
+    """Identity transform."""
 
-    def register(self, subject: SubjectMaps, template: Template) -> Registration:  # noqa: ARG002 (the protocol's)
-        """Return the identity.
+    def register(self, subject: SubjectMaps, template: Template) -> Registration:  # noqa: ARG002 (signature of the protocol)
+        """Return the identity registration.
 
         Raises
         ------

@@ -1,10 +1,10 @@
-"""Rigid, similarity and affine alignment by Gauss-Newton from many starting poses: deterministic, regularised.
+"""Rigid, similarity and affine registration by regularised Gauss-Newton optimisation.
 
 The subject's contrast f is sampled at template points x through p = target + t + R S (x - centre), with a rotation
-R = exp(w) and a symmetric stretch S = exp(E): the pose is the polar factor by construction, so that no shear can
-leak into it. The fit maximises the correlation of f with the template's contrast, by least squares on f - (a g + b)
-with a and b eliminated at every step (variable projection, Golub & Pereyra 2003, doi 10.1088/0266-5611/19/2/201),
-under a Gaussian prior on E that says how much heads differ from the template.
+R = exp(w) and a symmetric stretch S = exp(E): the rotation is the polar factor by construction, so that shear
+cannot bias it. The fit maximises the correlation of f with the template's contrast, by least squares on f - (a g + b)
+with a and b eliminated at each step (variable projection, Golub & Pereyra 2003, doi 10.1088/0266-5611/19/2/201),
+with a Gaussian prior on E that reflects the variability of head size and shape.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RIGID, SIMILARITY, AFFINE = 6, 7, 12
 """Numbers of free parameters: 3 translations (mm), 3 rotations (rad), common log-scale, 2 more log-scales, 3 shears."""
 
 _PRIOR_SD = np.array([np.inf] * 6 + [0.10, 0.05, 0.05, 0.03, 0.03, 0.03])
-_CORRELATION_LENGTH_MM = 10.0  # of the residuals: how much volume makes one independent sample
+_CORRELATION_LENGTH_MM = 10.0  # of the residuals: edge of the volume per independent sample
 _LEAST_COVERED = 0.25
 _STRETCH_BASIS = np.array(
     [
@@ -38,20 +38,20 @@ _STRETCH_BASIS = np.array(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinearFit:
-    """A linear alignment in twelve parameters, about a centre.
+    """A linear transform with twelve parameters about a centre.
 
     Parameters
     ----------
     parameters
         Translation (mm), rotation vector (rad), log-stretch, shape (12,).
     centre, target
-        Template point about which it turns, and the subject point it falls on without translation, mm.
+        Template point that is the centre of rotation, and its subject point at zero translation, mm.
     similarity
         Correlation of the contrasts, -1 to 1.
     covered
         Fraction of the template's sampled region inside the scan's field of view.
     covariance
-        Of the free parameters, shape (n, n).
+        Covariance of the free parameters, shape (n, n).
     """
 
     parameters: Array
@@ -63,7 +63,7 @@ class LinearFit:
 
     @classmethod
     def of_matrix(cls, matrix: Array, centre: Array) -> LinearFit:
-        """Return the fit whose RAS+ matrix takes template points to subject points.
+        """Return the fit of a RAS+ matrix from template to subject points.
 
         Examples
         --------
@@ -74,7 +74,7 @@ class LinearFit:
         """
         rotation, stretch = polar(matrix[:3, :3])
         if np.linalg.det(rotation) < 0:
-            raise ValueError("the matrix exchanges left and right")
+            raise ValueError("the matrix swaps left and right (negative determinant)")
         norms = (_STRETCH_BASIS**2).sum((1, 2))
         parameters = np.zeros(12)
         parameters[3:6] = Rotation.from_matrix(rotation).as_rotvec()
@@ -83,12 +83,12 @@ class LinearFit:
 
     @property
     def rotation(self) -> Array:
-        """Proper rotation that takes subject axes to template axes, shape (3, 3)."""
+        """Proper rotation from subject to template axes, shape (3, 3)."""
         return _rotation(self.parameters[3:6]).T
 
     @property
     def subject_from_template(self) -> Array:
-        """RAS+ matrix that takes template points to subject points, shape (4, 4)."""
+        """RAS+ matrix from template to subject points, shape (4, 4)."""
         linear = _rotation(self.parameters[3:6]) @ _stretch(self.parameters[6:])
         matrix = np.eye(4)
         matrix[:3, :3] = linear
@@ -97,7 +97,7 @@ class LinearFit:
 
     @property
     def rigid(self) -> LinearFit:
-        """The same without its stretch."""
+        """The rigid part: the fit without its stretch."""
         return replace(self, parameters=np.concatenate([self.parameters[:6], np.zeros(6)]))
 
     @property
@@ -107,16 +107,16 @@ class LinearFit:
 
 
 class Pair:
-    """A template's and a subject's contrast at one resolution, ready to be compared.
+    """Contrasts of template and subject at one resolution.
 
     Parameters
     ----------
     template, subject
         Contrasts, each on its own grid.
     region
-        Where the template is sampled, bool, on its grid.
+        Sampled region of the template, bool, on its grid.
     step_mm
-        Distance of samples; both contrasts are smoothed to it.
+        Sampling distance; both contrasts are smoothed accordingly.
     """
 
     def __init__(self, template: SpatialMap, subject: SpatialMap, region: Array, step_mm: float) -> None:
@@ -137,14 +137,14 @@ class Pair:
         index, inside = self._indices(matrix)
         if inside.mean() < _LEAST_COVERED:
             return -1.0, float(inside.mean())
-        found = map_coordinates(self.subject.data, index[:, inside], order=1, mode="nearest", output=np.float64)
-        return _correlation(found, self.values[inside]), float(inside.mean())
+        moving = map_coordinates(self.subject.data, index[:, inside], order=1, mode="nearest", output=np.float64)
+        return _correlation(moving, self.values[inside]), float(inside.mean())
 
     def normal_equations(self, fit: LinearFit, free: int) -> tuple[Array, Array]:
         """Return Hessian and gradient of the log likelihood in the first `free` parameters."""
         index, inside = self._indices(fit.subject_from_template)
         index = index[:, inside]
-        found, *slopes = (
+        moving, *slopes = (
             map_coordinates(image, index, order=1, mode="nearest", output=np.float64)
             for image in (self.subject.data, *self.slopes)
         )
@@ -154,10 +154,12 @@ class Pair:
             [np.einsum("ni,ij,nj->n", slope, change, homogeneous, optimize=True) for change in _changes(fit, free)],
             axis=1,
         )
-        nuisance = np.column_stack([self.values[inside], np.ones(len(found))])
+        # variable projection: gain and offset of the template contrast are projected out of residual and Jacobian
+        nuisance = np.column_stack([self.values[inside], np.ones(len(moving))])
         orthogonal = np.linalg.qr(nuisance)[0]
-        residual = found - orthogonal @ (orthogonal.T @ found)
+        residual = moving - orthogonal @ (orthogonal.T @ moving)
         jacobian -= orthogonal @ (orthogonal.T @ jacobian)
+        # effective number of samples over the residual sum of squares: inverse variance of an independent sample
         scale = self.effective * float(inside.mean()) / float(residual @ residual)
         return scale * jacobian.T @ jacobian, -scale * jacobian.T @ residual
 
@@ -169,18 +171,18 @@ class Pair:
 
 
 def fit_linear(pair: Pair, start: LinearFit, free: int, *, iterations: int = 40) -> LinearFit:
-    """Return the alignment of highest correlation near `start` (Levenberg-Marquardt).
+    """Return the transform of highest correlation near `start` (Levenberg-Marquardt).
 
     Parameters
     ----------
     pair
-        What is aligned.
+        Contrasts to register.
     start
-        Where the search begins.
+        Starting point.
     free
-        `RIGID`, `SIMILARITY` or `AFFINE`: the parameters after these stay as they are.
+        `RIGID`, `SIMILARITY` or `AFFINE`: the remaining parameters are fixed.
     iterations
-        Largest number of steps.
+        Maximum number of iterations.
     """
     best, damping = _scored(pair, start), 1e-3
     precision = np.diag(1 / _PRIOR_SD[:free] ** 2)
@@ -222,7 +224,7 @@ def _stepped(fit: LinearFit, step: Array) -> LinearFit:
 
 
 def _changes(fit: LinearFit, free: int, *, small: float = 1e-5) -> list[Array]:
-    """Return the derivative of the 3 x 4 matrix by each of the first `free` parameters."""
+    """Return the derivatives of the 3 x 4 matrix with respect to the first `free` parameters."""
     changes = []
     for n in range(free):
         step = np.zeros(free)
@@ -245,7 +247,7 @@ def _stretch(parameters: Array) -> Array:
     return expm(_log_stretch(parameters))
 
 
-def _correlation(one: Array, other: Array) -> float:
-    one, other = one - one.mean(), other - other.mean()
-    norm = float(np.sqrt((one @ one) * (other @ other)))
-    return float(one @ other) / norm if norm > 0 else -1.0
+def _correlation(a: Array, b: Array) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / norm if norm > 0 else -1.0

@@ -1,4 +1,4 @@
-"""Transforms that other programs found: ITK and QSIPrep files, FSL matrices, as one engine."""
+"""Engine for precomputed transforms: ITK and QSIPrep files, FSL matrices."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ PointMap = Callable[[Array], Array]
 _GRID_MM = 4.0
 _INVERSIONS = 25
 _CLOSED_MM, _LARGEST_GAP_MM = 1e-3, 0.5
-_ASSUMED_SE_MM, _ASSUMED_SE_DEGREES = 1.0, 1.0  # no file tells its error: some twice that of the default engine
+_ASSUMED_SE_MM, _ASSUMED_SE_DEGREES = 1.0, 1.0  # unknown for files; about twice that of the default engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Precomputed:
-    """An alignment found elsewhere.
+    """A registration computed by another program.
 
     Parameters
     ----------
     subject_from_template
-        Takes template points to subject points, both of shape (n, 3), RAS+ mm: what an ITK transform file
-        ``from-<subject>_to-<template>_mode-image_xfm`` holds, since resampling asks where a template voxel comes from.
+        Function from template to subject points, both of shape (n, 3), RAS+ mm: the content of an ITK transform file
+        ``from-<subject>_to-<template>_mode-image_xfm``, since resampling pulls values from the subject.
     name
-        Where it comes from, for the record.
+        Source of the transform, for provenance.
     """
 
     subject_from_template: PointMap
     name: str = "precomputed"
 
     def register(self, subject: SubjectMaps, template: Template) -> Registration:
-        """Return the alignment in our own form: an affine, and what it leaves as a displacement.
+        """Return the registration as an affine and a residual displacement field.
 
         Raises
         ------
@@ -62,7 +62,7 @@ class Precomputed:
         )
 
     def _affine(self, subject_points: Array, template_points: Array) -> Array:
-        """Return the affine nearest to the transform over the template's brain, subject to template."""
+        """Return the least-squares affine of the transform over the template's brain, subject to template."""
         design = np.column_stack([subject_points, np.ones(len(subject_points))])
         solution = np.linalg.lstsq(design, template_points, rcond=None)[0]
         affine = np.eye(4)
@@ -71,42 +71,43 @@ class Precomputed:
         if not 0.2 < determinant < 5:
             raise RegistrationError(
                 self.name,
-                f"the transform changes volumes by a factor of {determinant:.2f}, where heads differ by .5 to 2",
-                "check that it leads from the diffusion image to the template, and not the other way",
+                f"the transform changes volumes by a factor of {determinant:.2f}, outside the plausible range of 0.5 "
+                "to 2",
+                "check that it maps the diffusion image to the template, and not the inverse",
             )
         return affine
 
     def _displacement(self, affine: Array, mask: SpatialMap) -> SpatialMap | None:
-        """Return u of p_template = affine @ (p + u(p)) about the brain, None where the transform is affine."""
+        """Return u of p_template = affine @ (p + u(p)) around the brain, None if the transform is affine."""
         inside = mask.world(np.argwhere(mask.data))
         low, high = inside.min(axis=0) - 2 * _GRID_MM, inside.max(axis=0) + 2 * _GRID_MM
         shape = np.ceil((high - low) / _GRID_MM).astype(int) + 1
         grid_affine = np.diag([_GRID_MM, _GRID_MM, _GRID_MM, 1.0])
         grid_affine[:3, 3] = low
         points = np.moveaxis(np.indices(shape), 0, -1).reshape(-1, 3) * _GRID_MM + low
-        found = points @ affine[:3, :3].T + affine[:3, 3]
+        mapped = points @ affine[:3, :3].T + affine[:3, 3]
         gap = np.zeros_like(points)
-        left = np.arange(len(points))
+        active = np.arange(len(points))  # fixed-point iteration for points that have not converged
         for _ in range(_INVERSIONS):
-            gap[left] = points[left] - self.subject_from_template(found[left])
-            left = left[np.abs(gap[left]).max(axis=1) > _CLOSED_MM]
-            if not left.size:
+            gap[active] = points[active] - self.subject_from_template(mapped[active])
+            active = active[np.abs(gap[active]).max(axis=1) > _CLOSED_MM]
+            if not active.size:
                 break
-            found[left] += gap[left] @ affine[:3, :3].T
+            mapped[active] += gap[active] @ affine[:3, :3].T
         self._refuse_gaps(points, gap, inside)
         back = np.linalg.inv(affine)
-        moved = found @ back[:3, :3].T + back[:3, 3] - points
+        moved = mapped @ back[:3, :3].T + back[:3, 3] - points
         if np.abs(moved).max() < 1e-3:
             return None
         return SpatialMap(data=moved.reshape(*shape, 3).astype(np.float32), affine=grid_affine)
 
     def _refuse_gaps(self, points: Array, gap: Array, inside: Array) -> None:
-        """Raise RegistrationError where the inverse does not lead back in the middle of the brain."""
+        """Raise RegistrationError if the inversion fails in the centre of the brain."""
         middle = np.abs(points - inside.mean(axis=0)).max(axis=1) < 40
         worst = float(np.linalg.norm(gap[middle], axis=1).max(initial=0.0))
         if worst > _LARGEST_GAP_MM:
             raise RegistrationError(
                 self.name,
-                f"the transform cannot be inverted: points miss themselves by up to {worst:.1f} mm",
-                "give a transform without folds",
+                f"the transform cannot be inverted: inversion errors of up to {worst:.1f} mm",
+                "provide a diffeomorphic transform",
             )

@@ -1,4 +1,4 @@
-"""Which pose to start from: many tried coarsely, the best refined, random ones as a yardstick."""
+"""Search of starting poses, and similarities of random poses for comparison."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bids_alps.registration.linear import RIGID, SIMILARITY, LinearFit, Pair, fi
 
 _PITCHES, _ROLLS, _YAWS = (-20.0, 0.0, 20.0), (-14.0, 0.0, 14.0), (-18.0, 0.0, 18.0)  # degrees
 _SLAB_SHIFTS_MM = (-35.0, 0.0, 35.0)
-_FULL_HEIGHT_MM = 125.0  # of the brain inside the scan: less is a slab, whose centre of mass tells little
+_FULL_HEIGHT_MM = 125.0  # fraction of the brain covered; below this it is a slab with an uninformative centre of mass
 
 
 def find_starting_poses(
@@ -20,7 +20,7 @@ def find_starting_poses(
 ) -> list[LinearFit]:
     """Return the coarsely fitted poses of highest correlation, best first.
 
-    Starts lie on a grid of pitches, rolls and yaws about aligned centres of mass, and of heights for a slab.
+    Starting poses are a grid of pitch, roll and yaw about aligned centres of mass, and of heights for slabs.
     """
     centre, target = centre_of_mass(template_mask), centre_of_mass(subject_mask)
     height = np.ptp(subject_mask.world(np.argwhere(subject_mask.data))[:, 2])
@@ -37,32 +37,32 @@ def find_starting_poses(
 
 
 def random_similarities(coarse: Pair, fit: LinearFit, *, draws: int, seed: int) -> Array:
-    """Return the correlations of random poses about `fit`, shape (draws,): any rotation, shifts of up to 20 mm."""
+    """Return the correlations of random poses around `fit`, shape (draws,): any rotation, shifts of up to 20 mm."""
     random = np.random.default_rng(seed)
     turns = Rotation.random(draws, rng=random).as_rotvec()
     shifts = random.uniform(-20, 20, size=(draws, 3))
-    found = []
-    for turn, shift in zip(turns, shifts, strict=True):
+    similarities = []
+    for rotation, shift in zip(turns, shifts, strict=True):
         moved = LinearFit(
-            parameters=np.concatenate([fit.parameters[:3] + shift, turn, np.zeros(6)]),
+            parameters=np.concatenate([fit.parameters[:3] + shift, rotation, np.zeros(6)]),
             centre=fit.centre,
             target=fit.target,
         )
-        found.append(coarse.similarity(moved.subject_from_template)[0])
-    return np.array(found)
+        similarities.append(coarse.similarity(moved.subject_from_template)[0])
+    return np.array(similarities)
 
 
 def best_rotated_similarity(coarse: Pair, fit: LinearFit) -> float:
-    """Return the best correlation of `fit` turned by quarter and half turns about the axes, each fitted anew.
+    """Return the best correlation after rotating `fit` by multiples of 90 degrees about the axes and refitting.
 
-    A header whose axes are flipped or permuted shows here: a flip along y or z is a half turn of a mirrored head,
-    and template and head are nearly their own mirror images. A left-right flip alone cannot be told from anatomy.
+    This detects headers with flipped or permuted axes: a flip along y or z equals a 180 degree rotation of a mirrored
+    head, and heads are nearly mirror-symmetric. A left-right flip alone cannot be detected from anatomy.
     """
-    others = [turn for turn in Rotation.create_group("O") if turn.magnitude() > 1e-6]
+    rotations = [rotation for rotation in Rotation.create_group("O") if rotation.magnitude() > 1e-6]
     fits = []
-    for turn in others:
-        turned = (Rotation.from_rotvec(fit.parameters[3:6]) * turn).as_rotvec()
-        parameters = np.concatenate([fit.parameters[:3], turned, np.zeros(6)])
+    for rotation in rotations:
+        rotation_vector = (Rotation.from_rotvec(fit.parameters[3:6]) * rotation).as_rotvec()
+        parameters = np.concatenate([fit.parameters[:3], rotation_vector, np.zeros(6)])
         start = LinearFit(parameters=parameters, centre=fit.centre, target=fit.target)
         fits.append(fit_linear(coarse, start, RIGID, iterations=5).similarity)
     return max(fits)

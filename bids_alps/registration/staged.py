@@ -1,4 +1,4 @@
-"""The default engine: many starts, rigid, similarity, regularised affine, then a smooth deformation."""
+"""Default engine: rigid registration from multiple starts, similarity, affine, then a smooth deformation."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _RIM_MM = 6.0
 _DEPTH_MM, _ABOVE_MM = (
     8.0,
     0.0,
-)  # deep, and above the level of the commissures: where echo-planar scans keep their shape
+)  # deep, and above the commissures: where EPI distortion is small
 _LEAST_SIMILARITY = 0.3
 _BOARD_VOXELS = 16
-_ANATOMY_SE_MM, _VOXEL_SHARE = 0.8, 0.1  # tracts of eight real hemispheres: SD .6 mm along x, which is seen best
-_POSE_SE_DEGREES = 0.3  # what is left on heads of known pose
+_ANATOMY_SE_MM, _VOXEL_SHARE = 0.8, 0.1  # tracts of eight real hemispheres: SD 0.6 mm along x, the best-determined axis
+_POSE_SE_DEGREES = 0.3  # residual error in simulated heads of known pose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +36,11 @@ class Staged:
     Parameters
     ----------
     deformable
-        Whether a deformation follows the affine stage.
+        Whether to add a deformable stage after the affine stage.
     smoothing
-        Gaussian widths in voxels of the deformation's updates and of its whole field.
+        Gaussian standard deviations of the update field and of the total field, voxels.
     seed
-        Seed of the random poses that the found one is compared with.
+        Seed of the random poses used for comparison.
     """
 
     deformable: bool = True
@@ -48,27 +48,27 @@ class Staged:
     seed: int = 20170617
 
     def register(self, subject: SubjectMaps, template: Template) -> Registration:
-        """Return where points of the subject lie in the template.
+        """Return the registration of a subject to a template.
 
         Raises
         ------
         RegistrationError
-            If the mask is empty or holds too little to be a brain, or no start overlaps.
+            If the mask is empty or too small to be a brain, or no starting pose overlaps.
         """
         check_subject(subject)
-        with threadpool_limits(limits=1):  # sums of BLAS depend on how work is parted
+        with threadpool_limits(limits=1):  # BLAS sums depend on the number of threads
             return self._aligned(subject, template)
 
     def _aligned(self, subject: SubjectMaps, template: Template) -> Registration:
         fixed, moving = template_contrast(template), subject_contrast(subject)
-        whole = distance_transform_edt(~template.mask.data, sampling=template.mask.voxel_size) <= _RIM_MM
+        brain = distance_transform_edt(~template.mask.data, sampling=template.mask.voxel_size) <= _RIM_MM
         inner = inner_brain(template.mask)
-        coarse, middle = Pair(fixed, moving, whole, 8.0), Pair(fixed, moving, whole, 4.0)
-        starts = [
+        coarse, middle = Pair(fixed, moving, brain, 8.0), Pair(fixed, moving, brain, 4.0)
+        candidates = [
             fit_linear(middle, start.rigid, SIMILARITY)
             for start in find_starting_poses(coarse, template.mask, subject.mask)
         ]
-        best = max(starts, key=lambda fit: fit.similarity)
+        best = max(candidates, key=lambda fit: fit.similarity)
         require_similarity(best)
         fit = fit_linear(Pair(fixed, moving, inner, 2.0), fit_linear(middle, best, AFFINE), AFFINE)
         affine = np.linalg.inv(fit.subject_from_template)
@@ -79,7 +79,7 @@ class Staged:
         transform = SpatialTransform(
             affine=affine, rigid=np.linalg.inv(fit.rigid.subject_from_template), displacement=displacement
         )
-        spreads = pose_spreads(fit, starts, subject, template, inner)
+        spreads = pose_spreads(fit, candidates, subject, template, inner)
         metrics = {
             "similarity": middle.similarity(fit.subject_from_template)[0],
             "similarity_inner": fit.similarity,
@@ -108,23 +108,23 @@ def fit_whole_brain(subject: SubjectMaps, template: Template, affine: Array) -> 
     Parameters
     ----------
     subject, template
-        What is aligned.
+        Subject and template to register.
     affine
-        Where the search begins, subject to template, shape (4, 4).
+        Starting point, subject to template, shape (4, 4).
     """
-    whole = distance_transform_edt(~template.mask.data, sampling=template.mask.voxel_size) <= _RIM_MM
+    brain = distance_transform_edt(~template.mask.data, sampling=template.mask.voxel_size) <= _RIM_MM
     start = LinearFit.of_matrix(np.linalg.inv(affine), template.mask.world(np.argwhere(template.mask.data)).mean(0))
-    with threadpool_limits(limits=1):  # sums of BLAS depend on how work is parted
-        fit = fit_linear(Pair(template.wm, white_matter(subject), whole, 4.0), start, AFFINE)
+    with threadpool_limits(limits=1):  # BLAS sums depend on the number of threads
+        fit = fit_linear(Pair(template.wm, white_matter(subject), brain, 4.0), start, AFFINE)
     return np.linalg.inv(fit.subject_from_template)
 
 
 def inner_brain(mask: SpatialMap) -> Array:
-    """Return the template's brain but for its outermost layer and its base, bool, shape of `mask`.
+    """Return the template's brain without its outermost layer and its base, bool, shape of `mask`.
 
-    Echo-planar scans are stretched along the phase-encoding axis by centimetres near the skull base and the sinuses
-    and hardly at all in the deep white matter above: fits to the whole brain turn by degrees between two phase
-    encodings of one head, fits to this part by half a degree.
+    EPI distortion along the phase-encoding axis reaches centimetres near the skull base and the sinuses but is small
+    in the deep white matter above: between two phase encodings of one head, whole-brain fits rotate by degrees, fits
+    to this part by half a degree.
     """
     depth = distance_transform_edt(mask.data, sampling=mask.voxel_size)
     height = mask.world(np.moveaxis(np.indices(mask.shape), 0, -1))[..., 2]
@@ -132,60 +132,63 @@ def inner_brain(mask: SpatialMap) -> Array:
 
 
 def require_similarity(fit: LinearFit) -> None:
-    """Raise RegistrationError where the best alignment found does not resemble the template at all."""
+    """Raise RegistrationError if the best registration does not resemble the template."""
     if fit.similarity < _LEAST_SIMILARITY:
         raise RegistrationError(
             WHERE,
-            f"the best alignment correlates with the template by {fit.similarity:.2f}, less than {_LEAST_SIMILARITY}",
-            "check that the scan shows a head and that its header holds its orientation",
+            f"the best registration has a correlation of {fit.similarity:.2f} with the template, less than "
+            f"{_LEAST_SIMILARITY}",
+            "check that the scan shows a head and that the orientation in its header is correct",
         )
 
 
 def require_orientation(metrics: Mapping[str, float]) -> None:
-    """Raise RegistrationError where the head fits better turned by a quarter or half turn, or anyhow."""
-    found, turned = metrics["similarity_coarse"], metrics["similarity_turned"]
-    if found < turned:
+    """Raise RegistrationError if rotated or random poses fit better than the registration."""
+    similarity, rotated = metrics["similarity_coarse"], metrics["similarity_turned"]
+    if similarity < rotated:
         raise RegistrationError(
             WHERE,
-            f"the scan correlates with the template by {found:.2f} as its header has it, and by {turned:.2f} when "
-            "turned by a quarter or half turn",
-            "repair the orientation in the header",
+            f"the correlation with the template is {similarity:.2f} in the orientation of the header, but "
+            f"{rotated:.2f} after a rotation by 90 or 180 degrees",
+            "correct the orientation in the header",
         )
-    if found < metrics["similarity_random"]:
+    if similarity < metrics["similarity_random"]:
         raise RegistrationError(
             WHERE,
-            f"the best alignment correlates with the template by {found:.2f}, no better than random poses do",
-            "check that the scan shows a head, and its mask",
+            f"the best registration has a correlation of {similarity:.2f} with the template, no better than random "
+            "poses",
+            "check that the scan shows a head, and check its mask",
         )
 
 
 def pose_spreads(
     fit: LinearFit, starts: list[LinearFit], subject: SubjectMaps, template: Template, region: Array
 ) -> dict[str, float]:
-    """Return how far the rotation moves with the start, the half of the data and the channel, degrees each."""
+    """Return the variability of the rotation over starts, halves of the data and channels, degrees."""
     checkerboard = (np.indices(region.shape) // _BOARD_VOXELS).sum(axis=0) % 2 == 0
     contrasts = template_contrast(template), subject_contrast(subject)
     halves = [Pair(*contrasts, region & part, 4.0) for part in (checkerboard, ~checkerboard)]
     channels = [Pair(*pair, region, 4.0) for pair in tissue_channels(template, subject)]
-    one, other = (fit_linear(pair, fit, AFFINE, iterations=15) for pair in halves)
+    first, second = (fit_linear(pair, fit, AFFINE, iterations=15) for pair in halves)
     fibres, fluid = (fit_linear(pair, fit, AFFINE, iterations=15) for pair in channels)
-    near = max(starts, key=lambda start: start.similarity)
+    best = max(starts, key=lambda start: start.similarity)
     return {
-        "pose_spread_starts": rotation_spread(near, [start for start in starts if start is not near]),
-        "pose_spread_halves": rotation_spread(one, [other]) / 2,  # standard error of the mean of two
+        "pose_spread_starts": rotation_spread(best, [start for start in starts if start is not best]),
+        "pose_spread_halves": rotation_spread(first, [second])
+        / 2,  # half the difference of two estimates: standard error of their mean
         "pose_spread_channels": rotation_spread(fibres, [fluid]) / 2,
     }
 
 
 def placement_se(fit: LinearFit, mask: SpatialMap) -> float:
-    """Return the standard error of an ROI centre per axis, mm: of anatomy, of the voxel, and of the affine fit."""
+    """Return the standard error of an ROI centre per axis, mm: from anatomy, voxel size and the affine fit."""
     voxel = float(np.prod(mask.voxel_size)) ** (1 / 3)
     translation = 0.0 if fit.covariance is None else float(np.mean(np.diag(fit.covariance)[:3]))
     return float(np.sqrt(_ANATOMY_SE_MM**2 + (_VOXEL_SHARE * voxel) ** 2 + translation))
 
 
 def rotation_spread(fit: LinearFit, others: list[LinearFit]) -> float:
-    """Return the root mean square angle between a fit's rotation and others', degrees."""
+    """Return the root mean square angle between the rotation of a fit and those of others, degrees."""
     if not others:
         return 0.0
     angles = [Rotation.from_matrix(other.rotation @ fit.rotation.T).magnitude() for other in others]

@@ -1,4 +1,4 @@
-"""Where the head of a diffusion scan lies in another image of it, such as a T1w that was taken minutes apart."""
+"""Rigid registration of a diffusion scan to another image of the same head, such as a T1w."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from bids_alps.numerics.tissue_contrast import subject_contrast
 from bids_alps.registration.linear import RIGID, LinearFit, Pair, fit_linear
 
 _STEPS_MM = (8.0, 4.0, 2.5)
-_DEPTH_MM = 6.0  # echo-planar images are distorted most at the brain's edge
+_DEPTH_MM = 6.0  # EPI distortion is largest at the edge of the brain
 
 
 def align_t1w(subject: SubjectMaps, t1w: SpatialMap) -> LinearFit:
-    """Return the rigid alignment of a T1w with the diffusion maps of the same head.
+    """Return the rigid registration of a T1w image to the diffusion maps of the same head.
 
-    A T1w is bright where the contrast of the diffusion maps is: in white matter most, in CSF least. The search begins
-    where both world coordinates are the same, and maximises the correlation inside the brain.
+    T1w images and the contrast of the diffusion maps both have bright white matter and dark CSF. The search starts
+    from identical world coordinates and maximises the correlation inside the brain.
 
     Parameters
     ----------
     subject
         Diffusion maps.
     t1w
-        With its skull or without, on a grid of its own.
+        T1w image with or without skull, on its own grid.
 
     Returns
     -------
     LinearFit
-        Its `subject_from_template` takes points of the diffusion image to points of the T1w, RAS+ mm.
+        `subject_from_template` maps points of the diffusion image to points of the T1w image, RAS+ mm.
     """
     mask = subject.mask
     depth = distance_transform_edt(np.pad(mask.data, 1, mode="edge"), sampling=mask.voxel_size)[1:-1, 1:-1, 1:-1]
@@ -38,14 +38,14 @@ def align_t1w(subject: SubjectMaps, t1w: SpatialMap) -> LinearFit:
     centre = mask.world(np.argwhere(region)).mean(axis=0)
     fit = LinearFit(parameters=np.zeros(12), centre=centre, target=centre)
     contrast = subject_contrast(subject)
-    with threadpool_limits(limits=1):  # sums of BLAS depend on how work is parted
+    with threadpool_limits(limits=1):  # BLAS sums depend on the number of threads
         for step_mm in _STEPS_MM:
             fit = fit_linear(Pair(contrast, t1w, region, step_mm), fit, RIGID)
     return fit
 
 
 def shift_mm(matrix: Array, mask: SpatialMap) -> float:
-    """Return how far a matrix, shape (4, 4), moves the voxels of a mask: root mean square, mm.
+    """Return the root mean square displacement of the voxels of a mask by a matrix, shape (4, 4), mm.
 
     Examples
     --------

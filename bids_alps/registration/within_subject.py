@@ -1,8 +1,8 @@
-"""Several scans of one head: the frame midway between them, their mean in it, and the way from it to the template.
+"""Longitudinal registration: midway space of several scans of one head, their mean, and its registration.
 
-No scan is the reference: scans are aligned with each other in pairs, both ways, and the frame is where the mean of
-the rotations and translations that lead from it to the scans is the identity. Maps of the scans are resampled for
-their mean alone; what is measured later are the tensors where each scan left them.
+No scan is the reference: scans are registered pairwise in both directions, and the midway space (frame) is chosen so
+that the mean rigid motion from it to the scans is the identity. Maps are resampled only for their mean; the index is
+measured from the tensors of each scan in native space.
 """
 
 from __future__ import annotations
@@ -22,27 +22,30 @@ from bids_alps.registration.linear import RIGID, LinearFit, Pair, fit_linear
 from bids_alps.registration.staged import inner_brain
 
 SENTENCE = (
-    "The sessions of a participant were also measured in one unbiased frame: they were aligned rigidly with each "
-    "other in pairs and averaged midway ([@reuter2012]), the mean alone was aligned with the template, and "
-    "regions and pose were carried from it to each session. Intervals of the change between sessions leave out "
-    "what the sessions share of the errors of place and pose."
+    "The sessions of a participant were also analysed in an unbiased midway space ([@reuter2012]): sessions were "
+    "registered rigidly in pairs and averaged, the mean was registered to the template, and regions and pose were "
+    "transferred from it to each session. Intervals of the change between sessions exclude the errors of "
+    "registration and pose that the sessions share."
 )
 _STEPS_MM = (4.0, 2.0)
 _MARGIN_MM = 6.0
-_LEAST_SHARE = 0.5  # of the scans that must hold a point of the brain of their mean
-_VOXEL_SHARE, _TURN_SE_DEGREES = 0.05, 0.1  # of a scan against the others: made heads that susceptibility bends
+_LEAST_SHARE = 0.5  # fraction of scans that must cover a brain voxel of the mean
+_VOXEL_SHARE, _TURN_SE_DEGREES = (
+    0.05,
+    0.1,
+)  # of a scan relative to the others: simulated heads with susceptibility distortion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Midpoint:
-    """The frame midway between the scans of one head.
+    """The midway space between the scans of one head.
 
     Parameters
     ----------
     frame_from_scan
-        Rigid matrix of each scan: its RAS+ mm to those of the frame, shape (4, 4) each.
+        Rigid matrices from the RAS+ mm of each scan to those of the frame, shape (4, 4) each.
     similarity
-        Correlation of each scan with the others where they were aligned, on average.
+        Mean correlation of each registered scan with the others.
     """
 
     frame_from_scan: tuple[Array, ...]
@@ -50,24 +53,24 @@ class Midpoint:
 
 
 def find_midpoint(scans: Sequence[SubjectMaps], alignments: Sequence[SpatialTransform], template: Template) -> Midpoint:
-    """Return the frame midway between scans of one head; the order in which they are given changes nothing.
+    """Return the midway space between scans of one head, independent of their order.
 
     Parameters
     ----------
     scans
-        Two or more.
+        Two or more scans.
     alignments
-        Of each scan with the template, to a few degrees: where the search begins.
+        Registration of each scan to the template, accurate to a few degrees, as starting point.
     template
-        Tells which part of the brain is compared: the deep one, which echo-planar scans leave in shape.
+        Template that defines the compared region: the deep brain, where EPI distortion is small.
     """
     ranks = sorted(range(len(scans)), key=lambda n: (scans[n].fa.data.tobytes(), scans[n].fa.affine.tobytes()))
-    with threadpool_limits(limits=1):  # sums of BLAS depend on how work is parted
-        found = _between([scans[n] for n in ranks], [alignments[n] for n in ranks], template)
+    with threadpool_limits(limits=1):  # BLAS sums depend on the number of threads
+        midpoint = _between([scans[n] for n in ranks], [alignments[n] for n in ranks], template)
     order = np.argsort(ranks)
     return Midpoint(
-        frame_from_scan=tuple(found.frame_from_scan[n] for n in order),
-        similarity=tuple(found.similarity[n] for n in order),
+        frame_from_scan=tuple(midpoint.frame_from_scan[n] for n in order),
+        similarity=tuple(midpoint.similarity[n] for n in order),
     )
 
 
@@ -83,15 +86,14 @@ def _between(scans: Sequence[SubjectMaps], alignments: Sequence[SpatialTransform
             fit = fit_linear(Pair(contrasts[i], contrasts[j], regions[i], step), fit, RIGID)
         motions[i, j], similar[i, j] = fit.subject_from_template, fit.similarity
     matrices = solve_midpoint(motions, centres)
-    others = len(scans) - 1
-    means = (similar.sum(0) + similar.sum(1)) / (2 * others)
+    means = (similar.sum(0) + similar.sum(1)) / (2 * (len(scans) - 1))  # both directions of each pair
     return Midpoint(
         frame_from_scan=tuple(np.linalg.inv(matrix) for matrix in matrices), similarity=tuple(means.tolist())
     )
 
 
 def _carried(region: SpatialMap, alignment: SpatialTransform, mask: SpatialMap) -> Array:
-    """Return a region of the template on a scan's grid, inside its mask, bool."""
+    """Return a template region on the grid of a scan, within its mask, bool."""
     inside = np.argwhere(mask.data)
     share = sample_linear(region, alignment.template_from_subject(mask.world(inside)))
     carried: Array = np.zeros(mask.shape, dtype=bool)
@@ -109,26 +111,26 @@ def _start(matrix: Array, centre: Array) -> LinearFit:
 
 
 def solve_midpoint(motions: Mapping[tuple[int, int], Array], centres: Sequence[Array]) -> list[Array]:
-    """Return the rigid matrices from the frame midway between scans to each of them.
+    """Return the rigid matrices from the midway space to each scan.
 
     Rotations are the leading eigenvectors of the matrix of all relative rotations (Arie-Nachimson 2012,
-    doi 10.1109/3DIMPVT.2012.46), translations solve the relative ones by least squares. Of all frames that differ by a
-    rigid motion that one is taken whose rotations to the scans have the identity as their chordal mean, and whose
-    centre, the mean of the scans' centres, goes to the scans' centres on average.
+    doi 10.1109/3DIMPVT.2012.46), translations are the least-squares solution of the relative ones. The remaining
+    rigid freedom is fixed by requiring that the chordal mean of the rotations to the scans is the identity, and that
+    the centre of the frame (mean of the centres of the scans) maps to the centres of the scans on average.
 
     Parameters
     ----------
     motions
         (i, j) -> rigid matrix from scan i to scan j, RAS+ mm, for every ordered pair.
     centres
-        A point in the middle of each scan's brain, mm.
+        Centre of the brain of each scan, mm.
 
     Examples
     --------
     >>> turn = np.eye(4)
     >>> turn[:3, :3] = Rotation.from_euler("z", 20, degrees=True).as_matrix()
-    >>> one, other = solve_midpoint({(0, 1): turn, (1, 0): turn.T}, [np.zeros(3)] * 2)
-    >>> [round(float(Rotation.from_matrix(m[:3, :3]).as_rotvec(degrees=True)[2]), 6) for m in (one, other)]
+    >>> first, second = solve_midpoint({(0, 1): turn, (1, 0): turn.T}, [np.zeros(3)] * 2)
+    >>> [round(float(Rotation.from_matrix(m[:3, :3]).as_rotvec(degrees=True)[2]), 6) for m in (first, second)]
     [-10.0, 10.0]
     """
     n = len(centres)
@@ -154,7 +156,7 @@ def solve_midpoint(motions: Mapping[tuple[int, int], Array], centres: Sequence[A
 
 
 def _shifts(motions: Mapping[tuple[int, int], Array], turns: Array, centres: Array) -> Array:
-    """Return where the middle of the frame goes in each scan, from the scan's centre, shape (n, 3), mm; mean zero."""
+    """Return the frame centre mapped to each scan, relative to the scan centre, shape (n, 3), mm; zero mean."""
     n = len(centres)
     rows, right = [], []
     for (i, j), matrix in motions.items():
@@ -163,7 +165,7 @@ def _shifts(motions: Mapping[tuple[int, int], Array], turns: Array, centres: Arr
         row[:, j], row[:, i] = np.eye(3), -turn
         rows.append(row.reshape(3, 3 * n))
         right.append(matrix[:3, :3] @ centres[i] + matrix[:3, 3] - centres[j])
-    rows.append(np.tile(np.eye(3), n) * 1e3)  # the mean is zero: free of the relative ones, so its weight is no matter
+    rows.append(np.tile(np.eye(3), n) * 1e3)  # zero mean: any weight will do
     right.append(np.zeros(3))
     solution = np.linalg.lstsq(np.concatenate(rows), np.concatenate(right), rcond=None)[0]
     return solution.reshape(n, 3)
@@ -175,9 +177,9 @@ def _nearest_rotation(matrix: Array) -> Array:
 
 
 def average_maps(scans: Sequence[SubjectMaps], midpoint: Midpoint) -> SubjectMaps:
-    """Return the mean of the scans' maps in the frame, on a grid along its axes as fine as the finest scan.
+    """Return the mean maps of the scans in the frame, at the resolution of the finest scan.
 
-    The signal without weighting is taken relative to its median in each brain, as its scale means nothing.
+    The b=0 signal is normalised by its median in each brain, as its scale is arbitrary.
     """
     scans_from_frame = [np.linalg.inv(matrix) for matrix in midpoint.frame_from_scan]
     step = min(float(scan.mask.voxel_size.min()) for scan in scans)
@@ -192,40 +194,40 @@ def average_maps(scans: Sequence[SubjectMaps], midpoint: Midpoint) -> SubjectMap
     shape = tuple(int(size) for size in np.ceil((high - low) / step) + 1)
     points = np.moveaxis(np.indices(shape), 0, -1) * step + low
     totals = {name: np.zeros(shape) for name in ("fa", "md", "b0")}
-    held = np.zeros(shape)
+    coverage = np.zeros(shape)
     for scan, matrix in zip(scans, scans_from_frame, strict=True):
         places = points @ matrix[:3, :3].T + matrix[:3, 3]
         within = scan.mask.contains(places)
         share = np.where(within, sample_linear(scan.mask.like(scan.mask.data.astype(np.float32)), places), 0.0)
         scale = float(np.median(scan.b0.data[scan.mask.data])) or 1.0
-        held += share
+        coverage += share
         for name, total in totals.items():
             image = getattr(scan, name)
             values = np.where(scan.mask.data, np.nan_to_num(image.data), 0).astype(np.float32)
             total += np.where(within, sample_linear(image.like(values), places), 0.0) / (scale if name == "b0" else 1)
-    mask = held > _LEAST_SHARE * len(scans)
+    mask = coverage > _LEAST_SHARE * len(scans)
     grid = SpatialMap(data=mask, affine=affine)
     means = {
-        name: grid.like(np.where(mask, total / np.maximum(held, 1e-6), 0).astype(np.float32))
+        name: grid.like(np.where(mask, total / np.maximum(coverage, 1e-6), 0).astype(np.float32))
         for name, total in totals.items()
     }
     return SubjectMaps(**means, mask=grid)
 
 
 def transfer_registration(registration: Registration, frame_from_scan: Array, voxel_mm: float) -> Registration:
-    """Return the alignment of a scan with the template from that of the frame; nothing is resampled.
+    """Return the registration of a scan to the template from that of the frame, without resampling images.
 
     p -> affine (F p + u(F p)) with F from the scan to the frame is (affine F) (p + v(p)) with v(p) = R^T u(F p): the
-    grid of the displacement moves, and its vectors turn.
+    grid of the displacement field is moved, and its vectors are rotated.
 
     Parameters
     ----------
     registration
-        Of the frame.
+        Registration of the frame.
     frame_from_scan
-        Rigid, shape (4, 4).
+        Rigid matrix, shape (4, 4).
     voxel_mm
-        Edge of a voxel of the scan.
+        Voxel size of the scan.
     """
     old, turn = registration.transform, frame_from_scan[:3, :3]
     field = old.displacement
@@ -246,5 +248,5 @@ def transfer_registration(registration: Registration, frame_from_scan: Array, vo
 
 
 def within_error(voxel_mm: float) -> tuple[float, float]:
-    """Return the standard error of a scan's place (mm per axis) and turn (degrees) against the other scans."""
+    """Return the standard error of position (mm per axis) and rotation (degrees) of a scan relative to the others."""
     return _VOXEL_SHARE * voxel_mm, _TURN_SE_DEGREES

@@ -86,8 +86,8 @@ def find_comparable(runs: pd.DataFrame, pooled: Sequence[str] = ()) -> Comparabl
     remedy = f"Process them with the same settings, or accept the difference with --pool-across {' '.join(differing)}."
     if refused:
         summary = (
-            "Runs were processed with different methods, none of which accounts for half of the runs; no "
-            "comparison was made."
+            "Runs were processed with different methods, none of which accounts for half of the runs; nothing "
+            "was compared."
         )
     else:
         summary = (

@@ -111,7 +111,7 @@ def test_what_is_said_by_default(default: str) -> None:
         "used without preprocessing",
         "Otsu's threshold (Otsu, 1979)",
         "fitted to 8 diffusion-weighted volumes (b = 1000 s/mm²) and 2 b=0 volumes (b up to 50 s/mm²)",
-        "taken to be in the space of the template MNI152NLin2009aSym (Fonov et al., 2011)",
+        "assumed to be in the space of the template MNI152NLin2009aSym (Fonov et al., 2011)",
         "preset alps",
         "Whitcher et al., 2008",
         "the error of the pose of the head",

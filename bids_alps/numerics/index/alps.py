@@ -1,4 +1,4 @@
-"""The DTI-ALPS index: what is measured in each region, and the ratio of the means."""
+"""The DTI-ALPS index: measurements in the regions, and the ratio of means."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ SENTENCE = (
     "[@park2023]); the bilateral index is the mean of both hemispheres."
 )
 ROTATED = (
-    "The mean tensor of each region was rotated to the axes of the template by the rigid part of the alignment, "
-    "so that the pose of the head does not enter the index ([@tatekawa2023])."
+    "The mean tensor of each region was rotated to template axes by the rigid part of the registration, "
+    "so that the index does not depend on head pose ([@tatekawa2023])."
 )
-NOT_ROTATED = "Tensors were left in the axes of the scanner, so that the pose of the head enters the index."
+NOT_ROTATED = "Tensors were left in scanner axes, so that the index depends on head pose."
 XX, YY, ZZ = 0, 3, 5
 
 SCALARS = (
     *("n_voxels", "coverage", "x", "y", "z", "fa", "md", "ad", "rd", "mode"),
     *("lambda2_lambda3", "v1_angle", "v1_dispersion", "off_tract_fraction"),
 )
-"""What is measured in each region beside its tensor."""
+"""Scalars measured in each region in addition to the tensor."""
 
 
 def index_of(projection: Array, association: Array) -> Array:
     """Return the index of one hemisphere, mean(Dxx, Dxx) / mean(Dyy of projection, Dzz of association).
 
-    Taoka 2017, doi 10.1007/s11604-017-0617-z: a ratio of means over regions, never a mean of ratios over voxels,
-    which noise would bias upward.
+    Taoka 2017, doi 10.1007/s11604-017-0617-z: a ratio of means over regions; a mean of voxel-wise ratios would be
+    biased upwards by noise.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def index_of(projection: Array, association: Array) -> Array:
     Returns
     -------
     Array
-        Shape (...); NaN where the denominator is not positive.
+        Shape (...); NaN if the denominator is not positive.
 
     Examples
     --------
@@ -99,16 +99,16 @@ def measure_alps(
     rois
         Regions on the same grid.
     rotation
-        Scanner axes to template axes, shape (3, 3).
+        Rotation from scanner to template axes, shape (3, 3).
     pose
-        Its angles, for the record.
+        Angles of the rotation, for the record.
     pose_correction
-        Whether the index is that of the turned tensors; the other one is reported beside it.
+        Whether the index uses rotated tensors; the index without rotation is also reported.
 
     Returns
     -------
     AlpsResult
-        NaN for a hemisphere where a region has no voxel.
+        NaN for hemispheres with a region without voxels.
     """
     measured = tuple(measure_roi(field, roi, rotation) for roi in rois)
     corrected = as_floats(alps_by_hemisphere({roi.name: roi.tensor for roi in measured}))
@@ -119,16 +119,16 @@ def measure_alps(
 
 
 def index_of_series(series: DwiSeries, rois: Iterable[Roi], rotation: Array) -> dict[str, float]:
-    """Return the index left, right and bilateral of tensors fitted anew in the voxels of the regions.
+    """Return the index left, right and bilateral from tensors refitted in the voxels of the regions.
 
     Parameters
     ----------
     series
         Signal and gradients in world axes.
     rois
-        Regions on its grid; those that do not enter the index are left out.
+        Regions on its grid; regions that do not enter the index are ignored.
     rotation
-        Scanner axes to the axes of the index, shape (3, 3).
+        Rotation from scanner axes to the axes of the index, shape (3, 3).
     """
     design = design_matrix(series.gradients.bvals, series.gradients.bvecs)
     tensors = {}
@@ -140,12 +140,12 @@ def index_of_series(series: DwiSeries, rois: Iterable[Roi], rotation: Array) -> 
 
 
 def mean_tensor(field: TensorField, roi: Roi) -> Array:
-    """Return the weighted mean tensor of a region, shape (6,), mm^2/s; NaN where it has no voxel."""
+    """Return the weighted mean tensor of a region, shape (6,), mm^2/s; NaN without voxels."""
     return roi.mean(field.image.data) if roi.weights.size else np.full(6, np.nan)
 
 
 def measure_roi(field: TensorField, roi: Roi, rotation: Array) -> RoiDiffusivity:
-    """Measure one region: the mean tensor in both axes, and what tells whether it is the right place.
+    """Measure one region: mean tensor in both axes, and scalars to judge its position.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def measure_roi(field: TensorField, roi: Roi, rotation: Array) -> RoiDiffusivity
     roi
         Region on the same grid.
     rotation
-        Scanner axes to template axes, shape (3, 3).
+        Rotation from scanner to template axes, shape (3, 3).
     """
     if not roi.weights.size or roi.weights.sum() <= 0:
         missing, unknown = np.full(6, np.nan), dict.fromkeys(SCALARS, float("nan"))

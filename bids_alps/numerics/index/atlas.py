@@ -1,4 +1,4 @@
-"""Measures of the regions of an atlas, where the subject was scanned: no image of the subject is resampled."""
+"""Measures in atlas regions in native space, without resampling images of the subject."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import numpy as np
 from bids_alps.model import Array, SpatialMap, SpatialTransform, sample_nearest
 
 SENTENCE = (
-    "FA, mean, axial and radial diffusivity were averaged over the regions of the atlas {atlas}, in voxels of which "
-    "{threshold:g} or more belongs to a region."
+    "FA, mean, axial and radial diffusivity were averaged over the regions of the atlas {atlas}, in voxels with a "
+    "fraction of {threshold:g} or more in a region."
 )
 SUBDIVISIONS = 3
 """Points per voxel edge at which labels are sampled."""
 
-_CHUNK = 20_000  # voxels at a time: half a million points, some 40 MB
+_CHUNK = 20_000  # voxels per block: half a million points, about 40 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memberships:
-    """How much of each voxel belongs to each region.
+    """Fraction of each voxel in each region.
 
     Parameters
     ----------
     voxels
-        Voxel indices of pairs of a voxel and a region, shape (n, 3).
+        Voxel indices of (voxel, region) pairs, shape (n, 3).
     labels
         Index of the region of each pair, shape (n,).
     weights
@@ -38,27 +38,27 @@ class Memberships:
     weights: Array
 
     def above(self, threshold: float) -> Memberships:
-        """Return those with at least this weight."""
-        kept = self.weights >= threshold
-        return Memberships(voxels=self.voxels[kept], labels=self.labels[kept], weights=self.weights[kept])
+        """Return the pairs with at least this weight."""
+        above = self.weights >= threshold
+        return Memberships(voxels=self.voxels[above], labels=self.labels[above], weights=self.weights[above])
 
 
 def place_labels(labels: SpatialMap, transform: SpatialTransform, mask: SpatialMap) -> Memberships:
-    """Carry a label image of the template to a subject, with the fraction of each voxel in each region.
+    """Map a label image of the template to a subject, as fractions of voxels in each region.
 
     Parameters
     ----------
     labels
-        Whole numbers in the template's space, 0 for none, shape (i, j, k).
+        Integer labels in template space, 0 for background, shape (i, j, k).
     transform
-        Subject to template.
+        Transform from subject to template.
     mask
-        Brain mask on the subject's grid; voxels outside do not count.
+        Brain mask on the subject's grid; voxels outside are ignored.
 
     Returns
     -------
     Memberships
-        From the nearest label at `SUBDIVISIONS` points along each edge of a voxel.
+        Fractions from nearest-neighbour labels at `SUBDIVISIONS` points along each voxel edge.
     """
     inside = np.argwhere(np.asarray(mask.data, dtype=bool))
     step = int(labels.data.max()) + 1
@@ -66,9 +66,9 @@ def place_labels(labels: SpatialMap, transform: SpatialTransform, mask: SpatialM
     for start in range(0, len(inside), _CHUNK):
         voxels = inside[start : start + _CHUNK]
         points = transform.template_from_subject(mask.points_within(voxels, SUBDIVISIONS))
-        found = sample_nearest(labels, points).astype(np.int64)
-        numbers = (start + np.arange(len(voxels)))[:, None] * step + found
-        unique, count = np.unique(numbers[found > 0], return_counts=True)
+        nearest = sample_nearest(labels, points).astype(np.int64)
+        numbers = (start + np.arange(len(voxels)))[:, None] * step + nearest
+        unique, count = np.unique(numbers[nearest > 0], return_counts=True)
         pairs.append(unique)
         counts.append(count)
     pair = np.concatenate(pairs) if pairs else np.zeros(0, dtype=np.int64)
@@ -77,41 +77,41 @@ def place_labels(labels: SpatialMap, transform: SpatialTransform, mask: SpatialM
 
 
 def place_probabilities(probabilities: SpatialMap, transform: SpatialTransform, mask: SpatialMap) -> Memberships:
-    """Carry probabilities of the template to a subject, linearly interpolated at the centre of each voxel.
+    """Map probability maps of the template to a subject, linearly interpolated at voxel centres.
 
     Parameters
     ----------
     probabilities
-        One volume a region, 0 to 1, shape (i, j, k, n); the region of volume 0 has index 1.
+        One volume per region, 0 to 1, shape (i, j, k, n); the region of volume 0 has index 1.
     transform, mask
         As in `place_labels`.
     """
-    from scipy.ndimage import map_coordinates  # here, since most runs never need it
+    from scipy.ndimage import map_coordinates  # imported here, since it is rarely needed
 
     inside = np.argwhere(np.asarray(mask.data, dtype=bool))
     where = probabilities.voxels(transform.template_from_subject(mask.world(inside))).T
-    found: list[Memberships] = []
+    parts: list[Memberships] = []
     for n in range(probabilities.data.shape[3]):
         values = map_coordinates(probabilities.data[..., n], where, order=1, mode="constant", output=np.float64)
         touched = values > 0
         labels = np.full(int(touched.sum()), n + 1)
-        found.append(Memberships(voxels=inside[touched], labels=labels, weights=values[touched]))
+        parts.append(Memberships(voxels=inside[touched], labels=labels, weights=values[touched]))
     return Memberships(
-        voxels=np.concatenate([one.voxels for one in found]),
-        labels=np.concatenate([one.labels for one in found]),
-        weights=np.concatenate([one.weights for one in found]),
+        voxels=np.concatenate([part.voxels for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        weights=np.concatenate([part.weights for part in parts]),
     )
 
 
 def measure_regions(
     placed: Memberships, indices: Iterable[int], maps: Mapping[str, SpatialMap]
 ) -> dict[int, dict[str, float]]:
-    """Return the weighted mean, SD and median of maps in each region that has a voxel.
+    """Return the weighted mean, SD and median of maps in each region that has voxels.
 
     Parameters
     ----------
     placed
-        Which voxels count, and how much.
+        Voxels of the regions, with weights.
     indices
         Regions to measure.
     maps
@@ -124,11 +124,11 @@ def measure_regions(
     """
     measured = {}
     for index in indices:
-        own = placed.labels == index
-        if not own.any():
+        members = placed.labels == index
+        if not members.any():
             continue
-        where, weights = tuple(placed.voxels[own].T), placed.weights[own]
-        values: dict[str, float] = {"n_voxels": int(own.sum())}
+        where, weights = tuple(placed.voxels[members].T), placed.weights[members]
+        values: dict[str, float] = {"n_voxels": int(members.sum())}
         for name, image in maps.items():
             summary = summarise(image.data[where].astype(np.float64), weights)
             values |= {f"{name}_{kind}": value for kind, value in summary.items()}
@@ -137,7 +137,7 @@ def measure_regions(
 
 
 def summarise(values: Array, weights: Array) -> dict[str, float]:
-    """Return the weighted mean, SD (of the population) and median of values, both arrays of shape (n,).
+    """Return the weighted mean, population SD and median of values, both arrays of shape (n,).
 
     Examples
     --------

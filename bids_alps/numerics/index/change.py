@@ -1,9 +1,9 @@
-"""How the index of one head changed from scan to scan, and how sure that is: what both scans share cancels.
+"""Change of the index of one participant between scans, with its uncertainty; shared errors cancel.
 
-Regions are carried to the scans from one place, so an error of that place displaces them in both scans alike, and the
-index of both departs in like proportion. The same holds for the one pose, and for what voxels of one size mix into a
-region. Left are the noise of each scan, how well the scans were aligned with each other, and the part of the shared
-errors to which the two scans answer differently.
+Regions are transferred to all scans from one common position, so that an error of this position displaces them equally
+in all scans and changes their indices in the same proportion. The same holds for the pose, and for partial volume at
+equal voxel size. The remaining uncertainty is the noise of each scan, the registration between the scans, and the part
+of the shared errors to which the scans respond differently.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SHARED, _OWN = 1, 2  # streams of random numbers
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sensitivity:
-    """How the index of one scan answers to errors: logarithms of departures, by hemisphere.
+    """Sensitivity of the index of one scan to errors: log departures, by hemisphere.
 
     Parameters
     ----------
@@ -38,11 +38,11 @@ class Sensitivity:
     noise
         Standard error from noise.
     placement, pose
-        Departures under errors that all scans of the head share, in the same order for all of them, shape (draws,).
+        Departures under errors shared by all scans, in the same order for all scans, shape (draws,).
     alignment
-        Standard error from the scan's own alignment with the others.
+        Standard error from the registration of the scan to the others.
     resolution
-        Departure when tensors are blurred by one voxel more.
+        Departure when tensors are blurred by one additional voxel.
     """
 
     alps: Mapping[str, float]
@@ -55,7 +55,7 @@ class Sensitivity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What a scan's index has more than an earlier one's, with its 95 % interval and standard errors."""
+    """Change of the index from an earlier to a later scan, with its 95 % interval and standard errors."""
 
     first: float
     second: float
@@ -70,7 +70,7 @@ class Change:
 
     @property
     def difference(self) -> float:
-        """The second index less the first."""
+        """Second index minus the first."""
         return self.second - self.first
 
 
@@ -82,61 +82,64 @@ def measure_sensitivity(
     *,
     seed: int,
 ) -> Sensitivity:
-    """Return how the index of a scan answers to errors.
+    """Return the sensitivity of the index of a scan to errors.
 
     Parameters
     ----------
     intervals
-        Of the index, by hemisphere: its standard error from noise.
+        Intervals of the index by hemisphere, with the standard error from noise.
     placed
-        Returns mean tensors, template axes, of the regions displaced by offsets in the template: name -> (3,), mm.
+        Function that returns mean tensors (template axes) of regions displaced in the template: name -> (3,), mm.
     errors
-        Standard errors, each of place (mm per axis) and pose (degrees per axis): those that all scans share, and those
-        of this scan's alignment with the others.
+        Standard errors of position (mm per axis) and pose (degrees per axis): shared by all scans, and of the
+        registration of this scan to the others.
     blurred
         Mean tensors of the regions in data blurred by one voxel.
     seed
-        The same for all scans, so that shared errors are drawn alike.
+        Seed, equal for all scans so that shared errors have the same draws.
     """
-    shared, own = errors
+    shared, individual = errors
     means = placed({})
     names = [name for name in means if not name.startswith("subcortical")]
-    drawn = []
-    for stream, (error_mm, error_degrees) in ((_SHARED, shared), (_OWN, own)):
+    departures = []
+    for stream, (error_mm, error_degrees) in ((_SHARED, shared), (_OWN, individual)):
         rng = np.random.default_rng([seed, stream])
-        drawn.append((draw_placement(placed, names, error_mm, rng), draw_pose(means, error_degrees, rng)))
-    (placement, pose), (own_place, own_turn) = drawn
-    values, rough = alps_by_hemisphere(means), alps_by_hemisphere(blurred)
+        departures.append((draw_placement(placed, names, error_mm, rng), draw_pose(means, error_degrees, rng)))
+    (placement, pose), (own_placement, own_pose) = departures
+    values, blurred_values = alps_by_hemisphere(means), alps_by_hemisphere(blurred)
     return Sensitivity(
         alps={side: float(value) for side, value in values.items()},
-        noise={side: found.se_noise / float(values[side]) for side, found in intervals.items()},
+        noise={side: interval.se_noise / float(values[side]) for side, interval in intervals.items()},
         placement=placement,
         pose=pose,
-        alignment={side: float(np.hypot(spread_of(own_place[side]), spread_of(own_turn[side]))) for side in values},
-        resolution={side: float(np.log(rough[side] / values[side])) for side in values},
+        alignment={side: float(np.hypot(spread_of(own_placement[side]), spread_of(own_pose[side]))) for side in values},
+        resolution={side: float(np.log(blurred_values[side] / values[side])) for side in values},
     )
 
 
 def measure_change(first: Sensitivity, second: Sensitivity, side: str) -> Change:
     """Return the change of the index of a hemisphere (or ``bilateral``) from one scan to another."""
-    one, other = first.alps[side], second.alps[side]
-    resolution = other * second.resolution[side] - one * first.resolution[side]
+    earlier, later = first.alps[side], second.alps[side]
+    # errors of log(alps) times alps, first order; shared errors enter by their difference
+    resolution = later * second.resolution[side] - earlier * first.resolution[side]
     parts = {
-        "se_noise": float(np.hypot(one * first.noise[side], other * second.noise[side])),
-        "se_placement": spread_of(other * second.placement[side] - one * first.placement[side]),
-        "se_pose": spread_of(other * second.pose[side] - one * first.pose[side]),
-        "se_alignment": float(np.hypot(one * first.alignment[side], other * second.alignment[side])),
-        "se_resolution": float(np.hypot(resolution, OTHER_TISSUE * (other - one))),
+        "se_noise": float(np.hypot(earlier * first.noise[side], later * second.noise[side])),
+        "se_placement": spread_of(later * second.placement[side] - earlier * first.placement[side]),
+        "se_pose": spread_of(later * second.pose[side] - earlier * first.pose[side]),
+        "se_alignment": float(np.hypot(earlier * first.alignment[side], later * second.alignment[side])),
+        "se_resolution": float(np.hypot(resolution, OTHER_TISSUE * (later - earlier))),
     }
     total = float(np.sqrt(sum(part**2 for part in parts.values())))
     margin = NORMAL_95 * total
-    return Change(first=one, second=other, low=other - one - margin, high=other - one + margin, se=total, **parts)
+    return Change(
+        first=earlier, second=later, low=later - earlier - margin, high=later - earlier + margin, se=total, **parts
+    )
 
 
 def differing(
     first: Mapping[str, float], second: Mapping[str, float], tolerances: Mapping[str, float]
 ) -> Sequence[str]:
-    """Return the names of what differs between two protocols by more than a tolerance, relative to the larger value.
+    """Return the names of parameters that differ between two protocols by more than a relative tolerance.
 
     Examples
     --------

@@ -1,12 +1,12 @@
-"""The index without the fibres that cross, for scans that can tell them: experimental.
+"""The index corrected for crossing fibres, for suitable acquisitions (experimental).
 
-Fibres of the corpus callosum that cross both regions raise the index whatever happens along vessels, association
-fibres in the projection region and free water lower it. Here each region's mean signal is the sum of its own tract,
-with a free tensor, of fibres along the two other axes of the head with one response for all, and of free water:
+Callosal fibres that cross both regions raise the index irrespective of perivascular diffusion; association fibres in
+the projection region and free water lower it. Here the mean signal of each region is modelled as the sum of its own
+tract (free tensor), of fibres along the two other axes of the head (common response), and of free water:
 
     S / S0 = (1 - f1 - f2 - fw) exp(-b g' D g) + f1 exp(-b g' R1 g) + f2 exp(-b g' R2 g) + fw exp(-b 3e-3 mm^2/s)
 
-A single shell at low b cannot tell them apart from a broader tensor.
+A single shell at low b cannot distinguish them from a broader tensor.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from bids_alps.numerics.tensors.tensor import design_matrix
 
 LEAST_DIRECTIONS = 45
 LEAST_B, LEAST_SINGLE_SHELL_B = 1500.0, 1900.0
-"""Highest b-value from which two shells, and from which one alone, tell crossing fibres apart, s/mm^2."""
+"""Minimum highest b-value to resolve crossing fibres with two shells and with a single shell, s/mm^2."""
 
 LARGEST_B = 3100.0
 FREE_WATER = 3.0e-3
 BOOTSTRAPS = 40
-_SAME_SHELL = 0.3  # b-values that differ by less of the highest one are one shell
+_SAME_SHELL = 0.3  # relative to the highest b-value: b-values closer than this are one shell
 _AXES = (0, 3, 5)  # elements xx, yy, zz
-_SCALE = 1e-3  # tensors are fitted in 1e-3 mm^2/s
+_SCALE = 1e-3  # tensors are fitted in units of 1e-3 mm^2/s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crossing:
-    """What is found where crossing fibres are fitted beside the tract.
+    """Result of the fit of tract, crossing fibres and free water.
 
     Parameters
     ----------
     alps, se
-        Index of the tracts' own tensors and its standard error: left, right, bilateral.
+        Index from the tensors of the tracts, and its standard error: left, right, bilateral.
     fractions
-        By region: share of the signal along ``x``, ``y`` and ``z`` of the template, and of ``water``.
+        By region: signal fractions of fibres along ``x``, ``y`` and ``z`` of the template, and of ``water``.
     """
 
     alps: dict[str, float]
@@ -52,41 +52,41 @@ class Crossing:
 
 
 def choose_crossing_volumes(gradients: Gradients, *, b0_threshold: float) -> Array | None:
-    """Return which volumes to fit, shape (n,), bool; None where they cannot tell fibres that cross.
+    """Return which volumes to fit, shape (n,), bool; None if crossing fibres cannot be resolved.
 
     Parameters
     ----------
     gradients
-        Of the whole series.
+        Gradients of the whole series.
     b0_threshold
-        b-values up to this count as no weighting, s/mm^2.
+        b-values up to this are treated as b=0, s/mm^2.
     """
     bvals = gradients.bvals
-    chosen = bvals <= LARGEST_B
-    weighted = bvals[chosen & (bvals > b0_threshold)]
+    usable = bvals <= LARGEST_B
+    weighted = bvals[usable & (bvals > b0_threshold)]
     if weighted.size < LEAST_DIRECTIONS or not (bvals <= b0_threshold).any():
         return None
     several = np.ptp(weighted) > _SAME_SHELL * weighted.max()
-    return chosen if weighted.max() >= (LEAST_B if several else LEAST_SINGLE_SHELL_B) else None
+    return usable if weighted.max() >= (LEAST_B if several else LEAST_SINGLE_SHELL_B) else None
 
 
 def measure_crossing(
     series: DwiSeries, volumes: Array, rois: Iterable[Roi], rotation: Array, response: tuple[float, float], *, seed: int
 ) -> Crossing:
-    """Fit the tract, the fibres that cross it and free water to the mean signal of each region.
+    """Fit tract, crossing fibres and free water to the mean signal of each region.
 
     Parameters
     ----------
     series, volumes
-        The whole series, and which of its volumes to fit, shape (n,), bool.
+        The whole series, and its volumes to fit, bool, shape (n,).
     rois
         Projection and association regions of both sides, each with at least one voxel.
     rotation
-        Scanner axes to the axes of the index, shape (3, 3).
+        Rotation from scanner axes to the axes of the index, shape (3, 3).
     response
         Diffusivity along and across a single bundle of fibres, mm^2/s.
     seed
-        Of the bootstrap of residuals that gives the standard error.
+        Seed of the residual bootstrap for the standard error.
     """
     gradients = series.gradients.take(volumes)
     shells = gradients.bvals[np.linalg.norm(gradients.bvecs, axis=1) > 0]
@@ -98,21 +98,22 @@ def measure_crossing(
         model = _Mixture(design=design, axis=EXPECTED_AXIS[roi.region], response=response, water=several)
         signal = roi.mean(series.image.data)[volumes].astype(np.float64)
         signal = signal / signal[gradients.bvals <= gradients.bvals.min() + 1].mean()
-        found = model.fit(signal, model.start())
-        fitted = model.signal(found)
-        scale = np.sqrt(len(signal) / max(len(signal) - found.size, 1))
+        parameters = model.fit(signal, model.start())
+        fitted = model.signal(parameters)
+        # inflate residuals for the degrees of freedom of the fit
+        scale = np.sqrt(len(signal) / max(len(signal) - parameters.size, 1))
         residual = scale * (signal - fitted)
-        again = [
-            model.fit(fitted + rng.choice([-1.0, 1.0], len(signal)) * residual, found, most=8)
+        replicates = [
+            model.fit(fitted + rng.choice([-1.0, 1.0], len(signal)) * residual, parameters, most=8)
             for _ in range(BOOTSTRAPS)
         ]
-        tensors[roi.name] = found[:6] * _SCALE
-        draws[roi.name] = np.stack([one[:6] for one in again]) * _SCALE
-        fractions[roi.name] = model.fractions(found)
-    spread = alps_by_hemisphere(draws)
+        tensors[roi.name] = parameters[:6] * _SCALE
+        draws[roi.name] = np.stack([replicate[:6] for replicate in replicates]) * _SCALE
+        fractions[roi.name] = model.fractions(parameters)
+    sampled = alps_by_hemisphere(draws)
     return Crossing(
         alps=as_floats(alps_by_hemisphere(tensors)),
-        se={side: float(np.nanstd(spread[side])) for side in (*SIDES, "bilateral")},
+        se={side: float(np.nanstd(sampled[side])) for side in (*SIDES, "bilateral")},
         fractions=fractions,
     )
 
@@ -121,7 +122,7 @@ def measure_crossing(
 class _Mixture:
     """The model of one region: `design` (n, 6) times a tensor's elements is the logarithm of its signal.
 
-    Without `water` its share is zero: a single shell cannot tell it from a lower signal without weighting.
+    Without `water` its fraction is zero: a single shell cannot distinguish it from a lower b=0 signal.
     """
 
     design: Array
@@ -131,12 +132,12 @@ class _Mixture:
 
     @property
     def others(self) -> tuple[int, int]:
-        """The two axes that the tract of the region does not follow."""
+        """The two axes perpendicular to the tract of the region."""
         first, second = (n for n in range(3) if n != self.axis)
         return first, second
 
     def start(self) -> Array:
-        """Return where the fit begins: elements of the tensor, three fractions, S0; shape (10,)."""
+        """Return the initial parameters: tensor elements, three fractions, S0; shape (10,)."""
         start = np.zeros(10)
         for n, element in enumerate(_AXES):
             start[element] = 1.2 if n == self.axis else 0.5
@@ -157,7 +158,7 @@ class _Mixture:
         return np.stack([*signals, np.exp(self.design @ water)])
 
     def signal(self, parameters: Array) -> Array:
-        """Return the signal that parameters stand for, shape (n,)."""
+        """Return the predicted signal, shape (n,)."""
         return parameters[9] * self._mixed(parameters, self.components())
 
     def _mixed(self, parameters: Array, components: Array) -> Array:
@@ -165,7 +166,7 @@ class _Mixture:
         return (1 - parameters[6:9].sum()) * tract + parameters[6:9] @ components
 
     def fit(self, signal: Array, start: Array, *, most: int = 60) -> Array:
-        """Return the parameters that fit a signal best, shape (10,)."""
+        """Return the least-squares parameters of a signal, shape (10,)."""
         components = self.components()
         low = np.array([0.05, -1, -1, 0.05, -1, 0.05, 0, 0, 0, 0.2])
         high = np.array([3, 1, 1, 3, 1, 3, 0.6, 0.6, 0.6 if self.water else 1e-4, 5])
@@ -173,17 +174,17 @@ class _Mixture:
         def misfit(parameters: Array) -> Array:
             return parameters[9] * self._mixed(parameters, components) - signal
 
-        found = least_squares(
+        solution = least_squares(
             misfit,
             np.clip(start, low + 1e-6, high - 1e-6),
             bounds=(low, high),
             x_scale=np.array([0.3] * 6 + [0.1] * 3 + [1.0]),
             max_nfev=most,
         )
-        return found.x
+        return solution.x
 
     def fractions(self, parameters: Array) -> dict[str, float]:
-        """Return the share of fibres along x, y and z, and of free water."""
+        """Return the fractions of fibres along x, y and z, and of free water."""
         first, second, water = (float(value) for value in parameters[6:9])
         shares = dict(zip(self.others, (first, second), strict=True)) | {self.axis: 1 - first - second - water}
         return {name: shares[n] for n, name in enumerate("xyz")} | {"water": water}
@@ -199,7 +200,7 @@ def single_fibre_response(values: Array, fa: Array, *, voxels: int = 300) -> tup
     fa
         Their fractional anisotropy, shape (m,).
     voxels
-        How many of highest anisotropy below .95 stand for a single bundle of fibres.
+        Number of voxels, of highest anisotropy below 0.95, used as single-fibre voxels.
     """
     order = np.argsort(np.where(fa < 0.95, fa, 0.0), kind="stable")[-voxels:]
     mean = np.median(values[order], axis=0)

@@ -1,4 +1,4 @@
-"""The index of the tissue alone, free water removed, for scans with two shells or more."""
+"""Free-water corrected index, for scans with two or more shells."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bids_alps.numerics.tensors.tensor import rotate_elements
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FreeWater:
-    """What is found where free water is fitted beside the tensor.
+    """Result of the fit of tensor and free water.
 
     Parameters
     ----------
     alps
-        Index of the tissue's tensors, template axes: left, right, bilateral.
+        Index from the tissue tensors in template axes: left, right, bilateral.
     fractions
-        Weighted mean share of free water in the signal without weighting, by region.
+        Weighted mean fraction of free water in the b=0 signal, by region.
     """
 
     alps: dict[str, float]
@@ -37,18 +37,18 @@ def measure_free_water(series: DwiSeries, volumes: Array, rois: Iterable[Roi], r
     series
         The whole series.
     volumes
-        Which of its volumes to fit, shape (n,), bool: two shells or more, and some without weighting.
+        Volumes to fit, bool, shape (n,): two or more shells, and b=0 volumes.
     rois
         Regions, each with at least one voxel.
     rotation
-        Scanner axes to the axes of the index, shape (3, 3).
+        Rotation from scanner axes to the axes of the index, shape (3, 3).
     """
     tensors, fractions = {}, {}
     weighting = series.gradients.take(volumes)
     for roi in rois:
         signal = series.image.data[tuple(roi.voxels.T)][:, volumes].astype(np.float64)
         elements, fraction = fit_free_water(signal, weighting.bvals, weighting.bvecs)
-        tissue = roi.weights * (1 - fraction)  # a voxel counts by the tissue that it holds
+        tissue = roi.weights * (1 - fraction)  # weight voxels by their tissue fraction
         share = tissue / tissue.sum() if tissue.sum() > 0 else roi.weights / roi.weights.sum()
         tensors[roi.name] = rotate_elements(share @ elements, rotation)
         fractions[roi.name] = float(roi.weights @ fraction / roi.weights.sum())

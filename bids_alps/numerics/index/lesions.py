@@ -1,4 +1,4 @@
-"""Lesions in a subject: how much of each voxel and of each region they take, and regions without them."""
+"""Lesions in a subject: lesion fractions of voxels and regions, and regions without lesions."""
 
 from __future__ import annotations
 
@@ -12,37 +12,36 @@ from bids_alps.model import Array, Roi, SpatialMap, SpatialTransform
 from bids_alps.numerics.index.atlas import place_labels
 
 MEASURED = (
-    "The fraction of each region inside the lesion mask was measured, and the index with and without the voxels that a "
-    "lesion touches."
+    "The fraction of each region inside the lesion mask was measured, and the index with and without lesion voxels."
 )
-EXCLUDED = "Voxels that a lesion touches were left out of the regions."
+EXCLUDED = "Voxels that contain lesions were excluded from the regions."
 LEAST_SEEN = 0.9
-"""Fraction of the brain that the field of view of a lesion mask has to hold."""
+"""Minimum fraction of the brain covered by the field of view of a lesion mask."""
 
 
 def lesion_fraction_map(lesions: SpatialMap, transform: SpatialTransform, mask: SpatialMap) -> SpatialMap:
-    """Return the fraction of each voxel of the brain that lies in lesions, shape (i, j, k), 0 to 1.
+    """Return the lesion fraction of each brain voxel, shape (i, j, k), 0 to 1.
 
     Parameters
     ----------
     lesions
         1 in lesions, 0 elsewhere, on any grid, shape (l, m, n).
     transform
-        Subject to the space of `lesions`.
+        Transform from subject to the space of `lesions`.
     mask
         Brain mask on the subject's grid; 0 is returned outside.
 
     Raises
     ------
     CoverageError
-        If more than a tenth of the brain lies outside the field of view of `lesions`, of which they say nothing.
+        If more than a tenth of the brain lies outside the field of view of `lesions`.
     """
-    seen = covered_fraction(lesions, transform, mask)
-    if seen < LEAST_SEEN:
+    covered = covered_fraction(lesions, transform, mask)
+    if covered < LEAST_SEEN:
         raise CoverageError(
             "lesion mask",
-            f"its field of view holds {seen:.0%} of the brain",
-            "check whose world coordinates it has, or give a mask of the whole brain",
+            f"its field of view covers {covered:.0%} of the brain",
+            "check its world coordinates, or provide a mask that covers the whole brain",
         )
     placed = place_labels(lesions, transform, mask)
     share = np.zeros(mask.shape, dtype=np.float32)
@@ -51,7 +50,7 @@ def lesion_fraction_map(lesions: SpatialMap, transform: SpatialTransform, mask: 
 
 
 def covered_fraction(lesions: SpatialMap, transform: SpatialTransform, mask: SpatialMap) -> float:
-    """Return the fraction of the brain's voxels whose centre lies in the field of view of a lesion mask.
+    """Return the fraction of brain voxels with their centre in the field of view of a lesion mask.
 
     Examples
     --------
@@ -65,14 +64,14 @@ def covered_fraction(lesions: SpatialMap, transform: SpatialTransform, mask: Spa
 
 
 def lesion_overlap(roi: Roi, share: SpatialMap) -> float:
-    """Return the fraction of a region that lies in lesions, voxels counting by their weights; NaN without a voxel.
+    """Return the weighted lesion fraction of a region; NaN without voxels.
 
     Parameters
     ----------
     roi
         Region on the grid of `share`, weighted by the fraction of each voxel inside.
     share
-        Fraction of each voxel in lesions, shape (i, j, k).
+        Lesion fraction of each voxel, shape (i, j, k).
 
     Examples
     --------
@@ -84,15 +83,15 @@ def lesion_overlap(roi: Roi, share: SpatialMap) -> float:
 
 
 def without_lesions(rois: Iterable[Roi], share: SpatialMap) -> tuple[Roi, ...]:
-    """Return regions without the voxels that a lesion touches: part of a lesion bends the tensor of the whole voxel."""
+    """Return regions without voxels that contain lesions: even a partial lesion changes the tensor of a voxel."""
     return tuple(_healthy(roi, np.asarray(share.data)) for roi in rois)
 
 
 def _healthy(roi: Roi, share: Array) -> Roi:
-    kept = share[tuple(roi.voxels.T)] == 0
-    return replace(roi, voxels=roi.voxels[kept], weights=roi.weights[kept])
+    healthy = share[tuple(roi.voxels.T)] == 0
+    return replace(roi, voxels=roi.voxels[healthy], weights=roi.weights[healthy])
 
 
 def volume_ml(share: SpatialMap) -> float:
-    """Return the volume of lesions, mL, from the fraction of each voxel in them."""
+    """Return the volume of lesions, mL, from the lesion fraction of each voxel."""
     return float(np.sum(share.data, dtype=np.float64) * abs(np.linalg.det(share.affine[:3, :3])) / 1000)

@@ -1,10 +1,10 @@
-"""What the noise floor of magnitude images does to the index.
+"""Bias of the index by the noise floor of magnitude images.
 
-Magnitudes are never negative: where the signal sinks towards the noise they stay above it, diffusivities along the
-fibres come out too low, and at high b-values the index falls. The mean logarithm of a magnitude with Rician noise is
+Magnitudes are never negative: at low SNR they are biased upwards, so that diffusivities along the fibres are
+underestimated, and the index decreases at high b-values. The mean logarithm of a magnitude with Rician noise is
 known in closed form, E[ln M] = ln S + E1(S^2 / (2 sigma^2)) / 2 (the logarithm of a non-central chi-square variable
 of two degrees of freedom:
-Gudbjartsson 1995, doi 10.1002/mrm.1910340618), so the effect on a fit can be told without drawing noise.
+Gudbjartsson 1995, doi 10.1002/mrm.1910340618), so that the bias of a fit is computed without simulation.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from bids_alps.numerics.index.alps import alps_by_hemisphere
 from bids_alps.numerics.tensors.tensor import design_matrix, fit_coefficients, rotate_elements
 
 _PASSES, _STEP = 6, 0.8
-_LARGEST = 600.0  # beyond it the floor is nothing, and the exponential integral underflows
+_LARGEST = 600.0  # above this the bias is negligible, and the exponential integral underflows
 
 
 def floor_bias(series: DwiSeries, rois: Iterable[Roi], rotation: Array, noise_sd: float) -> dict[str, float]:
-    """Return the relative change that the noise floor makes in the index, left, right and bilateral.
+    """Return the relative bias of the index by the noise floor, left, right and bilateral.
 
     Parameters
     ----------
     series
-        Volumes that the tensor was fitted to.
+        Volumes of the tensor fit.
     rois
         Projection and association regions of both sides, each with at least one voxel.
     rotation
-        Scanner axes to the axes of the index, shape (3, 3).
+        Rotation from scanner axes to the axes of the index, shape (3, 3).
     noise_sd
         SD of the noise of the real and imaginary part, in units of the signal.
 
     Returns
     -------
     dict
-        Negative where the index comes out too low; NaN where the noise is unknown.
+        Negative if the index is underestimated; NaN if the noise is unknown.
     """
     if not np.isfinite(noise_sd):
         return dict.fromkeys((*SIDES, "bilateral"), float("nan"))
@@ -56,21 +56,22 @@ def floor_bias(series: DwiSeries, rois: Iterable[Roi], rotation: Array, noise_sd
 
 
 def without_floor(coefficients: Array, design: Array, noise_sd: float) -> Array:
-    """Return the coefficients whose signal, with the floor of the noise, is fitted by the given ones.
+    """Return the noise-free coefficients whose biased signal is fitted by the given coefficients.
 
     Parameters
     ----------
     coefficients
-        Of the log-linear model, shape (m, 7).
+        Coefficients of the log-linear model, shape (m, 7).
     design
         Shape (n, 7).
     noise_sd
         SD of the noise, in units of the signal.
     """
-    found = coefficients
+    estimate = coefficients
     for _ in range(_PASSES):
-        logs = found @ design.T
+        logs = estimate @ design.T
         power = np.exp(np.clip(2 * logs, -600, 600)) / (2 * noise_sd**2)
+        # E[ln M] = ln S + E1(S^2 / (2 sigma^2)) / 2 for a Rician magnitude M
         raised = logs + 0.5 * exp1(np.clip(power, 1e-12, _LARGEST))
-        found = found - _STEP * (fit_coefficients(np.exp(raised), design) - coefficients)
-    return found
+        estimate = estimate - _STEP * (fit_coefficients(np.exp(raised), design) - coefficients)
+    return estimate

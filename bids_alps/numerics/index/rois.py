@@ -1,4 +1,4 @@
-"""Regions of interest in a subject: which voxels they touch, and how much each voxel counts."""
+"""Regions of interest in a subject: voxels and their weights."""
 
 from __future__ import annotations
 
@@ -14,34 +14,38 @@ EXPECTED_AXIS = {"projection": 2, "association": 1, "subcortical": 0}
 """Axis of the template (0 x, 1 y, 2 z) along which the fibres of each region run."""
 
 COUNTED_BY_FRACTION = (
-    "Each voxel of the diffusion images counted by the fraction of its volume inside a region; tensors were not "
+    "Voxels of the diffusion images were weighted by the fraction of their volume inside a region; tensors were not "
     "resampled."
 )
 COUNTED_BY_TISSUE = (
-    "Each voxel of the diffusion images counted by the fraction of its volume inside a region, and less where its "
-    "FA lies below 0.2 or its mean diffusivity above 1.1e-3 mm²/s; tensors were not resampled."
+    "Voxels of the diffusion images were weighted by the fraction of their volume inside a region, and down-weighted "
+    "at "
+    "FA below 0.2 or mean diffusivity above 1.1e-3 mm²/s; tensors were not resampled."
 )
 SUBDIVISIONS = 5
-"""Points per voxel edge at which a region is sampled: fractions are exact to about one in a hundred."""
+"""Sampling points per voxel edge: fractions are accurate to about 0.01."""
 
 OFF_TRACT_FA = 0.2
-"""Below this fractional anisotropy a voxel is no white matter (Mori 2002, doi 10.1002/nbm.781)."""
+"""Below this fractional anisotropy a voxel is not white matter (Mori 2002, doi 10.1002/nbm.781)."""
 
 OFF_TRACT_ANGLE = 45.0
-"""Beyond this angle to the expected axis, degrees, a voxel belongs to another tract."""
+"""Above this angle to the expected axis, degrees, a voxel belongs to another tract."""
 
-_BOUND_MD, _FREE_MD = 1.1e-3, 1.5e-3  # mean diffusivities of tissue, and from where a voxel has no say, mm^2/s
+_BOUND_MD, _FREE_MD = (
+    1.1e-3,
+    1.5e-3,
+)  # mean diffusivities at which tissue weights start to decrease and reach zero, mm^2/s
 _LEAST_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbourhood:
-    """The voxels about a region, and the template points that they are sampled at.
+    """Voxels around a region, and their sampling points in the template.
 
     Parameters
     ----------
     voxels
-        Voxel indices, also beyond the grid, shape (n, 3).
+        Voxel indices, possibly outside the grid, shape (n, 3).
     points
         Template points inside each voxel, shape (n, m, 3), mm.
     """
@@ -51,21 +55,21 @@ class Neighbourhood:
 
 
 def place_preset(preset: RoiPreset, transform: SpatialTransform, mask: SpatialMap) -> tuple[Roi, ...]:
-    """Carry the regions of a preset to a subject; no image of the subject is resampled.
+    """Map the regions of a preset to a subject, without resampling images of the subject.
 
     Parameters
     ----------
     preset
-        Centres in the template that `transform` leads to.
+        Preset with centres in the template of `transform`.
     transform
-        Subject to template.
+        Transform from subject to template.
     mask
-        Brain mask on the subject's grid; voxels outside do not count.
+        Brain mask on the subject's grid; voxels outside are ignored.
 
     Returns
     -------
     tuple of Roi
-        One per region and side, in the preset's order. A region without a voxel in the mask has coverage 0.
+        One per region and side, in the order of the preset. Regions without voxels in the mask have coverage 0.
     """
     return tuple(prepare_placement(preset, transform, mask)({}))
 
@@ -73,9 +77,9 @@ def place_preset(preset: RoiPreset, transform: SpatialTransform, mask: SpatialMa
 def prepare_placement(
     preset: RoiPreset, transform: SpatialTransform, mask: SpatialMap, *, margin_mm: float = 0.0
 ) -> Callable[[Mapping[str, Array]], list[Roi]]:
-    """Return what places the regions of a preset, displaced in the template by offsets of up to `margin_mm`.
+    """Return an object that places the regions of a preset, displaced in the template by offsets of up to `margin_mm`.
 
-    Template points are found once for all placements.
+    Template points are computed once for all placements.
     """
     nearby, is_inside = {}, {}
     for name, centre in preset.centres.items():
@@ -108,7 +112,7 @@ def _membership(preset: RoiPreset, name: str, points: Array) -> Callable[[Array]
 
 
 def find_neighbourhood(box: tuple[Array, Array], transform: SpatialTransform, mask: SpatialMap) -> Neighbourhood:
-    """Return the voxels that a box of the template, its lowest and highest corner in mm, may touch."""
+    """Return the voxels that may intersect a box of the template, given by its low and high corner, mm."""
     voxels = _candidate_voxels(box, transform, mask)
     points = transform.template_from_subject(mask.points_within(voxels, SUBDIVISIONS))
     return Neighbourhood(voxels=voxels, points=points)
@@ -125,7 +129,7 @@ def _weighted(name: str, voxels: Array, fractions: Array, mask: SpatialMap) -> R
 
 
 def _candidate_voxels(box: tuple[Array, Array], transform: SpatialTransform, mask: SpatialMap) -> Array:
-    """Return the voxels, also beyond the grid, that a box of the template may touch, shape (n, 3)."""
+    """Return the voxels, possibly outside the grid, that may intersect a box of the template, shape (n, 3)."""
     grid = np.stack(np.meshgrid(*np.linspace(box[0], box[1], 5).T, indexing="ij"), axis=-1).reshape(-1, 3)
     corners = mask.voxels(transform.subject_from_template(grid))
     low, high = np.floor(corners.min(0) - 1).astype(int), np.ceil(corners.max(0) + 1).astype(int)
@@ -134,7 +138,7 @@ def _candidate_voxels(box: tuple[Array, Array], transform: SpatialTransform, mas
 
 
 def angles_to_expected_axis(elements: Array, region: str, rotation: Array) -> Array:
-    """Return the angle between the first eigenvector and the axis that a region's fibres follow.
+    """Return the angle between the principal eigenvector and the expected fibre axis of a region.
 
     Parameters
     ----------
@@ -143,7 +147,7 @@ def angles_to_expected_axis(elements: Array, region: str, rotation: Array) -> Ar
     region
         ``projection``, ``association`` or ``subcortical``.
     rotation
-        Subject axes to template axes, shape (3, 3).
+        Rotation from subject to template axes, shape (3, 3).
 
     Returns
     -------
@@ -156,10 +160,10 @@ def angles_to_expected_axis(elements: Array, region: str, rotation: Array) -> Ar
 
 
 def weight_by_tissue(rois: tuple[Roi, ...], field: TensorField) -> tuple[Roi, ...]:
-    """Make voxels that are no white matter count less, by one rule for every subject.
+    """Down-weight voxels that are not white matter, by the same rule for every subject.
 
-    Each weight is multiplied by `tissue_share`, of which a hundredth stays: a region without any white matter is
-    measured where it is, and no voxel more or less makes the index jump.
+    Weights are multiplied by `tissue_share` (floor 0.01), so that a region without white matter is still measured, and
+    the index is a continuous function of the data.
 
     Parameters
     ----------
@@ -175,10 +179,10 @@ def weight_by_tissue(rois: tuple[Roi, ...], field: TensorField) -> tuple[Roi, ..
 
 
 def tissue_share(elements: Array) -> Array:
-    """Return how much each tensor looks like white matter, 0 to 1, shape (...).
+    """Return the similarity of each tensor to white matter, 0 to 1, shape (...).
 
-    Linear from 0 at FA .1 to 1 at FA .2, times linear from 1 at a mean diffusivity of 1.1e-3 to 0 at 1.5e-3 mm^2/s:
-    rotation-invariant measures only, so that it cannot choose voxels by the index.
+    Linear from 0 at FA 0.1 to 1 at FA 0.2, times linear from 1 at a mean diffusivity of 1.1e-3 to 0 at 1.5e-3 mm^2/s:
+    only rotationally invariant measures are used, so that voxels are not selected by the index.
 
     Examples
     --------
@@ -196,10 +200,10 @@ def elements_in(field: TensorField, roi: Roi) -> Array:
 
 
 def place_trilinear(preset: RoiPreset, transform: SpatialTransform, mask: SpatialMap) -> tuple[Roi, ...]:
-    """Carry regions to a subject as a program does that resamples maps to the template at 1 mm and averages there.
+    """Map regions to a subject, equivalent to resampling maps to the template at 1 mm and averaging there.
 
-    Every point of a 1 mm lattice inside a region is given to its eight nearest voxels by linear interpolation: the
-    weighted mean over voxels is the mean of the resampled map.
+    Points of a 1 mm lattice inside a region are distributed to their eight nearest voxels by trilinear weights: the
+    weighted mean over voxels equals the mean of the resampled map.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""Where the tracts lie against where the template expects them: the profile of diffusivities along x.
+"""Position of the tracts relative to the template, from the profile of diffusivities along x.
 
 From the midline outward fibres run along z (corona radiata), then along y (superior longitudinal fasciculus): the
-contrast (Dzz - Dyy) / (Dzz + Dyy) is positive, then negative. How far the profile of a scan must be moved to fit the
-expected one tells how far the regions are off the tracts, whatever the alignment believes.
+contrast (Dzz - Dyy) / (Dzz + Dyy) is positive, then negative. The shift between the measured and the
+expected profile is the offset of the regions from the tracts, independent of the registration.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _EXPECTED = np.array(
         *(-0.39, -0.455, -0.41, -0.325, -0.225, -0.14, -0.065, -0.015, 0.01, 0.03),
     ]
 )
-"""Mean of eleven scans of four heads at y -24 to -8 and z 25 to 31 mm of MNI152NLin2009aSym, both sides."""
+"""Mean of eleven scans of four participants at y -24 to -8 and z 25 to 31 mm of MNI152NLin2009aSym, both sides."""
 
 _COMPARED_MM = np.arange(20.0, 47.0)
 _Y_MM, _Z_MM = np.arange(-24.0, -7.0, 4.0), np.arange(25.0, 32.0, 2.0)
@@ -27,26 +27,26 @@ _REACH_MM, _STEP_MM = 10.0, 0.25
 
 
 def measure_tract_shift(field: TensorField, transform: SpatialTransform) -> dict[str, float]:
-    """Return how far outward of their expected place the tracts lie, mm, by side; NaN outside the scan.
+    """Return the lateral offset of the tracts from their expected position, mm, by side; NaN outside the scan.
 
     Parameters
     ----------
     field
         Tensors of the subject in world axes.
     transform
-        Subject to a template in MNI coordinates.
+        Transform from subject to a template in MNI coordinates.
 
     Returns
     -------
     dict
-        ``left`` and ``right``: positive where the tracts lie lateral of the regions, that is, the regions too far
-        medially.
+        ``left`` and ``right``: positive if the tracts are lateral to the regions, that is, the regions are too
+        medial.
     """
     return {side: _shift(_contrast(field, transform, sign)) for side, sign in (("left", -1.0), ("right", 1.0))}
 
 
 def _contrast(field: TensorField, transform: SpatialTransform, sign: float) -> tuple[Array, Array]:
-    """Return distances from the midline, mm, and the contrast there, both of shape (n,)."""
+    """Return distances from the midline, mm, and the contrast at these, both of shape (n,)."""
     x = np.arange(_COMPARED_MM[0] - _REACH_MM, _COMPARED_MM[-1] + _REACH_MM + 1)
     grid = np.stack(np.meshgrid(sign * x, _Y_MM, _Z_MM, indexing="ij"), axis=-1)
     points = transform.subject_from_template(grid.reshape(-1, 3))
@@ -60,7 +60,7 @@ def _contrast(field: TensorField, transform: SpatialTransform, sign: float) -> t
 
 
 def _shift(profile: tuple[Array, Array]) -> float:
-    """Return the shift, mm, at which a profile correlates best with the expected one."""
+    """Return the shift, mm, that maximises the correlation of a profile with the expected one."""
     x, contrast = profile
     known = np.isfinite(contrast)
     if known.mean() < 0.8:

@@ -1,4 +1,4 @@
-"""How sure an index is: noise, placement of the regions, pose of the head, size of a voxel; apart and together."""
+"""Uncertainty of the index: noise, placement of the regions, head pose and voxel size, separate and combined."""
 
 from __future__ import annotations
 
@@ -21,40 +21,39 @@ from bids_alps.numerics.tensors.tensor import (
 
 SENTENCE = (
     "Standard errors and 95 % intervals combine noise (wild bootstrap of the tensor fit; [@whitcher2008]), the "
-    "error of placing the regions, {pose}the effect of the voxel size, other tissue inside the regions, errors of the "
-    "gradients' strength and the noise floor (seed {seed:.0f})."
+    "error of region placement, {pose}the effect of voxel size, other tissue inside the regions, errors of gradient "
+    "amplitude and the noise floor (seed {seed:.0f})."
 )
-"""``{pose}`` is `POSE_ERROR` where tensors are rotated, else nothing."""
-POSE_ERROR = "the error of the pose of the head, "
+"""``{pose}`` is `POSE_ERROR` if tensors are rotated, otherwise empty."""
+POSE_ERROR = "the error of head pose, "
 DRAWS = 2000
-"""Bootstrap draws: the standard error is known to 2 %."""
+"""Bootstrap draws: the standard error is accurate to 2 %."""
 
 PLACEMENT_DRAWS = 48
-"""Placements that are tried: each places every region anew."""
+"""Number of random placements of the regions."""
 
 SHARED_PLACEMENT = 0.5
-"""Share of a placement's variance that both regions of a side have in common: errors of alignment are smooth."""
+"""Fraction of the placement variance shared by both regions of a side: registration errors are smooth."""
 
 OTHER_TISSUE = 0.04
-"""Standard error from other tissue inside the regions, as a share of the index's distance from 1.
+"""Standard error from other tissue inside the regions, as a fraction of the distance of the index from 1.
 
-Made heads: the index of 128 hemispheres comes out lower by .035 to .041 of that distance on average.
+In simulated heads (128 hemispheres) the index is lower by 0.035 to 0.041 of that distance on average.
 """
 
 SHARED_ERROR = 0.03
-"""SD of the logarithm of a signal that a whole volume shares within a region: pulsation, motion, eddy currents,
+"""SD of log-signal errors shared by a whole volume within a region: pulsation, motion, eddy currents,
 interpolation.
 
-In six scans of one head with 12 directions, .034 to .041 of what no common tissue explains, voxels' own noise (.01)
-included.
+0.034 to 0.041 in six scans of one participant with 12 directions, including voxel noise (0.01).
 """
 
 ENOUGH_FREEDOM = 4
-"""Degrees of freedom from which residuals tell of such errors by themselves."""
+"""Degrees of freedom above which residuals reflect such errors by themselves."""
 
-_NO_RESIDUAL = 0.98  # a volume of higher leverage is fitted exactly: its residual says nothing
+_NO_RESIDUAL = 0.98  # volumes of higher leverage are fitted exactly: their residuals carry no information
 NORMAL_95 = 1.959964
-_ONE_VOXEL = np.array([1, 22, 1], dtype=np.float32) / 24  # its variance is that of a voxel
+_ONE_VOXEL = np.array([1, 22, 1], dtype=np.float32) / 24  # variance of a uniform distribution over one voxel
 
 Means = Mapping[str, Array]
 """Mean tensors in template axes by region, each of shape (..., 6)."""
@@ -62,7 +61,7 @@ Means = Mapping[str, Array]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Errors:
-    """Standard errors: of a placement (mm per axis), of the pose (degrees per axis), of the signal (in its unit)."""
+    """Standard errors of placement (mm per axis), pose (degrees per axis) and signal (signal units)."""
 
     placement_mm: float
     pose_degrees: float
@@ -71,7 +70,7 @@ class Errors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """Draws of the logarithm of the index about its value, by hemisphere, each of shape (draws,)."""
+    """Draws of the log index relative to its value, by hemisphere, each of shape (draws,)."""
 
     noise: Mapping[str, Array]
     placement: Mapping[str, Array]
@@ -92,22 +91,22 @@ def estimate_intervals(
     Parameters
     ----------
     series
-        Volumes that the tensor was fitted to.
+        Volumes of the tensor fit.
     rois
         Regions with their weights.
     rotation
-        Scanner axes to template axes, shape (3, 3); the identity for an index without pose correction.
+        Rotation from scanner to template axes, shape (3, 3); the identity for an index without pose correction.
     placed
-        Returns mean tensors, template axes, of the regions displaced by offsets in the template: name -> (3,), mm.
+        Function that returns mean tensors (template axes) of regions displaced in the template: name -> (3,), mm.
     errors
-        How large the errors are that the draws take.
+        Standard errors of the random draws.
     seed
-        Seed of every draw.
+        Seed of all random draws.
 
     Returns
     -------
     dict
-        Empty where a region has no voxel.
+        Empty if a region has no voxels.
     """
     used = [roi for roi in rois if roi.region in ("projection", "association")]
     if not all(roi.weights.size for roi in used):
@@ -125,16 +124,16 @@ def estimate_intervals(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Systematic:
-    """What may be wrong with the index of one hemisphere beside chance, each as a change of its logarithm.
+    """Systematic errors of the index of one hemisphere, as changes of its logarithm.
 
     Parameters
     ----------
     resolution
-        What one more voxel of blur changes.
+        Effect of blurring by one additional voxel.
     calibration
-        What the measured error of the weighting changes, corrected or not: half of it is in doubt.
+        Effect of the measured error of the b-values, corrected or not; half of it is treated as uncertain.
     noise_floor
-        What the noise floor changes.
+        Effect of the noise floor.
     """
 
     resolution: float = 0.0
@@ -142,24 +141,24 @@ class Systematic:
     noise_floor: float = 0.0
 
 
-def add_systematic(found: Interval, alps: float, changes: Systematic) -> Interval:
-    """Return an interval widened by what is known to be in doubt and is not corrected.
+def add_systematic(interval: Interval, alps: float, changes: Systematic) -> Interval:
+    """Return an interval widened by uncorrected systematic errors.
 
     Parameters
     ----------
-    found
-        Interval of chance alone.
+    interval
+        Interval from random errors.
     alps
         The index.
     changes
-        What may be wrong; NaN counts as nothing.
+        Systematic errors; NaN counts as zero.
     """
     resolution = np.hypot(changes.resolution, OTHER_TISSUE * (alps - 1) / alps)
     parts = np.abs(np.nan_to_num([resolution, changes.calibration / 2, changes.noise_floor]))
-    total = float(np.linalg.norm([found.se / alps, *parts]))
+    total = float(np.linalg.norm([interval.se / alps, *parts]))
     resolution, calibration, noise_floor = (float(alps * part) for part in parts)
     return replace(
-        found,
+        interval,
         low=float(alps * np.exp(-NORMAL_95 * total)),
         high=float(alps * np.exp(NORMAL_95 * total)),
         se=alps * total,
@@ -170,17 +169,17 @@ def add_systematic(found: Interval, alps: float, changes: Systematic) -> Interva
 
 
 def blur_by_a_voxel(field: TensorField) -> TensorField:
-    """Return tensors blurred as much again as their own voxels blur them: a variance of 1/12 voxel^2 along each axis.
+    """Return tensors blurred by one more voxel: a variance of 1/12 voxel^2 along each axis.
 
-    Means are taken inside the mask. What a finite voxel mixes into a region changes the index by about what this
-    second blur changes it.
+    The blur is normalised inside the mask. The effect of this second blur estimates the partial volume effect of the
+    acquired voxel size.
     """
-    share = np.asarray(field.mask, dtype=np.float32)
-    elements = field.image.data * share[..., None]
+    inside = np.asarray(field.mask, dtype=np.float32)
+    elements = field.image.data * inside[..., None]
     for axis in range(3):
         elements = convolve1d(elements, _ONE_VOXEL, axis=axis, mode="constant")
-        share = convolve1d(share, _ONE_VOXEL, axis=axis, mode="constant")
-    elements = np.where(field.mask[..., None], elements / np.maximum(share, 1e-3)[..., None], 0)
+        inside = convolve1d(inside, _ONE_VOXEL, axis=axis, mode="constant")
+    elements = np.where(field.mask[..., None], elements / np.maximum(inside, 1e-3)[..., None], 0)
     return replace(field, image=field.image.like(elements.astype(np.float32)))
 
 
@@ -193,17 +192,17 @@ def draw_noise(
     noise_sd: float = float("nan"),
     draws: int = DRAWS,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Return each region's mean tensor, shape (6,), and draws of its error, shape (draws, 6), template axes.
+    """Return the mean tensor of each region, shape (6,), and draws of its error, shape (draws, 6), template axes.
 
     Wild bootstrap of the weighted fit: Whitcher 2008, doi 10.1002/hbm.20395; residuals scaled by their leverage
     (HC2). One sign per volume is drawn for all voxels together, so that noise shared by neighbours (interpolation,
-    multi-coil reconstruction, pulsation) is not averaged away. The mean tensor is linear in the log-signal, hence a
-    draw is one product of a matrix with the signs.
+    multi-coil reconstruction, pulsation) is not averaged away. The mean tensor is linear in the log-signal, so that
+    a draw is one product of a matrix with the signs.
 
-    A volume that the fit meets exactly (a single b0) has no residual: its error is drawn from the variance of the
-    others, independently in each voxel. Where the fit has no freedom at all (six directions and one b0) it is drawn
-    from `noise_sd`. The fewer degrees of freedom, the less residuals tell of errors that a whole volume shares: those
-    of other scans stand in (`SHARED_ERROR`).
+    A volume that is fitted exactly (a single b=0 volume) has no residual: its error is drawn from the variance of the
+    others, independently in each voxel. Without residual degrees of freedom (six directions and one b=0 volume) errors
+    are drawn from `noise_sd`. With few degrees of freedom, residuals underestimate errors shared by a whole volume;
+    the value of other scans is used instead (`SHARED_ERROR`).
     """
     design = design_matrix(series.gradients.bvals, series.gradients.bvecs)
     n, p = design.shape
@@ -211,18 +210,19 @@ def draw_noise(
     volumes = SHARED_ERROR * np.sqrt(max(0.0, 1 - (n - p) / ENOUGH_FREEDOM)) * rng.standard_normal((n, draws))
     means, errors = {}, {}
     for roi in rois:
-        share = roi.weights / roi.weights.sum()
+        weights = roi.weights / roi.weights.sum()
         log_signal = log_of_signal(series.image.data[tuple(roi.voxels.T)])
         fitted = _fit_linear(log_signal, design)
-        unseen = _unseen_noise(fitted, log_signal, noise_sd, n - p)
+        exact_noise = _noise_of_exact_fits(fitted, log_signal, noise_sd, n - p)
         solve = fitted.solve[:, :6]
-        shared = np.einsum("v,vin,vn->in", share, solve, fitted.scaled_residual) @ signs
-        shared += np.einsum("v,vin->in", share, solve) @ volumes
-        own = np.sqrt(np.einsum("v,vin,vn->in", share**2, solve**2, unseen**2))
-        direction = np.sign(solve.mean(0))  # one volume shifts all elements together
-        extra = (own * direction) @ rng.standard_normal((n, draws))
-        means[roi.name] = rotate_elements(share @ fitted.coefficients[:, :6], rotation)
-        errors[roi.name] = rotate_elements((shared + extra).T, rotation)
+        # v voxels, i tensor elements, n volumes: error of the weighted mean by volume, with common signs over voxels
+        shared = np.einsum("v,vin,vn->in", weights, solve, fitted.scaled_residual) @ signs
+        shared += np.einsum("v,vin->in", weights, solve) @ volumes
+        independent = np.sqrt(np.einsum("v,vin,vn->in", weights**2, solve**2, exact_noise**2))
+        direction = np.sign(solve.mean(0))  # an error of one volume changes all elements together
+        independent_error = (independent * direction) @ rng.standard_normal((n, draws))
+        means[roi.name] = rotate_elements(weights @ fitted.coefficients[:, :6], rotation)
+        errors[roi.name] = rotate_elements((shared + independent_error).T, rotation)
     return means, errors
 
 
@@ -238,14 +238,14 @@ class _LinearFit:
 
     @property
     def has_residual(self) -> Array:
-        """Which volumes the fit does not meet exactly, shape (v, n)."""
+        """Volumes that are not fitted exactly, bool, shape (v, n)."""
         return self.leverage < _NO_RESIDUAL
 
     @property
     def scaled_residual(self) -> Array:
-        """Residuals over the root of what leverage leaves of them (HC2), shape (v, n); zero where there is none."""
-        left = np.where(self.has_residual, 1 - self.leverage, 1.0)
-        return np.where(self.has_residual, self.residual / np.sqrt(left), 0.0)
+        """Residuals divided by sqrt(1 - leverage) (HC2), shape (v, n); zero for exactly fitted volumes."""
+        remaining = np.where(self.has_residual, 1 - self.leverage, 1.0)
+        return np.where(self.has_residual, self.residual / np.sqrt(remaining), 0.0)
 
 
 def _fit_linear(log_signal: Array, design: Array) -> _LinearFit:
@@ -262,8 +262,8 @@ def _fit_linear(log_signal: Array, design: Array) -> _LinearFit:
     )
 
 
-def _unseen_noise(fitted: _LinearFit, log_signal: Array, noise_sd: float, freedom: int) -> Array:
-    """Return the SD of log-signals whose residual says nothing, shape (v, n); zero for the others."""
+def _noise_of_exact_fits(fitted: _LinearFit, log_signal: Array, noise_sd: float, freedom: int) -> Array:
+    """Return the SD of log-signals without residual, shape (v, n); zero for the others."""
     if freedom <= 0:
         return np.nan_to_num(noise_sd) / np.exp(log_signal)
     variance = (fitted.weights * fitted.residual**2).sum(1) / freedom
@@ -273,15 +273,15 @@ def _unseen_noise(fitted: _LinearFit, log_signal: Array, noise_sd: float, freedo
 def draw_placement(
     placed: Callable[[Mapping[str, Array]], Means], names: Sequence[str], error_mm: float, rng: np.random.Generator
 ) -> dict[str, Array]:
-    """Return log departures of the index, by hemisphere, when regions are displaced by an error of `error_mm` per axis.
+    """Return log departures of the index, by hemisphere, for random displacements (`error_mm` per axis).
 
-    The offsets depend on names, error and generator alone: two scans that are given the same ones are displaced alike.
+    The offsets depend only on names, error and generator, so that scans with equal ones are displaced equally.
     """
-    still = {name: np.zeros(3) for name in names}
-    base = placed(still)
+    centred = {name: np.zeros(3) for name in names}
+    base = placed(centred)
     if error_mm <= 0:
         return _log_departure({name: base[name][None] for name in names}, base)
-    drawn = []
+    placements = []
     for _ in range(PLACEMENT_DRAWS):
         common = {side: rng.standard_normal(3) for side in SIDES}
         offsets = {
@@ -292,30 +292,33 @@ def draw_placement(
             )
             for name in names
         }
-        drawn.append(placed(offsets))
-    return _log_departure({name: np.stack([means[name] for means in drawn]) for name in names}, base)
+        placements.append(placed(offsets))
+    return _log_departure({name: np.stack([means[name] for means in placements]) for name in names}, base)
 
 
 def draw_pose(means: Means, error_degrees: float, rng: np.random.Generator) -> dict[str, Array]:
-    """Return log departures of the index, by hemisphere, when tensors are turned by `error_degrees` per axis."""
+    """Return log departures of the index, by hemisphere, for random rotations (`error_degrees` per axis)."""
     vectors = np.radians(error_degrees) * rng.standard_normal((200, 3))
-    turns = Rotation.from_rotvec(vectors).as_matrix()
-    turned = {name: np.stack([rotate_elements(mean, turn) for turn in turns]) for name, mean in means.items()}
-    return _log_departure(turned, means)
+    rotations = Rotation.from_rotvec(vectors).as_matrix()
+    rotated = {
+        name: np.stack([rotate_elements(mean, rotation) for rotation in rotations]) for name, mean in means.items()
+    }
+    return _log_departure(rotated, means)
 
 
-def _log_departure(drawn: Means, centre: Means) -> dict[str, Array]:
-    """Return log(index of each draw / index of the centre), shape (draws,); NaN for draws without an index."""
-    values, middle = alps_by_hemisphere(drawn), alps_by_hemisphere(centre)
+def _log_departure(draws: Means, centre: Means) -> dict[str, Array]:
+    """Return log(index of each draw / index of the centre), shape (draws,); NaN if undefined."""
+    values, central = alps_by_hemisphere(draws), alps_by_hemisphere(centre)
     departures = {}
     for side, value in values.items():
-        ratio = value / middle[side]
+        ratio = value / central[side]
         departures[side] = np.log(np.where(ratio > 0, ratio, np.nan))
     return departures
 
 
 def _interval(alps: float, side: str, spread: Spread) -> Interval:
-    """Return the interval of one hemisphere: normal on the logarithm, variances of the sources added."""
+    """Return the interval of one hemisphere: normal on the log scale, with the variances of the sources added."""
+    # errors of log(alps) are independent: variances add
     parts = [spread_of(draws[side]) for draws in (spread.noise, spread.placement, spread.pose)]
     total = float(np.sqrt(sum(part**2 for part in parts)))
     noise, placement, pose = (alps * part for part in parts)
@@ -330,6 +333,6 @@ def _interval(alps: float, side: str, spread: Spread) -> Interval:
 
 
 def spread_of(draws: Array) -> float:
-    """Return the root mean square about zero: a source that only ever lowers the index is uncertainty as well."""
-    known = draws[np.isfinite(draws)]
-    return float(np.sqrt((known**2).mean())) if known.size else float("nan")
+    """Return the root mean square about zero, so that one-sided effects count as uncertainty too."""
+    finite = draws[np.isfinite(draws)]
+    return float(np.sqrt((finite**2).mean())) if finite.size else float("nan")

@@ -1,1 +1,1 @@
-"""Gradient tables, the brain mask, diffusion tensors and what is derived from them."""
+"""Gradient tables, the brain mask, diffusion tensors and derived quantities."""

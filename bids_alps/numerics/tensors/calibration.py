@@ -1,10 +1,10 @@
-"""How much stronger the diffusion weighting was along one axis than the gradient table says.
+"""Calibration of b-values by axis: deviations of the gradient amplitudes from the gradient table.
 
 Imaging gradients and miscalibrated amplifiers make the b-value of a volume depend on its direction by several percent
-(Nagy 2007, Magn Reson Med 58:763): grey matter then seems anisotropic, and the index moves by as much as groups
-differ. A cause in the scanner acts on all tissue alike, hence one symmetric matrix K without trace, b = b_table g' (1
-+ K) g, and what separate tissues must agree on. Where they do not, what looks like weighting is tissue, and nothing
-is corrected.
+(Nagy 2007, Magn Reson Med 58:763): grey matter then appears anisotropic, and the index changes by as much
+as typical group differences. Scanner errors affect all tissue equally and are described by one symmetric traceless
+matrix K, b = b_table g' (1 + K) g, on which different tissues must agree. Where they disagree, the apparent deviation
+is attributed to tissue, and nothing is corrected.
 """
 
 from __future__ import annotations
@@ -18,42 +18,43 @@ from bids_alps.model import Array, DwiSeries, Gradients, TensorField
 from bids_alps.numerics.tensors.tensor import fractional_anisotropy, matrix_from_elements, mean_diffusivity
 
 CALIBRATED = (
-    "b-values were corrected by axis (after [@nagy2007]), as far as gray matter and outer cortex agreed on how strong "
-    "the gradients were."
+    "b-values were corrected by axis (after [@nagy2007]), to the extent that gray matter and outer cortex agreed on "
+    "the "
+    "gradient amplitudes."
 )
 KEPT = (
-    "Gray matter and outer cortex were compared for errors of the gradients' strength (after [@nagy2007]), and no "
-    "b-value needed correction."
+    "Gradient amplitudes were estimated in gray matter and outer cortex (after [@nagy2007]); no correction of "
+    "b-values was needed."
 )
 GREY_MD, PIAL_MD = (0.75e-3, 1.1e-3), (1.0e-3, 1.6e-3)
-"""Mean diffusivities of grey matter, and of the outer cortex mixed with CSF, mm^2/s: chosen without a look at
+"""Mean diffusivities of grey matter, and of the outer cortex mixed with CSF, mm^2/s: chosen independently of
 anisotropy."""
 
 EXPECTED_NORM = 0.02
-"""Frobenius norm of K that grey matter shows without a fault of the scanner: .011 to .026 in five scans of three
-heads."""
+"""Frobenius norm of K in grey matter on well-calibrated scanners: 0.011 to 0.026 in five scans of three
+participants."""
 
 LARGEST = 0.05
-"""Largest correction along any axis."""
+"""Maximum correction along any axis."""
 
-_RIM_MM, _DEEPEST_MM = 5.0, 28.0  # the rim moves with eddy currents; deeper there are ventricles and deep grey matter
+_RIM_MM, _DEEPEST_MM = 5.0, 28.0  # the rim is affected by eddy currents; deeper are ventricles and deep grey matter
 _SMOOTHING_MM = 2.0
 _WHITE_FA, _WHITE_MD = 0.22, 1.0e-3
 _LEAST_VOXELS, _MOST_VOXELS = 800, 40_000
 _TRACE_FREE = np.array([1.0, 0, 0, 1, 0, 1])
-_FROBENIUS = np.array([1.0, 2, 2, 1, 2, 1])  # off-diagonal elements stand for two
+_FROBENIUS = np.array([1.0, 2, 2, 1, 2, 1])  # off-diagonal elements occur twice in the symmetric matrix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightingError:
-    """What tissue says of the weighting: b = b_table g' (1 + K) g in world axes.
+    """Estimated deviation of the b-values: b = b_table g' (1 + K) g in world axes.
 
     Parameters
     ----------
     measured
-        K as grey matter shows it, symmetric without trace, shape (3, 3); NaN where too little tissue is seen.
+        K estimated in grey matter, symmetric and traceless, shape (3, 3); NaN with too little tissue.
     corrected
-        The part of it that is corrected, shape (3, 3).
+        Corrected part of K, shape (3, 3).
     disagreement
         Largest distance (Frobenius) of one of four estimates of K from their mean.
     """
@@ -64,17 +65,17 @@ class WeightingError:
 
     @property
     def spread(self) -> float:
-        """SD of the measured weighting over all directions; NaN where unknown."""
+        """SD of the estimated b-value deviation over all directions; NaN if unknown."""
         return float(np.sqrt(2 / 15) * np.linalg.norm(self.measured))
 
 
 def estimate_weighting_error(field: TensorField) -> WeightingError:
-    """Return what tissue without a direction of its own says of the weighting.
+    """Return the deviation of the b-values estimated in isotropic tissue.
 
     The mean deviation of D / MD from the identity is estimated four times: in grey matter and in the outer cortex mixed
-    with CSF, each as it is and extrapolated to where no white matter is near. What is corrected is the mean of the four
-    times 1 - (disagreement / norm)^2, for they must agree, times 1 - (expected / norm)^2, for what cortex shows on a
-    sound scanner (positive parts, after James & Stein), and at most `LARGEST` along an axis.
+    with CSF, each directly and extrapolated to zero nearby white matter. What is corrected is the mean of the four
+    shrunk by 1 - (disagreement / norm)^2 and by 1 - (expected / norm)^2, where the expected norm is that of
+    well-calibrated scanners (positive-part James-Stein shrinkage), and limited to `LARGEST` along any axis.
 
     Parameters
     ----------
@@ -84,21 +85,22 @@ def estimate_weighting_error(field: TensorField) -> WeightingError:
     estimates = []
     deviation, md, white, candidate = _tissue(field)
     for low, high in (GREY_MD, PIAL_MD):
-        chosen = np.flatnonzero(candidate & (md > low) & (md < high))
-        if chosen.size < _LEAST_VOXELS:
+        selected = np.flatnonzero(candidate & (md > low) & (md < high))
+        if selected.size < _LEAST_VOXELS:
             unknown = np.full((3, 3), np.nan)
             return WeightingError(measured=unknown, corrected=np.zeros((3, 3)), disagreement=float("nan"))
-        chosen = chosen[:: 1 + chosen.size // _MOST_VOXELS]
-        estimates += [_mean_deviation(deviation[chosen], None), _mean_deviation(deviation[chosen], white[chosen])]
-    every = np.stack(estimates)
-    mean = every.mean(0)
-    norm, disagreement = float(np.linalg.norm(mean)), float(np.linalg.norm(every - mean, axis=(1, 2)).max())
-    kept = max(0.0, 1 - (disagreement / norm) ** 2) * max(0.0, 1 - (EXPECTED_NORM / norm) ** 2) if norm else 0.0
-    return WeightingError(measured=every[:2].mean(0), corrected=bounded(kept * mean), disagreement=disagreement)
+        selected = selected[:: 1 + selected.size // _MOST_VOXELS]
+        estimates += [_mean_deviation(deviation[selected], None), _mean_deviation(deviation[selected], white[selected])]
+    stacked = np.stack(estimates)
+    mean = stacked.mean(0)
+    norm, disagreement = float(np.linalg.norm(mean)), float(np.linalg.norm(stacked - mean, axis=(1, 2)).max())
+    # positive-part shrinkage: no correction where disagreement or expected norm exceed the estimate
+    shrinkage = max(0.0, 1 - (disagreement / norm) ** 2) * max(0.0, 1 - (EXPECTED_NORM / norm) ** 2) if norm else 0.0
+    return WeightingError(measured=stacked[:2].mean(0), corrected=bounded(shrinkage * mean), disagreement=disagreement)
 
 
 def reweight(series: DwiSeries, weighting: Array) -> DwiSeries:
-    """Return a series with the b-values that K, shape (3, 3), says were felt; the same one where K is zero or unknown.
+    """Return a series with b-values corrected by K, shape (3, 3); unchanged if K is zero or unknown.
 
     Examples
     --------
@@ -111,18 +113,19 @@ def reweight(series: DwiSeries, weighting: Array) -> DwiSeries:
     if not np.nan_to_num(weighting).any():
         return series
     gradients = series.gradients
+    # b = b_table g' (1 + K) g for unit vectors g
     factors = 1 + np.einsum("ni,ij,nj->n", gradients.bvecs, weighting, gradients.bvecs)
     return DwiSeries(image=series.image, gradients=Gradients(bvals=gradients.bvals * factors, bvecs=gradients.bvecs))
 
 
 def bounded(weighting: Array) -> Array:
-    """Return K with its principal values held within `LARGEST`, shape (3, 3)."""
+    """Return K with its eigenvalues clipped to `LARGEST`, shape (3, 3)."""
     values, axes = np.linalg.eigh(weighting)
     return (axes * np.clip(values, -LARGEST, LARGEST)) @ axes.T
 
 
 def _tissue(field: TensorField) -> tuple[Array, Array, Array, Array]:
-    """Return of n voxels in the mask: D / MD - 1 (n, 6), MD, the share of white matter nearby, and which count."""
+    """Return for n voxels in the mask: D / MD - 1 (n, 6), MD, fraction of nearby white matter, and valid voxels."""
     mask, size = np.asarray(field.mask, dtype=bool), field.image.voxel_size
     elements = field.image.data
     weight = np.maximum(gaussian_filter(mask.astype(np.float32), _SMOOTHING_MM / size), 0.05)
@@ -130,10 +133,12 @@ def _tissue(field: TensorField) -> tuple[Array, Array, Array, Array]:
     def smooth(values: Array) -> Array:
         return gaussian_filter(np.where(mask, values, 0).astype(np.float32), _SMOOTHING_MM / size) / weight
 
-    held = np.clip(elements, -3e-3, 5e-3)
-    steady = np.stack([smooth(held[..., n]) for n in range(6)], axis=-1)  # noise alone gives voxels an FA of .2
-    white = smooth((fractional_anisotropy(steady) > _WHITE_FA) & (mean_diffusivity(steady) < _WHITE_MD))
-    depth = distance_transform_edt(np.pad(mask, 1), sampling=size)[1:-1, 1:-1, 1:-1][mask]  # the scan's edge is one
+    clipped = np.clip(elements, -3e-3, 5e-3)
+    smoothed = np.stack([smooth(clipped[..., n]) for n in range(6)], axis=-1)  # noise alone gives an FA of 0.2
+    white = smooth((fractional_anisotropy(smoothed) > _WHITE_FA) & (mean_diffusivity(smoothed) < _WHITE_MD))
+    depth = distance_transform_edt(np.pad(mask, 1), sampling=size)[1:-1, 1:-1, 1:-1][
+        mask
+    ]  # padded: the scan ends at its edge
     inside = elements[mask].astype(np.float64)
     md = mean_diffusivity(inside)
     deviation = inside / np.where(md > 0, md, 1.0)[:, None] - _TRACE_FREE
@@ -141,15 +146,15 @@ def _tissue(field: TensorField) -> tuple[Array, Array, Array, Array]:
 
 
 def _mean_deviation(deviation: Array, white: Array | None) -> Array:
-    """Return the mean of deviations (n, 6) without its trace, shape (3, 3); extrapolated to no `white` matter (n,).
+    """Return the traceless mean of deviations (n, 6), shape (3, 3), extrapolated to zero `white` matter (n,).
 
-    Weighted least squares with Cauchy's squared weights: voxels that hold a tract have no say.
+    Iteratively reweighted least squares with squared Cauchy weights, robust to voxels with tracts.
     """
     columns = [np.ones(len(deviation))] + ([] if white is None else [white])
     design, weights = np.stack(columns, axis=1), np.ones(len(deviation))
     for _ in range(8):
         normal = (design * weights[:, None]).T @ design
-        normal[np.diag_indices_from(normal)] *= 1 + 1e-9  # no white matter at all leaves an empty column
+        normal[np.diag_indices_from(normal)] *= 1 + 1e-9  # without white matter the column is zero
         normal[np.diag_indices_from(normal)] += 1e-12
         solution = np.linalg.solve(normal, (design * weights[:, None]).T @ deviation)
         distance = np.sqrt(((deviation - design @ solution) ** 2 * _FROBENIUS).sum(1))

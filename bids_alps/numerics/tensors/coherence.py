@@ -1,4 +1,4 @@
-"""Whether the gradient table's axes fit the image: fibres go on from voxel to voxel only where they do."""
+"""Fibre coherence check of the gradient table: with correct axes, fibres continue from voxel to voxel."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from bids_alps.numerics.tensors.tensor import eigen_system, fractional_anisotrop
 WHITE_MATTER_FA = 0.2
 CONTINUING_DEGREES = 30.0
 THICKEST = 1.3
-"""Longest over shortest voxel edge from which nothing is said: with thick slices most neighbours lie within the slice,
-and a table that turns fibres into it wins (with the right table .90 in simulated slices of 2 x 2 x 3 mm, .34 in slices
-of 2 x 2 x 5 mm)."""
+"""Voxel anisotropy (longest over shortest edge) above which the check is skipped: with thick slices most neighbours are
+within the slice, which favours tables that rotate fibres into it (correct table: 0.90 in simulated slices of
+2 x 2 x 3 mm, 0.34 in slices of 2 x 2 x 5 mm)."""
 
 _MOST_VOXELS = 20_000
 _HALF_OF_NEIGHBOURS = [np.array(step) for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
@@ -24,16 +24,16 @@ _HALF_OF_NEIGHBOURS = [np.array(step) for step in product((-1, 0, 1), repeat=3) 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableReading:
-    """How a gradient table is best read.
+    """Axis convention of a gradient table with the highest fibre coherence.
 
     Parameters
     ----------
     matrix
-        Signed permutation, shape (3, 3): b-vectors along the voxel axes, as rows, times this are the best reading.
+        Signed permutation, shape (3, 3), to right-multiply b-vectors (rows, voxel axes).
     lead
-        Coherence of this reading over that of the next best.
+        Coherence relative to the next best convention.
     gain
-        Coherence of the table as it is over its best other reading: 1 or more where it is best itself.
+        Coherence of the table as given relative to the best alternative; 1 or more if it is the best.
     """
 
     matrix: Array
@@ -41,34 +41,33 @@ class TableReading:
     gain: float
 
     def apply(self, bvecs: Array, affine: Array) -> Array:
-        """Return b-vectors, world axes, shape (n, 3), as this reading has them in an image of an affine."""
+        """Return b-vectors (world axes, shape (n, 3)) in this convention, for an image with an affine."""
         turn, _ = polar(affine[:3, :3])
         return np.asarray(bvecs @ turn @ self.matrix @ turn.T)
 
     def __str__(self) -> str:
-        """Return where the axes come from, such as ``-x y z`` for a flipped first axis."""
+        """Return the permutation as text, such as ``-x y z`` for a flipped first axis."""
         rows = [int(np.argmax(np.abs(column))) for column in self.matrix.T]
         signs = ["-" if self.matrix[row, column] < 0 else "" for column, row in enumerate(rows)]
         return " ".join(f"{sign}{'xyz'[row]}" for sign, row in zip(signs, rows, strict=True))
 
 
 def measure_coherence_gain(field: TensorField) -> float:
-    """Return how much better fibres continue with the gradient table as it is than with its best other reading.
+    """Return the fibre coherence of the gradient table relative to its best alternative convention.
 
-    A value below 1 says that another reading fits better; NaN where too little white matter is seen, or slices are
-    thick. Arguments as of
-    `find_reading`.
+    Values below 1 mean that another convention fits better; NaN with too little white matter or thick slices.
+    Arguments as in `find_reading`.
     """
-    found = find_reading(field)
-    return float("nan") if found is None else found.gain
+    reading = find_reading(field)
+    return float("nan") if reading is None else reading.gain
 
 
 def find_reading(field: TensorField) -> TableReading | None:
-    """Return the reading of the gradient table with which fibres continue best; None where too little is seen.
+    """Return the axis convention of the gradient table with the highest fibre coherence.
 
-    Nor is anything said of thick slices.
+    None with too little white matter or thick slices.
 
-    The 24 readings flip or exchange voxel axes, as files do that were written in another convention. Schilling 2019,
+    The 24 conventions flip or permute voxel axes, as in files written in another convention. Schilling 2019,
     doi 10.1016/j.mri.2019.01.018.
 
     Parameters
@@ -93,38 +92,41 @@ def find_reading(field: TensorField) -> TableReading | None:
     steps /= np.linalg.norm(steps, axis=1, keepdims=True)
     neighbours = [first[tuple((voxels + step).T)] for step in _HALF_OF_NEIGHBOURS]
     here, readings = first[tuple(voxels.T)], _readings()
-    found = np.array([coherence(here @ one, [other @ one for other in neighbours], steps) for one in readings])
-    order = np.argsort(-found, kind="stable")
-    if not found[order[1]] > 0:
+    scores = np.array(
+        [coherence(here @ reading, [neighbour @ reading for neighbour in neighbours], steps) for reading in readings]
+    )
+    order = np.argsort(-scores, kind="stable")
+    if not scores[order[1]] > 0:
         return None
     return TableReading(
         matrix=readings[order[0]],
-        lead=float(found[order[0]] / found[order[1]]),
-        gain=float(found[0] / found[1:].max()),
+        lead=float(scores[order[0]] / scores[order[1]]),
+        gain=float(scores[0] / scores[1:].max()),
     )
 
 
 def coherence(here: Array, neighbours: list[Array], steps: Array) -> float:
-    """Return the share of voxels and directions in which a fibre goes on into the neighbour.
+    """Return the fraction of voxels and directions in which a fibre continues into the neighbour.
 
     Parameters
     ----------
     here
         Unit vectors of fibres along voxel axes, shape (n, 3).
     neighbours
-        Those of each neighbour, shape (n, 3) each; zero outside white matter.
+        Unit vectors of each neighbour, shape (n, 3) each; zero outside white matter.
     steps
         Unit vectors towards the neighbours, shape (len(neighbours), 3).
     """
     limit = np.cos(np.radians(CONTINUING_DEGREES))
     continuing = [
-        (np.abs(here @ step) > limit) & (np.abs(there @ step) > limit) & (np.abs((here * there).sum(1)) > limit)
-        for there, step in zip(neighbours, steps, strict=True)
+        # both fibres are aligned with the step, and with each other (axial vectors: sign ignored)
+        (np.abs(here @ step) > limit) & (np.abs(neighbour @ step) > limit) & (np.abs((here * neighbour).sum(1)) > limit)
+        for neighbour, step in zip(neighbours, steps, strict=True)
     ]
     return float(np.mean(continuing))
 
 
 def _readings() -> list[Array]:
-    """Return the identity and the 23 other signed permutations that differ by more than the sign of the vector."""
+    """Return the 24 signed permutations that are distinct up to the sign of the vector, identity first."""
     flips = [np.diag(signs) for signs in ((1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1))]
     return [np.eye(3)[list(order)] @ flip for order in permutations(range(3)) for flip in flips]

@@ -1,7 +1,7 @@
-"""Tensors without the free water in a voxel, for scans with two shells or more.
+"""Free-water corrected tensors, for scans with two or more shells.
 
-S = S0 ((1 - f) exp(-b g' D g) + f exp(-b 3e-3 mm^2/s)): Hoy 2014, doi 10.1016/j.neuroimage.2014.09.053, as DIPY fits it
-(Henriques 2017, doi 10.5281/zenodo.495237). A single shell cannot tell free water from a faster tensor.
+S = S0 ((1 - f) exp(-b g' D g) + f exp(-b 3e-3 mm^2/s)): Hoy 2014, doi 10.1016/j.neuroimage.2014.09.053, as in DIPY
+(Henriques 2017, doi 10.5281/zenodo.495237). A single shell cannot distinguish free water from a faster tensor.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from bids_alps.model import Array, DwiSeries
 from bids_alps.numerics.tensors.gradients import find_shells
 
 SENTENCE = (
-    "Free water was separated from the tensor in the regions by a fit of both to all shells up to b = 2100 s/mm² "
+    "Free water and tensors were fitted jointly in the regions to all shells up to b = 2100 s/mm² "
     "([@hoy2014]), as implemented in DIPY ([@garyfallidis2014])."
 )
 LARGEST_B = 2100.0
-"""Shells beyond this, s/mm^2, are left out: signal stops being that of a Gaussian."""
+"""Shells above this, s/mm^2, are excluded because diffusion is not Gaussian."""
 
 
 def choose_volumes(series: DwiSeries, *, b0_threshold: float = 50.0) -> Array | None:
-    """Return which volumes to fit, shape (n,), bool; None where there are fewer than two shells."""
+    """Return the volumes to fit, bool, shape (n,); None with fewer than two shells."""
     shells = find_shells(series.gradients.bvals, b0_threshold=b0_threshold)
     volumes: Array = shells <= LARGEST_B
     return volumes if len(np.unique(shells[volumes & (shells > 0)])) > 1 and (shells == 0).any() else None
 
 
 def fit_free_water(signal: Array, bvals: Array, bvecs: Array) -> tuple[Array, Array]:
-    """Return the tissue's tensors, shape (m, 6), mm^2/s, and the share of free water, shape (m,).
+    """Return tissue tensors, shape (m, 6), mm^2/s, and free-water fractions, shape (m,).
 
     Parameters
     ----------
     signal
         Shape (m, n): m voxels, n volumes.
     bvals, bvecs
-        Shape (n,), s/mm^2, and (n, 3), unit vectors in the axes that the tensor is wanted in.
+        Shape (n,), s/mm^2, and (n, 3), unit vectors in the axes of the output tensors.
     """
     from dipy.core.gradients import gradient_table
     from dipy.reconst.fwdti import FreeWaterTensorModel
 
     table = gradient_table(bvals, bvecs=bvecs, b0_threshold=50)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a voxel of water alone has no tensor to converge to
+        warnings.simplefilter("ignore", RuntimeWarning)  # voxels of pure water have no tissue tensor to converge to
         fitted = FreeWaterTensorModel(table, fit_method="NLS").fit(np.maximum(signal, 1e-6 * signal.max()))
     form = fitted.quadratic_form
     elements = np.stack([form[..., i, j] for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))], axis=-1)

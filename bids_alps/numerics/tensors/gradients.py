@@ -1,4 +1,4 @@
-"""Gradient tables: from FSL's convention to world axes and back, shells, and what a fit needs."""
+"""Gradient tables: conversion between FSL convention and world axes, shells, and requirements of a fit."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ SHELL_TOLERANCE = 100.0
 """b-values closer than this belong to one shell, s/mm^2 (scanners scale b by up to 5 % per direction)."""
 
 PREFERRED_B = 1000.0
-"""b-value at which the tensor model is at its best in white matter in vivo, s/mm^2."""
+"""Optimal b-value of the tensor model for white matter in vivo, s/mm^2."""
 
 PREFERRED_RANGE = (500.0, 1500.0)
-"""Range of b-values in which a shell is taken without a flag, s/mm^2."""
+"""Range of b-values in which a shell is used without a flag, s/mm^2."""
 
 MOST_SHELLS = 8
-"""A table with more groups of b-values than this has no shells: a Cartesian grid (DSI), or b-values at random."""
+"""With more groups of b-values than this, a table has no shells: Cartesian grid (DSI) or random b-values."""
 
 WIDEST_SHELL = 0.2
-"""Largest spread of the b-values of a shell, relative to their mean; at least twice `SHELL_TOLERANCE`."""
+"""Maximum spread of the b-values of a shell, relative to their mean; at least twice `SHELL_TOLERANCE`."""
 
 MINIMUM_DIRECTIONS = 6
 """A symmetric tensor has six elements."""
 
 
 def world_from_fsl(bvecs: Array, affine: Array) -> Array:
-    """Turn b-vectors of FSL's convention into RAS+ world axes.
+    """Convert b-vectors from FSL convention to RAS+ world axes.
 
     FSL gives b-vectors along the voxel axes, with the first one negated where the affine has a positive
     determinant (a "neurological" storage order).
@@ -42,7 +42,7 @@ def world_from_fsl(bvecs: Array, affine: Array) -> Array:
     Returns
     -------
     Array
-        Shape (n, 3), world axes, lengths kept.
+        Shape (n, 3), world axes, with unchanged lengths.
 
     Examples
     --------
@@ -54,12 +54,12 @@ def world_from_fsl(bvecs: Array, affine: Array) -> Array:
 
 
 def fsl_from_world(bvecs: Array, affine: Array) -> Array:
-    """Turn b-vectors from RAS+ world axes into FSL's convention, both of shape (n, 3)."""
+    """Convert b-vectors from RAS+ world axes to FSL convention, both of shape (n, 3)."""
     return np.asarray(bvecs, dtype=np.float64) @ _world_from_fsl_matrix(affine)
 
 
 def _world_from_fsl_matrix(affine: Array) -> Array:
-    """Return the orthogonal matrix from FSL's axes to world axes: the affine's polar factor, flipped."""
+    """Return the orthogonal matrix from FSL to world axes: the polar factor of the affine, with FSL's x flip."""
     linear = np.asarray(affine, dtype=np.float64)[:3, :3]
     u, _, vt = np.linalg.svd(linear / np.linalg.norm(linear, axis=0))
     flip = np.diag([-1.0 if np.linalg.det(linear) > 0 else 1.0, 1.0, 1.0])
@@ -76,14 +76,14 @@ def find_shells(bvals: Array, *, b0_threshold: float = 50.0, tolerance: float = 
     bvals
         Shape (n,), s/mm^2.
     b0_threshold
-        b-values up to this count as no weighting.
+        b-values up to this are treated as b=0.
     tolerance
-        Largest step inside a shell, s/mm^2.
+        Maximum step within a shell, s/mm^2.
 
     Returns
     -------
     Array
-        Mean b-value of each volume's shell, shape (n,); 0 where there is no weighting.
+        Mean b-value of each volume's shell, shape (n,); 0 for b=0 volumes.
 
     Examples
     --------
@@ -103,52 +103,52 @@ def find_shells(bvals: Array, *, b0_threshold: float = 50.0, tolerance: float = 
 def choose_shells(
     gradients: Gradients, *, wanted: tuple[float, ...] | None = None, b0_threshold: float = 50.0
 ) -> Array:
-    """Choose the volumes that the tensor is fitted to: those without weighting, and one shell.
+    """Choose the volumes for the tensor fit: b=0 volumes and one shell.
 
-    By default the shell nearest 1000 s/mm^2 among those between 500 and 1500, else the nearest of all, that determines
-    a tensor. Where no shell does, or the b-values form no shells, all volumes between 500 and 1500 s/mm^2.
+    By default this is the shell closest to 1000 s/mm^2 that determines a tensor, with priority for those between 500
+    and 1500 s/mm^2. If there is no such shell, or there are no shells, all volumes in this range are used.
 
     Parameters
     ----------
     gradients
-        Weighting of n volumes.
+        Gradients of n volumes.
     wanted
-        b-values to take instead, each within 10 % (at least 100 s/mm^2) of a shell.
+        b-values to use instead, each within 10 % (at least 100 s/mm^2) of a shell.
     b0_threshold
-        b-values up to this count as no weighting, s/mm^2.
+        b-values up to this are treated as b=0, s/mm^2.
 
     Returns
     -------
     Array
-        Which volumes to fit, shape (n,), bool.
+        Volumes to fit, bool, shape (n,).
 
     Raises
     ------
     GradientError
-        If a wanted shell is not there, no volume is free of weighting, or fewer than 6 non-collinear directions
-        are left.
+        If a requested shell is missing, there is no b=0 volume, or there are fewer than 6 non-collinear
+        directions.
     """
     shells = find_shells(gradients.bvals, b0_threshold=b0_threshold)
     if not (shells == 0).any():
         raise GradientError(
             "gradients",
-            f"no b0 volume: the smallest b-value is {gradients.bvals.min():g} s/mm^2, the limit {b0_threshold:g}",
-            "a tensor needs at least one volume without weighting; raise --b0-threshold if this one counts",
+            f"no b=0 volume: the smallest b-value is {gradients.bvals.min():g} s/mm^2, the threshold {b0_threshold:g}",
+            "provide at least one b=0 volume, or raise --b0-threshold to include this one",
         )
     if not (shells > 0).any():
-        raise GradientError("gradients", "no diffusion-weighted volume", "give a series with b-values above 0")
+        raise GradientError("gradients", "no diffusion-weighted volume", "provide a series with b-values above 0")
     if wanted is None:
         return (shells == 0) | _preferred_volumes(gradients, shells)
-    chosen = _wanted_shells(np.unique(shells[shells > 0]), wanted)
-    weighted: Array = np.isin(shells, chosen)
-    problem = _indeterminate(gradients.bvecs[weighted], f"b = {', '.join(f'{value:.0f}' for value in chosen)} s/mm^2")
+    selected = _wanted_shells(np.unique(shells[shells > 0]), wanted)
+    weighted: Array = np.isin(shells, selected)
+    problem = _indeterminate(gradients.bvecs[weighted], f"b = {', '.join(f'{value:.0f}' for value in selected)} s/mm^2")
     if problem is not None:
         raise problem
     return weighted | (shells == 0)
 
 
 def _preferred_volumes(gradients: Gradients, shells: Array) -> Array:
-    """Return the weighted volumes that serve a tensor best, shape (n,), bool."""
+    """Return the diffusion-weighted volumes for the tensor fit, bool, shape (n,)."""
     candidates = [shells == b for b in _shells_by_preference(gradients.bvals, shells)]
     between = (shells > 0) & (gradients.bvals >= PREFERRED_RANGE[0]) & (gradients.bvals <= PREFERRED_RANGE[1])
     first = None
@@ -159,12 +159,12 @@ def _preferred_volumes(gradients: Gradients, shells: Array) -> Array:
         if problem is None:
             return np.asarray(volumes)
         first = first or problem
-    assert first is not None  # noqa: S101 -- `between` was tried at least
+    assert first is not None  # noqa: S101 -- at least `between` was tried
     raise first
 
 
 def _shells_by_preference(bvals: Array, shells: Array) -> list[float]:
-    """Return the b-values of shells, the best first; none where the b-values form no shells."""
+    """Return the b-values of shells, best first; empty if the b-values form no shells."""
     present = np.unique(shells[shells > 0])
     if len(present) > MOST_SHELLS:
         return []
@@ -182,18 +182,20 @@ def _span(limits: tuple[float, float]) -> str:
 
 
 def _wanted_shells(present: Array, wanted: tuple[float, ...]) -> Array:
-    chosen = []
+    selected = []
     for b in wanted:
         nearest = present[np.argmin(np.abs(present - b))]
         if abs(nearest - b) > max(SHELL_TOLERANCE, 0.1 * b):
-            there = ", ".join(f"{value:.0f}" for value in present)
-            raise GradientError("gradients", f"no shell at b = {b:g} s/mm^2; there are {there}", "choose one of these")
-        chosen.append(nearest)
-    return np.array(chosen)
+            available = ", ".join(f"{value:.0f}" for value in present)
+            raise GradientError(
+                "gradients", f"no shell at b = {b:g} s/mm^2; available: {available}", "choose one of these"
+            )
+        selected.append(nearest)
+    return np.array(selected)
 
 
 def count_directions(bvecs: Array, *, tolerance_degrees: float = 5.0) -> int:
-    """Count the non-collinear directions among unit vectors of shape (n, 3); opposite ones count once.
+    """Count the non-collinear directions among unit vectors of shape (n, 3); opposite directions count once.
 
     Examples
     --------
@@ -209,13 +211,13 @@ def count_directions(bvecs: Array, *, tolerance_degrees: float = 5.0) -> int:
 
 
 def _indeterminate(bvecs: Array, where: str) -> GradientError | None:
-    """Return why directions of shape (n, 3) do not determine a tensor; None where they do."""
+    """Return an error if directions of shape (n, 3) do not determine a tensor; otherwise None."""
     n = count_directions(bvecs)
     if n < MINIMUM_DIRECTIONS:
         return GradientError(
             "gradients",
             f"{n} non-collinear directions at {where}, where a tensor needs {MINIMUM_DIRECTIONS}",
-            "give a series with more directions, or choose other shells with --shells",
+            "provide a series with more directions, or choose other shells with --shells",
         )
     x, y, z = bvecs.T
     design = np.stack([x * x, 2 * x * y, 2 * x * z, y * y, 2 * y * z, z * z], axis=1)

@@ -1,4 +1,4 @@
-"""Where the brain is in a diffusion scan."""
+"""Brain mask of a diffusion scan."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ SENTENCE = (
     "The brain was segmented in the mean diffusion-weighted and b=0 images by Otsu's threshold ([@otsu1979]) and "
     "morphological opening."
 )
-_BRAIN_ML = (250.0, 2600.0)  # from a slab of a small head to a large head with all its CSF
+_BRAIN_ML = (250.0, 2600.0)  # from a slab of a small head to a large head with CSF
 _NEIGHBOURHOOD_MM = 20.0
-_LOCAL_SHARE = 0.5  # of the neighbourhood's mean
-_NOISE_SHARE = 0.4  # of the threshold between noise and object
+_LOCAL_SHARE = 0.5  # fraction of the local mean
+_NOISE_SHARE = 0.4  # fraction of the threshold between noise and object
 
 
 def estimate_brain_mask(
     b0: Array, voxel_size_mm: Array, mean_dwi: Array | None = None, *, opening_mm: float = 6.0
 ) -> Array:
-    """Return the brain of a scan: bright in the mean DWI, cut free of scalp, with its CSF taken from the b0.
+    """Return the brain mask: bright in the mean DWI, separated from scalp, with CSF added from the b=0 image.
 
-    The mean DWI shows brain tissue and little else (CSF, eyes and fat are dark), so that its threshold gives a
-    core that hangs on to the scalp by thin bridges at most; an opening in millimetres cuts these, whatever the
-    voxel size. The b0 then adds the CSF around and inside the core.
+    In the mean DWI brain tissue is bright while CSF, eyes and fat are dark, so that its threshold gives a core that
+    is connected to the scalp by thin bridges at most. An opening (radius in mm) removes these for any voxel size.
+    The b=0 image then adds the CSF around and inside the core.
 
     Parameters
     ----------
     b0
-        Mean signal without weighting, shape (i, j, k).
+        Mean b=0 image, shape (i, j, k).
     voxel_size_mm
         Edge lengths of a voxel, shape (3,).
     mean_dwi
-        Mean signal with weighting, shape (i, j, k); the b0 alone is used where it is None.
+        Mean diffusion-weighted image, shape (i, j, k); if None, only the b=0 image is used.
     opening_mm
-        Radius of the opening that cuts bridges to scalp and eyes.
+        Radius of the opening that removes bridges to scalp and eyes.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def estimate_brain_mask(
     Raises
     ------
     ImageError
-        If the scan shows no object, or one that cannot be a human brain by its volume.
+        If the scan shows no object, or its volume is not that of a human brain.
     """
     spacing = np.asarray(voxel_size_mm, dtype=np.float64)
     volume_ml = float(np.prod(spacing)) / 1000
@@ -61,8 +61,8 @@ def estimate_brain_mask(
     if not low <= found_ml <= high:
         raise ImageError(
             "brain mask",
-            f"{found_ml:.0f} ml of connected signal, where a brain takes {low:.0f} to {high:.0f}",
-            "check that the scan shows a head, or give a brain mask",
+            f"{found_ml:.0f} ml of connected signal, outside the range of brain volumes, {low:.0f} to {high:.0f} ml",
+            "check that the scan shows a head, or provide a brain mask",
         )
     return mask
 
@@ -73,15 +73,15 @@ def _finite(image: Array) -> Array:
 
 
 def _foreground(signal: Array, spacing: Array) -> Array:
-    """Return where the smoothed signal stands out from the noise and from its surroundings.
+    """Return voxels in which the smoothed signal exceeds the noise and a fraction of the local mean.
 
-    Coils can make the rim of a head several times brighter than its centre. So one threshold parts noise from
-    object, and a second one is a share of the object's mean in a wide neighbourhood.
+    Receive coils can make the rim of a head several times brighter than its centre. Therefore one threshold separates
+    noise from object, and a second one is a fraction of the mean of the object in a wide neighbourhood.
     """
     smooth = ndimage.gaussian_filter(ndimage.median_filter(signal, size=3), 1.0 / spacing)
     top = float(np.percentile(smooth, 99))
     if top <= 0:
-        raise ImageError("brain mask", "the image holds no signal", "check the image")
+        raise ImageError("brain mask", "the image contains no signal", "check the image")
     threshold = otsu_threshold(np.minimum(smooth, top))
     seed = (smooth > threshold).astype(np.float32)
     wide = _NEIGHBOURHOOD_MM / spacing
@@ -92,7 +92,7 @@ def _foreground(signal: Array, spacing: Array) -> Array:
 
 
 def otsu_threshold(values: Array, *, bins: int = 256) -> float:
-    """Return the threshold that best parts `values` into two classes (Otsu 1979, doi 10.1109/TSMC.1979.4310076).
+    """Return the threshold that best separates `values` into two classes (Otsu 1979, doi 10.1109/TSMC.1979.4310076).
 
     Parameters
     ----------
@@ -119,12 +119,12 @@ def otsu_threshold(values: Array, *, bins: int = 256) -> float:
 
 
 def _distance(region: Array, spacing: Array) -> Array:
-    """Return how far each voxel of `region` lies from its outside, mm; zero outside."""
+    """Return the distance of each voxel of `region` from its boundary, mm; zero outside."""
     return ndimage.distance_transform_edt(region, sampling=spacing)
 
 
 def _opened(region: Array, spacing: Array, radius_mm: float) -> Array:
-    """Return the largest part of `region` that a ball of `radius_mm` reaches; the field of view cuts nothing."""
+    """Return the largest component of the opening of `region` by `radius_mm`, ignoring the edge of the image."""
     padded = np.pad(region, 3, mode="edge")
     core = _distance(padded, spacing) > radius_mm
     labels, count = ndimage.label(core)
@@ -137,7 +137,7 @@ def _opened(region: Array, spacing: Array, radius_mm: float) -> Array:
 
 
 def _closed(region: Array, spacing: Array, radius_mm: float) -> Array:
-    """Return `region` with its gaps narrower than twice `radius_mm` and its holes filled."""
+    """Return the closing of `region` by `radius_mm`, with its holes filled."""
     if not region.any():
         return region
     margin = np.ceil(radius_mm / spacing).astype(int) + 1

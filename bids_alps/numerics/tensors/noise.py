@@ -1,4 +1,4 @@
-"""How large the noise is: by what the fit leaves, and by space alone where the fit leaves nothing."""
+"""Noise level: from residuals of the fit, or from spatial differences without residual degrees of freedom."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _MOST_VOLUMES = 12
 
 
 def residual_noise(signal: Array, prediction: Array, parameters: int) -> Array:
-    """Return the SD of the noise that a fit leaves in each voxel, shape (m,); NaN where it leaves no freedom.
+    """Return the residual SD of each voxel, shape (m,); NaN without residual degrees of freedom.
 
     Parameters
     ----------
     signal, prediction
         Measured and fitted signal, shape (m, n).
     parameters
-        Parameters of the fit, which take that many degrees of freedom.
+        Number of parameters of the fit.
     """
     freedom = signal.shape[1] - parameters
     if freedom <= 0:
@@ -32,12 +32,12 @@ def residual_noise(signal: Array, prediction: Array, parameters: int) -> Array:
 
 
 def spatial_noise(series: DwiSeries, mask: Array) -> float:
-    """Return the SD of the noise that neighbouring voxels tell, in units of the signal.
+    """Return the SD of the noise estimated from neighbouring voxels, in units of the signal.
 
-    NaN where there are fewer than two weighted volumes.
-    What differs between a voxel and the mean of its six neighbours is noise and structure (Coupe 2008,
-    doi 10.1109/TMI.2007.906087); in the difference of two volumes much of the structure is gone. The pair of volumes
-    that differs least tells.
+    NaN with fewer than two diffusion-weighted volumes.
+    The difference between a voxel and the mean of its six neighbours contains noise and structure (Coupe 2008,
+    doi 10.1109/TMI.2007.906087); most structure cancels in the difference of two volumes. The pair of volumes with the
+    smallest difference is used.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How well tensors explain a series: by slice and volume, and by voxel."""
+"""Residuals of the tensor fit, by slice and volume, and by voxel."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _BLOCK = 20000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitResiduals:
-    """What tensors leave of a series.
+    """Residuals of the tensor fit of a series.
 
     Parameters
     ----------
     by_slice
-        Signal of each slice in each volume less its prediction, % of the prediction, shape (slices, volumes); NaN where
-        the slice holds no brain.
+        Signal minus prediction of each slice and volume, % of the prediction, shape (slices, volumes); NaN for
+        slices without brain.
     sd
         Standard deviation of the residuals of each voxel, in units of the signal, shape (i, j, k); 0 outside the mask.
     b0
-        Signal without weighting that the fit predicts, shape (i, j, k); 0 outside the mask.
+        Predicted b=0 signal, shape (i, j, k); 0 outside the mask.
     """
 
     by_slice: Array
@@ -34,25 +34,25 @@ class FitResiduals:
 
     @property
     def snr(self) -> Array:
-        """Signal to noise without weighting, shape (i, j, k); 0 outside the mask."""
+        """SNR at b=0, shape (i, j, k); 0 outside the mask."""
         return np.divide(self.b0, self.sd, out=np.zeros_like(self.b0), where=self.sd > 0)
 
     @property
     def relative(self) -> Array:
-        """Standard deviation of the residuals, % of the signal without weighting, shape (i, j, k)."""
+        """Standard deviation of the residuals, % of the b=0 signal, shape (i, j, k)."""
         return 100 * np.divide(self.sd, self.b0, out=np.zeros_like(self.b0), where=self.b0 > 0)
 
 
 def measure_residuals(series: DwiSeries, field: TensorField, *, slice_axis: int = 2) -> FitResiduals:
-    """Return what the tensors of a series leave of it.
+    """Return the residuals of the tensor fit of a series.
 
-    The unweighted signal of each voxel is the one that fits best, weighted by the squared signal as the tensors are;
-    the standard deviation counts the seven parameters of the fit.
+    The b=0 signal of each voxel is refitted with the weights of the tensor fit (squared signal); the standard deviation
+    accounts for the seven parameters of the fit.
 
     Parameters
     ----------
     series
-        The volumes that were fitted, shape (i, j, k, n).
+        Fitted volumes, shape (i, j, k, n).
     field
         Tensors on the same grid, mm^2/s, RAS+ world axes.
     slice_axis

@@ -1,10 +1,10 @@
-"""Diffusion tensors: the fit, and scalars of a tensor.
+"""Diffusion tensors: fit, rotation and scalar measures.
 
-Tensor arrays end in the six unique elements xx, xy, xz, yy, yz, zz; diffusivities are in mm^2/s.
+The last axis of tensor arrays holds the six unique elements xx, xy, xz, yy, yz, zz; diffusivities are in mm^2/s.
 
-Ordinary least squares are DIPY's. Weighted least squares are solved here for a block of voxels at a time: with equal
-weights DIPY's ``wls_fit_tensor`` gives the same tensors to rounding and takes some six times as long, since it inverts
-each voxel's design by SVD (printed by ``benchmarks/bench_tensor.py``, beside MRtrix3's ``dwi2tensor``).
+Ordinary least squares use DIPY. Weighted least squares are solved here for blocks of voxels: DIPY's ``wls_fit_tensor``
+gives the same tensors up to rounding but takes about six times as long, since it inverts the design of each voxel by
+SVD (see ``benchmarks/bench_tensor.py``, which also compares MRtrix3's ``dwi2tensor``).
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ SENTENCE = (
 )
 """``{b_values}`` is what `describe_shells` says."""
 BLOCK = 20_000
-"""Voxels fitted at a time: bounds the memory of the fit to some tens of megabytes."""
+"""Voxels per block: limits the memory of the fit to some tens of megabytes."""
 
 
 def design_matrix(bvals: Array, bvecs: Array) -> Array:
-    """Return the design of the log-linear tensor model, shape (n, 7).
+    """Return the design matrix of the log-linear tensor model, shape (n, 7).
 
-    log S = log S0 - b (gx^2 Dxx + 2 gx gy Dxy + 2 gx gz Dxz + gy^2 Dyy + 2 gy gz Dyz + gz^2 Dzz); the seventh
-    column belongs to log S0. Basser 1994, doi 10.1006/jmrb.1994.1037.
+    log S = log S0 - b (gx^2 Dxx + 2 gx gy Dxy + 2 gx gz Dxz + gy^2 Dyy + 2 gy gz Dyz + gz^2 Dzz); the last
+    column is for log S0. Basser 1994, doi 10.1006/jmrb.1994.1037.
 
     Parameters
     ----------
     bvals
         Shape (n,), s/mm^2.
     bvecs
-        Unit vectors, shape (n, 3), in the axes that the tensor is wanted in.
+        Unit vectors, shape (n, 3), in the axes of the output tensors.
     """
     x, y, z = np.asarray(bvecs, dtype=np.float64).T
     columns = np.stack([x * x, 2 * x * y, 2 * x * z, y * y, 2 * y * z, z * z], axis=1)
@@ -44,18 +44,18 @@ def design_matrix(bvals: Array, bvecs: Array) -> Array:
 def fit_tensor(series: DwiSeries, mask: Array, *, reweightings: int = 2) -> TensorField:
     """Fit tensors to a series by iteratively reweighted linear least squares.
 
-    The first pass weights each log-signal with the squared signal, the next ones with the squared prediction of
-    the pass before: Veraart 2013, doi 10.1016/j.neuroimage.2013.05.028. Signals below a thousandth of a voxel's
-    largest one are raised to it, so that a zero has no say.
+    The first pass weights each log-signal by the squared signal, further passes by the squared prediction of
+    the previous pass: Veraart 2013, doi 10.1016/j.neuroimage.2013.05.028. Signals are clipped from below at 0.001 of
+    the maximum of the voxel, so that zeros have negligible weight.
 
     Parameters
     ----------
     series
         Signal and gradients in world axes.
     mask
-        Where to fit, shape (i, j, k), bool.
+        Voxels to fit, bool, shape (i, j, k).
     reweightings
-        Passes after the first; 2 agrees with MRtrix3's ``dwi2tensor``. With -1 the fit is ordinary least squares.
+        Number of passes after the first; 2 agrees with MRtrix3's ``dwi2tensor``, -1 is ordinary least squares.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def fit_coefficients(signal: Array, design: Array, *, reweightings: int = 2) -> 
     """
     log_signal = log_of_signal(signal)
     if reweightings < 0:
-        from dipy.reconst.dti import ols_fit_tensor  # here, since most runs never need it
+        from dipy.reconst.dti import ols_fit_tensor  # imported here, since it is rarely needed
 
         return ols_fit_tensor(design, np.exp(log_signal), return_lower_triangular=True)[0]
     weights = fit_weights(log_signal)
@@ -108,7 +108,7 @@ def fit_coefficients(signal: Array, design: Array, *, reweightings: int = 2) -> 
 
 
 def log_of_signal(signal: Array) -> Array:
-    """Return log signals, shape (m, n), of voxels; values below a thousandth of a voxel's largest are raised."""
+    """Return log signals, shape (m, n), of voxels; clipped from below at 0.001 of the maximum of the voxel."""
     signal = np.nan_to_num(np.asarray(signal, dtype=np.float64))
     floor = np.maximum(signal.max(axis=1, keepdims=True) * 1e-3, np.finfo(np.float32).tiny)
     return np.log(np.maximum(signal, floor))
@@ -135,12 +135,12 @@ def solve_weighted(design: Array, weights: Array, log_signal: Array) -> Array:
     Array
         Shape (m, p).
     """
-    scale = np.abs(design).max(axis=0)  # b-values make columns differ by a thousand; the normal matrix likes it even
+    scale = np.abs(design).max(axis=0)  # b-values scale columns by 1000: rescale to condition the normal matrix
     scaled = design / scale
     p = design.shape[1]
     products = (scaled[:, :, None] * scaled[:, None, :]).reshape(len(design), p * p)
     normal = (weights @ products).reshape(-1, p, p)
-    normal[:, np.arange(p), np.arange(p)] *= 1 + 1e-10  # a voxel with one usable volume has a singular matrix
+    normal[:, np.arange(p), np.arange(p)] *= 1 + 1e-10  # voxels with too few usable volumes have a singular matrix
     moment = (weights * log_signal) @ scaled
     return np.linalg.solve(normal, moment[..., None])[..., 0] / scale
 
@@ -157,14 +157,14 @@ def elements_from_matrix(matrix: Array) -> Array:
 
 
 def rotate_elements(elements: Array, rotation: Array) -> Array:
-    """Turn tensors into other axes, R D R^T.
+    """Rotate tensors to other axes, R D R^T.
 
     Parameters
     ----------
     elements
         Shape (..., 6).
     rotation
-        Takes vectors from the tensor's axes to the wanted ones, shape (3, 3).
+        Rotation of vectors from the axes of the tensor to the output axes, shape (3, 3).
 
     Returns
     -------
@@ -199,7 +199,7 @@ def mean_diffusivity(elements: Array) -> Array:
 
 
 def fractional_anisotropy(elements: Array) -> Array:
-    """Return the fractional anisotropy, shape (...), 0 where the tensor is null; at most 1.
+    """Return the fractional anisotropy, shape (...), 0 for a zero tensor; at most 1.
 
     FA = sqrt(3/2) |D - MD I| / |D|, Frobenius norms: Basser 1996, doi 10.1006/jmrb.1996.0086.
 
