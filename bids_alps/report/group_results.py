@@ -287,7 +287,7 @@ def _sensitivity(findings: Findings) -> Result | None:
     first = next(iter(pairs))
     pair_rows = [row for row in rows if (row["group_a"], row["group_b"]) == first]
     svg = figures_statistics.draw_specifications(pair_rows)
-    caption = (
+    caption = capitalise(
         f"{first[1]} minus {first[0]}: one point per specification, sorted by the difference; the large point "
         "is the primary analysis."
     )

@@ -26,6 +26,38 @@ from bids_alps.statistics.plan import HEADLINE
 
 SHOWN = 40
 CORRECTION = "Holm"
+_HEADINGS = {
+    "auc": "AUC",
+    "auc_se": "SE of the AUC",
+    "ci_high": "95 % CI high",
+    "ci_low": "95 % CI low",
+    "df": "df",
+    "df_error": "df error",
+    "group_a": "A",
+    "group_b": "B",
+    "hedges_g": "Hedges' g",
+    "icc": "ICC",
+    "left_out": "Rows excluded",
+    "limit_high": "Upper limit of agreement",
+    "limit_low": "Lower limit of agreement",
+    "measurement_share": "Fraction of measurement error",
+    "n": "n",
+    "n_a": "n (A)",
+    "n_b": "n (B)",
+    "n_per_group": "n per group",
+    "n_per_group_weak": "n per group (lower limit of effect)",
+    "p": "p",
+    "p_bonferroni": "p (Bonferroni)",
+    "p_equivalence": "p (equivalence)",
+    "p_fdr": "p (FDR)",
+    "p_holm": "p (Holm)",
+    "r2": "R²",
+    "r2_adjusted": "R² adjusted",
+    "sd": "SD",
+    "sd_between": "SD between participants",
+    "sd_measurement": "SD of measurement error",
+    "within_subject_cv": "Within-subject CV",
+}
 
 
 def split_families(rows: Sequence[Row]) -> tuple[list[Row], dict[str, list[Row]]]:
@@ -129,17 +161,11 @@ def plain_table(name: str, title: str, table: pd.DataFrame) -> Table:
 
 
 def _heading(name: str) -> str:
-    headings = {
-        "p": "p",
-        "p_fdr": "p (FDR)",
-        "p_holm": "p (Holm)",
-        "p_bonferroni": "p (Bonferroni)",
-        "df": "df",
-        "r2": "R²",
-    }
-    headings |= {"ci_low": "95 % CI low", "ci_high": "high", "auc": "AUC", "icc": "ICC", "n_a": "n (A)", "n_b": "n (B)"}
-    headings |= {"group_a": "A", "group_b": "B", "r2_adjusted": "R² adjusted", "df_error": "df error"}
-    return headings.get(name, words(name))
+    """Return the heading of a column, such as ``Odds ratio, 95 % CI low``."""
+    for suffix, label in (("_ci_low", ", 95 % CI low"), ("_ci_high", ", 95 % CI high")):
+        if name.endswith(suffix):
+            return _heading(name.removesuffix(suffix)) + label
+    return _HEADINGS.get(name, words(name))
 
 
 def _cell(name: str, value: Any) -> str:

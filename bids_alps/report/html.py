@@ -25,6 +25,8 @@ _UNITS = {"": "", "degrees": "°", "s/mm^2": " s/mm²", "mm^2/s": " mm²/s"}
 _NAMES = {
     "lambda2_lambda3": "λ2/λ3",
     "b_value": "b-value",
+    "n_voxels": "Voxels",
+    "snr_b0": "SNR (b=0)",
     "off_tract_fraction": "Off-tract fraction",
     "alps_bilateral_ci_low": "ALPS bilateral, 95 % CI low",
     "alps_bilateral_ci_high": "high",

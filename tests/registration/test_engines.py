@@ -47,7 +47,7 @@ def test_empty_mask_is_refused(
 ) -> None:
     subject = turned_head[0]
     empty = replace(subject, mask=subject.mask.like(np.zeros(subject.mask.shape, dtype=bool)))
-    with pytest.raises(RegistrationError, match="mask holds 0 ml"):
+    with pytest.raises(RegistrationError, match="mask has a volume of 0 ml"):
         engines[engine].register(empty, template)
 
 

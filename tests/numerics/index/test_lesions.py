@@ -35,7 +35,7 @@ def test_a_half_space_takes_the_volume_that_it_should_whatever_its_grid(edge, si
 
 
 def test_a_mask_that_sees_a_part_of_the_brain_is_refused():
-    with pytest.raises(CoverageError, match="holds 50% of the brain"):
+    with pytest.raises(CoverageError, match="covers 50% of the brain"):
         lesion_fraction_map(grid((20, 30, 30), 3, (-58, -60, -15), value=0), HERE, BRAIN)
 
 
