@@ -82,7 +82,7 @@ def test_lesions_are_told_from_the_mask_to_the_group(study):
     assert regions["sub-01", "projection_right"] == 0
     pages = [(study[1] / f"sub-{label}.html").read_text() for label in ("01", "02")]
     assert "Lesions in the regions" in pages[0]
-    assert "No lesion mask of this run was found" in pages[1]
+    assert "No lesion mask was found for this run" in pages[1]
 
 
 def test_nothing_half_written_stays(study):

@@ -129,7 +129,7 @@ def test_what_is_said_by_default(default: str) -> None:
     ("method", "come", "gone"),
     [
         ({"pose_correction": False}, ["left in scanner axes"], ["Tatekawa", "error of head pose"]),
-        ({"roi_weighting": "fraction"}, ["by the fraction of its volume"], ["FA below 0.2"]),
+        ({"roi_weighting": "fraction"}, ["by the fraction of their volume"], ["FA below 0.2"]),
         ({"roi_weighting": "tissue"}, ["FA below 0.2"], []),
         ({"gradient_calibration": False}, [], ["Nagy"]),
         ({"gradient_calibration": True}, ["Nagy"], []),

@@ -61,7 +61,7 @@ def test_norms_given_age_and_sex_are_those_of_r():
     controls, patients = (scores.loc[table["group"] == name, "y_z"] for name in ("control", "patient"))
     np.testing.assert_allclose(controls[:3], [-0.409653736361, -0.129190075465, -0.151089030834], rtol=1e-8)
     np.testing.assert_allclose(patients[:3], [-2.469928595205, -0.101767557094, -0.464443142238], rtol=1e-8)
-    assert "age as a straight line and sex" in said
+    assert "age as a linear term and sex" in said
     assert scores["in_reference"].sum() == 20
 
 

@@ -138,7 +138,7 @@ def test_wanted_shells_are_taken_together():
     ("gradients", "words"),
     [
         (series((1000, 5)), "5 non-collinear directions"),
-        (series((1000, 30), b0=0), "no b0 volume"),
+        (series((1000, 30), b0=0), "no b=0 volume"),
         (Gradients(bvals=np.zeros(3), bvecs=np.zeros((3, 3))), "no diffusion-weighted volume"),
     ],
 )
