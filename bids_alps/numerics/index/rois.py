@@ -99,7 +99,7 @@ def prepare_placement(
 
 
 def _membership(preset: RoiPreset, name: str, points: Array) -> Callable[[Array], Array]:
-    """Return what says whether template points, shape (..., 3), lie in a region displaced by an offset, mm."""
+    """Return a function that tests whether template points, shape (..., 3), lie in a region with an offset, mm."""
     drawn = preset.drawn
     if drawn is not None:
         label = 1 + list(preset.centres).index(name)
