@@ -31,7 +31,7 @@ demo: install  ## the main job on two generated participants, measured against t
 test: install  ## the test suite
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
 
-test-fast: install  ## the tests that take a second or less, for a loop at the keyboard
+test-fast: install  ## the suite without the tests marked slow
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-oldest: install  ## the quick tests with the oldest libraries that pyproject.toml allows

@@ -131,6 +131,7 @@ def test_students_t_is_that_of_papers(study):
     assert people.loc["sex", "test"] == "N-1 chi-square"
 
 
+@pytest.mark.slow
 def test_weights_by_precision_replace_the_linear_model(study):
     assert run(study, "--weights", "precision") == 0
     indices = read(study[1], "adjusted").query("family == 'index'")
@@ -188,6 +189,7 @@ def test_nothing_is_compared_where_no_way_of_measuring_has_most_of_the_runs(stud
     assert len(read(study[1], "alps")) == 30
 
 
+@pytest.mark.slow
 def test_tables_of_an_older_version_lack_how_they_were_made(study):
     for path in study[1].rglob("*_desc-alps_scalarstats.tsv"):
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
@@ -196,6 +198,7 @@ def test_tables_of_an_older_version_lack_how_they_were_made(study):
     assert read(study[1], "comparison")["n_a"].max() == 15
 
 
+@pytest.mark.slow
 def test_nothing_of_the_run_before_is_left(study):
     bids, out = study
     people = pd.read_csv(bids / "participants.tsv", sep="\t")
@@ -227,6 +230,7 @@ def two_sessions(tmp_path, *, change=-0.05, labels=("pre", "post")):
     return bids, out
 
 
+@pytest.mark.slow
 def test_sessions_are_compared_within_people_in_the_order_given(tmp_path):
     study = two_sessions(tmp_path)
     assert run(study, "--sessions", "pre", "post") == 0
@@ -260,6 +264,7 @@ def test_a_formula_that_fails_takes_neither_page_nor_comparison_along(study):
     assert (study[1] / "group_comparison.tsv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["latin-1", "no prefix", "ragged", "semicolons"])
 def test_tables_as_people_write_them_are_read_with_a_note(study, damage):
     path = study[0] / "participants.tsv"
@@ -285,6 +290,7 @@ def test_a_table_without_a_header_is_refused_and_the_tables_are_fresh(study, cap
     assert (study[1] / "group_alps.html").exists()
 
 
+@pytest.mark.slow
 def test_sites_that_go_with_groups_raise_a_banner(study):
     bids, out = study
     people = pd.read_csv(bids / "participants.tsv", sep="\t")

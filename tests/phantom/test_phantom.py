@@ -39,6 +39,7 @@ def tensor_at(subject, template_point):
     return subject.truth.transform.rotation @ vectors[:, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", STORAGES)
 def test_fibres_run_as_chosen_in_every_storage_order(storage):
     subject = make_subject(SMALL, seed=3, storage=storage)
@@ -47,6 +48,7 @@ def test_fibres_run_as_chosen_in_every_storage_order(storage):
         assert abs(tensor_at(subject, (38.7 * x, -16.4, 27.6))[1]) > 0.97
 
 
+@pytest.mark.slow
 def test_written_gradients_lead_back_to_world_axes(tmp_path):
     settings = PhantomSettings(
         participants=1, voxel_size=5.0, directions=8, b0=1, storage=("sagittal",), oblique=20.0, rotation=25.0
@@ -68,12 +70,14 @@ def test_patients_have_a_lower_index_than_controls():
     assert true_index(draw_diagonals("patient"))["bilateral"] < true_index(draw_diagonals("control"))["bilateral"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_scan_and_another_seed_another():
     first, again, other = (make_subject(SMALL, seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first.image.data, again.image.data)
     assert first.truth.pose == again.truth.pose != other.truth.pose
 
 
+@pytest.mark.slow
 def test_pose_is_the_rotation_of_the_transform():
     truth = make_subject(SMALL, seed=5).truth
     pose = truth.pose
@@ -81,6 +85,7 @@ def test_pose_is_the_rotation_of_the_transform():
     np.testing.assert_allclose(truth.transform.rotation, expected, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_rician_noise_has_the_chosen_size():
     clean = make_subject(SMALL).image.data
     noisy = make_subject(PhantomSettings(**{**vars_of(SMALL), "snr": 20.0})).image.data
@@ -88,11 +93,13 @@ def test_rician_noise_has_the_chosen_size():
     assert np.std((noisy - clean)[bright]) == pytest.approx(700 / 20, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_slab_is_as_high_as_asked():
     image = make_subject(PhantomSettings(**{**vars_of(SMALL), "slab": 84.0})).image
     assert image.shape[2] * 4.0 == pytest.approx(84, abs=4)
 
 
+@pytest.mark.slow
 def test_motion_is_in_the_truth_and_moves_the_image():
     subject = make_subject(PhantomSettings(**{**vars_of(SMALL), "motion": 2.0, "voxel_size": 5.0}))
     assert np.allclose(subject.truth.motion[0], np.eye(4))
@@ -120,6 +127,7 @@ def acquired_one_by_one(settings, subject, seed):
     return np.stack(volumes, axis=-1)
 
 
+@pytest.mark.slow
 def test_a_moving_head_shows_what_each_volume_alone_would_show():
     settings = PhantomSettings(
         **{**vars_of(SMALL), "directions": 6, "motion": 1.5, "eddy": 2.0, "susceptibility": 6.0, "slab": 40.0}
@@ -132,6 +140,7 @@ def test_a_moving_head_shows_what_each_volume_alone_would_show():
     assert np.sqrt((difference**2).mean()) < 20  # of a signal of 700, at edges between fluid and tissue
 
 
+@pytest.mark.slow
 def test_a_head_at_rest_is_the_same_by_both_ways():
     settings = replace(SMALL, directions=6, voxel_size=5.0, susceptibility=4.0)
     head, grid = make_head(settings, 2), make_subject(settings, 2).image
@@ -160,6 +169,7 @@ def test_distortion_is_undone(susceptibility, eddy):
     np.testing.assert_allclose(intensity, 1 / (1 + slope), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_opposite_phase_encoding_shifts_the_other_way():
     settings = PhantomSettings(**{**vars_of(SMALL), "susceptibility": 8.0, "rotation": 0.0, "b0": 1})
     subject = make_subject(settings)
@@ -177,6 +187,7 @@ def test_directions_are_spread_over_the_sphere():
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1)
 
 
+@pytest.mark.slow
 def test_the_dataset_has_what_was_asked_for(tmp_path):
     code = main(
         f"{tmp_path} --participants 2 --sessions 2 --runs 2 --voxel-size 8 --directions 6 --b0 1 --t1w "
@@ -200,6 +211,7 @@ def test_every_option_has_help():
         assert "--" + name.replace("_", "-") in text
 
 
+@pytest.mark.slow
 def test_a_template_point_has_its_true_place_in_the_subject():
     truth = make_subject(PhantomSettings(**{**vars_of(SMALL), "warp": 3.0}), seed=2).truth
     point = np.array([[26.1, -16.1, 27.6], [-38.7, -16.4, 27.6]])

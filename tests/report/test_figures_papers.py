@@ -22,6 +22,7 @@ FIGURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", FIGURES.values(), ids=FIGURES)
 def test_figures_have_their_width_fonts_within_and_the_same_bytes_again(draw):
     drawn = draw()
