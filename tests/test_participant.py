@@ -180,7 +180,7 @@ def test_a_finished_run_is_done_again_only_by_force(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(participant, "find_finished", lambda *_: "left 1.5")
     monkeypatch.setattr("bids_alps.stages.run_stages", lambda run, *_: done.append(run.name) or ())
     told = participant.process_run(run, settings_for(tmp_path))
-    assert (told.message, done) == ("left 1.5 [done before]", [])
+    assert (told.message, done) == ("left 1.5 [up to date]", [])
     participant.process_run(run, settings_for(tmp_path, "--force"))
     assert done == ["sub-01"]
 

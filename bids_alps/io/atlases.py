@@ -56,7 +56,7 @@ def atlas_label(name: str) -> str:
 
 
 def find_atlases(
-    names: tuple[str, ...], *, template: str, threshold: float, taken: tuple[str, ...] = ()
+    names: tuple[str, ...], *, template: str, threshold: float, reserved: tuple[str, ...] = ()
 ) -> list[tuple[Path, Path]]:
     """Return the image and the table of each atlas, as `find_atlas` does, whose files can be told apart.
 
@@ -66,8 +66,8 @@ def find_atlases(
         See `find_atlas`.
     threshold
         Fraction of a voxel, or probability, from which it counts.
-    taken
-        Labels that other files have.
+    reserved
+        Labels that other files already use.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def find_atlases(
         raise UsageError("--atlas-threshold", f"{threshold:g}", "give a fraction above 0, up to 1")
     labels = [atlas_label(name) for name in names]
     for name, label in zip(names, labels, strict=True):
-        if not label or label in ("alps", *taken) or labels.count(label) > 1:
+        if not label or label in ("alps", *reserved) or labels.count(label) > 1:
             raise UsageError(f"--atlas {name}", f"its files would be called seg-{label}", "rename the atlas")
     return [find_atlas(name, template=template) for name in names]
 

@@ -41,8 +41,8 @@ REGION_COLUMNS = (
 
 def read_atlases(method: Method) -> tuple[Atlas, ...]:
     """Read the atlases that the method names, before anything else takes time; the errors of `find_atlases`."""
-    taken, template = preset_labels(method.rois), template_label(method.template)
-    find_atlases(method.atlas, template=template, threshold=method.atlas_threshold, taken=taken)
+    reserved, template = preset_labels(method.rois), template_label(method.template)
+    find_atlases(method.atlas, template=template, threshold=method.atlas_threshold, reserved=reserved)
     return tuple(read_atlas(name, template=template) for name in method.atlas)
 
 

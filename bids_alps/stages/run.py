@@ -70,7 +70,7 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> RunResult:
     )
     log_stage(run.name, "measured")
     draw(outputs, aligned, measured, prepared.correction, outlined)
-    log_stage(run.name, "drawn")
+    log_stage(run.name, "plotted")
     statements = (
         *say("start", START),
         *prepared.state(run),
