@@ -135,7 +135,7 @@ def _check_folders(settings: Settings, level: str) -> None:
         if folder is None:
             continue
         if is_within(folder, request.bids_dir) and not is_within(folder, request.output_dir):
-            raise UsageError(option, f"{folder} lies inside the input", "choose a folder outside of it")
+            raise UsageError(option, f"{folder} is inside the input dataset", "choose a folder outside of it")
         check_writable(folder, option)
 
 

@@ -162,7 +162,7 @@ class Console(logging.Handler):
         self._renew()
 
     def _is_shown(self, record: logging.LogRecord) -> bool:
-        if getattr(record, "outcome", False):  # told by `ended`
+        if getattr(record, "outcome", False):  # shown by `show_outcome`
             return False
         if record.name == _PACKAGE or record.name.startswith(f"{_PACKAGE}."):
             return record.levelno >= self._level

@@ -22,7 +22,7 @@ from bids_alps.io.inheritance import read_json, suffix_of
 from bids_alps.io.layout import Found, Problem, SetAside, find_runs
 from bids_alps.io.lesions import LESIONS, find_lesions
 from bids_alps.io.manual_rois import ROIS, find_manual_rois, find_unused_manual_rois
-from bids_alps.io.preprocessed import stand_in
+from bids_alps.io.preprocessed import replace_preprocessed
 from bids_alps.io.queries import Selection, read_filters
 from bids_alps.model import DwiRun, Fieldmap, Gradients
 from bids_alps.numerics.tensors.gradients import choose_shells, find_shells
@@ -106,7 +106,7 @@ def _select_runs(participant: str, settings: Settings, indexes: Indexes) -> list
         for name, root in datasets.items()
     }
     runs = find(request.bids_dir, preprocessed=is_derivative(request.bids_dir), index=indexes[request.bids_dir])
-    runs = [_without_ignored(run, request.ignore) for run in stand_in(runs, preprocessed)]
+    runs = [_without_ignored(run, request.ignore) for run in replace_preprocessed(runs, preprocessed)]
     if method.combine_runs is False or method.skip_preprocessing:
         return runs
     if method.combine_runs is None:

@@ -155,7 +155,7 @@ def test_images_to_ignore_are_as_if_they_were_not_there(tmp_path: Path) -> None:
     first, _ = plan_participant("01", settings_for(tmp_path, "--ignore", "fieldmaps", "t1w"))
     assert isinstance(first, DwiRun)
     assert first.fieldmaps == ()
-    assert first.notes[0] == "left out by --ignore: fieldmaps, t1w"
+    assert first.notes[0] == "ignored by --ignore: fieldmaps, t1w"
 
 
 def test_labels_select_participants_sessions_and_runs(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_resources_are_logged_where_that_is_asked_for(
     for options, told in (([], False), (["--resource-monitor"], True)):
         caplog.clear()
         participant.process_run(run, settings_for(tmp_path, *options))
-        assert ("CPU seconds" in caplog.text) is told
+        assert ("of CPU time" in caplog.text) is told
 
 
 def test_a_participant_is_planned_by_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,7 +215,7 @@ def test_a_series_of_qsiprep_without_its_table_in_world_axes_is_refused(dataset:
     put_run(dataset, "sub-01/dwi/sub-01_space-ACPC_desc-preproc_dwi")
     (problem,) = find_runs(dataset, "01", preprocessed=True)
     assert isinstance(problem, Problem)
-    assert "QSIPrep, whose .bvec is not FSL's" in str(problem.error)
+    assert "QSIPrep, whose .bvec is not in FSL convention" in str(problem.error)
 
 
 def test_transforms_are_those_of_the_runs_space_and_the_nearest_counts(dataset: Path) -> None:
