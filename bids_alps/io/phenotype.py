@@ -116,7 +116,7 @@ def _name_columns(path: Path, header: list[str], key: str, notes: list[str]) -> 
     named = [key if n == known else name for n, name in enumerate(header)]
     twice = sorted({name for name in named if name and named.count(name) > 1})
     if twice:
-        notes.append(f"repeated columns, only the first is used:  {', '.join(twice)}")
+        notes.append(f"repeated columns, only the first is used: {', '.join(twice)}")
     return [name if named.index(name) == n else "" for n, name in enumerate(named)]
 
 
@@ -130,9 +130,9 @@ def _fit_rows(cells: dict[int, list[str]], width: int, notes: list[str]) -> list
             short.append(line)
         rows.append(row[:width] + [""] * (width - len(row)))
     if short:
-        notes.append(f"fewer cells than columns, the others are missing values:  {_lines(short)}")
+        notes.append(f"fewer cells than columns, the others are missing values: {_lines(short)}")
     if refused:
-        notes.append(f"more cells than columns ({width}), ignored:  {_lines(refused)}")
+        notes.append(f"more cells than columns ({width}), ignored: {_lines(refused)}")
     return rows
 
 

@@ -29,7 +29,10 @@ from bids_alps.registration.t1w import align_t1w, shift_mm
 from bids_alps.stages.outputs import RunOutputs
 from bids_alps.stages.statements import say
 
-T1W_ALIGNED = "Lesion masks drawn on the T1w image were transformed by a rigid registration of that image to the diffusion images."
+T1W_ALIGNED = (
+    "Lesion masks drawn on the T1w image were transformed by a rigid registration of that image to the diffusion "
+    "images."
+)
 T1W_NOT_REGISTERED = "Lesion masks drawn on anatomical images were used without registration."
 LEAST_SIMILARITY = 0.4
 """Correlation with the diffusion maps below which the registration of a T1w has failed: 0.60 to 0.65 in real scans, 0.1

@@ -18,7 +18,7 @@ from bids_alps.model import Array, Check, DwiRun, DwiSeries, FieldmapMethod, Gra
 from bids_alps.numerics.preprocessing import distortion, measured_field, outliers, realignment, resampling
 from bids_alps.numerics.preprocessing.correction import (
     COMBINED,
-    LEFT_OUT,
+    EXCLUDED,
     CorrectedSeries,
     combine_runs,
     correct_series,
@@ -155,7 +155,7 @@ def state_correction(parts: Sequence[_Part]) -> tuple[Statement, ...]:
         UNRINGED: "gibbs" in steps,
         realignment.SENTENCE: any(series.motion_corrected for series in corrected),
         outliers.SENTENCE: any(series.figures["replaced"] > 0 for series in corrected),
-        LEFT_OUT: excluded > 0,
+        EXCLUDED: excluded > 0,
         distortion.SENTENCE: any(_method_of(part) == "reverse phase encoding" for part in parts),
         measured_field.SENTENCE: any(_method_of(part) in _MEASURED for part in parts),
         resampling.SENTENCE: any(series.motion_corrected or series.distortion_corrected for series in corrected),

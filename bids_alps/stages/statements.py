@@ -89,7 +89,7 @@ def literal(name: str) -> str:
 def _shape(preset: RoiPreset) -> str:
     named = f"preset {literal(preset.name)}"
     if preset.drawn is not None:
-        return f"{named}, manual regions in the  {'scan' if preset.native else 'template'}"
+        return f"{named}, manual regions in the {'scan' if preset.native else 'template'}"
     if preset.radius_mm == preset.radius_mm:
         return f"{named}, spheres of {preset.radius_mm:g} mm radius"
     return f"{named}, ellipsoids with semi-axes along x, y and z of {preset.description} mm"
