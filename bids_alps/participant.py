@@ -73,7 +73,7 @@ def plan_work(participant: str, settings: Settings) -> list[DwiRun | Outcome]:
     It does not raise, so that an invalid folder of one participant does not stop the others.
     """
     from bids_alps import planning  # imported here, since it takes a second that workers need not spend
-    from bids_alps.io.layout import Problem
+    from bids_alps.io.layout import UnusableRun
 
     try:
         check_links(settings.request.output_dir, participant)
@@ -87,7 +87,7 @@ def plan_work(participant: str, settings: Settings) -> list[DwiRun | Outcome]:
         resolve_crashes(settings, f"sub-{participant}")
     work: list[DwiRun | Outcome] = []
     for run in planned:
-        if isinstance(run, Problem):
+        if isinstance(run, UnusableRun):
             work.append(_fail_logged(run.name, run.error, settings))
         elif isinstance(run, DwiRun):
             work.append(run)

@@ -19,7 +19,7 @@ from bids_alps.io.gradient_tables import read_gradients
 from bids_alps.io.images import read_header
 from bids_alps.io.indexing import Index, open_index
 from bids_alps.io.inheritance import read_json, suffix_of
-from bids_alps.io.layout import Found, Problem, SetAside, find_runs
+from bids_alps.io.layout import PlannedRun, SetAside, UnusableRun, find_runs
 from bids_alps.io.lesions import LESIONS, find_lesions
 from bids_alps.io.manual_rois import ROIS, find_manual_rois, find_unused_manual_rois
 from bids_alps.io.preprocessed import replace_preprocessed
@@ -36,7 +36,7 @@ _BATCH = 16
 """Participants indexed together: half of the cost of an index does not depend on the number of its files."""
 
 
-def plan_participants(labels: Sequence[str], settings: Settings) -> Iterator[tuple[str, list[Found]]]:
+def plan_participants(labels: Sequence[str], settings: Settings) -> Iterator[tuple[str, list[PlannedRun]]]:
     """Yield participants with their runs (see `plan_participant`), indexed in batches, which takes half the time."""
     for first in range(0, len(labels), _BATCH):
         batch = labels[first : first + _BATCH]
@@ -45,7 +45,7 @@ def plan_participants(labels: Sequence[str], settings: Settings) -> Iterator[tup
                 yield label, plan_participant(label, settings, indexes)
 
 
-def plan_participant(participant: str, settings: Settings, indexes: Indexes | None = None) -> list[Found]:
+def plan_participant(participant: str, settings: Settings, indexes: Indexes | None = None) -> list[PlannedRun]:
     """Return the runs of a participant that the settings select, and those that cannot be processed.
 
     A run in a preprocessed dataset replaces the raw one. Runs have their lesion masks and manual ROIs, where datasets
@@ -92,7 +92,7 @@ def _preprocessed_datasets(request: Request) -> dict[str, Path]:
     return {name: root for name, root in request.datasets.items() if name not in (LESIONS, ROIS)}
 
 
-def _select_runs(participant: str, settings: Settings, indexes: Indexes) -> list[Found]:
+def _select_runs(participant: str, settings: Settings, indexes: Indexes) -> list[PlannedRun]:
     request, method = settings.request, settings.method
     selection = Selection(
         sessions=tuple(label.removeprefix("ses-") for label in request.session_label),
@@ -114,11 +114,11 @@ def _select_runs(participant: str, settings: Settings, indexes: Indexes) -> list
     return combine(runs, everything=bool(method.combine_runs), distortion_correction=method.distortion_correction)
 
 
-def _in_dataset(run: Found, name: str) -> Found:
+def _in_dataset(run: PlannedRun, name: str) -> PlannedRun:
     return replace(run, dataset=name) if isinstance(run, DwiRun) else run
 
 
-def _note_combinable(runs: list[Found], *, distortion_correction: bool) -> list[Found]:
+def _note_combinable(runs: list[PlannedRun], *, distortion_correction: bool) -> list[PlannedRun]:
     """Return runs with a note where ``--combine-runs`` would merge them with others."""
     groups = find_groups(runs, everything=True, distortion_correction=distortion_correction)
     others = {run.name: [other.name for other in group if other is not run] for group in groups for run in group}
@@ -130,7 +130,7 @@ def _note_combinable(runs: list[Found], *, distortion_correction: bool) -> list[
     ]
 
 
-def _without_ignored(run: Found, ignored: Sequence[str]) -> Found:
+def _without_ignored(run: PlannedRun, ignored: Sequence[str]) -> PlannedRun:
     """Return a run without the images to ignore."""
     if not isinstance(run, DwiRun) or not ignored:
         return run
@@ -162,17 +162,17 @@ def is_derivative(bids_dir: Path) -> bool:
     return read_json(bids_dir / "dataset_description.json").get("DatasetType") == "derivative"
 
 
-def _or_problem(run: Found, add: Callable[[DwiRun], DwiRun]) -> Found:
+def _or_problem(run: PlannedRun, add: Callable[[DwiRun], DwiRun]) -> PlannedRun:
     """Return a run with what `add` adds to it, or the problem that it raised."""
     if not isinstance(run, DwiRun):
         return run
     try:
         return add(run)
     except AlpsError as error:
-        return Problem(name=run.name, error=error)
+        return UnusableRun(name=run.name, error=error)
 
 
-def _with_manual_rois(runs: list[Found], participant: str, dataset: Path, method: Method) -> list[Found]:
+def _with_manual_rois(runs: list[PlannedRun], participant: str, dataset: Path, method: Method) -> list[PlannedRun]:
     """Return runs with their manual ROIs; warn of manual ROIs that match no run."""
     labels = [atlas_label(name) for name in method.rois]
     with_rois = [
@@ -185,7 +185,7 @@ def _with_manual_rois(runs: list[Found], participant: str, dataset: Path, method
     return with_rois
 
 
-def describe_plan(run: Found, settings: Settings) -> dict[str, Any]:
+def describe_plan(run: PlannedRun, settings: Settings) -> dict[str, Any]:
     """Return the files and steps of a run as plain values, to print or to write as JSON.
 
         Gradient tables and image headers are read, so that errors in them are found.
@@ -203,7 +203,7 @@ def describe_plan(run: Found, settings: Settings) -> dict[str, Any]:
         try:
             return _describe_run(run, settings)
         except AlpsError as error:
-            run = Problem(name=run.name, error=error)
+            run = UnusableRun(name=run.name, error=error)
     return {"run": run.name, "state": "skipped", "reason": str(run.error), "exit_code": run.error.exit_code}
 
 

@@ -11,7 +11,7 @@ from helpers import nifti_bytes
 from bids_alps import participant, planning
 from bids_alps.arguments import parse, settings_of
 from bids_alps.errors import NoInputError, UsageError
-from bids_alps.io.layout import Problem
+from bids_alps.io.layout import UnusableRun
 from bids_alps.model import DwiRun, SpatialMap
 from bids_alps.participant import Outcome, plan_work
 from bids_alps.planning import plan_participant
@@ -121,7 +121,7 @@ def test_masks_that_contradict_each_other_cost_the_run_that_they_belong_to(tmp_p
     masks = (f"dwi/sub-01_run-2_desc-{who}_label-lesion_mask.nii.gz" for who in ("one", "other"))
     first, second = plan_participant("01", settings_for(tmp_path, "-d", put_lesions(tmp_path / "l", *masks)))
     assert isinstance(first, DwiRun)
-    assert isinstance(second, Problem)
+    assert isinstance(second, UnusableRun)
     assert "2 lesion masks" in str(second.error)
 
 

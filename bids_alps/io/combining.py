@@ -10,14 +10,14 @@ import numpy as np
 
 from bids_alps.io.fieldmaps import PARALLEL, Header, phase_direction, same_grid
 from bids_alps.io.images import read_header
-from bids_alps.io.layout import Found
+from bids_alps.io.layout import PlannedRun
 from bids_alps.model import DwiRun
 
 _ECHO_TOLERANCE_S = 1e-3
 _POSITION_TOLERANCE_MM = 0.1
 
 
-def combine(runs: Sequence[Found], *, everything: bool, distortion_correction: bool = True) -> list[Found]:
+def combine(runs: Sequence[PlannedRun], *, everything: bool, distortion_correction: bool = True) -> list[PlannedRun]:
     """Return the runs, with those that belong together merged into one, named by their common entities.
 
     Parameters
@@ -29,14 +29,14 @@ def combine(runs: Sequence[Found], *, everything: bool, distortion_correction: b
     distortion_correction
         Whether distortion is corrected, so that runs of opposite polarity can be merged.
     """
-    merged: dict[str, Found | None] = {run.name: run for run in runs}
+    merged: dict[str, PlannedRun | None] = {run.name: run for run in runs}
     for group in find_groups(runs, everything=everything, distortion_correction=distortion_correction):
         merged.update({run.name: None for run in group[1:]} | {group[0].name: merge(group)})
     return [run for run in merged.values() if run is not None]
 
 
 def find_groups(
-    runs: Sequence[Found], *, everything: bool, distortion_correction: bool = True
+    runs: Sequence[PlannedRun], *, everything: bool, distortion_correction: bool = True
 ) -> list[tuple[DwiRun, ...]]:
     """Return the groups of two or more compatible runs; arguments as in `combine`."""
     header = cache(read_header)
@@ -81,26 +81,26 @@ def parts_by_encoding(run: DwiRun) -> list[tuple[DwiRun, ...]]:
     return [tuple(part) for part in parts]
 
 
-def _same_scan(one: DwiRun, other: DwiRun) -> bool:
+def _same_scan(run_a: DwiRun, run_b: DwiRun) -> bool:
     """Whether two runs have the same ``MultipartID``."""
-    scan_id = one.metadata.get("MultipartID")
-    return scan_id is not None and scan_id == other.metadata.get("MultipartID")
+    scan_id = run_a.metadata.get("MultipartID")
+    return scan_id is not None and scan_id == run_b.metadata.get("MultipartID")
 
 
-def _are_compatible(one: DwiRun, other: DwiRun, *, header: Header, opposite: bool) -> bool:
+def _are_compatible(run_a: DwiRun, run_b: DwiRun, *, header: Header, opposite: bool) -> bool:
     """Whether two runs have the same grid after correction, and the same acquisition except for the gradients."""
-    echoes = [run.metadata.get("EchoTime") for run in (one, other)]
+    echoes = [run.metadata.get("EchoTime") for run in (run_a, run_b)]
     known = [echo for echo in echoes if isinstance(echo, int | float)]
-    directions = [phase_direction(run.image, run.metadata, header) for run in (one, other)]
-    if one.session != other.session or (len(known) == 2 and abs(known[0] - known[1]) > _ECHO_TOLERANCE_S):
+    directions = [phase_direction(run.image, run.metadata, header) for run in (run_a, run_b)]
+    if run_a.session != run_b.session or (len(known) == 2 and abs(known[0] - known[1]) > _ECHO_TOLERANCE_S):
         return False
-    if directions[0] is None or directions[1] is None or not same_grid(one.image, other.image, header):
+    if directions[0] is None or directions[1] is None or not same_grid(run_a.image, run_b.image, header):
         return False
     cosine = float(directions[0] @ directions[1])
     return cosine > PARALLEL or (opposite and cosine < -PARALLEL)
 
 
-def _same_encoding(one: DwiRun, other: DwiRun) -> bool:
-    affines = [read_header(run.image).affine for run in (one, other)]
+def _same_encoding(run_a: DwiRun, run_b: DwiRun) -> bool:
+    affines = [read_header(run.image).affine for run in (run_a, run_b)]
     same_voxels = float(np.abs(affines[0] - affines[1]).max()) < _POSITION_TOLERANCE_MM
-    return same_voxels and one.metadata["PhaseEncodingDirection"] == other.metadata["PhaseEncodingDirection"]
+    return same_voxels and run_a.metadata["PhaseEncodingDirection"] == run_b.metadata["PhaseEncodingDirection"]

@@ -135,8 +135,8 @@ def _exists(target: str, fieldmap: Path, candidates: Candidates) -> bool:
     return image.exists() or image.is_symlink() or any(participant.glob(f"**/{image.name}"))
 
 
-def _same_session(one: Path, other: Path) -> bool:
-    return entities_of(one.name).get("ses") == entities_of(other.name).get("ses")
+def _same_session(path: Path, other: Path) -> bool:
+    return entities_of(path.name).get("ses") == entities_of(other.name).get("ses")
 
 
 def _encoding(metadata: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -159,10 +159,10 @@ def phase_direction(path: Path, metadata: Mapping[str, Any], header: Header) -> 
     return axis / np.linalg.norm(axis)
 
 
-def same_grid(one: Path, other: Path, header: Header) -> bool:
+def same_grid(image: Path, other: Path, header: Header) -> bool:
     """Whether two images have the same matrix, voxel size and orientation; head motion between them is allowed."""
     try:
-        first, second = header(one), header(other)
+        first, second = header(image), header(other)
     except AlpsError:
         return False
     sizes = [np.linalg.norm(header.affine[:3, :3], axis=0) for header in (first, second)]
@@ -186,20 +186,24 @@ def _reverse(
     Images encoded along another axis are used only if `crossed` and there is none with opposite encoding.
     """
     cosines = {
-        one.path: float(direction @ along)
-        for one in images
-        if suffix_of(one.path.name) in _REVERSE
-        and (along := phase_direction(one.path, one.metadata, header)) is not None
+        candidate.path: float(direction @ along)
+        for candidate in images
+        if suffix_of(candidate.path.name) in _REVERSE
+        and (along := phase_direction(candidate.path, candidate.metadata, header)) is not None
     }
     fieldmaps = []
     for suffix in _REVERSE:
         kind = sorted(
-            (one for one in images if one.path in cosines and suffix_of(one.path.name) == suffix),
-            key=lambda one: (-_shared(one.path, run), one.path),
+            (
+                candidate
+                for candidate in images
+                if candidate.path in cosines and suffix_of(candidate.path.name) == suffix
+            ),
+            key=lambda candidate: (-_shared(candidate.path, run), candidate.path),
         )
-        opposite = [one for one in kind if cosines[one.path] < -PARALLEL]
-        across = [one for one in kind if abs(cosines[one.path]) <= PARALLEL] if crossed else []
-        matching = [one for one in kind if cosines[one.path] > PARALLEL]
+        opposite = [candidate for candidate in kind if cosines[candidate.path] < -PARALLEL]
+        across = [candidate for candidate in kind if abs(cosines[candidate.path]) <= PARALLEL] if crossed else []
+        matching = [candidate for candidate in kind if cosines[candidate.path] > PARALLEL]
         selected = opposite or across
         if suffix != "epi":
             selected, matching = selected[:1], []
@@ -210,40 +214,40 @@ def _reverse(
     return fieldmaps
 
 
-def _shared(one: Path, other: Path) -> int:
+def _shared(path: Path, other: Path) -> int:
     """Return the number of entities that two names share, by which candidates are ranked."""
-    return len(entities_of(one.name).items() & entities_of(other.name).items())
+    return len(entities_of(path.name).items() & entities_of(other.name).items())
 
 
 def _phases(images: Iterable[FieldmapImage], others: Sequence[FieldmapImage]) -> list[Fieldmap]:
     """Return the fieldmaps of phase differences, pairs of phases and measured fields, with their magnitude images."""
     by_suffix = {
-        suffix: [one for one in images if suffix_of(one.path.name) == suffix]
+        suffix: [image for image in images if suffix_of(image.path.name) == suffix]
         for suffix in ("fieldmap", "phasediff", "phase1")
     }
     fieldmaps = [
-        Fieldmap(method="measured field", images=(one,), magnitudes=_siblings(one, ("magnitude",), others))
-        for one in by_suffix["fieldmap"]
+        Fieldmap(method="measured field", images=(image,), magnitudes=_siblings(image, ("magnitude",), others))
+        for image in by_suffix["fieldmap"]
     ]
-    for one in by_suffix["phasediff"]:
-        magnitudes = _siblings(one, ("magnitude1", "magnitude2"), others)
-        fieldmaps.append(Fieldmap(method="phase difference", images=(one,), magnitudes=magnitudes))
-    for one in by_suffix["phase1"]:
-        second = [other for other in others if _is_sibling(one.path, other.path, "phase2")]
-        magnitudes = _siblings(one, ("magnitude1", "magnitude2"), others)
-        fieldmaps += [Fieldmap(method="two phases", images=(one, *second), magnitudes=magnitudes)] if second else []
+    for image in by_suffix["phasediff"]:
+        magnitudes = _siblings(image, ("magnitude1", "magnitude2"), others)
+        fieldmaps.append(Fieldmap(method="phase difference", images=(image,), magnitudes=magnitudes))
+    for image in by_suffix["phase1"]:
+        second = [other for other in others if _is_sibling(image.path, other.path, "phase2")]
+        magnitudes = _siblings(image, ("magnitude1", "magnitude2"), others)
+        fieldmaps += [Fieldmap(method="two phases", images=(image, *second), magnitudes=magnitudes)] if second else []
     return [fieldmap for fieldmap in fieldmaps if fieldmap.magnitudes]
 
 
-def _siblings(one: FieldmapImage, suffixes: Sequence[str], others: Sequence[FieldmapImage]) -> tuple[Path, ...]:
-    return tuple(other.path for suffix in suffixes for other in others if _is_sibling(one.path, other.path, suffix))
+def _siblings(image: FieldmapImage, suffixes: Sequence[str], others: Sequence[FieldmapImage]) -> tuple[Path, ...]:
+    return tuple(other.path for suffix in suffixes for other in others if _is_sibling(image.path, other.path, suffix))
 
 
-def _is_sibling(one: Path, other: Path, suffix: str) -> bool:
+def _is_sibling(path_a: Path, other: Path, suffix: str) -> bool:
     ours, theirs = (
-        {key: label for key, label in entities_of(path.name).items() if key != "part"} for path in (one, other)
+        {key: label for key, label in entities_of(path.name).items() if key != "part"} for path in (path_a, other)
     )
-    return other.parent == one.parent and suffix_of(other.name) == suffix and ours == theirs
+    return other.parent == path_a.parent and suffix_of(other.name) == suffix and ours == theirs
 
 
 def _unambiguous(fieldmaps: list[Fieldmap]) -> list[Fieldmap]:

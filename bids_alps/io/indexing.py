@@ -113,8 +113,8 @@ class Index:
     def find(self, participant: str, **query: Any) -> list[Path]:
         """Return the images of a participant that match a pybids query, sorted by path."""
         query = {"subject": participant, "extension": list(IMAGE_EXTENSIONS), **query}
-        found = (Path(path).relative_to(self.layout.root) for path in self.layout.get(return_type="filename", **query))
-        return sorted(self.root / path for path in found if path.parts[0] == f"sub-{participant}")
+        paths = (Path(path).relative_to(self.layout.root) for path in self.layout.get(return_type="filename", **query))
+        return sorted(self.root / path for path in paths if path.parts[0] == f"sub-{participant}")
 
     def metadata(self, image: Path) -> Mapping[str, Any]:
         """Return the metadata of an image, merged by the inheritance principle.

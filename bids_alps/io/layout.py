@@ -35,7 +35,7 @@ _LABEL = re.compile(r"[a-zA-Z0-9+]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class UnusableRun:
     """A run that cannot be processed: its name, and why."""
 
     name: str
@@ -50,7 +50,7 @@ class SetAside:
     reason: str
 
 
-Found = DwiRun | Problem | SetAside
+PlannedRun = DwiRun | UnusableRun | SetAside
 
 
 def find_participants(bids_dir: Path, wanted: Iterable[str] = ()) -> tuple[str, ...]:
@@ -112,7 +112,7 @@ def find_runs(
     preprocessed: bool = False,
     index: Index | None = None,
     b0_threshold: float = 50.0,
-) -> list[Found]:
+) -> list[PlannedRun]:
     """Return the diffusion runs of a participant, sorted by name, including those that cannot be used.
 
     Parameters
@@ -143,20 +143,20 @@ def find_runs(
         search = _Search(
             index=open_layout, participant=participant, selection=selection or Selection(), b0_threshold=b0_threshold
         )
-        by_name: dict[str, Found] = {}
+        by_name: dict[str, PlannedRun] = {}
         for image in search.find("dwi"):
             if suffix_of(image.name) != "dwi" or (entities_of(image.name).get("desc") == "preproc") != preprocessed:
                 continue
             run = _find_run(image, search)
             if run.name in by_name:
                 error = AmbiguityError(str(image), f"a second image for the run {run.name}", "keep one of the two")
-                run = Problem(name=run.name, error=error)
+                run = UnusableRun(name=run.name, error=error)
             by_name[run.name] = run
         runs = [by_name[name] for name in sorted(by_name)]
         return runs if preprocessed else _set_aside_b0_series(runs, search)
 
 
-def _set_aside_b0_series(runs: list[Found], search: _Search) -> list[Found]:
+def _set_aside_b0_series(runs: list[PlannedRun], search: _Search) -> list[PlannedRun]:
     """Return runs with series of b=0 volumes set aside, if their session has a diffusion-weighted run.
 
     Such series are usually reverse-phase images; alone in a session they are reported as a problem.
@@ -172,9 +172,9 @@ def _set_aside_b0_series(runs: list[Found], search: _Search) -> list[Found]:
     ]
 
 
-def _is_b0_series(run: Found, search: _Search) -> bool:
+def _is_b0_series(run: PlannedRun, search: _Search) -> bool:
     """Whether a series has only b=0 volumes: by its b-values, or, without a table, too few volumes for a tensor."""
-    image = next((found for found in search.candidates().images if run_name(found.path) == run.name), None)
+    image = next((image for image in search.candidates().images if run_name(image.path) == run.name), None)
     try:
         if image is None:
             return False
@@ -236,7 +236,7 @@ class _Search:
         return FieldmapImage(path=path, metadata=metadata, bval=bval)
 
 
-def _find_run(image: Path, search: _Search) -> DwiRun | Problem:
+def _find_run(image: Path, search: _Search) -> DwiRun | UnusableRun:
     entities = {key: label for key, label in entities_of(image.name).items() if key not in ("part", "desc")}
     name = run_name(image)
     try:
@@ -263,7 +263,7 @@ def _find_run(image: Path, search: _Search) -> DwiRun | Problem:
             notes=() if candidates is None else find_unusable_fieldmaps(image, metadata, candidates),
         )
     except AlpsError as error:
-        return Problem(name=name, error=error)
+        return UnusableRun(name=name, error=error)
 
 
 def _bvec_of(image: Path, index: Index) -> Path:

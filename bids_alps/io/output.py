@@ -74,11 +74,11 @@ def check_source(output_dir: Path, bids_dir: Path) -> None:
     OutputError
         If they are: results of both would be mixed, and participants with the same label confused.
     """
-    there, here = read_description(output_dir).get("Name"), derivative_name(read_description(bids_dir))
-    if there and here and there != here:
+    existing_name, expected_name = read_description(output_dir).get("Name"), derivative_name(read_description(bids_dir))
+    if existing_name and expected_name and existing_name != expected_name:
         raise OutputError(
             str(output_dir),
-            f"its dataset_description.json has the name {there!r}, this input would give {here!r}",
+            f"its dataset_description.json has the name {existing_name!r}, this input would give {expected_name!r}",
             "choose another output folder; if the dataset was renamed, enter the new name in that file",
         )
 

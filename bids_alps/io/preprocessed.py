@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bids_alps.io.inheritance import entities_of
-from bids_alps.io.layout import Found, SetAside
+from bids_alps.io.layout import PlannedRun, SetAside
 from bids_alps.model import DwiRun
 
 _OF_DERIVATIVES = ("space", "res", "den", "desc")
 
 
-def replace_preprocessed(raw: Sequence[Found], preprocessed: Mapping[str, Sequence[Found]]) -> list[Found]:
+def replace_preprocessed(
+    raw: Sequence[PlannedRun], preprocessed: Mapping[str, Sequence[PlannedRun]]
+) -> list[PlannedRun]:
     """Return raw runs, replaced by preprocessed ones where these exist.
 
     A preprocessed series replaces every raw run that has all its entities: merged runs are named by their common
@@ -25,7 +27,7 @@ def replace_preprocessed(raw: Sequence[Found], preprocessed: Mapping[str, Sequen
     preprocessed
         Runs of the participant in preprocessed datasets, by the name of the dataset.
     """
-    selected: list[Found] = []
+    selected: list[PlannedRun] = []
     replaced: dict[str, str] = {}
     for dataset, runs in preprocessed.items():
         for run in runs:
@@ -43,14 +45,14 @@ def replace_preprocessed(raw: Sequence[Found], preprocessed: Mapping[str, Sequen
     return sorted([*selected, *not_replaced], key=lambda run: run.name)
 
 
-def _derived_from(preprocessed: Found, raw: Found) -> bool:
+def _derived_from(preprocessed: PlannedRun, raw: PlannedRun) -> bool:
     if isinstance(preprocessed, SetAside):
         return False
     entities = {key: label for key, label in entities_of(preprocessed.name).items() if key not in _OF_DERIVATIVES}
     return entities.items() <= entities_of(raw.name).items()
 
 
-def _note_raw(run: Found, preprocessed: Mapping[str, Sequence[Found]]) -> Found:
+def _note_raw(run: PlannedRun, preprocessed: Mapping[str, Sequence[PlannedRun]]) -> PlannedRun:
     if not isinstance(run, DwiRun) or not preprocessed:
         return run
     names = ", ".join(preprocessed)

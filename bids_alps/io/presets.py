@@ -96,8 +96,8 @@ def read_preset(name: str, *, template: str | None = None, radius_mm: float | No
     if radius_mm is not None and not 0 < radius_mm <= 20:
         raise UsageError("--roi-radius", f"{radius_mm:g} mm", "give a radius above 0 and up to 20 mm")
     if name.endswith(IMAGE_EXTENSIONS):
-        drawn = _read_label_image(Path(name), template)
-        return drawn if radius_mm is None else drawn.with_radius(radius_mm)
+        manual = _read_label_image(Path(name), template)
+        return manual if radius_mm is None else manual.with_radius(radius_mm)
     if name not in _entries():
         hint = f"choose one of {', '.join(preset_names())}, or give a label image (.nii.gz)"
         raise UsageError("--rois", f"no preset named {name!r}{did_you_mean(name, preset_names())}", hint)
@@ -143,7 +143,7 @@ def _read_label_image(path: Path, template: str | None) -> RoiPreset:
     space = named.get("space", named.get("tpl", template))
     if template is not None and space != template:
         raise UsageError(f"--rois {path}", f"in {space} by its name", f"choose --template {space}")
-    drawn, centres, extent_mm = _read_regions(path, definition_files(str(path))[1])
+    labels, centres, extent_mm = _read_regions(path, definition_files(str(path))[1])
     for roi, (x, _, _) in centres.items():
         if (x < 0) != roi.endswith("_left"):
             raise ImageError(str(path), f"{roi} is at x = {x:.1f} mm", "left is x < 0 in the template")
@@ -155,7 +155,7 @@ def _read_label_image(path: Path, template: str | None) -> RoiPreset:
         template=template or space or "",
         centres=centres,
         shapes=same_shape(extent_mm),
-        drawn=drawn,
+        drawn=labels,
     )
 
 
@@ -179,18 +179,18 @@ def with_manual_rois(preset: RoiPreset, files: tuple[Path, Path], mask: SpatialM
         If the image has another grid, lacks a region, or has left and right swapped.
     """
     path, table = files
-    drawn, centres, extent_mm = _read_regions(path, table)
-    if not drawn.same_grid(mask):
+    labels, centres, extent_mm = _read_regions(path, table)
+    if not labels.same_grid(mask):
         raise ImageError(
             str(path),
-            f"shape {drawn.shape}, or another position than the scan of {mask.shape}",
+            f"shape {labels.shape}, or another position than the scan of {mask.shape}",
             "draw the regions on the grid of the scan",
         )
     for region in REGIONS:
         across = np.subtract(centres[f"{region}_right"], centres[f"{region}_left"])
         if (rotation @ across)[0] <= 0:
             raise ImageError(str(path), f"{region}_left is to the right of {region}_right", "swap their labels")
-    return replace(preset, centres=centres, shapes=same_shape(extent_mm), drawn=drawn, native=True)
+    return replace(preset, centres=centres, shapes=same_shape(extent_mm), drawn=labels, native=True)
 
 
 def _read_regions(path: Path, table: Path) -> tuple[SpatialMap, Centres, tuple[float, float, float]]:

@@ -60,18 +60,18 @@ class Selection:
             if query.pop(name) is not Query.NONE:  # a metadata field that no sidecar of this participant has
                 return []
         try:
-            found = index.find(participant, **query)
+            images = index.find(participant, **query)
         except (ValueError, TypeError) as error:
             raise UsageError(
                 "--bids-filter-file", f"{kind}: {error}", "use pybids' names, such as acquisition or direction"
             ) from error
         if kind != "fmap":
-            found = [path for path in found if not _is_complex(path)]
+            images = [path for path in images if not _is_complex(path)]
         if kind == "dwi" and (self.sessions or self.runs):
             labels = {"session": list(self.sessions), "run": list(self.runs)}
             selected = index.find(participant, **{name: values for name, values in labels.items() if values})
-            found = [path for path in found if path in selected]
-        return found
+            images = [path for path in images if path in selected]
+        return images
 
 
 def _is_complex(path: Path) -> bool:

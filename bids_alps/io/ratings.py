@@ -64,6 +64,6 @@ def _read(path: Path) -> list[tuple[str, Rating]]:
     return [(run, Rating(rating=rating, note="" if note == "n/a" else note.strip())) for run, rating, note in rows]
 
 
-def _more_cautious(one: Rating, other: Rating) -> Rating:
-    notes = dict.fromkeys(note for note in (one.note, other.note) if note)
-    return Rating(rating=max(one.rating, other.rating, key=RATINGS.index), note="; ".join(notes))
+def _more_cautious(first: Rating, second: Rating) -> Rating:
+    notes = dict.fromkeys(note for note in (first.note, second.note) if note)
+    return Rating(rating=max(first.rating, second.rating, key=RATINGS.index), note="; ".join(notes))

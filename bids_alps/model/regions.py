@@ -141,7 +141,7 @@ class Roi:
         Weight of each voxel, shape (n,), > 0: the fraction of the voxel inside the region, optionally times its
         tissue fraction.
     coverage
-        Fraction of the region's volume that lies inside the mask.
+        Fraction of the volume of the region inside the mask.
     """
 
     name: str

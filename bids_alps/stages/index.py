@@ -86,14 +86,14 @@ def measure(aligned: AlignedRun, preset: RoiPreset) -> Measurement:
         result = add_crossing_index(aligned, add_free_water_index(aligned, result, rois), rois)
         others = alternative_indices(aligned, rois) | sphere_index(aligned, preset)
         result = replace(result, alternatives={**result.alternatives, **others})
-    own_checks = (
+    index_checks = (
         *check_index(result),
         *check_placement(aligned, preset),
         *check_noise_floor(floor),
         *check_lesions(result, aligned.lesions),
         *check_acquisition(aligned.fitted),
     )
-    checks = apply_thresholds((*own_checks, *aligned.checks), parse_thresholds(aligned.method.threshold))
+    checks = apply_thresholds((*index_checks, *aligned.checks), parse_thresholds(aligned.method.threshold))
     status = overall_status(checks)
     statements = state_index(preset, result, aligned.method) if preset.conventions == "anatomical" else ()
     statements += state_quality(checks, aligned.method, failed=status == "fail")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bids_alps.errors import NoInputError
-from bids_alps.io.layout import Found, Problem, SetAside
+from bids_alps.io.layout import PlannedRun, SetAside, UnusableRun
 from bids_alps.io.preprocessed import replace_preprocessed
 from bids_alps.model import DwiRun
 
@@ -21,7 +21,7 @@ def made(name: str) -> DwiRun:
     return run(f"{name}_space-ACPC", preprocessed=True)
 
 
-def told(runs: list[Found]) -> dict[str, tuple[str, ...]]:
+def told(runs: list[PlannedRun]) -> dict[str, tuple[str, ...]]:
     return {one.name: one.notes if isinstance(one, DwiRun) else () for one in runs}
 
 
@@ -55,7 +55,7 @@ def test_a_preprocessed_series_without_a_raw_one_is_taken_and_says_so() -> None:
 
 
 def test_a_preprocessed_series_that_cannot_be_used_is_not_replaced_by_the_raw_one() -> None:
-    problem = Problem(name="sub-01_space-ACPC", error=NoInputError("a", "b", "c"))
+    problem = UnusableRun(name="sub-01_space-ACPC", error=NoInputError("a", "b", "c"))
     assert replace_preprocessed([run("sub-01")], {"q": [problem]}) == [problem]
 
 
