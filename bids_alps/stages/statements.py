@@ -100,6 +100,6 @@ def state_quality(checks: Iterable[Check], method: Method, *, failed: bool) -> t
     limits = f", with the thresholds {literal(', '.join(method.threshold))}" if method.threshold else ""
     text = f"Each index was assessed by {{checks:g}} quality checks of the scan, registration and regions{limits}."
     kept = (
-        "Indices with a failed check were kept." if method.keep_failed else "Indices with a failed check were withheld."
+        "An index with a failed check was kept." if method.keep_failed else "An index with a failed check was withheld."
     )
     return say("quality", text, *([kept] if failed else []), checks=float(len(list(checks))))
