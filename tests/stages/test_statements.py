@@ -211,7 +211,7 @@ def test_runs_of_opposite_encoding_that_keep_their_distortion_are_not_told_as_me
     merged = replace(run, partners=(twin,))
     assert combine([run], everything=True) == [run]
     text = tell(merged, out, **FAST, motion_correction=False, combine_runs=True)
-    assert "Two runs of opposite phase encoding were merged" not in text
+    assert "Runs of opposite phase encoding were merged" not in text
     assert "8 diffusion-weighted volumes" in text
 
 
