@@ -1,4 +1,4 @@
-"""The command line: arguments to work, errors to exit codes."""
+"""The command-line program: runs an analysis level and turns errors into exit codes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bids_alps.errors import (
     NothingSelectedError,
     OutputError,
     UsageError,
-    explain_denied,
+    permission_error,
 )
 from bids_alps.execution.machine import prepare_machine
 from bids_alps.settings import Execution, Method, Settings, with_absolute_paths
@@ -39,21 +39,21 @@ _SHOWN = 10
 
 
 def settings_from(arguments: Sequence[str]) -> tuple[str, Settings, int, bool]:
-    """Return analysis level, settings, verbosity and whether to validate, as a command line says.
+    """Parse a command line; return analysis level, settings, verbosity and whether to run the BIDS validator.
 
     Raises
     ------
     UsageError
-        If the command line is wrong.
+        If the command line is invalid.
     AnalysisLevelError
-        If there is no such level.
+        If the analysis level does not exist.
     """
-    chosen = parse(arguments)
-    if chosen.level not in LEVELS:
+    options = parse(arguments)
+    if options.level not in LEVELS:
         raise AnalysisLevelError(
-            "analysis level", f"{chosen.level!r} is none of {', '.join(LEVELS)}", "choose one of them"
+            "analysis level", f"{options.level!r} is not one of {', '.join(LEVELS)}", "choose one of them"
         )
-    settings = _with_output_label(settings_of(chosen))
+    settings = _with_output_label(settings_of(options))
     labels = read_labels(settings.request.participant_label)
     sessions = read_labels(settings.request.session_label, "--session-label")
     name = settings.execution.run_uuid or f"{time.strftime('%Y%m%d-%H%M%S')}_{uuid.uuid4().hex[:8]}"
@@ -63,13 +63,13 @@ def settings_from(arguments: Sequence[str]) -> tuple[str, Settings, int, bool]:
         execution=replace(settings.execution, run_uuid=name),
     )
     settings = with_absolute_paths(settings)
-    _check(settings, chosen.level)
-    verbosity = chosen.verbose if chosen.debug is None else 2
-    return chosen.level, settings, verbosity, not chosen.skip_bids_validation
+    _check(settings, options.level)
+    verbosity = options.verbose if options.debug is None else 2
+    return options.level, settings, verbosity, not options.skip_bids_validation
 
 
 def _with_output_label(settings: Settings) -> Settings:
-    """Return settings whose output folder is the one that the label names, below the one that was given."""
+    """Return settings with the output folder of ``--output-label``, inside the given output folder."""
     request, label = settings.request, settings.request.output_label
     if label is None:
         return settings
@@ -84,7 +84,7 @@ def _with_output_label(settings: Settings) -> Settings:
 
 
 def read_labels(given: Sequence[str], option: str = "--participant-label") -> tuple[str, ...]:
-    """Return labels; ``@FILE`` stands for the labels in a file, one a line.
+    """Return the labels; ``@FILE`` is replaced by the labels in a file, one per line.
 
     Raises
     ------
@@ -94,15 +94,15 @@ def read_labels(given: Sequence[str], option: str = "--participant-label") -> tu
     labels: list[str] = []
     for label in given:
         try:
-            listed = Path(label[1:]).read_text(encoding="utf-8-sig").split() if label.startswith("@") else [label]
+            read = Path(label[1:]).read_text(encoding="utf-8-sig").split() if label.startswith("@") else [label]
         except (OSError, ValueError) as error:
             raise UsageError(
-                f"{option} {label}", f"cannot be read ({error})", "give @FILE with a label a line"
+                f"{option} {label}", f"cannot be read ({error})", "give @FILE with one label per line"
             ) from error
-        labels += listed
+        labels += read
     commas = [label for label in labels if "," in label]
     if commas:
-        raise UsageError(f"{option} {commas[0]}", "labels are separated by commas", "separate them by blanks")
+        raise UsageError(f"{option} {commas[0]}", "labels are separated by commas", "separate them by spaces")
     return tuple(labels)
 
 
@@ -125,7 +125,7 @@ def _check(settings: Settings, level: str) -> None:
 
 
 def _check_folders(settings: Settings, level: str) -> None:
-    """Refuse folders that are not ours to write to; the group level may pool its own output under a name."""
+    """Refuse output and working folders in the input; the group level may have its own output among the datasets."""
     from bids_alps.io.output import check_output, check_writable, is_within
 
     request = settings.request
@@ -135,21 +135,21 @@ def _check_folders(settings: Settings, level: str) -> None:
         if folder is None:
             continue
         if is_within(folder, request.bids_dir) and not is_within(folder, request.output_dir):
-            raise UsageError(option, f"{folder} lies inside the input", "choose a folder outside of it")
+            raise UsageError(option, f"{folder} is inside the input dataset", "choose a folder outside of it")
         check_writable(folder, option)
 
 
 def _check_numbers(execution: Execution) -> None:
-    for name, least in (("nprocs", 1), ("omp_nthreads", 1), ("timeout", 0), ("worker_timeout", 0)):
+    for name, minimum in (("nprocs", 1), ("omp_nthreads", 1), ("timeout", 0), ("worker_timeout", 0)):
         number = getattr(execution, name)
-        if number is not None and not max(least, 1e-9) <= number < math.inf:
+        if number is not None and not max(minimum, 1e-9) <= number < math.inf:
             raise UsageError(
-                f"--{name.replace('_', '-')}", f"{number}", f"give {'1 or more' if least else 'more than 0'}"
+                f"--{name.replace('_', '-')}", f"{number}", f"give {'1 or more' if minimum else 'more than 0'}"
             )
 
 
 def _check_method_numbers(method: Method) -> None:
-    """Refuse numbers that no run can use."""
+    """Refuse values of the method that cannot be used for any run."""
     if method.random_seed < 0:
         raise UsageError("--random-seed", f"{method.random_seed}", "give 0 or more")
     if not 0 <= method.b0_threshold < math.inf:
@@ -162,17 +162,23 @@ def _check_method_numbers(method: Method) -> None:
 
 
 def _check_longitudinal(method: Method) -> None:
-    """Refuse what has no meaning for the mean of several sessions."""
+    """Refuse settings that are not defined for several sessions."""
     from bids_alps.io.presets import conventions_of
 
     if method.registrar == "precomputed":
-        raise UsageError("--longitudinal", "no transform was computed for the mean of sessions", "--registrar staged")
+        raise UsageError(
+            "--longitudinal",
+            "a precomputed transform does not exist for the average of the sessions",
+            "--registrar staged",
+        )
     if all(conventions_of(name) == "alps.sh" for name in method.rois):
-        raise UsageError("--longitudinal", "the script alps.sh knows no sessions", "add a preset such as --rois alps")
+        raise UsageError(
+            "--longitudinal", "the preset alps.sh has no longitudinal processing", "add a preset such as --rois alps"
+        )
 
 
 def _check_regions(method: Method) -> None:
-    """Refuse regions that cannot be measured before any run begins; the defaults need no look."""
+    """Check template, ROI presets and atlases before any run starts; the defaults need no check."""
     default, template = Method(), method.template
     if template != default.template:
         from bids_alps.io.templates import find_template, template_label
@@ -186,12 +192,12 @@ def _check_regions(method: Method) -> None:
     if method.atlas or method.atlas_threshold != default.atlas_threshold:
         from bids_alps.io.atlases import atlas_label, find_atlases
 
-        taken = tuple(map(atlas_label, method.rois))
-        find_atlases(method.atlas, template=template, threshold=method.atlas_threshold, taken=taken)
+        reserved = tuple(map(atlas_label, method.rois))
+        find_atlases(method.atlas, template=template, threshold=method.atlas_threshold, reserved=reserved)
 
 
 def run_participants(settings: Settings, console: Console, *, validate: bool) -> int:
-    """Process the participants, telling each run as it ends; return the exit code."""
+    """Process the participants and print the result of each run; return the exit code."""
     from bids_alps.consistency import check_settings, record_settings
     from bids_alps.io.atlases import atlas_label
     from bids_alps.io.layout import find_participants
@@ -214,7 +220,7 @@ def run_participants(settings: Settings, console: Console, *, validate: bool) ->
 
         _say(validate_dataset(request.bids_dir, labels if request.participant_label else ()))
     presets = [atlas_label(name) for name in settings.method.rois]
-    if not request.participant_label:  # one task of an array must not list what all share
+    if not request.participant_label:  # tasks of a job array must not scan the shared folders
         _remove_abandoned(request.output_dir)
     write_root(request.output_dir, request.bids_dir, request.datasets, presets=presets)
     if not request.reports_only:
@@ -225,7 +231,7 @@ def run_participants(settings: Settings, console: Console, *, validate: bool) ->
 
 
 def _remove_abandoned(output_dir: Path) -> None:
-    """Remove what killed programs left half-written in the folders that all participants share."""
+    """Remove partial files of killed processes from the folders that all participants share."""
     from bids_alps.io.temporary import remove_abandoned
 
     for folder in (output_dir, output_dir / "logs"):
@@ -233,22 +239,25 @@ def _remove_abandoned(output_dir: Path) -> None:
 
 
 def _process(labels: Sequence[str], settings: Settings, console: Console) -> list[Outcome]:
-    """Process the participants; return the outcomes, of which a summary stays even where this is interrupted."""
+    """Process the participants and return their outcomes; the summary is written even if this is interrupted."""
     from bids_alps.execution.study import process_participants
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what batch systems and container engines send first
+    # sent by batch systems and container engines before SIGKILL
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcomes: list[Outcome] = []
-    left = dict.fromkeys(labels)
+    remaining = dict.fromkeys(labels)
     try:
         console.open_bar(len(labels))
         with closing(process_participants(labels, settings, console)) as ended:
-            for label, found in ended:
-                del left[label]
-                outcomes += found
-                if settings.request.stop_on_first_crash and any(outcome.exit_code for outcome in found):
+            for label, finished in ended:
+                del remaining[label]
+                outcomes += finished
+                if settings.request.stop_on_first_crash and any(outcome.exit_code for outcome in finished):
                     break
     except ExecutionError as error:
-        raise ExecutionError(error.where, f"{error.what}; {_left(list(left), len(labels))}", error.remedy) from error
+        raise ExecutionError(
+            error.where, f"{error.what}; {_describe_remaining(list(remaining), len(labels))}", error.remedy
+        ) from error
     finally:
         console.close_bar()
         if any(outcome.selected for outcome in outcomes):
@@ -256,19 +265,19 @@ def _process(labels: Sequence[str], settings: Settings, console: Console) -> lis
     return outcomes
 
 
-def _left(labels: Sequence[str], total: int) -> str:
-    """Tell which participants are not done."""
+def _describe_remaining(labels: Sequence[str], total: int) -> str:
+    """Return which participants are not finished."""
     more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
-    return f"left of {total} participants: {len(labels)} ({', '.join(labels[:_SHOWN])}{more})"
+    return f"{len(labels)} of {total} participants remain ({', '.join(labels[:_SHOWN])}{more})"
 
 
 def _conclude(outcomes: list[Outcome], settings: Settings, console: Console) -> int:
-    """Tell what became of the runs, all together; return the exit code."""
+    """Print the summary of all runs; return the exit code."""
     from bids_alps.summary import summarise
 
     if not any(outcome.selected for outcome in outcomes):
         raise NothingSelectedError(str(settings.request.bids_dir), "no diffusion run is selected", "check the filters")
-    for line in ("", *summarise(outcomes, settings, console.redone)):
+    for line in ("", *summarise(outcomes, settings, console.reprocessed)):
         _say(line)
     codes = [outcome.exit_code for outcome in outcomes]
     failed = [code for code in codes if code]
@@ -287,32 +296,34 @@ def _write_summary(outcomes: list[Outcome], settings: Settings) -> None:
 
 
 def _write_boilerplate(labels: Sequence[str], settings: Settings) -> int:
-    """Write the methods text of what ran before."""
-    if not _write_citation(settings, labels if settings.request.participant_label else (), anew=True):
+    """Write the methods text of existing results."""
+    if not _write_citation(settings, labels if settings.request.participant_label else (), overwrite=True):
         where = str(settings.request.output_dir)
-        raise NoInputError(where, "no finished run to write the methods text of", "run the participant level first")
+        raise NoInputError(
+            where, "no finished run, so there is no methods text to write", "run the participant level first"
+        )
     return 0
 
 
-def _write_citation(settings: Settings, labels: Sequence[str] = (), *, anew: bool = False) -> bool:
-    """Write the methods text of all runs that are there, and tell whether there are any.
+def _write_citation(settings: Settings, labels: Sequence[str] = (), *, overwrite: bool = False) -> bool:
+    """Write the methods text of all finished runs; return whether there are any.
 
-    A job of some participants, one of an array perhaps, reads no receipts but theirs, and leaves a text that is there:
-    the group level, a call for all participants, or one that does runs again, writes it of all runs.
+    A job for some participants, such as a task of a job array, reads only their receipts and keeps an existing text: it
+        is updated from all runs by the group level, by a call for all participants, or with ``--force``.
     """
     from bids_alps.provenance import read_statements
     from bids_alps.report.methods import write_citation
 
     folder = settings.request.output_dir / "logs"
-    if labels and not anew and (folder / "CITATION.md").exists():
+    if labels and not overwrite and (folder / "CITATION.md").exists():
         return True
-    found = [read_statements(settings.request.output_dir, label) for label in labels or ("*",)]
-    runs = {name: statements for one in found for name, statements in one.items()}
+    by_participant = [read_statements(settings.request.output_dir, label) for label in labels or ("*",)]
+    runs = {name: statements for statements_of in by_participant for name, statements in statements_of.items()}
     if not any(runs.values()):
         return False
     try:
         write_citation(folder, runs)
-    except OutputError as error:  # another job's copy, by another user
+    except OutputError as error:  # the file belongs to another user
         logging.getLogger(__name__).warning("%s", error)
     return True
 
@@ -340,12 +351,12 @@ def _plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
     if plan["state"] in ("skipped", "set aside"):
         yield f"{plan['run']}: {plan['state']}. {plan['reason']}"
         return
-    yield f"{plan['run']}:" + (" [done before]" if plan["state"] == "done" else "")
+    yield f"{plan['run']}:" + (" [up to date]" if plan["state"] == "done" else "")
     for name, value in plan.items():
         if name in ("run", "state", "exit_code") or value in ("", [], {}):
             continue
-        for one in value if isinstance(value, list) else [value]:
-            yield f"  {name.replace('_', ' '):10s}{one}"
+        for item in value if isinstance(value, list) else [value]:
+            yield f"  {name.replace('_', ' '):10s}{item}"
 
 
 def _say(line: str) -> None:
@@ -354,7 +365,7 @@ def _say(line: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit code, which the last line agrees with."""
+    """Run the program; return its exit code, which the last line repeats."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     if "--bids-exec-spec" in given:
         from bids_alps.descriptor import render_descriptor
@@ -370,10 +381,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: Sequence[str]) -> int:
-    """Run the program; tell an error in one line and return its code."""
+    """Run the program; print an error in one line and return its exit code."""
     try:
         level, settings, verbosity, validate = settings_from(given)
-        prepare_machine(settings)  # before any template is looked up, which may be fetched into a folder made here
+        prepare_machine(settings)  # first, since it creates the folder to which templates are downloaded
         _check_regions(settings.method)
         with Console(verbosity=verbosity) as console:
             if level == "participant":
@@ -386,7 +397,7 @@ def _run(given: Sequence[str]) -> int:
         sys.stderr.write("Stopped by the user; finished runs are kept.\n")
         return _STOPPED
     except PermissionError as error:
-        denied = explain_denied(error)
+        denied = permission_error(error)
         sys.stderr.write(f"{denied}\n")
         return denied.exit_code
 

@@ -1,7 +1,7 @@
-"""Results of other settings in the output: what differs, and how many runs would be done again.
+"""Checks the output for results of other settings: what differs, and how many runs would be processed again.
 
-`logs/settings` has one small file for each set of settings that results were made with, so that a job of one
-participant need not look at the receipts of all. Only where it holds another set are the receipts read.
+`logs/settings` has one small file for each set of settings that produced results, so that a job for one participant
+need not read the receipts of all. The receipts are read only if there is another set.
 """
 
 from __future__ import annotations
@@ -25,44 +25,44 @@ from bids_alps.settings import Method, Request
 LOG = logging.getLogger(__name__)
 _REMEDY = "use --force to replace them, or --output-label NAME to write to a separate dataset"
 
-Making = Mapping[str, Any]
+Provenance = Mapping[str, Any]
 
 
-def making_of(method: Method) -> Making:
-    """Return what must be alike in an output: the settings of the method and the version, as a receipt has them."""
+def method_provenance(method: Method) -> Provenance:
+    """Return what must be the same for all results of an output, settings and version, in the form of a receipt."""
     return json.loads(json.dumps({**describe_method(method), "version": __version__}, default=str))
 
 
 def check_settings(request: Request, method: Method, labels: Collection[str]) -> None:
-    """Check that no result in the output was made with other settings, unless those are to be replaced.
+    """Check that no result in the output was made with other settings, unless with ``--force``.
 
     Parameters
     ----------
     request
-        Where the output is, which runs are selected, and whether they are to be done whatever is there.
+        Output folder, selected runs, and whether existing results are replaced.
     method
-        The settings of this call.
+        Settings of this execution.
     labels
-        Participants that it works on.
+        Participants to process.
 
     Raises
     ------
     OutputError
-        If one was: what differs, and how many runs would be done again.
+        If one was; the message has the differences and how many runs would be processed again.
     """
-    now = making_of(method)
+    now = method_provenance(method)
     folder = request.output_dir / "logs" / "settings"
     others = {path.stem for path in folder.glob("*.json")} - {_label(now)}
     if not others and (folder.is_dir() or not (request.output_dir / "logs").is_dir()):
         return
-    there = [(run, making) for run, making in _read_receipts(request.output_dir) if making != now]
-    _tidy(folder, others - {_label(making) for _, making in there}, keep=request.dry_run)
-    if not there:
+    existing = [(run, provenance) for run, provenance in _read_receipts(request.output_dir) if provenance != now]
+    _remove_unused(folder, others - {_label(provenance) for _, provenance in existing}, keep=request.dry_run)
+    if not existing:
         return
-    again = sum(_is_selected(run, request, labels) for run, _ in there)
+    again = sum(_is_selected(run, request, labels) for run, _ in existing)
     what = (
-        f"holds {len(there)} {'run' if len(there) == 1 else 'runs'} processed with other settings ("
-        f"{describe_differences([making for _, making in there], now)}); {again} would be processed again"
+        f"holds {len(existing)} {'run' if len(existing) == 1 else 'runs'} processed with other settings ("
+        f"{describe_differences([provenance for _, provenance in existing], now)}); {again} would be processed again"
     )
     if not request.force:
         raise OutputError(str(request.output_dir), what, _REMEDY)
@@ -70,45 +70,45 @@ def check_settings(request: Request, method: Method, labels: Collection[str]) ->
 
 
 def record_settings(output_dir: Path, method: Method) -> None:
-    """Note that results of these settings are in an output, unless that is noted."""
-    making = making_of(method)
-    path = output_dir / "logs" / "settings" / f"{_label(making)}.json"
+    """Record that the output has results of these settings, if not recorded yet."""
+    provenance = method_provenance(method)
+    path = output_dir / "logs" / "settings" / f"{_label(provenance)}.json"
     if not path.exists():
-        write_json(path, making)
+        write_json(path, provenance)
 
 
 def check_run(output_dir: Path, run: DwiRun, method: Method) -> None:
-    """Check that a run has no result of other settings, such as of another job that began at the same time.
+    """Check that a run has no result of other settings, such as from a job that started at the same time.
 
     Raises
     ------
     OutputError
-        If it has.
+        If it has one.
     """
-    earlier, now = _making(read_receipt(receipt_path(output_dir, run))), making_of(method)
+    earlier, now = _provenance_of(read_receipt(receipt_path(output_dir, run))), method_provenance(method)
     if earlier is not None and earlier != now:
         what = f"{run.name} was processed with other settings ({describe_differences([earlier], now)})"
         raise OutputError(str(output_dir), what, _REMEDY)
 
 
-def describe_differences(there: Sequence[Making], now: Making) -> str:
-    """Return which settings differ, as the options are called.
+def describe_differences(existing: Sequence[Provenance], now: Provenance) -> str:
+    """Return which settings differ, by the names of the options.
 
     Examples
     --------
     >>> describe_differences([{"roi_radius": None, "shells": None}, {"roi_radius": 5.0}], {"roi_radius": 4.0})
     'roi_radius: n/a or 5.0 before, 4.0 now'
     """
-    told = []
-    for name in sorted({name for making in (*there, now) for name in making}):
-        values = dict.fromkeys(_told(making.get(name)) for making in there)
-        if list(values) != [_told(now.get(name))]:
-            told.append(f"{name}: {' or '.join(values)} before, {_told(now.get(name))} now")
-    return "; ".join(told)
+    differences = []
+    for name in sorted({name for provenance in (*existing, now) for name in provenance}):
+        values = dict.fromkeys(_as_text(provenance.get(name)) for provenance in existing)
+        if list(values) != [_as_text(now.get(name))]:
+            differences.append(f"{name}: {' or '.join(values)} before, {_as_text(now.get(name))} now")
+    return "; ".join(differences)
 
 
 def describe_choices(method: Mapping[str, Any]) -> str:
-    """Return the settings that differ from the defaults, as a receipt has them.
+    """Return the settings that differ from the defaults, in the form of a receipt.
 
     Examples
     --------
@@ -117,39 +117,39 @@ def describe_choices(method: Mapping[str, Any]) -> str:
     >>> describe_choices({"pose_correction": True})
     'the defaults'
     """
-    defaults = making_of(Method())
-    chosen = {name: value for name, value in method.items() if name not in defaults or value != defaults[name]}
-    return ", ".join(f"{name} {_told(value)}" for name, value in chosen.items()) or "the defaults"
+    defaults = method_provenance(Method())
+    changed = {name: value for name, value in method.items() if name not in defaults or value != defaults[name]}
+    return ", ".join(f"{name} {_as_text(value)}" for name, value in changed.items()) or "the defaults"
 
 
-def _told(value: Any) -> str:
-    """Return a value as a configuration file has it."""
+def _as_text(value: Any) -> str:
+    """Return a value as in a configuration file."""
     if isinstance(value, list):
-        return " ".join(map(_told, value)) or "n/a"
+        return " ".join(map(_as_text, value)) or "n/a"
     return "n/a" if value is None else str(value) if isinstance(value, str) else json.dumps(value)
 
 
-def _label(making: Making) -> str:
-    return hashlib.sha256(json.dumps(making, sort_keys=True).encode()).hexdigest()[:16]
+def _label(provenance: Provenance) -> str:
+    return hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _making(receipt: Mapping[str, Any]) -> Making | None:
-    """Return what the result of a receipt was made with; None where it does not tell."""
+def _provenance_of(receipt: Mapping[str, Any]) -> Provenance | None:
+    """Return the settings and version of a receipt; None where the receipt lacks them."""
     method, versions = receipt.get("method"), receipt.get("versions")
     if not isinstance(method, dict) or not isinstance(versions, dict):
         return None
     return {**method, "version": versions.get("bids-alps")}
 
 
-def _read_receipts(output_dir: Path) -> Iterator[tuple[str, Making]]:
+def _read_receipts(output_dir: Path) -> Iterator[tuple[str, Provenance]]:
     for path in find_receipts(output_dir):
-        making = _making(read_receipt(path))
-        if making is not None:
-            yield path.name.removesuffix(RECEIPT_END), making
+        provenance = _provenance_of(read_receipt(path))
+        if provenance is not None:
+            yield path.name.removesuffix(RECEIPT_END), provenance
 
 
-def _tidy(folder: Path, unused: Collection[str], *, keep: bool) -> None:
-    """Remove the notes of settings that no result has any more."""
+def _remove_unused(folder: Path, unused: Collection[str], *, keep: bool) -> None:
+    """Remove the records of settings without remaining results."""
     for label in () if keep else unused:
         with suppress(OSError):
             (folder / f"{label}.json").unlink()

@@ -1,4 +1,4 @@
-"""What a terminal, or the log of a batch system, shows of a study: stages, a bar that counts runs, results, the end."""
+"""Console output, on a terminal or in the log of a batch system: stages, progress bar, results and messages."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _BAR = "|{bar:24}| {desc}"
 
 
 class Console(logging.Handler):
-    """Shows log records and results as lines; on a terminal, a bar stays below them and is never broken by one.
+    """Shows log records and results as lines, above the progress bar if the output is a terminal.
 
-    Stages of runs are shown always, other messages of this program from warnings on, from information with ``-v`` and
-    everything with ``-vv``. Of other libraries, warnings are shown and nothing else.
+    Stages of runs are always shown; other messages of this program from level warning, from info with ``-v``, and from
+    debug with ``-vv``. Only warnings and errors of other libraries are shown.
 
     Parameters
     ----------
     verbosity
-        How often ``-v`` was given.
+        Number of ``-v`` options.
     error, output
-        Streams of messages and of results; standard error and standard output as they are now where None.
+        Streams for messages and for results; the current standard error and standard output where None.
     """
 
     def __init__(
@@ -41,17 +41,17 @@ class Console(logging.Handler):
         super().__init__()
         self._error, self._output = error or sys.stderr, output or sys.stdout
         self._level = _LEVELS[min(verbosity, len(_LEVELS) - 1)]
-        self._unplanned, self._planned = 0, 0
-        self._found = self._ended = self._failed = self._measured = 0
-        self._began: dict[str, float] = {}
-        self._first: float | None = None
+        self._n_unplanned, self._n_planned = 0, 0
+        self._n_runs = self._n_finished = self._n_failed = self._n_processed = 0
+        self._started: dict[str, float] = {}
+        self._first_start: float | None = None
         self._bar: Any = None
-        self._left: list[tuple[logging.Logger, int]] = []
-        self.redone: Counter[str] = Counter()
+        self._previous_levels: list[tuple[logging.Logger, int]] = []
+        self.reprocessed: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
         root, package = logging.getLogger(), logging.getLogger(_PACKAGE)
-        self._left = [(root, root.level), (package, package.level)]
+        self._previous_levels = [(root, root.level), (package, package.level)]
         root.setLevel(logging.WARNING)
         package.setLevel(min(self._level, logging.INFO))
         root.addHandler(self)
@@ -61,35 +61,35 @@ class Console(logging.Handler):
     def __exit__(self, *exception: object) -> None:
         logging.captureWarnings(False)
         logging.getLogger().removeHandler(self)
-        for logger, level in self._left:
+        for logger, level in self._previous_levels:
             logger.setLevel(level)
         self.close_bar()
 
     def open_bar(self, participants: int) -> None:
-        """Begin to count the runs of so many participants."""
-        self._unplanned = participants
+        """Show the progress bar for a number of participants."""
+        self._n_unplanned = participants
         if self._error.isatty():
             from tqdm import tqdm
 
-            tqdm.monitor_interval = 0  # no thread of its own
+            tqdm.monitor_interval = 0  # without a monitoring thread
             self._bar = tqdm(total=1, file=self._error, leave=False, bar_format=_BAR, ncols=100)
             self._renew()
 
     def close_bar(self) -> None:
-        """Take the bar away."""
+        """Remove the progress bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show a record, if it is one to show."""
+        """Show a record, if its level and origin allow."""
         stage = getattr(record, "stage", None)
         try:
             if stage is not None:
                 self._show_stage(record, stage)
             elif self._is_shown(record):
                 self.write(f"{_clock(record.created)}  {record.levelname.lower()}: {record.getMessage()}", self._error)
-        except Exception:  # noqa: BLE001 -- as every handler does
+        except Exception:  # noqa: BLE001 -- as in every logging handler
             self.handleError(record)
 
     def write(self, line: str, stream: TextIO | None = None) -> None:
@@ -101,27 +101,27 @@ class Console(logging.Handler):
         else:
             self._bar.write(line, file=stream)
 
-    def found(self, participant: str, runs: Sequence[str]) -> None:
-        """Count the runs of a participant."""
-        self._unplanned -= 1
-        self._planned += 1
-        self._found += len(runs)
-        told = f"{len(runs)} run{'' if len(runs) == 1 else 's'} found"
-        self.write(f"{_clock(time.time())}  sub-{participant}: {told}", self._error)
+    def add_runs(self, participant: str, runs: Sequence[str]) -> None:
+        """Add the runs of a participant to the total."""
+        self._n_unplanned -= 1
+        self._n_planned += 1
+        self._n_runs += len(runs)
+        count = f"{len(runs)} run{'' if len(runs) == 1 else 's'} found"
+        self.write(f"{_clock(time.time())}  sub-{participant}: {count}", self._error)
         self._renew()
 
-    def ended(self, outcome: Outcome) -> None:
-        """Show what became of a run, once."""
+    def show_outcome(self, outcome: Outcome) -> None:
+        """Show the outcome of a run."""
         self.write(f"{outcome.name}: {'failed. ' if outcome.exit_code else ''}{outcome.message}")
         if outcome.selected and not outcome.name.endswith("_longitudinal"):
-            self._ended += 1
-            self._failed += bool(outcome.exit_code)
-            self._measured += not outcome.up_to_date
+            self._n_finished += 1
+            self._n_failed += bool(outcome.exit_code)
+            self._n_processed += not outcome.up_to_date
         self._renew()
 
     @property
     def progress(self) -> str:
-        """How many runs have ended, and how long the others may take.
+        """Number of finished runs, and estimated time left.
 
         Examples
         --------
@@ -129,40 +129,40 @@ class Console(logging.Handler):
         '0 of 0 runs'
         """
         expected = self._expected()
-        about = "about " if self._unplanned else ""
-        failed = f", {self._failed} failed" if self._failed else ""
-        return f"{self._ended} of {about}{expected} runs{failed}{self._time_left(expected)}"
+        about = "about " if self._n_unplanned else ""
+        failed = f", {self._n_failed} failed" if self._n_failed else ""
+        return f"{self._n_finished} of {about}{expected} runs{failed}{self._time_left(expected)}"
 
     def _expected(self) -> int:
-        """Return how many runs there are, those of participants that were not looked into by the mean of the others."""
-        each = self._found / self._planned if self._planned else 1.0
-        return self._found + round(self._unplanned * each)
+        """Return the expected number of runs; unplanned participants count as the mean of the others."""
+        runs_per_participant = self._n_runs / self._n_planned if self._n_planned else 1.0
+        return self._n_runs + round(self._n_unplanned * runs_per_participant)
 
     def _time_left(self, expected: int) -> str:
-        if not self._measured or self._first is None or expected <= self._ended:
+        if not self._n_processed or self._first_start is None or expected <= self._n_finished:
             return ""
-        seconds = (time.time() - self._first) / self._measured * (expected - self._ended)
+        seconds = (time.time() - self._first_start) / self._n_processed * (expected - self._n_finished)
         minutes = max(round(seconds / 60), 1)
         return f", about {f'{minutes // 60} h {minutes % 60:02d} min' if minutes >= 60 else f'{minutes} min'} left"
 
     def _renew(self) -> None:
         if self._bar is not None:
-            self._bar.total, self._bar.n = max(self._expected(), 1), self._ended
+            self._bar.total, self._bar.n = max(self._expected(), 1), self._n_finished
             self._bar.set_description_str(self.progress)
 
     def _show_stage(self, record: logging.LogRecord, stage: str) -> None:
         run, detail = getattr(record, "run", ""), getattr(record, "detail", "")
         if stage == "started":
-            self._first = self._first or record.created
-            self._began[run] = record.created
-        if stage == "redone":
-            self.redone[detail] += 1
-        taken = duration(record.created - self._began[run]) if stage != "started" and run in self._began else ""
-        self.write(f"{_clock(record.created)}  {run}: {stage} {taken or detail}".rstrip(), self._error)
+            self._first_start = self._first_start or record.created
+            self._started[run] = record.created
+        if stage == "reprocessing":
+            self.reprocessed[detail] += 1
+        elapsed = duration(record.created - self._started[run]) if stage != "started" and run in self._started else ""
+        self.write(f"{_clock(record.created)}  {run}: {stage} {elapsed or detail}".rstrip(), self._error)
         self._renew()
 
     def _is_shown(self, record: logging.LogRecord) -> bool:
-        if getattr(record, "outcome", False):  # told by `ended`
+        if getattr(record, "outcome", False):  # shown by `show_outcome`
             return False
         if record.name == _PACKAGE or record.name.startswith(f"{_PACKAGE}."):
             return record.levelno >= self._level
@@ -170,7 +170,7 @@ class Console(logging.Handler):
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in words.
+    """Return a duration as text.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The main job on a generated dataset, measured against the truth: ``make demo``."""
+"""Both analysis levels on a simulated phantom dataset, compared with the ground truth: ``make demo``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SETTINGS = PhantomSettings(participants=2, directions=30, storage=("LAS", "RAS")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write two heads, run both levels, print a table of measured against true index; return the exit code."""
-    chosen = list(sys.argv[1:] if arguments is None else arguments)
-    root = Path(chosen[0] if chosen else "demo")
+    """Simulate two participants, run both levels and print measured and true indices; return the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    root = Path(given[0] if given else "demo")
     data, out = root / "data", root / "derivatives"
     for folder in (data, out):
         shutil.rmtree(folder, ignore_errors=True)
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def compare(data: Path, out: Path) -> list[str]:
-    """Return a table of measured against true index, a line each."""
+    """Return the lines of a table of measured and true indices."""
     truth = read_table(data / "derivatives" / "truth" / "truth.tsv").set_index("participant_id")
     measured = read_table(out / "group_alps.tsv").set_index("participant_id")
     lines = ["participant  side       true   measured  95 % interval    uncorrected"]

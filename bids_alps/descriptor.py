@@ -17,11 +17,11 @@ _HIDDEN = ("help", "version", "bids_exec_spec", "verbose", "notrack")
 def render_descriptor() -> str:
     """Return the descriptor as JSON."""
     actions = [action for action in make_parser()._actions if action.dest not in _HIDDEN]
-    seen: dict[str, dict[str, Any]] = {}
+    inputs: dict[str, dict[str, Any]] = {}
     for action in actions:
-        seen.setdefault(action.dest, _input(action))
-    keys = [entry["value-key"] for entry in seen.values()]
-    described = {
+        inputs.setdefault(action.dest, _input(action))
+    keys = [entry["value-key"] for entry in inputs.values()]
+    descriptor = {
         "name": "bids-alps",
         "description": "DTI-ALPS index of every diffusion run of a BIDS dataset, with its uncertainty.",
         "tool-version": __version__,
@@ -29,7 +29,7 @@ def render_descriptor() -> str:
         "url": CODE_URL,
         "command-line": f"bids-alps {' '.join(keys)}",
         "container-image": {"type": "docker", "image": f"bids/alps:{__version__}"},
-        "inputs": list(seen.values()),
+        "inputs": list(inputs.values()),
         "output-files": [
             {
                 "id": "results",
@@ -38,10 +38,10 @@ def render_descriptor() -> str:
                 "description": "BIDS derivative dataset.",
             }
         ],
-        "groups": _groups(seen),
+        "groups": _groups(inputs),
         "tags": {"domain": ["neuroinformatics", "mri", "bids-app"]},
     }
-    return json.dumps(described, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(descriptor, indent=2, ensure_ascii=False) + "\n"
 
 
 def _input(action: argparse.Action) -> dict[str, Any]:
@@ -73,12 +73,12 @@ def _type_of(action: argparse.Action) -> str:
     return "Number" if action.type in (int, float) else "String"
 
 
-def _groups(seen: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def _groups(inputs: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "id": f"{name}_group",
             "name": TITLES[name],
-            "members": [dest for dest in GROUPS[name].__dataclass_fields__ if dest in seen],
+            "members": [dest for dest in GROUPS[name].__dataclass_fields__ if dest in inputs],
         }
         for name in GROUPS
     ]

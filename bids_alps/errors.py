@@ -2,25 +2,25 @@
 
 ::
 
-    AlpsError                      1   anything of ours that went wrong
+    AlpsError                      1   any other error of the program
     ├── ExecutionError             1   a process, a worker or a scheduler was lost
-    ├── InvalidBidsError          16   the input is no valid BIDS dataset
+    ├── InvalidBidsError          16   the input is not a valid BIDS dataset
     ├── AnalysisLevelError        17   an analysis level other than participant or group
-    ├── NothingSelectedError      18   the filters leave no file
+    ├── NothingSelectedError      18   no file matches the filters
     ├── UsageError                64   the command line or a settings file is wrong
     ├── BadDataError              65   a file's content cannot be used
     │   ├── GradientError              b-values or b-vectors
     │   ├── ImageError                 an image
     │   ├── MetadataError              a sidecar or a table
-    │   ├── AmbiguityError             two answers where one is needed
+    │   ├── AmbiguityError             several candidates where one is needed
     │   ├── CoverageError              the scan does not cover what is to be measured
     │   └── RegistrationError          subject and template could not be aligned
-    ├── NoInputError              66   a file or folder that was named is not there
-    │   └── TemplateMissingError       a template or atlas is not cached, and no network
+    ├── NoInputError              66   a given file or folder does not exist
+    │   └── TemplateMissingError       a template or atlas is not cached and cannot be downloaded
     ├── OutputError               73   the output cannot be written
     └── StorageError              74   reading or writing failed midway
 
-Every message reads ``<where>: <what is wrong, with the numbers>. <what to do>.``
+Every message has the form ``<where>: <what is wrong, with numbers>. <what to do>.``
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from typing import ClassVar, Self
 
 
 class AlpsError(Exception):
-    """Something that the user can be told in one sentence.
+    """Base class of errors that are reported to the user in one sentence.
 
     Parameters
     ----------
     where
-        File, option or stage that the error is about.
+        File, option or stage that the error concerns.
     what
-        What is wrong, with the numbers, without a closing full stop.
+            What is wrong, with numbers, without a full stop.
     remedy
-        What to do about it, without a closing full stop.
+            What to do about it, without a full stop.
 
     Examples
     --------
@@ -60,12 +60,12 @@ class AlpsError(Exception):
         return f"{self.where}: {self.what}{stop} {remedy}."
 
     def at(self, where: str) -> Self:
-        """Return the same error told of another place, such as the file that the numbers came from."""
+        """Return the same error for another location, such as the file from which the values were read."""
         return type(self)(where, self.what, self.remedy)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a question about the known word that is nearest to a wrong one; empty where none is near.
+    """Return a suggestion of the known word closest to a misspelt one; empty if there is none.
 
     Examples
     --------
@@ -74,8 +74,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     >>> did_you_mean("xyz", ["alps"])
     ''
     """
-    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+    matches = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {matches[0]}?" if matches else ""
 
 
 class ExecutionError(AlpsError):
@@ -83,19 +83,19 @@ class ExecutionError(AlpsError):
 
 
 class InvalidBidsError(AlpsError):
-    """The input is no valid BIDS dataset."""
+    """The input is not a valid BIDS dataset."""
 
     exit_code = 16
 
 
 class AnalysisLevelError(AlpsError):
-    """An analysis level that the program does not have."""
+    """The analysis level does not exist."""
 
     exit_code = 17
 
 
 class NothingSelectedError(AlpsError):
-    """The filters leave no file."""
+    """No file matches the filters."""
 
     exit_code = 18
 
@@ -125,7 +125,7 @@ class MetadataError(BadDataError):
 
 
 class AmbiguityError(BadDataError):
-    """The dataset gives two answers where one is needed."""
+    """The dataset gives several candidates where one is needed."""
 
 
 class CoverageError(BadDataError):
@@ -137,13 +137,13 @@ class RegistrationError(BadDataError):
 
 
 class NoInputError(AlpsError):
-    """A file or folder that was named is not there."""
+    """A given file or folder does not exist."""
 
     exit_code = 66
 
 
 class TemplateMissingError(NoInputError):
-    """A template or atlas is not cached, and there is no network to fetch it."""
+    """A template or atlas is not cached and cannot be downloaded."""
 
 
 class OutputError(AlpsError):
@@ -158,12 +158,12 @@ class StorageError(AlpsError):
     exit_code = 74
 
 
-def explain_denied(error: PermissionError) -> AlpsError:
-    """Return the error of a file that may not be read.
+def permission_error(error: PermissionError) -> AlpsError:
+    """Return the error to report for a file without read permission.
 
     Examples
     --------
-    >>> str(explain_denied(PermissionError(13, "Permission denied", "/data/a.bval")))
+    >>> str(permission_error(PermissionError(13, "Permission denied", "/data/a.bval")))
     '/data/a.bval: permission denied. Give the user that runs bids-alps access to it.'
     """
     return NoInputError(str(error.filename), "permission denied", "give the user that runs bids-alps access to it")

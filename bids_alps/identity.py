@@ -1,4 +1,4 @@
-"""Which code computes: its version, and a digest of its files that tells apart what has one version."""
+"""Identity of the code: its version, and a digest of its files, which may differ within a version."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CODE_URL = "https://github.com/bids-apps/alps"
 
 @cache
 def code_digest() -> str:
-    """Return the beginning of the SHA-256 of the program's files: the same in a checkout, a wheel and the image."""
+    """Return the first digits of the SHA-256 of the program's files; equal for a checkout, a wheel and the image."""
     root, digest = Path(__file__).parent, hashlib.sha256()
     paths = (path for path in root.rglob("*.*") if path.is_file() and path.parent.name != "__pycache__")
     for name, path in sorted((path.relative_to(root).as_posix(), path) for path in paths):
@@ -24,11 +24,11 @@ def code_digest() -> str:
 
 
 def code_name() -> str:
-    """Return version and digest, as in ``0.1.0 (1f2e3d4c5b6a)``."""
+    """Return version and digest, such as ``0.1.0 (1f2e3d4c5b6a)``."""
     return f"{__version__} ({code_digest()})"
 
 
 def code_url() -> str:
-    """Return where the code is: the commit that the image was built of, where it is known."""
+    """Return the URL of the code, of the commit that the image was built from if known."""
     revision = os.environ.get("BIDS_ALPS_REVISION")
     return f"{CODE_URL}/tree/{revision}" if revision else CODE_URL

@@ -1,4 +1,4 @@
-"""What would be done with which files: the runs of a participant that the settings select."""
+"""The plan: the runs of a participant that the settings select, with the files and steps of each."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from bids_alps.io.gradient_tables import read_gradients
 from bids_alps.io.images import read_header
 from bids_alps.io.indexing import Index, open_index
 from bids_alps.io.inheritance import read_json, suffix_of
-from bids_alps.io.layout import Found, Problem, SetAside, find_runs
+from bids_alps.io.layout import PlannedRun, SetAside, UnusableRun, find_runs
 from bids_alps.io.lesions import LESIONS, find_lesions
 from bids_alps.io.manual_rois import ROIS, find_manual_rois, find_unused_manual_rois
-from bids_alps.io.preprocessed import stand_in
+from bids_alps.io.preprocessed import replace_preprocessed
 from bids_alps.io.queries import Selection, read_filters
 from bids_alps.model import DwiRun, Fieldmap, Gradients
 from bids_alps.numerics.tensors.gradients import choose_shells, find_shells
@@ -31,47 +31,47 @@ from bids_alps.settings import Method, Request, Settings
 
 LOG = logging.getLogger(__name__)
 Indexes = Mapping[Path, Index]
-NO_FIELD = "none: no fieldmap, and no image of opposite phase encoding"
-_TOGETHER = 16
-"""Participants that a plan of many indexes at once: half of what an index costs does not grow with its files."""
+NO_FIELD = "none: no fieldmap and no image with opposite phase encoding"
+_BATCH = 16
+"""Participants indexed together: half of the cost of an index does not depend on the number of its files."""
 
 
-def plan_participants(labels: Sequence[str], settings: Settings) -> Iterator[tuple[str, list[Found]]]:
-    """Yield participants with their runs, as `plan_participant` finds them; many are planned at half the cost."""
-    for first in range(0, len(labels), _TOGETHER):
-        some = labels[first : first + _TOGETHER]
-        with open_indexes(some, settings) as indexes:
-            for label in some:
+def plan_participants(labels: Sequence[str], settings: Settings) -> Iterator[tuple[str, list[PlannedRun]]]:
+    """Yield participants with their runs (see `plan_participant`), indexed in batches, which takes half the time."""
+    for first in range(0, len(labels), _BATCH):
+        batch = labels[first : first + _BATCH]
+        with open_indexes(batch, settings) as indexes:
+            for label in batch:
                 yield label, plan_participant(label, settings, indexes)
 
 
-def plan_participant(participant: str, settings: Settings, indexes: Indexes | None = None) -> list[Found]:
-    """Return the runs of a participant that the settings select, and those that cannot be used or are none.
+def plan_participant(participant: str, settings: Settings, indexes: Indexes | None = None) -> list[PlannedRun]:
+    """Return the runs of a participant that the settings select, and those that cannot be processed.
 
-    Where a preprocessed dataset holds a run it stands for the raw one. Runs know their lesion masks and the regions
-    that were drawn in them, where datasets of these were given.
+    A run in a preprocessed dataset replaces the raw one. Runs have their lesion masks and manual ROIs, where datasets
+        of these were given.
 
     Parameters
     ----------
     participant
         Label without ``sub-``.
     settings
-        What the user chose.
+        Settings of the user.
     indexes
-        Open indexes of the datasets, where there are some.
+        Open indexes of the datasets; opened here where None.
     """
     lesions, rois = lesions_of(settings), settings.request.datasets.get(ROIS)
     with open_indexes([participant], settings) if indexes is None else nullcontext(indexes) as opened:
         runs = _select_runs(participant, settings, opened)
     if lesions is not None:
         find = partial(find_lesions, lesions, t1w_aligned=settings.method.t1w_aligned)
-        runs = [_told(run, lambda one: replace(one, lesions=find(one))) for run in runs]
+        runs = [_or_problem(run, lambda dwi: replace(dwi, lesions=find(dwi))) for run in runs]
     return runs if rois is None else _with_manual_rois(runs, participant, rois, settings.method)
 
 
 @contextmanager
 def open_indexes(labels: Sequence[str], settings: Settings) -> Iterator[Indexes]:
-    """Open the indexes of all datasets in which runs are sought, by their roots."""
+    """Open the indexes of all datasets that are searched for runs, by their roots."""
     request = settings.request
     with ExitStack() as stack:
         indexes = {
@@ -92,7 +92,7 @@ def _preprocessed_datasets(request: Request) -> dict[str, Path]:
     return {name: root for name, root in request.datasets.items() if name not in (LESIONS, ROIS)}
 
 
-def _select_runs(participant: str, settings: Settings, indexes: Indexes) -> list[Found]:
+def _select_runs(participant: str, settings: Settings, indexes: Indexes) -> list[PlannedRun]:
     request, method = settings.request, settings.method
     selection = Selection(
         sessions=tuple(label.removeprefix("ses-") for label in request.session_label),
@@ -101,27 +101,27 @@ def _select_runs(participant: str, settings: Settings, indexes: Indexes) -> list
     )
     find = partial(find_runs, participant=participant, selection=selection, b0_threshold=method.b0_threshold)
     datasets = _preprocessed_datasets(request)
-    prepared = {
+    preprocessed = {
         name: [_in_dataset(run, name) for run in find(root, preprocessed=True, index=indexes[root])]
         for name, root in datasets.items()
     }
     runs = find(request.bids_dir, preprocessed=is_derivative(request.bids_dir), index=indexes[request.bids_dir])
-    runs = [_without_ignored(run, request.ignore) for run in stand_in(runs, prepared)]
+    runs = [_without_ignored(run, request.ignore) for run in replace_preprocessed(runs, preprocessed)]
     if method.combine_runs is False or method.skip_preprocessing:
         return runs
     if method.combine_runs is None:
-        runs = _told_what_fits(runs, distortion_correction=method.distortion_correction)
+        runs = _note_combinable(runs, distortion_correction=method.distortion_correction)
     return combine(runs, everything=bool(method.combine_runs), distortion_correction=method.distortion_correction)
 
 
-def _in_dataset(run: Found, name: str) -> Found:
+def _in_dataset(run: PlannedRun, name: str) -> PlannedRun:
     return replace(run, dataset=name) if isinstance(run, DwiRun) else run
 
 
-def _told_what_fits(runs: list[Found], *, distortion_correction: bool) -> list[Found]:
-    """Return runs that say with which others ``--combine-runs`` would merge them."""
+def _note_combinable(runs: list[PlannedRun], *, distortion_correction: bool) -> list[PlannedRun]:
+    """Return runs with a note where ``--combine-runs`` would merge them with others."""
     groups = find_groups(runs, everything=True, distortion_correction=distortion_correction)
-    others = {one.name: [run.name for run in group if run is not one] for group in groups for one in group}
+    others = {run.name: [other.name for other in group if other is not run] for group in groups for run in group}
     return [
         replace(run, notes=(*run.notes, f"--combine-runs would merge it with {', '.join(others[run.name])}"))
         if isinstance(run, DwiRun) and run.name in others and "MultipartID" not in run.metadata
@@ -130,16 +130,16 @@ def _told_what_fits(runs: list[Found], *, distortion_correction: bool) -> list[F
     ]
 
 
-def _without_ignored(run: Found, ignored: Sequence[str]) -> Found:
-    """Return a run without the images that are to be left out."""
+def _without_ignored(run: PlannedRun, ignored: Sequence[str]) -> PlannedRun:
+    """Return a run without the images to ignore."""
     if not isinstance(run, DwiRun) or not ignored:
         return run
     fieldmaps = run.fieldmaps
     if "fieldmaps" in ignored:
         fieldmaps = ()
     elif "sbref" in ignored:
-        fieldmaps = tuple(one for one in fieldmaps if suffix_of(one.images[0].path.name) != "sbref")
-    note = (f"left out by --ignore: {', '.join(ignored)}",)
+        fieldmaps = tuple(fieldmap for fieldmap in fieldmaps if suffix_of(fieldmap.images[0].path.name) != "sbref")
+    note = (f"ignored by --ignore: {', '.join(ignored)}",)
     return replace(run, fieldmaps=fieldmaps, t1w=None if "t1w" in ignored else run.t1w, notes=(*run.notes, *note))
 
 
@@ -149,7 +149,7 @@ def lesions_of(settings: Settings) -> Path | None:
     Raises
     ------
     UsageError
-        If lesions are to be excluded and there is none.
+        If lesions are to be excluded and no dataset was given.
     """
     dataset = settings.request.datasets.get(LESIONS)
     if dataset is None and settings.method.exclude_lesions:
@@ -158,41 +158,44 @@ def lesions_of(settings: Settings) -> Path | None:
 
 
 def is_derivative(bids_dir: Path) -> bool:
-    """Whether a dataset says of itself that it is a derivative, such as the output of QSIPrep."""
+    """Whether the description of a dataset says that it is a derivative, such as the output of QSIPrep."""
     return read_json(bids_dir / "dataset_description.json").get("DatasetType") == "derivative"
 
 
-def _told(run: Found, tell: Callable[[DwiRun], DwiRun]) -> Found:
-    """Return a run that was told more of its files, or why it could not be."""
+def _or_problem(run: PlannedRun, add: Callable[[DwiRun], DwiRun]) -> PlannedRun:
+    """Return a run with what `add` adds to it, or the problem that it raised."""
     if not isinstance(run, DwiRun):
         return run
     try:
-        return tell(run)
+        return add(run)
     except AlpsError as error:
-        return Problem(name=run.name, error=error)
+        return UnusableRun(name=run.name, error=error)
 
 
-def _with_manual_rois(runs: list[Found], participant: str, dataset: Path, method: Method) -> list[Found]:
-    """Return runs that know the regions drawn in them; tell of those that serve none."""
+def _with_manual_rois(runs: list[PlannedRun], participant: str, dataset: Path, method: Method) -> list[PlannedRun]:
+    """Return runs with their manual ROIs; warn of manual ROIs that match no run."""
     labels = [atlas_label(name) for name in method.rois]
-    found = [_told(run, lambda one: replace(one, regions=find_manual_rois(dataset, one, labels))) for run in runs]
-    used = [image for run in found if isinstance(run, DwiRun) for image, _ in run.regions.values()]
+    with_rois = [
+        _or_problem(run, lambda dwi: replace(dwi, regions=find_manual_rois(dataset, dwi, labels))) for run in runs
+    ]
+    used = [image for run in with_rois if isinstance(run, DwiRun) for image, _ in run.regions.values()]
     for path in find_unused_manual_rois(dataset, participant, used):
-        LOG.warning("%s: it is called after no run and preset that is measured. Compare the names.", path)
-    return found
+        LOG.warning("%s: its name matches no processed run and preset, so it is ignored. Check the name.", path)
+
+    return with_rois
 
 
-def describe_plan(run: Found, settings: Settings) -> dict[str, Any]:
-    """Return what would be done with a run and which files, as plain values that print and become JSON.
+def describe_plan(run: PlannedRun, settings: Settings) -> dict[str, Any]:
+    """Return the files and steps of a run as plain values, to print or to write as JSON.
 
-    Tables and headers are read, so that what is planned runs.
+        Gradient tables and image headers are read, so that errors in them are found.
 
     Parameters
     ----------
     run
-        As planned.
+        Run as returned by `plan_participant`.
     settings
-        What the user chose.
+        Settings of the user.
     """
     if isinstance(run, SetAside):
         return {"run": run.name, "state": "set aside", "reason": run.reason, "exit_code": 0}
@@ -200,7 +203,7 @@ def describe_plan(run: Found, settings: Settings) -> dict[str, Any]:
         try:
             return _describe_run(run, settings)
         except AlpsError as error:
-            run = Problem(name=run.name, error=error)
+            run = UnusableRun(name=run.name, error=error)
     return {"run": run.name, "state": "skipped", "reason": str(run.error), "exit_code": run.error.exit_code}
 
 
@@ -212,11 +215,11 @@ def _describe_run(run: DwiRun, settings: Settings) -> dict[str, Any]:
     )
     fitted = choose_shells(gradients, wanted=method.shells, b0_threshold=method.b0_threshold)
     if not header.sides_known:
-        notes.append("the header does not tell left from right: the bilateral index alone will be given")
-    done = not settings.request.force and receipt_path(settings.request.output_dir, run).exists()
+        notes.append("the header does not define left and right: only the bilateral index will be reported")
+    up_to_date = not settings.request.force and receipt_path(settings.request.output_dir, run).exists()
     plan: dict[str, Any] = {
         "run": run.name,
-        "state": "done" if done else "due",
+        "state": "done" if up_to_date else "due",
         "exit_code": 0,
         "image": str(run.image),
         "bval": str(run.bval),
@@ -226,7 +229,7 @@ def _describe_run(run: DwiRun, settings: Settings) -> dict[str, Any]:
         "fit": _describe_shells(gradients.take(fitted), method.b0_threshold),
         "mask": str(run.mask or "to be estimated"),
         "steps": ", ".join(_steps(run, method)),
-        "field": [_describe_field(one) for one in run.fieldmaps] or NO_FIELD,
+        "field": [_describe_field(fieldmap) for fieldmap in run.fieldmaps] or NO_FIELD,
         "T1w": _describe_t1w(run),
         "lesions": "" if run.lesions is None else str(run.lesions.path or "none"),
         "transform": [f"{path} to {template}" for template, path in run.transforms.items()],
@@ -238,7 +241,7 @@ def _describe_run(run: DwiRun, settings: Settings) -> dict[str, Any]:
 
 
 def _describe_shells(gradients: Gradients, b0_threshold: float) -> str:
-    """Return how many volumes there are of each b-value, such as ``2 at b = 0, 30 at b = 1000``."""
+    """Return the number of volumes of each b-value, such as ``2 at b = 0, 30 at b = 1000``."""
     shells = find_shells(gradients.bvals, b0_threshold=b0_threshold)
     values, counts = np.unique(shells.round(-1), return_counts=True)
     return ", ".join(f"{count} at b = {value:.0f}" for value, count in zip(values, counts, strict=True))
@@ -251,13 +254,13 @@ def _describe_field(fieldmap: Fieldmap) -> str:
 def _describe_t1w(run: DwiRun) -> str:
     if run.t1w is None:
         return "none"
-    return str(run.t1w) if run.needs_t1w else f"{run.t1w} (not read: no lesions are drawn on it)"
+    return str(run.t1w) if run.needs_t1w else f"{run.t1w} (not used: no lesion mask is drawn on it)"
 
 
 def _steps(run: DwiRun, method: Method) -> Iterator[str]:
     """Yield the steps of a run in order."""
     if run.preprocessed:
-        yield "preprocessed as given"
+        yield "preprocessed input"
     elif not method.skip_preprocessing:
         steps = {
             "denoising": method.denoising,

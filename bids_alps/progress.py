@@ -7,21 +7,23 @@ from typing import Literal
 
 LOG = logging.getLogger(__name__)
 
-Stage = Literal["found", "redone", "started", "read", "corrected", "fitted", "aligned", "measured", "drawn", "written"]
-"""In the order of a run; `redone` only where earlier results are replaced."""
+Stage = Literal[
+    "found", "reprocessing", "started", "read", "corrected", "fitted", "aligned", "measured", "plotted", "written"
+]
+"""In the order of a run; `reprocessing` only where earlier results are replaced."""
 
 
 def log_stage(run: str, stage: Stage, detail: str = "") -> None:
-    """Log that a stage of a run has ended.
+    """Log that a stage of a run has finished.
 
     Parameters
     ----------
     run
         Name of the run.
     stage
-        Which one.
+        Name of the stage.
     detail
-        More to say, such as the file that was found.
+        More information, such as why a run is processed again.
     """
     more = f" ({detail})" if detail else ""
     LOG.info("%s: %s%s", run, stage, more, extra={"run": run, "stage": stage, "detail": detail})

@@ -1,7 +1,7 @@
-"""What makes a run resumable: a receipt of what its results were made of, written last.
+"""Receipts, which make runs resumable: settings, versions and inputs of a run, written after all its results.
 
-Equal settings, versions and inputs, and outputs that still have the bytes that were written: nothing is due. The
-receipt is removed before a run is done again, so a run that is killed leaves none.
+A run with equal settings, versions and inputs, and with unchanged outputs, is up to date. The receipt is removed
+before a run is processed again, so a killed run has none.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CHUNK = 1 << 20
 
 
 def receipt_path(output_dir: Path, run: DwiRun) -> Path:
-    """Return where the receipt of a run lies."""
+    """Return the path of the receipt of a run."""
     folder = output_dir / "logs" / f"sub-{checked_label('sub', run.participant)}"
     return folder / f"{run.name}{RECEIPT_END}"
 
@@ -46,7 +46,7 @@ def find_receipts(output_dir: Path, participant: str = "*") -> list[Path]:
 
 
 def read_receipt(path: Path) -> dict[str, Any]:
-    """Read a receipt; empty where there is none, or none that can be read."""
+    """Read a receipt; empty if it does not exist or cannot be read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -55,7 +55,7 @@ def read_receipt(path: Path) -> dict[str, Any]:
 
 
 def describe_provenance(run: DwiRun, method: Method) -> dict[str, Any]:
-    """Return what the results of a run are made of: settings, versions, sizes and hashes of inputs.
+    """Return the provenance of the results of a run: settings, versions, sizes and hashes of inputs.
 
     Raises
     ------
@@ -63,56 +63,56 @@ def describe_provenance(run: DwiRun, method: Method) -> dict[str, Any]:
         If an input cannot be read.
     """
     metadata = json.dumps(dict(run.metadata), sort_keys=True, default=str)
-    making = {
+    provenance = {
         "method": describe_method(method),
         "versions": _versions(),
         "inputs": {path.name: _fingerprint(path) for path in _inputs(run, method)},
         "lesions": "not given" if run.lesions is None else run.lesions.space or "none",
         "metadata": hashlib.sha256(metadata.encode()).hexdigest(),
     }
-    return json.loads(json.dumps(making, default=str))  # as a receipt on disk says it
+    return json.loads(json.dumps(provenance, default=str))  # in the form of a receipt on disk
 
 
 def describe_method(method: Method) -> dict[str, Any]:
-    """Return the settings as a receipt has them: files by name and content, since folders are moved and mounted."""
-    chosen = asdict(method)
-    named = {name: [_describe_file(one) for one in chosen[name]] for name in ("rois", "atlas")}
-    return {**chosen, **named, "template": _describe_file(method.template)}
+    """Return the settings in the form of a receipt: files by name and hash, since folders may be moved or mounted."""
+    values = asdict(method)
+    named = {name: [_describe_file(file) for file in values[name]] for name in ("rois", "atlas")}
+    return {**values, **named, "template": _describe_file(method.template)}
 
 
 def _describe_file(name: str) -> str:
-    """Return a path without its folder, a file with the start of its hash; any other name as it is."""
+    """Return the name of a path, for a file with the first digits of its hash; any other text unchanged."""
     path = Path(name)
     return f"{path.name} ({_hash(path)[:8]})" if path.is_file() else path.name
 
 
 def settings_hash(method: Method, rois: str) -> str:
-    """Return eight hex digits that differ where the index of a preset is not made alike.
+    """Return eight hex digits that are the same for indices of a preset computed with the same settings and version.
 
-    They are of the version and of the settings that can change the index: other presets and atlases cannot. Files count
-    by what they hold, not by where they lie.
+    Only settings that can change the index are included: no other presets or atlases. Files enter by content, not by
+    path.
 
     Parameters
     ----------
     method
-        The settings.
+        Settings of the method.
     rois
-        Which preset, as ``method.rois`` has it.
+        The preset, an entry of ``method.rois``.
     """
     label = template_label(method.template)
     files = [path for path in definition_files(rois) if path.is_file()]
     if label != method.template:
         files += find_template(method.template).values()
-    chosen = {name: sorted(value) if isinstance(value, tuple) else value for name, value in asdict(method).items()}
+    values = {name: sorted(value) if isinstance(value, tuple) else value for name, value in asdict(method).items()}
     for name in ("atlas", "atlas_threshold"):
-        del chosen[name]
-    chosen |= {"rois": Path(rois).name, "template": label, "files": [_hash(path) for path in files]}
-    text = json.dumps({**chosen, "version": __version__}, sort_keys=True)
+        del values[name]
+    values |= {"rois": Path(rois).name, "template": label, "files": [_hash(path) for path in files]}
+    text = json.dumps({**values, "version": __version__}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def describe_longitudinal_provenance(output_dir: Path, runs: Sequence[DwiRun], method: Method) -> dict[str, Any]:
-    """Return what the longitudinal results of runs are made of: settings, versions, and the receipts of the runs."""
+    """Return the provenance of longitudinal results: settings, versions, and the receipts of the runs."""
     making = {
         "method": describe_method(method),
         "versions": _versions(),
@@ -123,7 +123,7 @@ def describe_longitudinal_provenance(output_dir: Path, runs: Sequence[DwiRun], m
 
 
 def find_longitudinal(output_dir: Path, runs: Sequence[DwiRun]) -> list[Path]:
-    """Return what runs have of longitudinal results, sorted by run."""
+    """Return the longitudinal results of runs, sorted by run."""
     return [path for run in runs for path in find_outputs(output_dir, run) if _LONGITUDINAL.search(path.name)]
 
 
@@ -147,7 +147,7 @@ def _inputs(run: DwiRun, method: Method) -> Iterator[Path]:
 
 
 def _versions() -> dict[str, str]:
-    """Return what computes; results of other code are not kept, whatever its version says."""
+    """Return versions of the program and libraries, with a digest of the code, which may differ within a version."""
     libraries = {name: _version(name) for name in _LIBRARIES}
     return {"bids-alps": __version__, "bids-alps code": code_digest(), **libraries}
 
@@ -172,7 +172,7 @@ def _hash(path: Path) -> str:
 
 
 def find_outputs(output_dir: Path, run: DwiRun) -> list[Path]:
-    """Return the files of a run in the output, sorted: by name what this program writes, and nothing else."""
+    """Return the files of a run in the output, sorted; only those with names that this program writes."""
     patterns = {
         participant_folder(output_dir, run) / "dwi": name_pattern(run),
         output_dir / f"sub-{run.participant}" / "figures": re.compile(re.escape(run.name) + _FIGURE),
@@ -183,7 +183,7 @@ def find_outputs(output_dir: Path, run: DwiRun) -> list[Path]:
 
 
 def remove_half_written(output_dir: Path, run: DwiRun) -> None:
-    """Remove the half-written files of a run that killed processes left."""
+    """Remove partial files of a run from killed processes."""
     participant = output_dir / f"sub-{run.participant}"
     logs = receipt_path(output_dir, run).parent
     for folder in (participant_folder(output_dir, run) / "dwi", participant / "figures", logs):
@@ -193,7 +193,7 @@ def remove_half_written(output_dir: Path, run: DwiRun) -> None:
 def write_receipt(
     output_dir: Path,
     run: DwiRun,
-    making: Mapping[str, Any],
+    provenance: Mapping[str, Any],
     message: str,
     *,
     statements: Sequence[Statement] = (),
@@ -204,82 +204,87 @@ def write_receipt(
     Parameters
     ----------
     output_dir, run
-        Whose it is.
-    making
-        What `describe_provenance` says of it.
+        Output folder and run.
+    provenance
+        As returned by `describe_provenance`.
     message
-        What was found, in one line.
+        Result in one line.
     statements
-        What its stages say of themselves for the methods text.
+        Statements of its stages for the methods text.
     also
-        Outputs under other names.
+        Further outputs, with names of other runs.
     """
     paths = (*find_outputs(output_dir, run), *also)
     content = {
-        **making,
+        **provenance,
         "result": message,
         "outputs": {path.relative_to(output_dir).as_posix(): _hash(path) for path in paths},
-        "methods": [{name: getattr(one, name) for name in Statement.__slots__} for one in statements],
+        "methods": [{name: getattr(statement, name) for name in Statement.__slots__} for statement in statements],
     }
     write_json(receipt_path(output_dir, run), content)
 
 
 def read_statements(output_dir: Path, participant: str = "*") -> dict[str, tuple[Statement, ...]]:
-    """Return what the stages of the runs of a participant, or of all, say of themselves, by the name of the run."""
-    found = {path.name.removesuffix(RECEIPT_END): read_receipt(path) for path in find_receipts(output_dir, participant)}
-    return {name: _statements(receipt) for name, receipt in found.items()}
+    """Return the statements for the methods text of the runs of a participant, or of all, by the name of the run."""
+    receipts = {
+        path.name.removesuffix(RECEIPT_END): read_receipt(path) for path in find_receipts(output_dir, participant)
+    }
+    return {name: _statements(receipt) for name, receipt in receipts.items()}
 
 
 def _statements(receipt: Mapping[str, Any]) -> tuple[Statement, ...]:
-    """Return the statements of a receipt; none where it is of an earlier version or was changed by hand."""
+    """Return the statements of a receipt; none if it is of an earlier version or was edited."""
     try:
         return tuple(
-            Statement(stage=one["stage"], text=str(one["text"]), values=one["values"]) for one in receipt["methods"]
+            Statement(stage=entry["stage"], text=str(entry["text"]), values=entry["values"])
+            for entry in receipt["methods"]
         )
     except (KeyError, TypeError, ValueError):
         return ()
 
 
-def find_finished(output_dir: Path, run: DwiRun, making: Mapping[str, Any]) -> str | None:
-    """Return the message of a run that needs no work, None where it has to be done (again)."""
+def find_finished(output_dir: Path, run: DwiRun, provenance: Mapping[str, Any]) -> str | None:
+    """Return the message of a run that is up to date; None if it has to be processed (again)."""
     try:
         receipt = read_receipt(receipt_path(output_dir, run))
-        same = all(receipt[key] == value for key, value in making.items())
-        kept = receipt["outputs"] and all(_hash(output_dir / name) == told for name, told in receipt["outputs"].items())
-        return str(receipt["result"]) if same and kept else None
+        same = all(receipt[key] == value for key, value in provenance.items())
+        unchanged = receipt["outputs"] and all(
+            _hash(output_dir / name) == digest for name, digest in receipt["outputs"].items()
+        )
+        return str(receipt["result"]) if same and unchanged else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def explain_redo(output_dir: Path, run: DwiRun, making: Mapping[str, Any]) -> str:
-    """Return why a run is done again, such as ``roi_radius was n/a and is 5.0``; empty where it has no results."""
+def explain_reprocessing(output_dir: Path, run: DwiRun, provenance: Mapping[str, Any]) -> str:
+    """Return why a run is processed again, such as ``roi_radius was n/a and is 5.0``; empty if it has no results."""
     try:
         receipt = json.loads(receipt_path(output_dir, run).read_text(encoding="utf-8"))
-        reasons = list(_differences(receipt, making))
+        reasons = list(_differences(receipt, provenance))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ""
-    return "; ".join(reasons) or "its outputs were changed or removed, or --force"
+    return "; ".join(reasons) or "outputs were changed or removed, or --force was given"
 
 
-def _differences(receipt: Mapping[str, Any], making: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what a receipt says otherwise of settings, versions and inputs."""
+def _differences(receipt: Mapping[str, Any], provenance: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the differences of a receipt from current settings, versions and inputs."""
     for group in ("method", "versions"):
-        before, now = receipt[group], making[group]
+        before, now = receipt[group], provenance[group]
         for name in sorted({*before, *now}):
             if before.get(name) != now.get(name):
-                yield f"{name} was {_told(before.get(name))} and is {_told(now.get(name))}"
-    if receipt["inputs"] != making["inputs"] or receipt["metadata"] != making["metadata"]:
+                yield f"{name} was {_as_text(before.get(name))} and is {_as_text(now.get(name))}"
+    if receipt["inputs"] != provenance["inputs"] or receipt["metadata"] != provenance["metadata"]:
         yield "an input file or its sidecar has changed"
 
 
-def _told(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if isinstance(value, list):
-        return " ".join(map(_told, value)) or "n/a"
+        return " ".join(map(_as_text, value)) or "n/a"
     return "n/a" if value is None else str(value)
 
 
 def clear_run(output_dir: Path, run: DwiRun) -> None:
-    """Remove what an earlier attempt left of a run, the receipt first, so that no stale file stays beside new ones."""
+    """Remove the results of an earlier attempt, the receipt first, so that no outdated file remains."""
     for path in (receipt_path(output_dir, run), *find_outputs(output_dir, run)):
         with suppress(FileNotFoundError):
             path.unlink()

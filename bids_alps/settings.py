@@ -1,6 +1,7 @@
-"""What the user chose: what to read (Request), what changes a number (Method), how it is run (Execution).
+"""Settings of the user: what to read (Request), what affects the results (Method), how to run it (Execution).
 
-Every default stands here once, with its unit; the command line and the documentation grow from these fields.
+Every default is defined here once, with its unit; the command line and the documentation are generated from these
+fields.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from bids_alps.registration.engines import ENGINES
 
 
 def option(default: Any = MISSING, *, description: str, spellings: tuple[str, ...] = (), **extra: Any) -> Any:
-    """Return a dataclass field that carries what the command line says of it.
+    """Return a dataclass field with the metadata of its command-line option.
 
     Parameters
     ----------
     default
-        Its default.
+        Default value.
     description
-        One sentence of help, with the unit.
+        Help text, one sentence, with the unit.
     spellings
-        Other spellings that wrappers use, such as ``--n_cpus``; the first one is made of the field's name.
+        Alternative spellings that wrappers use, such as ``--n_cpus``; the first one is derived from the field's name.
     extra
         Passed on to argparse, such as ``choices`` or ``metavar``.
     """
@@ -36,85 +37,87 @@ def option(default: Any = MISSING, *, description: str, spellings: tuple[str, ..
 
 
 def megabytes(text: str) -> int:
-    """Return an amount of memory in MB; a bare number is MB already.
+    """Return an amount of memory in MB; a number without a unit is in MB.
 
     Examples
     --------
     >>> megabytes("8G"), megabytes("500"), megabytes("2.5 GB")
     (8000, 500, 2500)
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
-    if not found:
-        raise ValueError(f"{text!r} is no amount of memory")
-    return int(float(found[1]) * {"K": 1e-3, "": 1, "M": 1, "G": 1e3, "T": 1e6}[found[2].upper()])
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
+    if not match:
+        raise ValueError(f"{text!r} is not an amount of memory")
+    return int(float(match[1]) * {"K": 1e-3, "": 1, "M": 1, "G": 1e3, "T": 1e6}[match[2].upper()])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """What changes a number. Each field is written into every receipt, log and methods text."""
+    """Settings that affect the results. Each is recorded in every receipt, log and methods text."""
 
     template: str = option(
         "MNI152NLin2009aSym",
-        description="template in which the regions lie: a name of TemplateFlow, a folder of one's own, or an FA map",
+        description="template in which the ROIs are defined: a TemplateFlow identifier, a folder, or an FA map",
     )
     registrar: str = option(
         "staged",
-        description="registration engine; precomputed takes the transform that lies with a preprocessed series",
+        description="registration engine; precomputed uses the transform that comes with a preprocessed series",
         choices=tuple(ENGINES),
     )
     rois: tuple[str, ...] = option(
-        ("alps", "alps-sphere"), description="ROI presets, or label images in the template with a table beside each"
+        ("alps", "alps-sphere"),
+        description="ROI presets, or label images in template space, each with a table (.tsv) next to it",
     )
     roi_radius: float | None = option(
-        None, description="measure in spheres of this radius, mm (default: the preset's own shape)"
+        None, description="use spherical ROIs of this radius, mm (default: the preset's own shape)"
     )
     shells: tuple[float, ...] | None = option(
-        None, description="b-values to fit, s/mm^2 (default: the shell nearest 1000)"
+        None, description="shells to fit, s/mm^2 (default: the shell closest to 1000)"
     )
     roi_weighting: Literal["fraction", "tissue"] = option(
         "fraction",
-        description="weight of a voxel in its region: the fraction inside, or that times its share of tissue",
+        description="weight of a voxel in an ROI: the fraction of it inside, or that times its tissue fraction",
     )
     atlas: tuple[str, ...] = option(
-        (), description="atlases to measure too: label or probability images with a table, or names of TemplateFlow's"
+        (), description="atlases to measure as well: label or probability images with a table, or TemplateFlow names"
     )
     atlas_threshold: float = option(
-        0.5, description="fraction of a voxel in a region, or its probability, from which it counts in an atlas"
+        0.5,
+        description="minimum fraction of a voxel inside an atlas region, or minimum probability, for it to be included",
     )
-    exclude_lesions: bool = option(
-        False, description="leave voxels that a lesion touches out of the regions of the index"
-    )
+    exclude_lesions: bool = option(False, description="exclude voxels that overlap a lesion from the ROIs of the index")
     t1w_aligned: bool = option(
-        False, description="take lesion masks drawn on anatomical images as they lie, without aligning the T1w"
+        False, description="use lesion masks drawn on anatomical images as they are, without registering the T1w image"
     )
-    b0_threshold: float = option(50.0, description="b-values up to this count as no weighting, s/mm^2")
-    pose_correction: bool = option(True, description="turn tensors into template axes")
+    b0_threshold: float = option(50.0, description="volumes with a b-value up to this are treated as b=0, s/mm^2")
+    pose_correction: bool = option(True, description="rotate tensors to the template axes")
     skip_preprocessing: bool = option(
-        False, description="take raw series as they are", spellings=("--skip_preprocessing",)
+        False, description="use raw series as they are", spellings=("--skip_preprocessing",)
     )
     threshold: tuple[str, ...] = option(
-        (), description="other thresholds of a quality check, NAME=WARN,FAIL, such as pitch=15,n/a"
+        (), description="change the thresholds of a quality check, NAME=WARN,FAIL, such as pitch=15,n/a"
     )
     gradient_calibration: bool = option(
-        False, description="correct b-values by axis where separate tissues agree on how strong the gradients were"
+        False, description="correct b-values per gradient axis where different tissues agree on the gradient strength"
     )
     gradient_table: Literal["check", "repair"] = option(
         "check",
-        description="check withholds the index of a gradient table with flipped or exchanged axes; repair reads the "
-        "table as fibres continue best, where that is clear",
+        description="check withholds the index where the gradient table has flipped or swapped axes; repair corrects "
+        "the table to the orientation with the highest fibre coherence, where that is unambiguous",
     )
-    keep_failed: bool = option(False, description="keep an index whose quality checks failed in the column alps")
+    keep_failed: bool = option(
+        False, description="report the index in the column alps even where quality checks failed"
+    )
     combine_runs: bool | None = option(
         None,
-        description="merge raw series of a session on one grid into one fit (default: those that share a MultipartID)",
+        description="fit raw series of one session and grid together (default: those that share a MultipartID)",
     )
-    denoising: bool = option(False, description="reduce the noise of raw series of 30 volumes or more (MP-PCA)")
-    unringing: bool = option(False, description="take Gibbs ringing out of raw series without partial Fourier")
+    denoising: bool = option(False, description="denoise raw series of 30 volumes or more (MP-PCA)")
+    unringing: bool = option(False, description="correct Gibbs ringing in raw series without partial Fourier")
     motion_correction: bool = option(True, description="correct head motion and eddy currents of raw series")
     distortion_correction: bool = option(
-        True, description="correct susceptibility distortion of raw series that have a reverse-phase image"
+        True, description="correct susceptibility distortion of raw series that have a fieldmap"
     )
-    random_seed: int = option(20170617, description="seed of every random draw", spellings=("--random_seed",))
+    random_seed: int = option(20170617, description="random seed", spellings=("--random_seed",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,11 +125,11 @@ class Request:
     """What to read and where to write."""
 
     bids_dir: Path = option(description="root of the BIDS dataset, raw or derivative")
-    output_dir: Path = option(description="where derivatives go")
+    output_dir: Path = option(description="output folder for the derivatives")
     output_label: str | None = option(
         None,
-        description="write to derivatives/bids-alps-LABEL of the output folder: results of other settings beside those "
-        "that are there",
+        description="write to derivatives/bids-alps-LABEL in the output folder, to keep results of different settings "
+        "side by side",
         spellings=("--output_label",),
     )
     participant_label: tuple[str, ...] = option(
@@ -144,94 +147,100 @@ class Request:
     )
     bids_filter_file: Path | None = option(
         None,
-        description="JSON file that narrows dwi, t1w and fmap images by entity (null: absent, *: any)",
+        description="JSON file that selects dwi, t1w and fmap images by entity (null: absent, *: any)",
         spellings=("--bids_filter_file",),
     )
     derivatives: tuple[str, ...] = option(
         (),
-        description="preprocessed datasets, PATH or NAME=PATH; their runs stand for the raw ones of a participant; "
-        "lesions=PATH holds lesion masks instead, rois=PATH regions drawn in single scans",
+        description="preprocessed datasets, PATH or NAME=PATH, used in place of the raw runs of a participant; "
+        "lesions=PATH: a dataset of lesion masks; rois=PATH: a dataset of manually drawn ROIs",
         spellings=("-d", "--datasets"),
     )
     bids_database_dir: Path | None = option(
-        None, description="pybids database of the dataset, made where there is none", spellings=("--bids_database_dir",)
+        None,
+        description="pybids database of the dataset, created if it does not exist",
+        spellings=("--bids_database_dir",),
     )
     longitudinal: bool = option(
         False,
-        description="measure the sessions of a participant in one frame too, and how the index changed between them",
+        description="also process the sessions of a participant in a midpoint space and measure changes of the index",
     )
     reports_only: bool = option(
-        False, description="write the pages again from results that are there", spellings=("--reports_only",)
+        False, description="only write the reports again, from existing results", spellings=("--reports_only",)
     )
     boilerplate_only: bool = option(
-        False, description="write the methods text and its references alone", spellings=("--boilerplate_only",)
+        False, description="only write the methods text and its references", spellings=("--boilerplate_only",)
     )
-    group_column: str = option("group", description="column of participants.tsv that tells the groups to compare")
+    group_column: str = option("group", description="column of participants.tsv with the groups to compare")
     model: tuple[str, ...] = option(
         (), description='formulas to fit, such as "alps_bilateral ~ group + age + sex + pitch"'
     )
     include_status: tuple[str, ...] = option(
-        (), description="statuses of runs to include although they are left out otherwise, such as fail (default: none)"
+        (),
+        description="statuses of runs to include although they are excluded by default, such as fail (default: none)",
     )
     reference_group: str | None = option(
         None,
-        description="group that the others are compared with and that norms come from (default: one named control, HC "
-        "or healthy)",
+        description="group that the others are compared with and that provides the norms (default: a group named "
+        "control, HC or healthy)",
     )
     covariates: tuple[str, ...] | None = option(
         None,
-        description="columns to adjust for, or none (default: age, sex and site where they are known); pose, fa, md "
-        "and motion stand for those measures",
+        description="columns to adjust for, or none (default: age, sex and site where available); pose, fa, md and "
+        "motion refer to the measured values",
     )
     subset: str | None = option(
-        None, description="condition that analysed runs meet, such as \"group == 'RLS'\" (default: all)"
+        None, description="condition that selects the runs to analyse, such as \"group == 'RLS'\" (default: all)"
     )
     sessions: tuple[str, ...] = option(
-        (), description="sessions from first to last, where no time of acquisition orders them (default: by label)"
+        (),
+        description="sessions from first to last, used where acquisition times are missing (default: sorted by label)",
     )
     test: Literal["rule", "welch", "student", "mann-whitney"] = option(
         "rule", description="test of two groups; rule: Welch's, or Mann-Whitney where small groups are not normal"
     )
     weights: Literal["equal", "precision"] = option(
-        "equal", description="weights of participants in the adjusted comparison; precision: 1 / (tau^2 + se^2)"
+        "equal", description="weights of participants in the adjusted group comparison; precision: 1 / (tau^2 + se^2)"
     )
     equivalence_margin: float | None = option(
         None,
-        description="largest difference of the index that counts as none, to test equivalence (default: no test)",
+        description="largest difference of the index considered equivalent (default: no equivalence test)",
     )
-    permutations: int = option(5000, description="permutations of the comparison of the index, 0 for none")
+    permutations: int = option(
+        5000, description="number of permutations for the group comparison of the index, 0 for none"
+    )
     pool_across: tuple[str, ...] = option(
         (),
-        description="differences in method to accept when runs are pooled, by column, such as version (default: none)",
+        description="columns in which pooled runs may differ, such as version (default: none)",
     )
     harmonise: str | None = option(
         None,
-        description="site whose effect ComBat takes out before testing; the site as a covariate is safer",
+        description="column of the site whose effect ComBat removes before testing; site as a covariate is safer",
         spellings=("--combat",),
     )
     ignore: tuple[Literal["fieldmaps", "t1w", "sbref"], ...] = option(
-        (), description="images to leave out, as if they were not there", choices=("fieldmaps", "t1w", "sbref")
+        (), description="images to ignore", choices=("fieldmaps", "t1w", "sbref")
     )
     dry_run: bool = option(
-        False, description="say what would be done with which files, and do nothing; --dry-run=json as JSON"
+        False, description="print the plan (which files, which steps) and exit; --dry-run=json prints it as JSON"
     )
     plan_json: bool = option(False, description="print the plan as JSON")
     ratings: tuple[Path, ...] = option(
-        (), description="tables of readers' ratings, saved on participants' pages: runs rated drop are left out"
+        (), description="tables of manual ratings, saved from the participant reports; runs rated drop are excluded"
     )
-    force: bool = option(False, description="do runs again whose results are there already")
+    force: bool = option(False, description="process runs again even if their results exist")
     stop_on_first_crash: bool = option(
-        False, description="stop at the first run that fails", spellings=("--stop_on_first_crash",)
+        False, description="stop when the first run fails", spellings=("--stop_on_first_crash",)
     )
 
     @property
     def datasets(self) -> dict[str, Path]:
-        """The other datasets by name: ``NAME=PATH``, or a path that is named by its folder.
+        """Datasets given by ``--derivatives``, by name: ``NAME=PATH``, or a path, named after its folder.
 
         Raises
         ------
         NoInputError
-            If one of them is no folder.
+            If one of them is not a folder.
         """
         datasets = {}
         for text in self.derivatives:
@@ -245,52 +254,54 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """How it is run; nothing here changes a byte of the results."""
+    """How to run it; none of these settings affects the results."""
 
-    run_uuid: str = option("", description="name of this execution in the logs (default: its time and a random part)")
+    run_uuid: str = option(
+        "", description="identifier of this execution in the logs (default: date, time and a random suffix)"
+    )
     mem: int | None = option(
         None,
-        description="memory that all processes may use together, MB, or with a unit such as 8G",
+        description="upper limit of memory for all processes together, MB, or with a unit such as 8G",
         spellings=("--mem-mb", "--mem_mb"),
         parse=megabytes,
     )
-    omp_nthreads: int = option(1, description="threads of each process", spellings=("--omp_nthreads",))
+    omp_nthreads: int = option(1, description="number of threads per process", spellings=("--omp_nthreads",))
     work_dir: Path | None = option(
         None,
-        description="scratch space (default: the system's, or a folder of the output)",
+        description="folder for temporary files (default: the system's, or a folder of the output)",
         spellings=("-w", "--work_dir"),
     )
     resource_monitor: bool = option(
-        False, description="log CPU seconds and peak memory of every run", spellings=("--resource_monitor",)
+        False, description="log CPU time and peak memory of every run", spellings=("--resource_monitor",)
     )
     nprocs: int = option(
         1,
-        description="runs worked on at the same time, each by a process of its own",
+        description="number of runs processed in parallel, each in its own process",
         spellings=("--nthreads", "--n-cpus", "--n_cpus"),
     )
     timeout: float | None = option(
-        None, description="minutes after which a run that is not done is ended and given up (default: never)"
+        None, description="time limit per run, minutes; a run that takes longer is stopped and fails (default: none)"
     )
-    executor: Literal["local", "dask"] = option("local", description="processes of this machine, or a Dask cluster")
+    executor: Literal["local", "dask"] = option("local", description="local processes, or a Dask cluster")
     dask_address: str | None = option(
-        None, description="scheduler of a Dask cluster, such as tcp://10.0.0.1:8786", spellings=("--dask_address",)
+        None, description="address of a Dask scheduler, such as tcp://10.0.0.1:8786", spellings=("--dask_address",)
     )
     dask_config: Path | None = option(
         None,
-        description="YAML or TOML file of dask-jobqueue: what a job asks of SLURM, PBS, SGE or LSF",
+        description="YAML or TOML file for dask-jobqueue: resources of a job on SLURM, PBS, SGE or LSF",
         spellings=("--dask_config",),
     )
     worker_timeout: float | None = option(
         None,
-        description="minutes without any Dask worker after which to give up (default: 10, or 1440 for jobs, which may "
-        "have to queue)",
+        description="time to wait for Dask workers before giving up, minutes (default: 10, or 1440 for jobs, which may "
+        "be queued)",
         spellings=("--worker_timeout",),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything the user chose."""
+    """All settings of the user."""
 
     request: Request
     method: Method
@@ -298,14 +309,14 @@ class Settings:
 
 
 def with_absolute_paths(settings: Settings) -> Settings:
-    """Return settings that mean the same in every working directory, such as that of a worker on another machine."""
+    """Return settings with absolute paths, valid in any working directory, such as that of a remote worker."""
 
     def path(text: str) -> str:
         name, equals, rest = text.partition("=")
         return f"{name}{equals}{Path(rest).absolute()}" if equals else str(Path(text).absolute())
 
     def file(text: str) -> str:
-        # a name of a template, preset or atlas stays; a path has a slash or is an image
+        # names of templates, presets and atlases are kept; a path has a slash or an image extension
         return str(Path(text).absolute()) if os.sep in text or text.endswith(IMAGE_EXTENSIONS) else text
 
     def absolute(group: Any) -> Any:
@@ -326,18 +337,18 @@ def with_absolute_paths(settings: Settings) -> Settings:
 
 
 def as_toml(settings: Settings) -> str:
-    """Return the settings as a file that ``--config-file`` takes, without those that are not set."""
+    """Return the settings as text for ``--config-file``, without those that are not set."""
     lines = []
     for group in fields(settings):
         lines.append(f"[{group.name}]")
         values = getattr(settings, group.name)
-        chosen = ((setting.name, getattr(values, setting.name)) for setting in fields(values))
-        lines += [f"{name} = {_toml(value)}" for name, value in chosen if value is not None]
+        items = ((setting.name, getattr(values, setting.name)) for setting in fields(values))
+        lines += [f"{name} = {_toml(value)}" for name, value in items if value is not None]
         lines.append("")
     return "\n".join(lines)
 
 
 def _toml(value: Any) -> str:
     if isinstance(value, tuple):
-        return f"[{', '.join(_toml(one) for one in value)}]"
+        return f"[{', '.join(_toml(item) for item in value)}]"
     return json.dumps(value if isinstance(value, (bool, int, float)) else str(value), ensure_ascii=False)

@@ -203,7 +203,7 @@ def test_a_label_is_a_label_though_a_file_is_called_so(tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("option", ["--participant-label", "--session-label"])
 def test_commas_between_labels_are_refused_with_words(option: str) -> None:
-    with pytest.raises(UsageError, match=rf"{option} 01,02: labels are separated by commas. Separate them by blanks"):
+    with pytest.raises(UsageError, match=rf"{option} 01,02: labels are separated by commas. Separate them by spaces"):
         settings(option, "01,02")
 
 
@@ -211,7 +211,7 @@ def test_commas_between_labels_are_refused_with_words(option: str) -> None:
     "option", ["--fs-license-file=x", "--fs_no_reconall", "--output-spaces", "--use-syn-sdc", "--recon-spec"]
 )
 def test_an_option_of_other_apps_that_cannot_apply_is_refused_in_a_sentence(option: str) -> None:
-    with pytest.raises(UsageError, match="an option of other BIDS Apps that cannot apply here: "):
+    with pytest.raises(UsageError, match="an option of other BIDS Apps that does not apply here: "):
         settings(option)
 
 
@@ -233,7 +233,7 @@ def test_a_plan_as_json_says_what_the_text_says(
     assert run(dataset, tmp_path / "out", "participant", "--dry-run=json") == 1
     first, second = json.loads(capsys.readouterr().out)
     assert (first["run"], first["state"], first["fit"]) == ("sub-01_run-1", "due", "1 at b = 0, 7 at b = 1000")
-    assert first["field"] == "none: no fieldmap, and no image of opposite phase encoding"
+    assert first["field"] == "none: no fieldmap and no image with opposite phase encoding"
     assert (second["run"], second["state"], second["exit_code"]) == ("sub-01_run-2", "skipped", 65)
     assert run(dataset, tmp_path / "out", "participant", "--dry-run") == 1
     text = capsys.readouterr().out
@@ -399,7 +399,7 @@ def test_boilerplate_is_of_what_ran(dataset: Path, tmp_path: Path, capsys: pytes
     out = tmp_path / "out"
     arguments = (dataset, out, "participant", "--skip-bids-validation", "--boilerplate-only")
     assert run(*arguments) == 66
-    assert "no finished run to write the methods text of" in capsys.readouterr().err
+    assert "no finished run, so there is no methods text to write" in capsys.readouterr().err
     assert not out.exists()
     write_root(out, dataset)
     sentence = {"stage": "start", "text": "The index of {n:g} volumes.", "values": {"n": 8}}

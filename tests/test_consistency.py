@@ -13,7 +13,7 @@ from test_participant import put_run
 
 from bids_alps import participant
 from bids_alps.cli import main
-from bids_alps.consistency import describe_differences, making_of
+from bids_alps.consistency import describe_differences, method_provenance
 from bids_alps.errors import OutputError
 from bids_alps.io.derivatives import derivative_path
 from bids_alps.io.writing import write_text
@@ -246,7 +246,7 @@ def test_files_that_were_moved_are_the_same_settings(tmp_path: Path, name: str) 
     for folder, content in (("a", "one"), ("b", "one"), ("c", "two")):
         write_text(tmp_path / folder / "mine_dseg.nii.gz", content)
     paths = [str(tmp_path / folder / "mine_dseg.nii.gz") for folder in "abc"]
-    first, moved, changed = (making_of(replace(Method(), **{name: (path,)})) for path in paths)
+    first, moved, changed = (method_provenance(replace(Method(), **{name: (path,)})) for path in paths)
     assert first == moved
     assert (
         describe_differences([first], changed) == f"{name}: mine_dseg.nii.gz (7692c3ad) before, "
@@ -256,7 +256,7 @@ def test_files_that_were_moved_are_the_same_settings(tmp_path: Path, name: str) 
 
 
 def test_a_template_folder_that_was_moved_is_the_same_setting() -> None:
-    first, moved = (making_of(replace(Method(), template=f"/{folder}/tpl-Mine")) for folder in ("data", "mnt"))
+    first, moved = (method_provenance(replace(Method(), template=f"/{folder}/tpl-Mine")) for folder in ("data", "mnt"))
     assert first == moved
 
 

@@ -24,18 +24,18 @@ def study(stream, *, verbosity=0, output=None):
     """Two participants with three runs, of which one fails and one was up to date."""
     with Console(verbosity=verbosity, error=stream, output=output or stream) as console:
         console.open_bar(2)
-        console.found("01", ["sub-01_run-1", "sub-01_run-2"])
+        console.add_runs("01", ["sub-01_run-1", "sub-01_run-2"])
         log_stage("sub-01_run-1", "started")
         log_stage("sub-01_run-1", "aligned")
         logging.getLogger("bids_alps.io").warning("no T1w")
         logging.getLogger("bids_alps.io").info("read a file")
         logging.getLogger("nibabel").info("chatter")
-        console.ended(Outcome(name="sub-01_run-1", message="alps 1.5"))
+        console.show_outcome(Outcome(name="sub-01_run-1", message="alps 1.5"))
         half = console.progress
         logging.getLogger("bids_alps").error("sub-01_run-2: no bvec", extra={"outcome": True})
-        console.ended(Outcome(name="sub-01_run-2", message="no bvec", exit_code=66))
-        console.found("02", ["sub-02"])
-        console.ended(Outcome(name="sub-02", message="alps 1.4 [done before]"))
+        console.show_outcome(Outcome(name="sub-01_run-2", message="no bvec", exit_code=66))
+        console.add_runs("02", ["sub-02"])
+        console.show_outcome(Outcome(name="sub-02", message="alps 1.4 [up to date]"))
         return half, console.progress
 
 
@@ -54,7 +54,7 @@ def test_a_log_file_sees_plain_lines_and_each_result_once():
         "sub-01_run-1: alps 1.5",
         "sub-01_run-2: failed. no bvec",
         "sub-02: 1 run found",
-        "sub-02: alps 1.4 [done before]",
+        "sub-02: alps 1.4 [up to date]",
     ]
     assert half.startswith("1 of about 4 runs, about ")
     assert whole == "3 of 3 runs, 1 failed"
@@ -101,19 +101,20 @@ def test_the_end_counts_statuses_and_names_checks_pages_and_what_to_do(tmp_path)
     for name in ("sub-01", "sub-02", "sub-03", "sub-04"):
         (tmp_path / f"{name}.html").write_text("")
     outcomes = [
-        Outcome(name="sub-01", message="1.5 [done before]"),
+        Outcome(name="sub-01", message="1.5 [up to date]"),
         Outcome(name="sub-02", message="1.5"),
         Outcome(name="sub-03", message="n/a"),
         Outcome(name="sub-04", message="no bvec", exit_code=66),
     ]
     assert summarise(outcomes, settings, {"roi_radius was n/a and is 5.0": 2}) == [
-        "4 runs: 1 passed, 1 to look at closer, 1 not to be trusted, 1 without a result. 1 of them was up to date.",
-        "Done again: 2 runs, roi_radius was n/a and is 5.0.",
+        "4 runs: 1 passed, 1 with warnings, 1 with failed checks, 1 without a result. 1 of them was up to date.",
+        "Processed again: 2 runs, roi_radius was n/a and is 5.0.",
         "Checks that failed: snr (1).",
         "Checks that warned: pitch (2), snr (1).",
         f"1 of 4 runs failed: sub-04; see {tmp_path}/logs/summary-here.tsv and the crash files in {tmp_path}/logs.",
-        f"Pages: {tmp_path}/sub-*.html (4)",
-        "Next: look at the pages of sub-02, sub-03; then mend what failed and start again: finished runs are kept; "
+        f"Reports: {tmp_path}/sub-*.html (4)",
+        "Next: check the reports of sub-02, sub-03; then fix the errors and run the command again: "
+        "finished runs are kept; "
         f"then bids-alps {tmp_path / 'in'} {tmp_path} group",
     ]
 

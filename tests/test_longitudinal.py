@@ -110,7 +110,7 @@ def test_what_is_done_is_not_done_again_until_a_session_changes(
     first = change.read_bytes()
     assert len(read_table(change)) == 3
     assert cli.main(chosen) == 0
-    assert capsys.readouterr().out.count("[done before]") == 3
+    assert capsys.readouterr().out.count("[up to date]") == 3
     change.unlink()
     assert cli.main(chosen) == 0
     assert change.read_bytes() == first

@@ -92,10 +92,10 @@ def test_what_was_drawn_again_makes_its_run_due(
     options = [study / "in", tmp_path / "out", "--participant-label", "01", "-d", f"rois={drawn}"]
     assert run(*options) == 0
     assert run(*options) == 0
-    assert "[done before]" in capsys.readouterr().out
+    assert "[up to date]" in capsys.readouterr().out
     with_manual_rois(drawn, lambda image: image.like(np.roll(image.data, 1, axis=2)))
     assert run(*options) == 0
-    assert "[done before]" not in capsys.readouterr().out
+    assert "[up to date]" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_an_image_that_serves_no_run_is_told(
 ) -> None:
     misspelt = (drawn / NAME).rename(drawn / NAME.replace("seg-alps", "seg-apls"))
     assert run(study / "in", tmp_path / "out", "-d", f"rois={drawn}", "--dry-run") == 0
-    assert f"{misspelt}: it is called after no run" in caplog.text
+    assert f"{misspelt}: its name matches no processed run and preset" in caplog.text
 
 
 def test_the_plan_names_what_was_drawn(

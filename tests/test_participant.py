@@ -11,7 +11,7 @@ from helpers import nifti_bytes
 from bids_alps import participant, planning
 from bids_alps.arguments import parse, settings_of
 from bids_alps.errors import NoInputError, UsageError
-from bids_alps.io.layout import Problem
+from bids_alps.io.layout import UnusableRun
 from bids_alps.model import DwiRun, SpatialMap
 from bids_alps.participant import Outcome, plan_work
 from bids_alps.planning import plan_participant
@@ -121,7 +121,7 @@ def test_masks_that_contradict_each_other_cost_the_run_that_they_belong_to(tmp_p
     masks = (f"dwi/sub-01_run-2_desc-{who}_label-lesion_mask.nii.gz" for who in ("one", "other"))
     first, second = plan_participant("01", settings_for(tmp_path, "-d", put_lesions(tmp_path / "l", *masks)))
     assert isinstance(first, DwiRun)
-    assert isinstance(second, Problem)
+    assert isinstance(second, UnusableRun)
     assert "2 lesion masks" in str(second.error)
 
 
@@ -155,7 +155,7 @@ def test_images_to_ignore_are_as_if_they_were_not_there(tmp_path: Path) -> None:
     first, _ = plan_participant("01", settings_for(tmp_path, "--ignore", "fieldmaps", "t1w"))
     assert isinstance(first, DwiRun)
     assert first.fieldmaps == ()
-    assert first.notes[0] == "left out by --ignore: fieldmaps, t1w"
+    assert first.notes[0] == "ignored by --ignore: fieldmaps, t1w"
 
 
 def test_labels_select_participants_sessions_and_runs(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_finished_run_is_done_again_only_by_force(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(participant, "find_finished", lambda *_: "left 1.5")
     monkeypatch.setattr("bids_alps.stages.run_stages", lambda run, *_: done.append(run.name) or ())
     told = participant.process_run(run, settings_for(tmp_path))
-    assert (told.message, done) == ("left 1.5 [done before]", [])
+    assert (told.message, done) == ("left 1.5 [up to date]", [])
     participant.process_run(run, settings_for(tmp_path, "--force"))
     assert done == ["sub-01"]
 
@@ -195,7 +195,7 @@ def test_resources_are_logged_where_that_is_asked_for(
     for options, told in (([], False), (["--resource-monitor"], True)):
         caplog.clear()
         participant.process_run(run, settings_for(tmp_path, *options))
-        assert ("CPU seconds" in caplog.text) is told
+        assert ("of CPU time" in caplog.text) is told
 
 
 def test_a_participant_is_planned_by_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

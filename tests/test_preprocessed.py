@@ -155,4 +155,4 @@ def test_without_a_transform_to_the_template_the_run_is_told(
     next(tmp_path.glob("in/**/*_xfm.nii.gz")).unlink()
     options = ["participant", "--skip-bids-validation", "--registrar", "precomputed"]
     assert cli.main([str(tmp_path / "in"), str(tmp_path / "out"), *options]) == 66
-    assert f"no transform to {TEMPLATE} with it, but to no template" in capsys.readouterr().out
+    assert f"no transform to {TEMPLATE} (available: none)" in capsys.readouterr().out

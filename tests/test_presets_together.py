@@ -51,7 +51,7 @@ def test_a_template_and_regions_of_ones_own(out: Path, tmp_path: Path, capsys: p
     assert cli.main([*arguments, *options, "--rois", str(rois)]) == 73
     assert "template" in capsys.readouterr().err
     assert cli.main([*arguments, *options, "--rois", str(rois), "--force"]) == 0
-    assert "[done before]" not in capsys.readouterr().out
+    assert "[up to date]" not in capsys.readouterr().out
 
 
 def test_each_has_its_regions_and_their_table(out: Path) -> None:

@@ -17,7 +17,7 @@ from bids_alps.model import DwiRun, LesionMask
 from bids_alps.provenance import (
     clear_run,
     describe_provenance,
-    explain_redo,
+    explain_reprocessing,
     find_finished,
     find_outputs,
     receipt_path,
@@ -143,10 +143,10 @@ def test_what_a_killed_process_left_of_a_run_is_removed(out: Path, run: DwiRun) 
 
 def test_why_a_run_is_done_again_is_told(out: Path, run: DwiRun) -> None:
     making = describe_provenance(run, METHOD)
-    assert explain_redo(out, run, describe_provenance(run, replace(METHOD, roi_radius=5.0))) == (
+    assert explain_reprocessing(out, run, describe_provenance(run, replace(METHOD, roi_radius=5.0))) == (
         "roi_radius was n/a and is 5.0"
     )
-    assert explain_redo(out, run, {**making, "inputs": {}}) == "an input file or its sidecar has changed"
-    assert explain_redo(out, run, making) == "its outputs were changed or removed, or --force"
+    assert explain_reprocessing(out, run, {**making, "inputs": {}}) == "an input file or its sidecar has changed"
+    assert explain_reprocessing(out, run, making) == "outputs were changed or removed, or --force was given"
     receipt_path(out, run).unlink()
-    assert explain_redo(out, run, making) == ""
+    assert explain_reprocessing(out, run, making) == ""

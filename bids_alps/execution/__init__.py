@@ -1,1 +1,1 @@
-"""How runs are spread over processes and machines."""
+"""Distribution of runs over processes and machines."""

@@ -1,7 +1,7 @@
-"""Runs on a Dask cluster: of this machine, of an address, or of jobs that a batch system starts.
+"""Processing on a Dask cluster: local, at an address, or in jobs of a batch system.
 
-Dask sees to workers that come and go, memory limits and runs whose worker died; a run may be done twice, which its
-outputs allow.
+Dask handles workers that come and go, memory limits and runs of killed workers; a run may be processed twice, which
+is safe because files are written atomically.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ from bids_alps.settings import Execution, Settings
 
 LOG = logging.getLogger(__name__)
 _WINDOW = 500
-"""Runs that the scheduler knows of at the same time; enough to keep every worker busy."""
+"""Maximum number of runs at the scheduler at the same time; enough to keep every worker busy."""
 _DEATHS = 2
-"""A run is given up when more workers than this died of it."""
+"""A run fails when more workers than this died while processing it."""
 _CONFIG = {
     "distributed.scheduler.allowed-failures": _DEATHS,
-    "distributed.scheduler.worker-saturation": 1.0,  # a run that waits at a worker would share the blame for its death
-    # in the place of Dask's, whose MALLOC_TRIM_THRESHOLD_ makes large arrays come and go for ever
+    "distributed.scheduler.worker-saturation": 1.0,  # a run queued at a worker would also be blamed for its death
+    # replaces Dask's, whose MALLOC_TRIM_THRESHOLD_ returns freed arrays to the system all the time
     "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1, **WORKER_ENVIRONMENT},
-    "distributed.worker.profile.enabled": False,  # nobody reads it, and it stops the work a hundred times a second
+    "distributed.worker.profile.enabled": False,  # not used, and it interrupts the work a hundred times a second
     "distributed.admin.system-monitor.interval": "5s",
-    "logging": {"distributed": "critical", "tornado": "critical"},  # what matters is in the outcomes
+    "logging": {"distributed": "critical", "tornado": "critical"},  # relevant errors are in the outcomes
 }
 _RETRIES = 1
-"""How often a run is done again that could not even begin, such as for want of a shared folder."""
+"""Retries of a run that could not start, such as because a shared folder was missing."""
 _WITHOUT_WORKERS_MINUTES = 10.0
-_IN_QUEUE_MINUTES = 24 * 60.0  # jobs may wait for long
+_IN_QUEUE_MINUTES = 24 * 60.0  # jobs may be queued for long
 _REMINDER_SECONDS = 600.0
 _MARK = "dataset_description.json"
 _ONE_AT_A_TIME = threading.Lock()
 
 
 class Cluster:
-    """A Dask cluster as the settings say.
+    """A Dask cluster, configured by the settings.
 
     Raises
     ------
@@ -65,7 +65,7 @@ class Cluster:
         check_dask(settings.execution.dask_config)
         self._settings = settings
         self._tasks: dict[int, tuple[Task, Any]] = {}
-        self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._watch = Watch(settings.execution.timeout)
         self._cluster: Any = None
         self._client: Any = None
@@ -74,7 +74,7 @@ class Cluster:
         import dask
 
         dask.config.set(_CONFIG)
-        import distributed  # reads how much to log when it is imported
+        import distributed  # reads the log level when imported
 
         execution = self._settings.execution
         if execution.dask_address is None:
@@ -98,7 +98,7 @@ class Cluster:
     def __exit__(self, *exception: object) -> None:
         for part in (self._client, self._cluster):
             if part is not None:
-                with suppress(TimeoutError):  # on a busy machine; what is left ends with this process
+                with suppress(TimeoutError):  # on a busy machine; the rest ends with this process
                     part.close(timeout=CLOSING_SECONDS)
 
     @property
@@ -106,7 +106,7 @@ class Cluster:
         return f"bids-alps-{self._settings.execution.run_uuid}"
 
     def has_room(self, task: Task) -> bool:
-        """Whether the scheduler takes more, and what it has would stay within the memory."""
+        """Whether the scheduler accepts another task, and it fits into the memory limit."""
         if not self._tasks:
             return True
         used = sum(other.megabytes for other, _ in self._tasks.values())
@@ -114,24 +114,24 @@ class Cluster:
         return len(self._tasks) < _WINDOW and (allowed is None or used + task.megabytes <= allowed)
 
     def submit(self, task_id: int, task: Task) -> None:
-        """Hand a task to the scheduler."""
+        """Submit a task to the scheduler."""
         call = (_work, task.work, self._settings, code_name(), task_id)
         key = f"{self._topic}-{task_id}"
         future = self._client.submit(*call, key=key, retries=_RETRIES, priority=int(task.page), pure=False)
         self._tasks[task_id] = task, future
-        future.add_done_callback(lambda _: self._ended.put(task_id))
+        future.add_done_callback(lambda _: self._finished.put(task_id))
 
     def wait(self) -> tuple[int, Outcome | AlpsError]:
-        """Return a task that ended, or that was given up."""
+        """Return a task that finished or was given up."""
         while True:
             if (hopeless := self._find_hopeless()) is not None:
                 return hopeless, self._give_up(hopeless)
-            self._look_after_workers()
+            self._check_workers()
             try:
-                task_id = self._ended.get(timeout=TICK_SECONDS)
+                task_id = self._finished.get(timeout=TICK_SECONDS)
             except queue.Empty:
                 continue
-            if task_id in self._tasks:  # or it was given up
+            if task_id in self._tasks:  # else it was given up
                 return task_id, self._finish(task_id)
 
     def _finish(self, task_id: int) -> Outcome | AlpsError:
@@ -143,8 +143,8 @@ class Cluster:
             outcome: Outcome = future.result()
         except (asyncio.CancelledError, concurrent.futures.CancelledError, CommClosedError, TimeoutError) as error:
             raise _scheduler_gone() from error
-        except Exception as error:  # noqa: BLE001 -- whatever a worker raised: the other runs go on
-            return _explained(error)
+        except Exception as error:  # noqa: BLE001 -- an error of one worker must not stop the other runs
+            return _as_alps_error(error)
         return outcome
 
     def _find_hopeless(self) -> int | None:
@@ -155,7 +155,7 @@ class Cluster:
         return None if task_id is None or self._tasks[task_id][1].done() else task_id
 
     def _give_up(self, task_id: int) -> AlpsError:
-        """Drop a task that is hopeless, and have its worker ended and started again by its nanny."""
+        """Drop a task, and have its worker restarted by its nanny."""
         _, future = self._tasks.pop(task_id)
         error = self._watch.explain(task_id)
         address = self._watch.stop(task_id)
@@ -164,13 +164,13 @@ class Cluster:
         return error
 
     def _note_start(self, event: tuple[float, Any]) -> None:
-        """Take note that a worker begins a task; the scheduler passes it on."""
+        """Record that a worker has started a task, by an event from the scheduler."""
         task_id, address = event[1]
         if (known := self._tasks.get(task_id)) is not None:
             self._watch.start(task_id, known[0], address)
 
-    def _look_after_workers(self) -> None:
-        """Replace jobs that ended; end where no worker has been there for long."""
+    def _check_workers(self) -> None:
+        """Replace jobs that ended; raise if there has been no worker for too long."""
         self._watch.name_stragglers()
         if not self._presence.is_due():
             return
@@ -184,39 +184,39 @@ class Cluster:
 
 
 class _Presence:
-    """Whether there are workers, and since when there have been none."""
+    """Keeps track of whether there are workers."""
 
     def __init__(self, execution: Execution) -> None:
         usual = _WITHOUT_WORKERS_MINUTES if execution.dask_config is None else _IN_QUEUE_MINUTES
         self._limit = 60 * (usual if execution.worker_timeout is None else execution.worker_timeout)
-        self._looked = self._seen = self._reminded = time.monotonic()
+        self._last_check = self._last_worker = self._last_reminder = time.monotonic()
 
     def is_due(self) -> bool:
-        """Whether it is time to look again."""
-        due = time.monotonic() - self._looked >= TICK_SECONDS
+        """Whether the next check is due."""
+        due = time.monotonic() - self._last_check >= TICK_SECONDS
         if due:
-            self._looked = time.monotonic()
+            self._last_check = time.monotonic()
         return due
 
     def note(self, threads: Mapping[str, int]) -> None:
-        """Take note of the workers that there are; raise where there have been none for too long."""
+        """Record the current workers; raise if there have been none for too long."""
         now = time.monotonic()
         if threads:
-            self._seen = self._reminded = now
+            self._last_worker = self._last_reminder = now
             return
-        if now - self._seen > self._limit:
+        if now - self._last_worker > self._limit:
             raise ExecutionError(
                 "dask",
-                f"no worker for {(now - self._seen) / 60:.3g} minutes",
-                "look into the logs of workers or jobs, or give them longer by --worker-timeout, and start again",
+                f"no worker for {(now - self._last_worker) / 60:.3g} minutes",
+                "check the logs of workers or jobs, or increase --worker-timeout, and run again",
             )
-        if now - self._reminded > _REMINDER_SECONDS:
-            self._reminded = now
-            LOG.warning("No worker for %.0f minutes; runs wait for one.", (now - self._seen) / 60)
+        if now - self._last_reminder > _REMINDER_SECONDS:
+            self._last_reminder = now
+            LOG.warning("No worker for %.0f minutes; runs are waiting.", (now - self._last_worker) / 60)
 
 
 def check_threads(threads: Mapping[str, int]) -> None:
-    """Refuse workers of several threads: a run has its own log, and figures drawn side by side are not the same bytes.
+    """Refuse workers with several threads: logs are per process, and figures plotted concurrently are not reproducible.
 
     Raises
     ------
@@ -229,15 +229,15 @@ def check_threads(threads: Mapping[str, int]) -> None:
         raise ExecutionError(
             "--dask-address",
             f"{len(several)} of {len(threads)} workers have several threads, such as {address} with {number}",
-            f"start them by dask worker --nthreads 1 --nworkers {number}",
+            f"start them with dask worker --nthreads 1 --nworkers {number}",
         )
 
 
 def _work(work: Callable[[], Outcome], settings: Settings, version: str, task_id: int) -> Outcome:
-    """Do a task on a worker, which may be on another machine."""
+    """Execute a task on a worker, which may be on another machine."""
     from distributed import get_worker
 
-    with _ONE_AT_A_TIME:  # of a worker of several threads that came later
+    with _ONE_AT_A_TIME:  # in case a worker with several threads joined later
         worker = get_worker()
         _check_worker(settings, version, worker.address)
         prepare_machine(settings)
@@ -246,46 +246,52 @@ def _work(work: Callable[[], Outcome], settings: Settings, version: str, task_id
 
 
 def _check_worker(settings: Settings, version: str, address: str) -> None:
-    if version != (there := code_name()):
+    if version != (remote := code_name()):
         raise ExecutionError(
-            f"worker {address}", f"bids-alps {there} there, {version} here", "install the same one everywhere"
+            f"worker {address}",
+            f"bids-alps {remote} on the worker, {version} here",
+            "install the same version everywhere",
         )
     for folder in (settings.request.bids_dir, settings.request.output_dir):
         if not Path(folder, _MARK).is_file():
             raise ExecutionError(
                 f"worker {address}",
                 f"it does not see {folder}",
-                "have dataset and output on a file system that all workers share, under the same path",
+                "put dataset and output on a file system that all workers share, at the same path",
             )
 
 
 def _restart(client: Any, address: str) -> None:
-    with suppress(Exception):  # it has no nanny, or is gone
+    with suppress(Exception):  # it has no nanny, or has ended
         client.restart_workers([address], raise_for_error=False)
 
 
 def _scheduler_gone() -> ExecutionError:
-    return ExecutionError("dask", "the scheduler went away", "start again when it is back; runs that ended are kept")
+    return ExecutionError(
+        "dask", "the connection to the scheduler was lost", "run again when it is back; finished runs are kept"
+    )
 
 
-def _explained(error: BaseException) -> AlpsError:
+def _as_alps_error(error: BaseException) -> AlpsError:
     from distributed.scheduler import KilledWorker
 
     if isinstance(error, AlpsError):
         return error
     if isinstance(error, KilledWorker):
-        return ExecutionError("worker", f"{_DEATHS + 1} workers died of this run", "give workers more memory")
-    return ExecutionError("worker", f"{type(error).__name__}: {error}", "look into the log of the worker")
+        return ExecutionError(
+            "worker", f"{_DEATHS + 1} workers died while processing this run", "give workers more memory"
+        )
+    return ExecutionError("worker", f"{type(error).__name__}: {error}", "check the log of the worker")
 
 
 def _start(execution: Execution) -> Any:
-    """Start a cluster with as many workers as runs are to be worked on at the same time."""
+    """Start a cluster with one worker per run to process in parallel."""
     if execution.dask_config is not None:
         return Jobs(execution.dask_config, execution.nprocs)
     from distributed import LocalCluster
 
     workers, limit = execution.nprocs, "0"
-    if execution.mem is not None:  # what runs take together is bounded by their estimates
+    if execution.mem is not None:  # total memory is limited by the estimates of the runs
         workers = max(1, min(workers, execution.mem // BASE_MEGABYTES))
         limit = f"{execution.mem}MB"
     return LocalCluster(

@@ -1,4 +1,4 @@
-"""What works through runs: the seam between the story of a study and the machines that do the work."""
+"""Interface between the processing of participants and the engines that execute tasks."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from bids_alps.participant import Outcome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A task: a run, or the page of a participant.
+    """A task: a run, or the report of a participant.
 
     Parameters
     ----------
     participant
-        Whose it is.
+        Label without ``sub-``.
     name
-        Name of the run or page.
+        Name of the run or report.
     work
-        What to do; it can be pickled, and it tells a failure in its outcome.
+        Function to call; it can be pickled and returns failures as outcomes.
     megabytes
-        What it may take.
+        Estimated peak memory.
     page
-        Whether it is a page, which goes before runs so that participants end one after the other.
+        Whether it is a report; reports have priority over runs, so that participants finish one after the other.
     """
 
     participant: str
@@ -36,37 +36,37 @@ class Task:
 
 
 class Engine(Protocol):
-    """Takes tasks and gives back what became of each, in the order in which they end.
+    """Executes tasks and returns their outcomes in the order in which they finish.
 
-    Leaving the context ends what is still under way at once.
+    Leaving the context kills the running tasks.
     """
 
     def __enter__(self) -> Self:
         """Start."""
 
     def __exit__(self, *exception: object) -> None:
-        """Stop; whatever is under way is lost."""
+        """Stop; running tasks are killed."""
 
     def has_room(self, task: Task) -> bool:
-        """Whether a task can be submitted now; always true when nothing is under way."""
+        """Whether a task can be submitted now; always true if no task is running."""
         ...
 
     def submit(self, task_id: int, task: Task) -> None:
-        """Take a task under a number."""
+        """Submit a task with an identifier."""
 
     def wait(self) -> tuple[int, Outcome | AlpsError]:
-        """Return the number of a task that ended with its outcome, or with why there is none.
+        """Return the identifier of a finished task with its outcome, or the error that prevented one.
 
         Raises
         ------
         ExecutionError
-            If no task can end any more.
+            If no further task can finish.
         """
         ...
 
 
 class InProcess:
-    """Does each task at once, in this process."""
+    """Executes each task immediately, in this process."""
 
     def __init__(self) -> None:
         self._ended: list[tuple[int, Outcome]] = []
@@ -77,14 +77,14 @@ class InProcess:
     def __exit__(self, *exception: object) -> None:
         self._ended.clear()
 
-    def has_room(self, task: Task) -> bool:  # noqa: ARG002 -- one task is let through, whatever it takes
-        """Whether nothing is waiting to be collected."""
+    def has_room(self, task: Task) -> bool:  # noqa: ARG002 -- a single task is always accepted
+        """Whether all outcomes have been returned."""
         return not self._ended
 
     def submit(self, task_id: int, task: Task) -> None:
-        """Do a task."""
+        """Execute a task."""
         self._ended.append((task_id, task.work()))
 
     def wait(self) -> tuple[int, Outcome | AlpsError]:
-        """Return what was done."""
+        """Return the oldest finished task with its outcome."""
         return self._ended.pop(0)

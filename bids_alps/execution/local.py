@@ -1,4 +1,4 @@
-"""Runs on this machine: several processes side by side, within an amount of memory."""
+"""Processing on this machine, by several processes within a memory limit."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from bids_alps.settings import Settings
 class Processes:
     """Several processes, each with one task at a time.
 
-    Every process is a pool of its own: when one dies, or is ended because its task takes too long, that task is lost,
-    and nothing else.
+    Every process is a pool of its own: if one dies, or is killed because its task takes too long, only that task is
+    lost.
 
     Parameters
     ----------
     settings
-        How many processes, what all of them may use together, by the estimate of each task, and how long one may take.
+        Number of processes, total memory limit (compared with the estimates of tasks), and time limit per task.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        # a process is started when there is work for it
+        # processes are started when they are needed
         self._idle: list[_Worker | None] = [None] * settings.execution.nprocs
         self._busy: dict[Future[Outcome], tuple[int, Task, _Worker]] = {}
         self._watch = Watch(settings.execution.timeout)
@@ -51,7 +51,7 @@ class Processes:
                 worker.kill()
 
     def has_room(self, task: Task) -> bool:
-        """Whether a process is idle, and its task would stay within the memory."""
+        """Whether a process is idle and the task fits into the memory limit."""
         if not self._busy:
             return True
         used = sum(other.megabytes for _, other, _ in self._busy.values())
@@ -65,31 +65,31 @@ class Processes:
         self._watch.start(task_id, task, "this machine")
 
     def wait(self) -> tuple[int, Outcome | AlpsError]:
-        """Return a task that ended, died with its process, or took more than its time."""
+        """Return a task that finished, was lost with its process, or exceeded its time limit."""
         while True:
             if (late := self._watch.find_hopeless()) is not None:
                 future = next(future for future, (task_id, _, _) in self._busy.items() if task_id == late)
                 if not future.done():
                     return self._give_up(future, self._watch.explain(late))
             self._watch.name_stragglers()
-            ended, _ = wait(self._busy, timeout=TICK_SECONDS, return_when=FIRST_COMPLETED)
-            if ended:
-                return self._finish(ended.pop())
+            finished, _ = wait(self._busy, timeout=TICK_SECONDS, return_when=FIRST_COMPLETED)
+            if finished:
+                return self._finish(finished.pop())
 
     def _finish(self, future: Future[Outcome]) -> tuple[int, Outcome | AlpsError]:
         task_id, task, worker = self._busy[future]
         try:
             outcome = future.result()
         except BrokenProcessPool:
-            remedy = f"give it more memory (some {task.megabytes} MB expected), or lower --nprocs, and start again"
-            return self._give_up(future, ExecutionError("process", "it was killed, out of memory perhaps", remedy))
+            remedy = f"increase the memory (about {task.megabytes} MB expected), or lower --nprocs, and run again"
+            return self._give_up(future, ExecutionError("process", "it was killed, probably out of memory", remedy))
         del self._busy[future]
         self._watch.stop(task_id)
         self._idle.append(worker)
         return task_id, outcome
 
     def _give_up(self, future: Future[Outcome], error: AlpsError) -> tuple[int, AlpsError]:
-        """End the process of a task; another one is started for the next."""
+        """Kill the process of a task; a new one is started for the next task."""
         task_id, _, worker = self._busy.pop(future)
         self._watch.stop(task_id)
         worker.kill()
@@ -112,27 +112,27 @@ class _Worker:
         threading.Thread(target=_relay, args=(receiver,), daemon=True).start()
 
     def kill(self) -> None:
-        """End the process, whatever it does, also one that hangs before it takes its first task."""
+        """Kill the process, even if it hangs before its first task."""
         for process in self._processes:
             process.kill()
         self.pool.shutdown(wait=False, cancel_futures=True)
 
 
 class _Sender(QueueHandler):
-    """Sends log records through a pipe of this process alone, so that its death blocks no other one."""
+    """Sends log records through a pipe of its own, so that a killed process cannot block the others."""
 
     def __init__(self, sender: Connection) -> None:
         super().__init__(queue.Queue())  # not used
         self._sender = sender
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        """Send a record; the parent may have gone."""
+        """Send a record; the parent process may have ended."""
         with suppress(OSError):
             self._sender.send(record)
 
 
 def _relay(receiver: Connection) -> None:
-    """Hand the log records of a process to the handlers of this one, until it ends."""
+    """Pass the log records of a process to the handlers of this one, until it ends."""
     with suppress(EOFError, OSError), receiver:
         while True:
             record = receiver.recv()
@@ -140,7 +140,7 @@ def _relay(receiver: Connection) -> None:
 
 
 def _start(settings: Settings, sender: Connection, level: int) -> None:
-    """Prepare a process: the parent alone sees interrupts, and ends it; it does not outlive a parent that is killed."""
+    """Initialise a process: interrupts are handled by the parent, and the process exits if the parent is killed."""
     prepare_machine(settings)
     logging.getLogger().addHandler(_Sender(sender))
     logging.getLogger("bids_alps").setLevel(level)

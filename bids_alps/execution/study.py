@@ -1,4 +1,4 @@
-"""The story of a study: every participant's runs, then its page, on whatever engine there is."""
+"""Processing of all participants: the runs of each, then its report, on any engine."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from bids_alps.settings import Settings
 
 
 class Watcher(Protocol):
-    """Is told how the work goes on, run by run."""
+    """Receives progress, run by run."""
 
-    def found(self, participant: str, runs: Sequence[str]) -> None:
-        """Take note of the runs of a participant, usable or not."""
+    def add_runs(self, participant: str, runs: Sequence[str]) -> None:
+        """Add the runs of a participant, usable or not."""
 
-    def ended(self, outcome: Outcome) -> None:
-        """Take note of what became of a run."""
+    def show_outcome(self, outcome: Outcome) -> None:
+        """Show the outcome of a run."""
 
 
 def make_engine(settings: Settings) -> Engine:
@@ -40,7 +40,7 @@ def make_engine(settings: Settings) -> Engine:
         from bids_alps.execution.dask import Cluster
 
         return Cluster(settings)
-    if settings.execution.nprocs == 1 and settings.execution.timeout is None:  # no process ends itself
+    if settings.execution.nprocs == 1 and settings.execution.timeout is None:  # a timeout needs a process to stop
         return InProcess()
     from bids_alps.execution.local import Processes
 
@@ -50,29 +50,29 @@ def make_engine(settings: Settings) -> Engine:
 def process_participants(
     labels: Sequence[str], settings: Settings, watcher: Watcher | None = None
 ) -> Generator[tuple[str, list[Outcome]], None, None]:
-    """Process every run of the participants; yield each participant with its outcomes as it ends.
+    """Process every run of the participants; yield each participant with its outcomes when it is finished.
 
-    Participants are planned when there is room for their runs, so that work begins at once however many there are.
+    Participants are planned when there is room for their runs, so that processing starts without delay.
     """
     ledger = _Ledger(labels, settings, watcher)
     with make_engine(settings) as engine:
-        under_way: dict[int, Task] = {}
+        running: dict[int, Task] = {}
         task_id = 0
         while True:
-            yield from ledger.ended()
+            yield from ledger.pop_finished()
             while (task := ledger.next_task()) and engine.has_room(task):
                 engine.submit(task_id, task)
-                under_way[task_id] = ledger.take()
+                running[task_id] = ledger.take()
                 task_id += 1
-            yield from ledger.ended()
-            if not under_way:
+            yield from ledger.pop_finished()
+            if not running:
                 return
-            number, outcome = engine.wait()
-            ledger.note(under_way.pop(number), outcome)
+            finished_id, outcome = engine.wait()
+            ledger.record(running.pop(finished_id), outcome)
 
 
 class _Ledger:
-    """Which participants are under way, from their first run to their page."""
+    """Keeps track of participants from their first run to their report."""
 
     def __init__(self, labels: Sequence[str], settings: Settings, watcher: Watcher | None = None) -> None:
         self._labels, self._settings, self._watcher = iter(labels), settings, watcher
@@ -80,56 +80,56 @@ class _Ledger:
         self._outcomes: dict[str, list[Outcome]] = {}
         self._runs_left: dict[str, int] = {}
         self._repeats: dict[str, list[tuple[DwiRun, ...]]] = {}
-        self._begun: set[str] = set()
-        self._ended: list[str] = []
+        self._started: set[str] = set()
+        self._finished: list[str] = []
         self._stopped = False
 
     def next_task(self) -> Task | None:
-        """Return the task to be worked on next; participants are planned for it when none is waiting."""
+        """Return the next task; further participants are planned when none is waiting."""
         while not self._waiting and not self._stopped and (label := next(self._labels, None)) is not None:
-            self._begin(label)
+            self._plan(label)
         return self._waiting[0] if self._waiting else None
 
     def take(self) -> Task:
-        """Take the next task off the list."""
+        """Remove the next task from the queue and return it."""
         task = self._waiting.popleft()
-        self._begun.add(task.participant)
+        self._started.add(task.participant)
         return task
 
-    def ended(self) -> Iterator[tuple[str, list[Outcome]]]:
-        """Yield the participants that ended since the last call, with their outcomes."""
-        while self._ended:
-            label = self._ended.pop(0)
+    def pop_finished(self) -> Iterator[tuple[str, list[Outcome]]]:
+        """Yield the participants that finished since the last call, with their outcomes."""
+        while self._finished:
+            label = self._finished.pop(0)
             yield label, self._outcomes.pop(label)
 
-    def note(self, task: Task, outcome: Outcome | AlpsError) -> None:
-        """Enter what became of a task; the page of a participant is due when its last run ended."""
-        told = fail_run(task.name, outcome, self._settings) if isinstance(outcome, AlpsError) else outcome
-        if not task.page or told.exit_code or self._settings.request.reports_only:
-            self._tell(task.participant, told)
+    def record(self, task: Task, outcome: Outcome | AlpsError) -> None:
+        """Record the result of a task; after the last run of a participant, its report is queued."""
+        recorded = fail_run(task.name, outcome, self._settings) if isinstance(outcome, AlpsError) else outcome
+        if not task.page or recorded.exit_code or self._settings.request.reports_only:
+            self._add_outcome(task.participant, recorded)
         if task.page:
-            self._ended.append(task.participant)
+            self._finished.append(task.participant)
             return
-        self._stop_after(told)
+        self._stop_after(recorded)
         self._runs_left[task.participant] -= 1
         if not self._runs_left[task.participant]:
-            self._runs_ended(task.participant)
+            self._finish_runs(task.participant)
 
-    def _tell(self, label: str, outcome: Outcome) -> None:
-        """Enter an outcome, and tell whoever watches."""
+    def _add_outcome(self, label: str, outcome: Outcome) -> None:
+        """Record an outcome and pass it to the watcher."""
         self._outcomes[label].append(outcome)
         if self._watcher is not None:
-            self._watcher.ended(outcome)
+            self._watcher.show_outcome(outcome)
 
-    def _begin(self, label: str) -> None:
+    def _plan(self, label: str) -> None:
         reports_only = self._settings.request.reports_only
         planned = [] if reports_only else plan_work(label, self._settings)
         self._outcomes[label] = []
         if self._watcher is not None:
-            self._watcher.found(label, [f"sub-{label}_page"] if reports_only else [one.name for one in planned])
+            self._watcher.add_runs(label, [f"sub-{label}_page"] if reports_only else [run.name for run in planned])
         for outcome in planned:
             if isinstance(outcome, Outcome):
-                self._tell(label, outcome)
+                self._add_outcome(label, outcome)
                 self._stop_after(outcome)
         runs = [] if self._stopped else [run for run in planned if not isinstance(run, Outcome)]
         for run in runs:
@@ -140,13 +140,13 @@ class _Ledger:
             self._repeats[label] = find_longitudinal_runs(runs)
         if not planned and not reports_only:
             nothing = Outcome(name=f"sub-{label}", message="no diffusion run is selected", selected=False)
-            self._tell(label, nothing)
-            self._ended.append(label)
+            self._add_outcome(label, nothing)
+            self._finished.append(label)
         elif not runs:
-            self._runs_ended(label)
+            self._finish_runs(label)
 
-    def _runs_ended(self, label: str) -> None:
-        """Put what comes after the runs of a participant in front: comparison of its sessions, then its page."""
+    def _finish_runs(self, label: str) -> None:
+        """Queue the next tasks of a participant first: comparison of its sessions, then its report."""
         repeats = [] if self._stopped else self._repeats.pop(label, [])
         self._runs_left[label] = len(repeats)
         for runs in repeats:
@@ -155,20 +155,20 @@ class _Ledger:
             most = max(estimate_megabytes(run) for run in runs) + len(runs) * MAPS_MEGABYTES
             self._waiting.appendleft(Task(participant=label, name=name, work=work, megabytes=most))
         if not repeats:
-            self._page_due(label)
+            self._queue_page(label)
 
-    def _page_due(self, label: str) -> None:
+    def _queue_page(self, label: str) -> None:
         work = partial(write_page, label, self._settings)
         page = Task(participant=label, name=f"sub-{label}_page", work=work, megabytes=PAGE_MEGABYTES, page=True)
         self._waiting.appendleft(page)
 
     def _stop_after(self, outcome: Outcome) -> None:
-        """Begin no run more after a failure, where that was asked for; whoever has a run that ended gets a page."""
+        """Start no more runs after a failure, if requested; participants with a finished run get a report."""
         if outcome.exit_code and self._settings.request.stop_on_first_crash:
             self._stopped = True
             dropped = [task.participant for task in self._waiting if not task.page]
             self._waiting = deque(task for task in self._waiting if task.page)
             for label in dropped:
                 self._runs_left[label] -= 1
-                if label in self._begun and not self._runs_left[label]:
-                    self._page_due(label)
+                if label in self._started and not self._runs_left[label]:
+                    self._queue_page(label)

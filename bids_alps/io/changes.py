@@ -1,4 +1,4 @@
-"""The table of how the index changed between the sessions of a participant."""
+"""Table of changes of the index between the sessions of a participant."""
 
 from __future__ import annotations
 
@@ -12,38 +12,41 @@ from bids_alps.numerics.index.change import Change
 CHANGE_COLUMNS: tuple[Column, ...] = (
     Column(name="roi_preset", description="ROI definition."),
     Column(name="hemisphere", description="Hemisphere; bilateral is the mean of left and right."),
-    Column(name="first_session", description="Session that is compared with, the first one by its label."),
-    Column(name="second_session", description="Session that is compared."),
+    Column(name="first_session", description="Reference session, the first by label."),
+    Column(name="second_session", description="Session that is compared with it."),
     Column(name="alps_first", description="Index of the first session, longitudinal."),
     Column(name="alps_second", description="Index of the second session, longitudinal."),
-    Column(name="change", description="Index of the second session less that of the first."),
+    Column(name="change", description="Index of the second session minus that of the first."),
     Column(name="change_percent", description="Change relative to the first session.", unit="%"),
-    Column(name="change_se", description="Standard error of the change, all sources together."),
+    Column(name="change_se", description="Standard error of the change, all sources combined."),
     Column(name="change_ci_low", description="Lower end of the 95 % interval."),
     Column(name="change_ci_high", description="Upper end of the 95 % interval."),
     Column(name="change_se_noise", description="Standard error from noise of both sessions."),
     Column(
         name="change_se_placement",
-        description="Standard error from where the regions were placed in the frame: what does not cancel.",
+        description="Standard error from the placement of regions in midpoint space: the part that does not cancel.",
     ),
-    Column(name="change_se_pose", description="Standard error from the pose of the frame: what does not cancel."),
+    Column(
+        name="change_se_pose",
+        description="Standard error from the pose of the midpoint space: the part that does not cancel.",
+    ),
     Column(
         name="change_se_alignment", description="Standard error from the alignment of the sessions with each other."
     ),
     Column(
         name="change_se_resolution",
-        description="Standard error from the size of a voxel and other tissue inside: what does not cancel.",
+        description="Standard error from the voxel size and other tissue: the part that does not cancel.",
     ),
     Column(
         name="protocol",
-        description="Whether the sessions were scanned alike; if not, the change is that of the protocol too.",
-        levels={"same": "scanned alike", "different": "compare with care"},
+        description="Whether both sessions have the same protocol; if not, the change includes its effect.",
+        levels={"same": "same protocol", "different": "compare with caution"},
     ),
-    Column(name="differs", description="What of the protocol differs."),
+    Column(name="differs", description="Differences of the protocol."),
     Column(
         name="status",
-        description="Worst status of both sessions; a warning at least where protocols differ.",
-        levels={"pass": "no check complains", "warn": "look before use", "fail": "do not use"},
+        description="Worst status of both sessions; at least a warning if protocols differ.",
+        levels={"pass": "all checks passed", "warn": "inspect before use", "fail": "do not use"},
     ),
 )
 
@@ -54,11 +57,11 @@ def change_row(change: Change, labels: Mapping[str, str], differs: Sequence[str]
     Parameters
     ----------
     change
-        What was found.
+        Change of the index.
     labels
         ``roi_preset``, ``hemisphere``, ``first_session`` and ``second_session``.
     differs
-        What of the protocol differs.
+        Differences of the protocol.
     status
         Worst status of both sessions.
     """

@@ -1,4 +1,4 @@
-"""One table of every file that is written for a run, and where it goes."""
+"""Table of all files written for a run, with names and descriptions."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ AXES = "Elements in RAS+ world axes of the image (x left to right, y posterior t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Derivative:
-    """A kind of file.
+    """A kind of output file.
 
     Parameters
     ----------
     suffix, extension
-        End of its name.
+        End of the file name.
     entities
-        What is added to the source's entities; labels in braces are filled in.
+        Entities added to those of the run; labels in braces are filled in.
     description
         One sentence for its sidecar and the documentation.
     unit
         Unit of its values, ``""`` for none.
     fields
-        More fields of its sidecar.
+        Further fields of its sidecar.
     folder
-        Where it goes below the participant's (and session's) folder.
+        Folder below that of the participant (and session).
     """
 
     suffix: str
@@ -117,13 +117,13 @@ DERIVATIVES: Mapping[str, Derivative] = {
         suffix="dwi",
         extension=".bvec",
         entities=_PREPROCESSED,
-        description="b-vectors of the preprocessed series, turned with the head, FSL convention.",
+        description="b-vectors of the preprocessed series, rotated for head motion, FSL convention.",
     ),
     "confounds": Derivative(
         suffix="timeseries",
         extension=".tsv",
         entities={"desc": "confounds"},
-        description="Head motion, one row a volume.",
+        description="Head motion, one row per volume.",
     ),
     "mask": Derivative(
         suffix="mask",
@@ -136,20 +136,20 @@ DERIVATIVES: Mapping[str, Derivative] = {
         suffix="dseg",
         extension=".nii.gz",
         entities={"seg": "{preset}"},
-        description="Regions of interest: each voxel has the label of the region that fills most of it, if any.",
+        description="Regions of interest: each voxel has the label of the region with the largest fraction, if any.",
     ),
     "probseg": Derivative(
         suffix="probseg",
         extension=".nii.gz",
         entities={"seg": "{preset}"},
-        description="Weight of each voxel in each region of interest; one volume a region.",
+        description="Weight of each voxel in each region of interest; one volume per region.",
         fields={"LabelMap": list(ROI_LABELS)},
     ),
     "lesions": Derivative(
         suffix="probseg",
         extension=".nii.gz",
         entities={"label": "lesion"},
-        description="Fraction of each voxel of the brain in lesions, from the mask that was given.",
+        description="Fraction of each brain voxel in lesions, from the given lesion mask.",
     ),
     "fa": _tensor_map("fa", "Fractional anisotropy.", unit=""),
     "md": _tensor_map("md", "Mean diffusivity."),
@@ -165,78 +165,88 @@ DERIVATIVES: Mapping[str, Derivative] = {
         Volumes=["Dxx", "Dxy", "Dxz", "Dyy", "Dyz", "Dzz"],
         OrientationEncoding={"Type": "tensor", "TensorRank": 2, "EncodingAxis": 3, "Reference": "xyz"},
     ),
-    "xfm": _warp("dwi", "{template}", "Alignment, ITK displacement field (affine and deformation); scan to template."),
-    "xfm_inverse": _warp("{template}", "dwi", "Alignment, ITK displacement field; template to scan."),
+    "xfm": _warp(
+        "dwi", "{template}", "Registration, ITK displacement field (affine and deformation); scan to template."
+    ),
+    "xfm_inverse": _warp("{template}", "dwi", "Registration, ITK displacement field; template to scan."),
     "xfm_rigid": _linear(
         "dwi",
         "{template}",
         "rigid",
-        "Rigid part (pose) of the alignment, ITK text; scan to template.",
+        "Rigid part (pose) of the registration, ITK text; scan to template.",
     ),
-    "xfm_affine": _linear("dwi", "{template}", "affine", "Affine part of the alignment, ITK text; scan to template."),
-    "xfm_inverse_affine": _linear("{template}", "dwi", "affine", "Inverse of the affine part, ITK text."),
-    "roi_stats": _table("What was measured in each region of interest; one row a preset and region.", seg="alps"),
+    "xfm_affine": _linear(
+        "dwi", "{template}", "affine", "Affine part of the registration, ITK text; scan to template."
+    ),
+    "xfm_inverse_affine": _linear(
+        "{template}", "dwi", "affine", "Inverse of the affine part, ITK text; template to scan."
+    ),
+    "roi_stats": _table("Measurements in each region of interest; one row per preset and region.", seg="alps"),
     "alps": _table("DTI-ALPS index; rows left, right, bilateral of each preset.", desc="alps"),
     "regions": Derivative(
         suffix="dseg",
         extension=".nii.gz",
         entities={"seg": "{atlas}"},
-        description="Regions of an atlas on the diffusion grid; names in the table beside it.",
+        description="Regions of an atlas on the diffusion grid; names in the table of the same name.",
     ),
-    "region_stats": _table("Measures in each region of an atlas; one row a region.", seg="{atlas}"),
-    "quality": _table("Quality checks; one row a preset and check.", desc="quality"),
+    "region_stats": _table("Measurements in each region of an atlas; one row per region.", seg="{atlas}"),
+    "quality": _table("Quality checks; one row per preset and check.", desc="quality"),
     "xfm_midpoint": _linear(
-        "dwi", "midpoint", "rigid", "Rigid alignment with the frame midway between the sessions, ITK text."
+        "dwi", "midpoint", "rigid", "Rigid transform to the midpoint space of the sessions, ITK text."
     ),
     "alps_longitudinal": _table(
-        "DTI-ALPS index in the frame midway between the sessions; rows left, right, bilateral.", desc="longitudinal"
+        "DTI-ALPS index in the midpoint space of the sessions; rows left, right, bilateral.", desc="longitudinal"
     ),
     "roi_stats_longitudinal": _table(
-        "What was measured in each region of interest, placed in the frame midway between the sessions.",
+        "Measurements in each region of interest, placed in the midpoint space of the sessions.",
         desc="longitudinalregions",
     ),
     "quality_longitudinal": _table(
-        "Quality checks of what was measured in the frame midway between the sessions.", desc="longitudinalquality"
+        "Quality checks of the measurements in the midpoint space of the sessions.", desc="longitudinalquality"
     ),
     "dseg_longitudinal": Derivative(
         suffix="dseg",
         extension=".nii.gz",
         entities={"seg": "{preset}", "desc": "longitudinal"},
-        description="Regions of interest, placed in the frame midway between the sessions.",
+        description="Regions of interest, placed in the midpoint space of the sessions.",
     ),
     "probseg_longitudinal": Derivative(
         suffix="probseg",
         extension=".nii.gz",
         entities={"seg": "{preset}", "desc": "longitudinal"},
-        description="Weight of each voxel in each region of interest, placed in the frame midway between the sessions.",
+        description="Weight of each voxel in each region of interest, placed in the midpoint space of the sessions.",
         fields={"LabelMap": list(ROI_LABELS)},
     ),
-    "midpoint_fa": _tensor_map("fa", "Fractional anisotropy, mean of the sessions midway.", unit="", desc="midpoint"),
-    "midpoint_md": _tensor_map("md", "Mean diffusivity, mean of the sessions midway.", desc="midpoint"),
-    "midpoint_xfm": _warp("midpoint", "{template}", "Alignment of the mean of the sessions, ITK displacement field."),
-    "change": _table("Change of the DTI-ALPS index between sessions; one row a pair and hemisphere.", desc="change"),
+    "midpoint_fa": _tensor_map(
+        "fa", "Fractional anisotropy, average of the sessions in midpoint space.", unit="", desc="midpoint"
+    ),
+    "midpoint_md": _tensor_map("md", "Mean diffusivity, average of the sessions in midpoint space.", desc="midpoint"),
+    "midpoint_xfm": _warp(
+        "midpoint", "{template}", "Registration of the average of the sessions, ITK displacement field."
+    ),
+    "change": _table("Change of the DTI-ALPS index between sessions; one row per pair and hemisphere.", desc="change"),
 }
-"""Every kind of file of a run, by the name that the program calls it."""
+"""All kinds of output files of a run, by key."""
 
 
 def derivative_path(output_dir: Path, run: DwiRun, key: str, **fill: str) -> Path:
-    """Return where a file of a run goes.
+    """Return the path of an output file of a run.
 
     Parameters
     ----------
     output_dir
         Root of the derivatives.
     run
-        Whose entities the name keeps.
+        Run, whose entities are in the name.
     key
-        Which file, a key of `DERIVATIVES`.
+        Kind of file, a key of `DERIVATIVES`.
     **fill
-        Labels that the name leaves open.
+        Labels to fill in.
 
     Raises
     ------
     MetadataError
-        If a label has anything but letters and digits, so that no name leads out of the folder.
+        If a label has other characters than letters and digits, which could lead outside the folder.
 
     Examples
     --------
@@ -251,12 +261,12 @@ def derivative_path(output_dir: Path, run: DwiRun, key: str, **fill: str) -> Pat
 
 
 _ANY = "0any0"
-_BESIDE = {".nii.gz": ("nii.gz", "json", "tsv"), ".tsv": ("tsv", "json")}
-"""Extensions of what is written with a file: its sidecar, and the names of its labels."""
+_EXTENSIONS = {".nii.gz": ("nii.gz", "json", "tsv"), ".tsv": ("tsv", "json")}
+"""Extensions of a file and its companions: sidecar and table of labels."""
 
 
 def name_pattern(run: DwiRun) -> re.Pattern[str]:
-    """Return what matches the names that files of a run get, in any version of its settings, and no others.
+    """Return a pattern that matches exactly the names of output files of a run, with any settings.
 
     Examples
     --------
@@ -269,7 +279,7 @@ def name_pattern(run: DwiRun) -> re.Pattern[str]:
     for kind in DERIVATIVES.values():
         added = {entity: re.sub(r"{\w+}", _ANY, label) for entity, label in kind.entities.items()}
         name = re.escape(f"{entity_name({**run.entities, **added})}_{kind.suffix}.")
-        endings = "|".join(map(re.escape, _BESIDE.get(kind.extension, (kind.extension[1:],))))
+        endings = "|".join(map(re.escape, _EXTENSIONS.get(kind.extension, (kind.extension[1:],))))
         names.append(f"{name.replace(_ANY, _LABEL.pattern)}(?:{endings})")
     return re.compile("|".join(names))
 
@@ -281,7 +291,7 @@ def participant_folder(output_dir: Path, run: DwiRun) -> Path:
 
 
 def entity_name(entities: Mapping[str, str]) -> str:
-    """Return entities as they stand in a file name, in canonical order; unknown ones before ``desc``.
+    """Return entities as in a file name, in canonical order; unknown ones before ``desc``.
 
     Examples
     --------
@@ -294,23 +304,23 @@ def entity_name(entities: Mapping[str, str]) -> str:
 
 
 def checked_label(entity: str, label: str) -> str:
-    """Return a label, if it is one."""
+    """Return a label if it is valid, else raise a MetadataError."""
     if not _LABEL.fullmatch(label):
         raise MetadataError(f"{entity}-{label}", "not a BIDS label", "use letters and digits only")
     return label
 
 
 def sidecar_of(run: DwiRun, key: str, *, sources: tuple[str, ...] = (), **fields: Any) -> dict[str, Any]:
-    """Return the sidecar of an image: the fields that BIDS requires, and more.
+    """Return the sidecar of an image, with the fields that BIDS requires.
 
     Parameters
     ----------
     run
-        Whose image it is.
+        Run of the image.
     key
-        Which file, a key of `DERIVATIVES`.
+        Kind of file, a key of `DERIVATIVES`.
     sources
-        BIDS URIs of what it was made from; the files of the run where none are given.
+        BIDS URIs of its sources; the files of the run if none are given.
     **fields
         Fields to add or to replace.
     """

@@ -1,8 +1,8 @@
-"""Which images tell of the susceptibility field of a run.
+"""Fieldmaps of a run: the images from which its susceptibility field can be estimated.
 
-What a dataset says goes first: ``IntendedFor``, or ``B0FieldIdentifier`` named by the run's ``B0FieldSource``.
-Images that say nothing serve runs of their session: with reverse phase encoding those of the same grid, phases and
-fields where the session has a single set of them.
+Metadata have priority: ``IntendedFor``, or ``B0FieldIdentifier`` given in ``B0FieldSource`` of the run. Images without
+such metadata are used for runs of their session: reverse-phase images if they have the same grid, phases and fields if
+the session has a single set of them.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from bids_alps.io.inheritance import entities_of, stem_of, suffix_of
 from bids_alps.model import Array, Fieldmap, FieldmapImage
 
 Header = Callable[[Path], ImageHeader]
-"""What reads the header of an image."""
+"""Function that returns the header of an image."""
 
 _AXES = {"i": 0, "j": 1, "k": 2}
 _REVERSE = ("epi", "dwi", "sbref")
 PARALLEL = 0.9
-"""Cosine from which directions of phase encoding count as one."""
-_SAME_SIZE, _SAME_TURN_DEGREES = 0.01, 5.0
+"""Cosine above which phase-encoding directions count as equal."""
+_SIZE_TOLERANCE, _ROTATION_TOLERANCE_DEGREES = 0.01, 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
-    """What may tell of the field of a participant's runs.
+    """Candidate fieldmaps for the runs of a participant.
 
     Parameters
     ----------
     root
         Root of the dataset.
     images
-        Images of the ``fmap`` folders, unweighted and single-band images of the ``dwi`` folders, with their sidecars.
+        Images of the ``fmap`` folders, and series and single-band images of the ``dwi`` folders, with sidecars.
     header
-        What reads the header of one.
+        Function that returns the header of an image.
     """
 
     root: Path
@@ -48,93 +48,103 @@ class Candidates:
     header: Header
 
 
-def find_fieldmaps(image: Path, metadata: Mapping[str, Any], known: Candidates) -> tuple[Fieldmap, ...]:
-    """Return what the susceptibility field of a run can be found from, the best first.
+def find_fieldmaps(image: Path, metadata: Mapping[str, Any], candidates: Candidates) -> tuple[Fieldmap, ...]:
+    """Return the fieldmaps of a run, in order of priority.
 
-    Nothing is taken for reversed whose phase encoding, or the run's, is not told with its sign.
+    Reverse-phase images are used only if the sidecars give their phase encoding, and that of the run, with sign.
 
     Parameters
     ----------
     image, metadata
         The run and its sidecar.
-    known
-        What there is.
+    candidates
+        Candidate fieldmaps of the participant.
     """
-    others = [one for one in known.images if one.path != image and one.path.exists()]
-    meant = [one for one in others if is_meant_for(one, image, metadata)]
-    silent = [one for one in others if one not in meant and _same_session(one.path, image) and not _states_aim(one)]
-    direction = phase_direction(image, metadata, known.header)
-    found: list[Fieldmap] = []
+    others = [other for other in candidates.images if other.path != image and other.path.exists()]
+    intended = [other for other in others if is_assigned_to(other, image, metadata)]
+    unassigned = [
+        other
+        for other in others
+        if other not in intended and _same_session(other.path, image) and not _is_assigned(other)
+    ]
+    direction = phase_direction(image, metadata, candidates.header)
+    fieldmaps: list[Fieldmap] = []
     if direction is not None:
-        alike = [one for one in silent if same_grid(one.path, image, known.header)]
-        found += _reverse(meant, image, direction, known.header, crossed=True)
-        found += _reverse(alike, image, direction, known.header, crossed=False)
-    return (*found, *_phases(meant, others), *_only(_phases(silent, others)))
+        same_grid_images = [other for other in unassigned if same_grid(other.path, image, candidates.header)]
+        fieldmaps += _reverse(intended, image, direction, candidates.header, crossed=True)
+        fieldmaps += _reverse(same_grid_images, image, direction, candidates.header, crossed=False)
+    return (*fieldmaps, *_phases(intended, others), *_unambiguous(_phases(unassigned, others)))
 
 
-def is_meant_for(one: FieldmapImage, image: Path, metadata: Mapping[str, Any]) -> bool:
-    """Whether an image says that it, or the field it belongs to, is meant for a run."""
-    named = any(_names(target, image) for target in listed(one.metadata, "IntendedFor"))
-    fields = set(listed(metadata, "B0FieldSource")) & set(listed(one.metadata, "B0FieldIdentifier"))
+def is_assigned_to(fieldmap: FieldmapImage, image: Path, metadata: Mapping[str, Any]) -> bool:
+    """Whether the metadata of an image assign it, or its field, to a run."""
+    named = any(_names(target, image) for target in listed(fieldmap.metadata, "IntendedFor"))
+    fields = set(listed(metadata, "B0FieldSource")) & set(listed(fieldmap.metadata, "B0FieldIdentifier"))
     return named or bool(fields)
 
 
-def find_doubts(image: Path, metadata: Mapping[str, Any], known: Candidates) -> tuple[str, ...]:
-    """Return a sentence for each fieldmap that could not be taken though it may have been meant to serve a run."""
-    doubts = []
-    for one in known.images:
-        if one.path.parent.name == "fmap":
-            aims = listed(one.metadata, "IntendedFor")
-            missing = [target for target in aims if not _is_there(target, one.path, known)]
-            doubts += [f"{one.path.name}: IntendedFor names {target}, which is not there" for target in missing]
-        if suffix_of(one.path.name) in _REVERSE and one.path != image and is_meant_for(one, image, metadata):
-            silent = [
-                path.name for path, fields in ((one.path, one.metadata), (image, metadata)) if _encoding(fields) is None
+def find_unusable_fieldmaps(image: Path, metadata: Mapping[str, Any], candidates: Candidates) -> tuple[str, ...]:
+    """Return a sentence for each fieldmap that may have been intended for a run but cannot be used."""
+    notes = []
+    for fieldmap in candidates.images:
+        if fieldmap.path.parent.name == "fmap":
+            targets = listed(fieldmap.metadata, "IntendedFor")
+            missing = [target for target in targets if not _exists(target, fieldmap.path, candidates)]
+            notes += [f"{fieldmap.path.name}: IntendedFor has {target}, which does not exist" for target in missing]
+        if (
+            suffix_of(fieldmap.path.name) in _REVERSE
+            and fieldmap.path != image
+            and is_assigned_to(fieldmap, image, metadata)
+        ):
+            lacking = [
+                path.name
+                for path, fields in ((fieldmap.path, fieldmap.metadata), (image, metadata))
+                if _encoding(fields) is None
             ]
-            if silent:
-                doubts.append(
-                    f"{one.path.name} is meant for it, but PhaseEncodingDirection is not told of {' and '.join(silent)}"
+            if lacking:
+                notes.append(
+                    f"{fieldmap.path.name} is intended for it, but no PhaseEncodingDirection in {' and '.join(lacking)}"
                 )
-    return tuple(doubts)
+    return tuple(notes)
 
 
 def listed(sidecar: Mapping[str, Any], name: str) -> list[str]:
-    """Return the texts of a field that holds one or a list of them."""
+    """Return the texts of a field that is a text or a list of texts."""
     value = sidecar.get(name, [])
-    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
 
 
-def _states_aim(one: FieldmapImage) -> bool:
-    """Whether an image of the ``fmap`` folder says what it is for, so that it is for nothing else."""
-    aims = [*listed(one.metadata, "IntendedFor"), *listed(one.metadata, "B0FieldIdentifier")]
-    return one.path.parent.name == "fmap" and bool(aims)
+def _is_assigned(image: FieldmapImage) -> bool:
+    """Whether an image of the ``fmap`` folder is assigned to certain runs, and thus to no others."""
+    targets = [*listed(image.metadata, "IntendedFor"), *listed(image.metadata, "B0FieldIdentifier")]
+    return image.path.parent.name == "fmap" and bool(targets)
 
 
 def _names(target: str, image: Path) -> bool:
-    """Whether an ``IntendedFor`` entry names an image: names are unique in a dataset, whatever folders are told."""
+    """Whether an ``IntendedFor`` entry refers to an image; by its name, which is unique in a dataset."""
     if target.startswith("bids:") and not target.startswith("bids::"):
-        return False  # of another dataset
+        return False  # in another dataset
     return stem_of(target.rpartition("/")[2]) == stem_of(image.name)
 
 
-def _is_there(target: str, fieldmap: Path, known: Candidates) -> bool:
+def _exists(target: str, fieldmap: Path, candidates: Candidates) -> bool:
     if target.startswith("bids:") and not target.startswith("bids::"):
-        return True  # of another dataset, which is not looked into
-    participant = known.root / fieldmap.relative_to(known.root).parts[0]
-    image = (known.root if target.startswith("bids::") else participant) / target.removeprefix("bids::")
+        return True  # in another dataset, which is not checked
+    participant = candidates.root / fieldmap.relative_to(candidates.root).parts[0]
+    image = (candidates.root if target.startswith("bids::") else participant) / target.removeprefix("bids::")
     return image.exists() or image.is_symlink() or any(participant.glob(f"**/{image.name}"))
 
 
-def _same_session(one: Path, other: Path) -> bool:
-    return entities_of(one.name).get("ses") == entities_of(other.name).get("ses")
+def _same_session(path: Path, other: Path) -> bool:
+    return entities_of(path.name).get("ses") == entities_of(other.name).get("ses")
 
 
 def _encoding(metadata: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Return voxel axis and sign of phase encoding; None where the sidecar does not tell both."""
-    told = str(metadata.get("PhaseEncodingDirection", ""))
-    if told.rstrip("-") not in _AXES or len(told) > 2:
+    """Return voxel axis and sign of phase encoding; None if the sidecar does not have both."""
+    direction = str(metadata.get("PhaseEncodingDirection", ""))
+    if direction.rstrip("-") not in _AXES or len(direction) > 2:
         return None
-    return _AXES[told[0]], -1 if told.endswith("-") else 1
+    return _AXES[direction[0]], -1 if direction.endswith("-") else 1
 
 
 def phase_direction(path: Path, metadata: Mapping[str, Any], header: Header) -> Array | None:
@@ -144,22 +154,23 @@ def phase_direction(path: Path, metadata: Mapping[str, Any], header: Header) -> 
         return None
     try:
         axis: Array = header(path).affine[:3, encoding[0]] * encoding[1]
-    except AlpsError:  # it cannot be read: it serves no run
+    except AlpsError:  # it cannot be read, so it cannot be used
         return None
     return axis / np.linalg.norm(axis)
 
 
-def same_grid(one: Path, other: Path, header: Header) -> bool:
-    """Whether two images have voxels of one number, size and orientation; they may lie apart by head motion."""
+def same_grid(image: Path, other: Path, header: Header) -> bool:
+    """Whether two images have the same matrix, voxel size and orientation; head motion between them is allowed."""
     try:
-        first, second = header(one), header(other)
+        first, second = header(image), header(other)
     except AlpsError:
         return False
-    sizes = [np.linalg.norm(found.affine[:3, :3], axis=0) for found in (first, second)]
-    axes = [found.affine[:3, :3] / size for found, size in zip((first, second), sizes, strict=True)]
-    turned = np.degrees(np.arccos(np.clip((np.trace(axes[0].T @ axes[1]) - 1) / 2, -1, 1)))
-    same_size = bool((np.abs(sizes[0] - sizes[1]) <= _SAME_SIZE * sizes[0]).all())
-    return first.shape[:3] == second.shape[:3] and same_size and bool(turned < _SAME_TURN_DEGREES)
+    sizes = [np.linalg.norm(header.affine[:3, :3], axis=0) for header in (first, second)]
+    axes = [header.affine[:3, :3] / size for header, size in zip((first, second), sizes, strict=True)]
+    # angle of the rotation between the axes, from its trace: tr(R) = 1 + 2 cos(angle)
+    angle = np.degrees(np.arccos(np.clip((np.trace(axes[0].T @ axes[1]) - 1) / 2, -1, 1)))
+    same_size = bool((np.abs(sizes[0] - sizes[1]) <= _SIZE_TOLERANCE * sizes[0]).all())
+    return first.shape[:3] == second.shape[:3] and same_size and bool(angle < _ROTATION_TOLERANCE_DEGREES)
 
 
 def _reverse(
@@ -170,70 +181,76 @@ def _reverse(
     *,
     crossed: bool,
 ) -> list[Fieldmap]:
-    """Return the fieldmaps of images with another phase encoding, fieldmaps proper before series of the ``dwi`` folder.
+    """Return the fieldmaps of images with a different phase encoding; ``epi`` images first, then ``dwi`` series.
 
-    Those of another axis serve only where `crossed` and none is opposite.
+    Images encoded along another axis are used only if `crossed` and there is none with opposite encoding.
     """
     cosines = {
-        one.path: float(direction @ along)
-        for one in images
-        if suffix_of(one.path.name) in _REVERSE
-        and (along := phase_direction(one.path, one.metadata, header)) is not None
+        candidate.path: float(direction @ along)
+        for candidate in images
+        if suffix_of(candidate.path.name) in _REVERSE
+        and (along := phase_direction(candidate.path, candidate.metadata, header)) is not None
     }
-    found = []
+    fieldmaps = []
     for suffix in _REVERSE:
         kind = sorted(
-            (one for one in images if one.path in cosines and suffix_of(one.path.name) == suffix),
-            key=lambda one: (-_shared(one.path, run), one.path),
+            (
+                candidate
+                for candidate in images
+                if candidate.path in cosines and suffix_of(candidate.path.name) == suffix
+            ),
+            key=lambda candidate: (-_shared(candidate.path, run), candidate.path),
         )
-        opposite = [one for one in kind if cosines[one.path] < -PARALLEL]
-        across = [one for one in kind if abs(cosines[one.path]) <= PARALLEL] if crossed else []
-        matching = [one for one in kind if cosines[one.path] > PARALLEL]
-        chosen = opposite or across
+        opposite = [candidate for candidate in kind if cosines[candidate.path] < -PARALLEL]
+        across = [candidate for candidate in kind if abs(cosines[candidate.path]) <= PARALLEL] if crossed else []
+        matching = [candidate for candidate in kind if cosines[candidate.path] > PARALLEL]
+        selected = opposite or across
         if suffix != "epi":
-            chosen, matching = chosen[:1], []
-        if chosen:
-            found.append(Fieldmap(method="reverse phase encoding", images=tuple(chosen), matching=tuple(matching)))
-    return found
+            selected, matching = selected[:1], []
+        if selected:
+            fieldmaps.append(
+                Fieldmap(method="reverse phase encoding", images=tuple(selected), matching=tuple(matching))
+            )
+    return fieldmaps
 
 
-def _shared(one: Path, other: Path) -> int:
-    """Return how many entities two names have in common: the more, the more they belong together."""
-    return len(entities_of(one.name).items() & entities_of(other.name).items())
+def _shared(path: Path, other: Path) -> int:
+    """Return the number of entities that two names share, by which candidates are ranked."""
+    return len(entities_of(path.name).items() & entities_of(other.name).items())
 
 
 def _phases(images: Iterable[FieldmapImage], others: Sequence[FieldmapImage]) -> list[Fieldmap]:
-    """Return the fieldmaps among phase differences, pairs of phases and measured fields; magnitudes lie beside them."""
+    """Return the fieldmaps of phase differences, pairs of phases and measured fields, with their magnitude images."""
     by_suffix = {
-        suffix: [one for one in images if suffix_of(one.path.name) == suffix]
+        suffix: [image for image in images if suffix_of(image.path.name) == suffix]
         for suffix in ("fieldmap", "phasediff", "phase1")
     }
-    found = [
-        Fieldmap(method="measured field", images=(one,), magnitudes=_beside(one, ("magnitude",), others))
-        for one in by_suffix["fieldmap"]
+    fieldmaps = [
+        Fieldmap(method="measured field", images=(image,), magnitudes=_siblings(image, ("magnitude",), others))
+        for image in by_suffix["fieldmap"]
     ]
-    for one in by_suffix["phasediff"]:
-        magnitudes = _beside(one, ("magnitude1", "magnitude2"), others)
-        found.append(Fieldmap(method="phase difference", images=(one,), magnitudes=magnitudes))
-    for one in by_suffix["phase1"]:
-        second = [other for other in others if _is_sibling(one.path, other.path, "phase2")]
-        magnitudes = _beside(one, ("magnitude1", "magnitude2"), others)
-        found += [Fieldmap(method="two phases", images=(one, *second), magnitudes=magnitudes)] if second else []
-    return [one for one in found if one.magnitudes]
+    for image in by_suffix["phasediff"]:
+        magnitudes = _siblings(image, ("magnitude1", "magnitude2"), others)
+        fieldmaps.append(Fieldmap(method="phase difference", images=(image,), magnitudes=magnitudes))
+    for image in by_suffix["phase1"]:
+        second = [other for other in others if _is_sibling(image.path, other.path, "phase2")]
+        magnitudes = _siblings(image, ("magnitude1", "magnitude2"), others)
+        fieldmaps += [Fieldmap(method="two phases", images=(image, *second), magnitudes=magnitudes)] if second else []
+    return [fieldmap for fieldmap in fieldmaps if fieldmap.magnitudes]
 
 
-def _beside(one: FieldmapImage, suffixes: Sequence[str], others: Sequence[FieldmapImage]) -> tuple[Path, ...]:
-    return tuple(other.path for suffix in suffixes for other in others if _is_sibling(one.path, other.path, suffix))
+def _siblings(image: FieldmapImage, suffixes: Sequence[str], others: Sequence[FieldmapImage]) -> tuple[Path, ...]:
+    return tuple(other.path for suffix in suffixes for other in others if _is_sibling(image.path, other.path, suffix))
 
 
-def _is_sibling(one: Path, other: Path, suffix: str) -> bool:
+def _is_sibling(path_a: Path, other: Path, suffix: str) -> bool:
     ours, theirs = (
-        {key: label for key, label in entities_of(path.name).items() if key != "part"} for path in (one, other)
+        {key: label for key, label in entities_of(path.name).items() if key != "part"} for path in (path_a, other)
     )
-    return other.parent == one.parent and suffix_of(other.name) == suffix and ours == theirs
+    return other.parent == path_a.parent and suffix_of(other.name) == suffix and ours == theirs
 
 
-def _only(found: list[Fieldmap]) -> list[Fieldmap]:
-    """Return fieldmaps that nothing says the aim of: none where there are several of a kind to choose from."""
-    methods = [one.method for one in found]
-    return [one for one in found if methods.count(one.method) == 1]
+def _unambiguous(fieldmaps: list[Fieldmap]) -> list[Fieldmap]:
+    """Return unassigned fieldmaps, without those of which there are several of a kind."""
+    methods = [fieldmap.method for fieldmap in fieldmaps]
+    return [fieldmap for fieldmap in fieldmaps if methods.count(fieldmap.method) == 1]

@@ -1,4 +1,4 @@
-"""Reading gradient tables: FSL's ``.bval`` and ``.bvec``, and tables in world axes."""
+"""Reads gradient tables: FSL's ``.bval`` and ``.bvec``, and tables in world axes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from bids_alps.model import Array, DwiRun, Gradients
 from bids_alps.numerics.tensors.gradients import world_from_fsl
 
 UNIT_TOLERANCE = 0.02
-"""How far from 1 the length of a b-vector may be, as rounding in a text file makes it."""
+"""Allowed deviation of the length of a b-vector from 1, by rounding in the text file."""
 
 NORMALISED = 0.1
-"""How far from 1 it may be with a note: the vector is normalised, the b-value kept. Beyond, the length stands for b."""
+"""Deviation up to which b-vectors are normalised, with a note, and b-values kept. Beyond, the length may encode b."""
 
 PLAUSIBLE_B = (20.0, 1e5)
-"""Range of the largest b-value of a series, s/mm^2; others are in other units."""
+"""Range of the largest b-value of a series, s/mm^2; values outside are in other units."""
 
 
 def read_gradients(
@@ -28,18 +28,18 @@ def read_gradients(
     b0_threshold: float = 50.0,
     notes: list[str] | None = None,
 ) -> Gradients:
-    """Read b-values and b-vectors of a run as world directions; see `read_series` for errors and what is tolerated.
+    """Read b-values and b-vectors (in world axes) of a run; see `read_series` for errors and accepted deviations.
 
     Parameters
     ----------
     run, affine, volumes
-        Its files, voxels to world mm, and the number of volumes of the image.
+        Run, voxel-to-world affine (mm), and number of volumes of the image.
     b0_threshold
-        b-values up to this count as no weighting, s/mm^2.
+        Volumes with a b-value up to this are treated as b=0, s/mm^2.
     notes
-        Where to tell what was tolerated.
+        List to which remarks on accepted deviations are added.
     """
-    told = [] if notes is None else notes
+    remarks = [] if notes is None else notes
     bvals = read_bvals(run.bval)
     if bvals.size != volumes:
         raise GradientError(
@@ -47,8 +47,8 @@ def read_gradients(
         )
     _check_units(run.bval, bvals)
     in_world = run.bvec.suffix == ".b"
-    bvecs = read_world_bvecs(run.bvec, bvals) if in_world else read_bvecs(run.bvec, volumes=volumes, notes=told)
-    unit = _unit_vectors(run.bvec, bvecs, bvals > b0_threshold, told)
+    bvecs = read_world_bvecs(run.bvec, bvals) if in_world else read_bvecs(run.bvec, volumes=volumes, notes=remarks)
+    unit = _unit_vectors(run.bvec, bvecs, bvals > b0_threshold, remarks)
     try:
         return Gradients(bvals=bvals, bvecs=unit if in_world else world_from_fsl(unit, affine))
     except GradientError as error:
@@ -68,14 +68,14 @@ def _check_units(path: Path, bvals: Array) -> None:
 
 
 def _unit_vectors(path: Path, bvecs: Array, weighted: Array, notes: list[str]) -> Array:
-    """Return b-vectors of length 1, or 0 where there is none, shape (n, 3)."""
-    lost = np.asarray(~np.isfinite(bvecs).all(axis=1))
-    if (lost & weighted).any():
-        first = np.flatnonzero(lost & weighted)[0]
+    """Return b-vectors of length 1, or 0 for b=0, shape (n, 3)."""
+    not_finite = np.asarray(~np.isfinite(bvecs).all(axis=1))
+    if (not_finite & weighted).any():
+        first = np.flatnonzero(not_finite & weighted)[0]
         raise GradientError(str(path), f"b-vector of volume {first} is not finite", "give a unit vector")
-    if lost.any():
-        notes.append(f"{int(lost.sum())} b-vectors without weighting in {path.name} are not finite: read as 0")
-    bvecs = np.where(lost[:, None], 0.0, bvecs)
+    if not_finite.any():
+        notes.append(f"{int(not_finite.sum())} b-vectors of b=0 volumes in {path.name} are not finite: set to 0")
+    bvecs = np.where(not_finite[:, None], 0.0, bvecs)
     lengths = np.linalg.norm(bvecs, axis=1)
     short = np.flatnonzero(weighted & (lengths < 0.5))
     if short.size:
@@ -85,15 +85,15 @@ def _unit_vectors(path: Path, bvecs: Array, weighted: Array, notes: list[str]) -
             f"{lengths[short[0]]:.3f} (first: volume {short[0]})",
             "give a unit vector for each weighted volume",
         )
-    stray = np.where(weighted, np.abs(lengths - 1), 0.0)
-    worst = int(np.argmax(stray))
-    if stray[worst] > NORMALISED:
+    deviation = np.where(weighted, np.abs(lengths - 1), 0.0)
+    worst = int(np.argmax(deviation))
+    if deviation[worst] > NORMALISED:
         raise GradientError(
             str(path),
             f"b-vector of volume {worst} has length {lengths[worst]:.3f}",
-            "normalise the b-vectors (and scale the b-values where their length stood for it)",
+            "normalise the b-vectors (and scale the b-values if the length encodes them)",
         )
-    if stray[worst] > UNIT_TOLERANCE:
+    if deviation[worst] > UNIT_TOLERANCE:
         notes.append(
             f"b-vectors in {path.name} were normalised (lengths {lengths[weighted].min():.3f} to "
             f"{lengths[weighted].max():.3f}), b-values kept"
@@ -110,16 +110,16 @@ def read_bvals(path: Path) -> Array:
 
 
 def read_bvecs(path: Path, *, volumes: int, notes: list[str] | None = None) -> Array:
-    """Read b-vectors in FSL convention, shape (n, 3), from three lines of n numbers; NaN stays.
+    """Read b-vectors in FSL convention, shape (n, 3), from three lines of n numbers; NaN is kept.
 
-    Where only that fits, n lines of three are read too, with a note.
+    A transposed table, n lines of three numbers, is also read, with a note.
     """
     table = _numbers(path, finite=False)
     if table.shape == (3, volumes):
         return table.T
     if table.shape == (volumes, 3):
         if notes is not None:
-            notes.append(f"{path.name} is transposed ({volumes} lines of 3 numbers) and was read so")
+            notes.append(f"{path.name} is transposed ({volumes} lines of 3 numbers) and was read accordingly")
         return table
     raise GradientError(
         str(path), f"a table of shape {table.shape} for {volumes} volumes", f"write 3 lines of {volumes} numbers"
@@ -127,30 +127,30 @@ def read_bvecs(path: Path, *, volumes: int, notes: list[str] | None = None) -> A
 
 
 def read_world_bvecs(path: Path, bvals: Array) -> Array:
-    """Read directions in RAS+ world axes, shape (n, 3), from MRtrix3's table of x, y, z and b, one line a volume.
+    """Read directions in RAS+ world axes, shape (n, 3), from an MRtrix3 table of x, y, z and b, one line per volume.
 
     Parameters
     ----------
     path
-        The table, as QSIPrep writes it beside its series.
+        The table, as written by QSIPrep.
     bvals
-        b-values of the series, shape (n,), s/mm^2, which the table must repeat.
+        b-values of the series, shape (n,), s/mm^2, which must agree with the table.
 
     Raises
     ------
     GradientError
-        If the table has another shape, or other b-values.
+        If the shape or the b-values of the table differ.
     """
     table = _numbers(path)
     if table.shape != (bvals.size, 4):
         raise GradientError(str(path), f"a table of shape {table.shape}", f"write {bvals.size} lines of x, y, z and b")
-    strayed = np.abs(table[:, 3] - bvals) > 1 + 0.01 * bvals
-    if strayed.any():
-        first = int(np.argmax(strayed))
+    differs = np.abs(table[:, 3] - bvals) > 1 + 0.01 * bvals
+    if differs.any():
+        first = int(np.argmax(differs))
         raise GradientError(
             str(path),
             f"b = {table[first, 3]:g} in volume {first}, {bvals[first]:g} in the .bval file",
-            "give both files of one series",
+            "give both files of the same series",
         )
     return table[:, :3]
 
@@ -162,16 +162,18 @@ def _numbers(path: Path, *, finite: bool = True) -> Array:
         lines = [line.split() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
         table = np.array([[float(word) for word in line] for line in lines], dtype=np.float64)
     except OSError as error:
-        raise not_there(path, error) from error
+        raise unreadable(path, error) from error
     except ValueError as error:
-        raise GradientError(str(path), f"no table of numbers ({error})", "give numbers separated by blanks") from error
+        raise GradientError(
+            str(path), f"not a table of numbers ({error})", "give numbers separated by spaces"
+        ) from error
     if table.size == 0 or np.isinf(table).any() or (finite and np.isnan(table).any()):
         raise GradientError(str(path), "empty, or a value that is not finite", "give finite numbers")
     return table
 
 
-def not_there(path: Path, error: OSError) -> AlpsError:
-    """Return the error of a file that cannot be opened; of a link to content that was not fetched, with the remedy."""
+def unreadable(path: Path, error: OSError) -> AlpsError:
+    """Return the error for a file that cannot be opened, such as a link to content that is not available."""
     if path.is_symlink():
-        return NoInputError(str(path), "a link to content that is not there", f"run `datalad get {path}`")
+        return NoInputError(str(path), "a link to content that is not available", f"run `datalad get {path}`")
     return NoInputError(str(path), f"cannot be read ({error.strerror or error})", "check the path and its permissions")

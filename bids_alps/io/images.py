@@ -15,7 +15,7 @@ from nibabel.arrayproxy import ArrayProxy
 from scipy import ndimage
 
 from bids_alps.errors import ImageError
-from bids_alps.io.gradient_tables import not_there, read_gradients
+from bids_alps.io.gradient_tables import read_gradients, unreadable
 from bids_alps.model import Array, DwiRun, DwiSeries, SpatialMap
 from bids_alps.model.arrays import checked_affine
 
@@ -181,7 +181,7 @@ def _open(path: Path) -> Any:
     try:
         image: Any = nib.load(path)
     except FileNotFoundError as error:
-        raise not_there(path, error) from error
+        raise unreadable(path, error) from error
     except (*_DAMAGED, nib.spatialimages.HeaderDataError, nib.spatialimages.HeaderTypeError) as error:
         raise ImageError(
             str(path), f"cannot be read as NIfTI ({error})", "convert it again, or fetch it whole"

@@ -1,7 +1,7 @@
-"""What pybids knows of participants of a dataset: their files, entities and sidecars.
+"""pybids index of participants of a dataset: their files, entities and sidecars.
 
-pybids is asked for some participants at a time, so that a job for one does not pay for the others. Where pybids goes
-wrong, this module and `inheritance` say so, each case has a test, and nothing else is done by hand.
+Only the requested participants are indexed, so that a job for one does not read the whole dataset. This module and
+`inheritance` deviate from pybids only where it fails; each case is documented and has a test.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from bids_alps.io.inheritance import (
     IMAGE_EXTENSIONS,
     TABLE_EXTENSIONS,
     Names,
+    cached_names,
     find_inherited,
     merge_sidecars,
     pybids_can_keep,
-    remember_names,
     sidecars_of,
 )
 
@@ -41,7 +41,7 @@ _DATABASE = "layout_index.sqlite"
 
 
 class _InDataset:
-    """An entity of pybids, looked for below the root of the dataset alone.
+    """An entity of pybids, matched only below the root of the dataset.
 
     pybids matches the whole path: in ``/data/dwi/study`` every file has the datatype ``dwi``, in ``/home/run-2`` the
     run 2.
@@ -58,9 +58,9 @@ class _InDataset:
 
 
 class _Indexer(BIDSLayoutIndexer):  # type: ignore[misc]
-    """Indexes some participants, and the files at the root that may hold for them.
+    """Indexes some participants, and the files at the root that may apply to them.
 
-    pybids would look at the folder of every other participant to pass it over.
+    pybids would visit the folders of all other participants only to skip them.
     """
 
     def __init__(self, participants: Sequence[str] | None, names: Names, **options: Any) -> None:
@@ -72,12 +72,12 @@ class _Indexer(BIDSLayoutIndexer):  # type: ignore[misc]
         if self._participants is None or str(path) != root:
             return super()._index_dir(path, config, force=force)
         records, tags = [], []
-        entities = {name: entity for one in config for name, entity in one.entities.items()}
+        entities = {name: entity for part in config for name, entity in part.entities.items()}
         for name in sorted(self._names(Path(root))):
             if name.endswith(_ROOT_FILES):
-                record, found = self._index_file(path / name, entities)
+                record, entity_tags = self._index_file(path / name, entities)
                 records.append(record)
-                tags += found
+                tags += entity_tags
         for label in self._participants:
             below = super()._index_dir(path / f"sub-{label}", config)
             records, tags = records + below[0], tags + below[1]
@@ -98,46 +98,46 @@ class Index:
         Root of the dataset.
     layout
         The index of pybids.
-    withheld
-        Sidecars that pybids was not shown, since they would have ended its index.
+    hidden
+        Sidecars hidden from pybids, since they would make its indexing fail.
     has_metadata
-        Whether the index holds the content of sidecars.
+        Whether the index has the content of sidecars.
     """
 
     root: Path
     layout: BIDSLayout
     names: Names
-    withheld: frozenset[Path] = frozenset()
+    hidden: frozenset[Path] = frozenset()
     has_metadata: bool = True
 
     def find(self, participant: str, **query: Any) -> list[Path]:
-        """Return the images of a participant that a query of pybids finds, sorted by path."""
+        """Return the images of a participant that match a pybids query, sorted by path."""
         query = {"subject": participant, "extension": list(IMAGE_EXTENSIONS), **query}
-        found = (Path(path).relative_to(self.layout.root) for path in self.layout.get(return_type="filename", **query))
-        return sorted(self.root / path for path in found if path.parts[0] == f"sub-{participant}")
+        paths = (Path(path).relative_to(self.layout.root) for path in self.layout.get(return_type="filename", **query))
+        return sorted(self.root / path for path in paths if path.parts[0] == f"sub-{participant}")
 
     def metadata(self, image: Path) -> Mapping[str, Any]:
         """Return the metadata of an image, merged by the inheritance principle.
 
-        pybids merges them, but where a sidecar that holds for the image was withheld from it, or where one folder
-        holds two of them: it would merge both in the order in which the folder lists them.
+        Merged by pybids, except where a sidecar of the image was hidden from it, or where two in one folder apply:
+        pybids would merge both in the order of the directory listing.
 
         Raises
         ------
         AmbiguityError
-            If two sidecars of one folder apply and neither is named just like the image.
+            If two sidecars of one folder apply and neither has exactly the entities of the image.
         MetadataError
-            If one of them is no JSON object.
+            If one of them is not a JSON object.
         """
         levels = sidecars_of(image, self.root, self.names)
-        alone = all(len(level) <= 1 for level in levels)
-        shown = self.has_metadata and not self.withheld.intersection(path for level in levels for path in level)
-        if alone and shown:
+        unique = all(len(level) <= 1 for level in levels)
+        indexed = self.has_metadata and not self.hidden.intersection(path for level in levels for path in level)
+        if unique and indexed:
             return dict(self.layout.get_metadata(str(image.absolute())))
         return merge_sidecars(image, levels)
 
     def table(self, image: Path, extension: str) -> Path:
-        """Return the ``.bval`` or ``.bvec`` of an image; `find_inherited` says why not by pybids, and its errors."""
+        """Return the ``.bval`` or ``.bvec`` of an image; see `find_inherited`, also for the errors."""
         return find_inherited(image, extension, self.root, self.names)
 
 
@@ -154,10 +154,10 @@ def open_index(
     participants
         Labels without ``sub-``.
     derivative
-        Whether names may have the entities of derivatives.
+        Whether file names may have the entities of derivatives.
     database
-        Folder of a pybids database of the whole dataset, which is made where there is none; participants whose files
-        are not those that it knows are indexed from the disk, with a warning.
+        Folder of a pybids database of the whole dataset, created if it does not exist; participants for which it is
+        out of date are indexed from disk, with a warning.
 
     Raises
     ------
@@ -176,13 +176,13 @@ def open_index(
 
 
 def _index(root: Path, labels: Sequence[str] | None, *, derivative: bool, database: Path | None = None) -> Index:
-    """Return the index of participants (None: of everything); a sidecar that would end it is withheld from it."""
-    names = remember_names(root)
-    withheld: frozenset[Path] = frozenset()
+    """Return the index of participants (None: all); sidecars that would make it fail are hidden."""
+    names = cached_names(root)
+    hidden: frozenset[Path] = frozenset()
     config = ["bids", "derivatives"] if derivative else ["bids"]
     for has_metadata in (True, True, False):
-        hidden = [re.compile(f"^{re.escape('/' + path.relative_to(root).as_posix())}$") for path in sorted(withheld)]
-        ignored = [_NOT_READ if labels else _NOT_DATA, *hidden]
+        patterns = [re.compile(f"^{re.escape('/' + path.relative_to(root).as_posix())}$") for path in sorted(hidden)]
+        ignored = [_NOT_READ if labels else _NOT_DATA, *patterns]
         indexer = _Indexer(labels, names, ignore=ignored, index_metadata=has_metadata)
         try:
             with warnings.catch_warnings():
@@ -195,14 +195,14 @@ def _index(root: Path, labels: Sequence[str] | None, *, derivative: bool, databa
                     database_path=database,
                     reset_database=database is not None,
                 )
-            return Index(root=root, layout=layout, names=names, withheld=withheld, has_metadata=has_metadata)
-        except Exception as error:  # noqa: BLE001 -- pybids raises whatever comes to it from one malformed file
-            withheld, last = frozenset(_find_unfit(root, labels)), error
+            return Index(root=root, layout=layout, names=names, hidden=hidden, has_metadata=has_metadata)
+        except Exception as error:  # noqa: BLE001 -- pybids raises any kind of error for a malformed file
+            hidden, last = frozenset(_find_unreadable(root, labels)), error
     raise InvalidBidsError(str(root), f"pybids cannot index it ({last})", "run the BIDS validator on it") from last
 
 
-def _find_unfit(root: Path, labels: Sequence[str] | None) -> Iterator[Path]:
-    """Yield the sidecars that pybids must not see: its index ends at one that is malformed, or not there."""
+def _find_unreadable(root: Path, labels: Sequence[str] | None) -> Iterator[Path]:
+    """Yield the sidecars to hide from pybids: its indexing fails at one that is malformed or missing."""
     folders = sorted(root.glob("sub-*")) if labels is None else [root / f"sub-{label}" for label in labels]
     for path in sorted([*root.glob("*.json"), *(path for folder in folders for path in folder.rglob("*.json"))]):
         try:
@@ -219,7 +219,7 @@ def _close(layout: BIDSLayout) -> None:
 
 
 def _open_database(root: Path, folder: Path, labels: Sequence[str], *, derivative: bool) -> Index | None:
-    """Return the index that a database holds; None where it does not hold these participants as they are."""
+    """Return the index from a database; None if it is out of date for these participants."""
     path = folder / _DATABASE
     if not path.is_file():
         _make_database(root, folder, derivative=derivative)
@@ -227,32 +227,34 @@ def _open_database(root: Path, folder: Path, labels: Sequence[str], *, derivativ
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             layout = BIDSLayout(root.absolute(), validate=False, database_path=folder)
-    except Exception as error:  # noqa: BLE001 -- a file that is no database, or of another version of pybids
-        LOG.warning("%s: cannot be opened as a pybids database (%s); the disk is read instead.", folder, error)
+    except Exception as error:  # noqa: BLE001 -- not a database, or of another version of pybids
+        LOG.warning("%s: cannot be opened as a pybids database (%s); indexing from disk instead.", folder, error)
         return None
-    index = Index(root=root, layout=layout, names=remember_names(root))
+    index = Index(root=root, layout=layout, names=cached_names(root))
     stale = _why_stale(index, path.stat().st_mtime, labels)
     if not stale:
         return index
-    LOG.warning("%s: %s; the disk is read instead. Remove the database to have it made again.", folder, stale)
+    LOG.warning("%s: %s; indexing from disk instead. Remove the database to create it again.", folder, stale)
     _close(layout)
     return None
 
 
 def _why_stale(index: Index, written: float, labels: Sequence[str]) -> str:
-    """Return why a database is not to be believed for some participants; empty where it is."""
+    """Return why a database cannot be used for some participants; empty if it can."""
     if Path(index.layout.root) != index.root.absolute():
-        return f"the database is that of {index.layout.root}"
+        return f"the database is for {index.layout.root}"
     if not index.layout.get_entities(metadata=True):
         return "the database holds no metadata"
     for label in labels:
-        known, there = set(index.find(label, datatype=list(DATATYPES))), set(_list_images(index.root, label))
-        if known != there:
-            other = min(known ^ there)
-            return f"the database is out of date: {other} is {'on disk' if other in there else 'in the database'} alone"
+        known, on_disk = set(index.find(label, datatype=list(DATATYPES))), set(_list_images(index.root, label))
+        if known != on_disk:
+            other = min(known ^ on_disk)
+            return (
+                f"the database is out of date: {other} is only {'on disk' if other in on_disk else 'in the database'}"
+            )
         newer = [path for path in _list_sidecars(index.root, label) if path.stat().st_mtime > written]
         if newer:
-            return f"the database is out of date: {newer[0]} was changed since"
+            return f"the database is out of date: {newer[0]} is newer"
     return ""
 
 
@@ -272,7 +274,7 @@ def _list_files(root: Path, label: str) -> list[Path]:
 
 
 def _make_database(root: Path, folder: Path, *, derivative: bool) -> None:
-    """Make a database as other BIDS Apps do: of everything, with metadata; it appears when it is whole."""
+    """Create a database of the whole dataset with metadata, as other BIDS Apps do; moved into place when complete."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder, prefix=".making-") as scratch:
@@ -280,5 +282,7 @@ def _make_database(root: Path, folder: Path, *, derivative: bool) -> None:
             (Path(scratch) / _DATABASE).replace(folder / _DATABASE)
     except OSError as error:
         raise OutputError(
-            str(folder), f"no pybids database can be written ({error.strerror})", "choose another --bids-database-dir"
+            str(folder),
+            f"the pybids database cannot be written ({error.strerror})",
+            "choose another --bids-database-dir",
         ) from error

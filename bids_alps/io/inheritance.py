@@ -1,4 +1,4 @@
-"""Which gradient table and sidecar belong to an image: the inheritance principle of BIDS."""
+"""Gradient tables and sidecars of an image, by the BIDS inheritance principle."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bids_alps.errors import AmbiguityError, MetadataError, NoInputError
 Names = Callable[[Path], tuple[str, ...]]
 
 IMAGE_EXTENSIONS = (".nii.gz", ".nii")
-"""Of every image that is read."""
+"""File extensions of images."""
 TABLE_EXTENSIONS = (".bval", ".bvec")
-"""Of the two files of a gradient table."""
+"""File extensions of gradient tables."""
 
 
 def entities_of(name: str) -> dict[str, str]:
-    """Return the entities of a file name, in its order.
+    """Return the entities of a file name, in their order.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def suffix_of(name: str) -> str:
 
 
 def stem_of(name: str) -> str:
-    """Return the name of an image without its extension, dots and all.
+    """Return the name of an image without its extension; other dots are kept.
 
     Examples
     --------
@@ -49,89 +49,89 @@ def stem_of(name: str) -> str:
 
 
 def list_names(folder: Path) -> tuple[str, ...]:
-    """Return the names in a folder that have an extension; none where there is no such folder."""
+    """Return the names in a folder that have an extension; empty if the folder does not exist."""
     try:
-        return tuple(name for name in os.listdir(folder) if "." in name)  # noqa: PTH208 -- ten times as fast as a glob
+        return tuple(name for name in os.listdir(folder) if "." in name)  # noqa: PTH208 -- ten times faster than glob
     except OSError:
         return ()
 
 
-def remember_names(root: Path) -> Names:
-    """Return what lists folders and remembers them: the root for all participants, so that a plan lists it once."""
+def cached_names(root: Path) -> Names:
+    """Return a cached `list_names`; the cache of the root is shared between participants."""
     at_root = _list_root(root, root.stat().st_mtime_ns)
     below = cache(list_names)
     return lambda folder: at_root if folder == root else below(folder)
 
 
 @lru_cache(maxsize=8)
-def _list_root(root: Path, changed: int) -> tuple[str, ...]:  # noqa: ARG001 -- a folder that changed is listed anew
+def _list_root(root: Path, changed: int) -> tuple[str, ...]:  # noqa: ARG001 -- part of the cache key: a changed folder is listed again
     return list_names(root)
 
 
 def find_inherited(image: Path, extension: str, root: Path, names: Names = list_names) -> Path:
-    """Return the file that applies to an image: same suffix, entities a subset, the nearest level wins.
+    """Return the file that applies to an image: same suffix, a subset of its entities, on the closest level.
 
-    In one folder a file named just like the image goes before more general ones. pybids is no help here: its
-    ``get_bval`` and ``get_bvec`` return the file of ``run-1`` for an image without ``run``, and raise `IndexError`
-    where there is none.
+    In one folder a file with exactly the entities of the image has priority over more general ones. pybids is not used
+    here: its ``get_bval`` and ``get_bvec`` return the file of ``run-1`` for an image without ``run``, and raise
+    `IndexError` if there is none.
 
     Parameters
     ----------
     image
         The image.
     extension
-        Such as ``.bval`` or ``.bvec``.
+        Extension, such as ``.bval`` or ``.bvec``.
     root
-        Root of the dataset, where the search ends.
+        Root of the dataset, the last level of the search.
     names
-        What lists a folder; one that remembers saves time where many images of a dataset are looked at.
+        Function that lists a folder; a cached one saves time for many images of a dataset.
 
     Raises
     ------
     AmbiguityError
         If two files of one folder apply.
     NoInputError
-        If none does.
+        If no file applies.
     """
     for level in _levels(image, root, extension, names):
         if level:
-            return _the_one(image, level, extension)
+            return _select_file(image, level, extension)
     raise NoInputError(
-        str(image), f"no {extension} file applies to it", f"put one beside it, named {_beside(image, extension)}"
+        str(image), f"no {extension} file applies to it", f"add one next to it, named {_table_name(image, extension)}"
     )
 
 
 def sidecars_of(image: Path, root: Path, names: Names = list_names) -> list[list[Path]]:
-    """Return the JSON files that apply to an image, the nearest folder first; arguments as of `find_inherited`."""
+    """Return the JSON files that apply to an image, closest folder first; arguments as in `find_inherited`."""
     return list(_levels(image, root, ".json", names))
 
 
 def merge_sidecars(image: Path, levels: Sequence[Sequence[Path]]) -> dict[str, Any]:
-    """Return the metadata of an image from the sidecars that apply to it, the nearer overriding the farther.
+    """Return the metadata of an image from the sidecars that apply to it; closer ones override more distant ones.
 
     Parameters
     ----------
     image
         The image.
     levels
-        What `sidecars_of` returns.
+        As returned by `sidecars_of`.
 
     Raises
     ------
     AmbiguityError
-        If two files of one folder apply, and neither is named just like the image.
+        If two files of one folder apply, and neither has exactly the entities of the image.
     MetadataError
-        If one of them is no JSON object.
+        If one of them is not a JSON object.
     """
     merged: dict[str, Any] = {}
     for level in reversed(levels):
         if level:
-            merged.update(read_json(_the_one(image, level, ".json")))
+            merged.update(read_json(_select_file(image, level, ".json")))
     return merged
 
 
 def pybids_can_keep(content: Mapping[str, Any]) -> bool:
-    """Whether pybids can keep metadata as they are: no field is named like an entity, no text holds a lone surrogate.
+    """Whether pybids stores metadata unchanged: no field has the name of an entity, no text has a lone surrogate.
 
     Examples
     --------
@@ -147,19 +147,19 @@ def read_json(path: Path) -> Mapping[str, Any]:
     Raises
     ------
     MetadataError
-        If it cannot be read or is no object.
+        If it cannot be read or is not an object.
     """
     try:
         content = json.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise MetadataError(str(path), f"cannot be read as JSON ({error})", "repair the file, or fetch it") from error
+        raise MetadataError(str(path), f"cannot be read as JSON ({error})", "repair or download the file") from error
     if not isinstance(content, dict):
-        raise MetadataError(str(path), f"holds a {type(content).__name__}, not an object", "repair the file")
+        raise MetadataError(str(path), f"is a JSON {type(content).__name__}, not an object", "repair the file")
     return content
 
 
 def _levels(image: Path, root: Path, extension: str, names: Names) -> Iterator[list[Path]]:
-    """Yield the files that apply, folder by folder, from that of the image up to the root."""
+    """Yield the files that apply in each folder, from that of the image up to the root."""
     entities, suffix = entities_of(image.name), suffix_of(image.name)
     folder = image.parent
     while True:
@@ -175,17 +175,17 @@ def _levels(image: Path, root: Path, extension: str, names: Names) -> Iterator[l
         folder = folder.parent
 
 
-def _the_one(image: Path, level: Sequence[Path], extension: str) -> Path:
-    """Return the file of one folder that applies: the one named just like the image, or the only one."""
+def _select_file(image: Path, level: Sequence[Path], extension: str) -> Path:
+    """Return the file of one folder that applies: the one with exactly the entities of the image, or the only one."""
     exact = [path for path in level if entities_of(path.name) == entities_of(image.name)]
-    chosen = exact or level
-    if len(chosen) > 1:
-        names = ", ".join(path.name for path in chosen)
+    matches = exact or level
+    if len(matches) > 1:
+        names = ", ".join(path.name for path in matches)
         raise AmbiguityError(
-            str(image), f"{len(chosen)} {extension} files apply in {chosen[0].parent}: {names}", "keep one"
+            str(image), f"{len(matches)} {extension} files apply in {matches[0].parent}: {names}", "keep one"
         )
-    return chosen[0]
+    return matches[0]
 
 
-def _beside(image: Path, extension: str) -> str:
+def _table_name(image: Path, extension: str) -> str:
     return image.name.split(".", 1)[0] + extension

@@ -1,4 +1,4 @@
-"""Finding diffusion runs in a BIDS dataset, one participant at a time."""
+"""Finds the diffusion runs of a participant in a BIDS dataset."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from bids_alps.errors import (
 )
 from bids_alps.io.availability import check_series, check_there
 from bids_alps.io.derivatives import checked_label
-from bids_alps.io.fieldmaps import Candidates, find_doubts, find_fieldmaps
+from bids_alps.io.fieldmaps import Candidates, find_fieldmaps, find_unusable_fieldmaps
 from bids_alps.io.gradient_tables import read_bvals
 from bids_alps.io.images import ImageHeader, read_header
 from bids_alps.io.indexing import Index, open_index
 from bids_alps.io.inheritance import IMAGE_EXTENSIONS, entities_of, read_json, stem_of, suffix_of
 from bids_alps.io.queries import Kind, Selection
-from bids_alps.io.root import made_by
+from bids_alps.io.root import generated_by_programs
 from bids_alps.io.transforms import find_transforms
 from bids_alps.model import DwiRun, FieldmapImage
 from bids_alps.numerics.tensors.gradients import MINIMUM_DIRECTIONS
@@ -35,7 +35,7 @@ _LABEL = re.compile(r"[a-zA-Z0-9+]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class UnusableRun:
     """A run that cannot be processed: its name, and why."""
 
     name: str
@@ -44,13 +44,13 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetAside:
-    """An image of a ``dwi`` folder that is no run of its own: its name, and why not."""
+    """An image of a ``dwi`` folder that is not processed as a run: its name, and why."""
 
     name: str
     reason: str
 
 
-Found = DwiRun | Problem | SetAside
+PlannedRun = DwiRun | UnusableRun | SetAside
 
 
 def find_participants(bids_dir: Path, wanted: Iterable[str] = ()) -> tuple[str, ...]:
@@ -61,16 +61,16 @@ def find_participants(bids_dir: Path, wanted: Iterable[str] = ()) -> tuple[str, 
     bids_dir
         Root of the dataset.
     wanted
-        Labels to take, with or without ``sub-``; all where empty.
+        Labels to select, with or without ``sub-``; all if empty.
 
     Raises
     ------
     NoInputError
-        If there is no such folder.
+        If the folder does not exist.
     InvalidBidsError
-        If it has no ``dataset_description.json``, or one that cannot be read.
+        If ``dataset_description.json`` is missing or cannot be read.
     NothingSelectedError
-        If a wanted participant is not there, or there is none at all.
+        If a selected participant does not exist, or there are no participants.
     """
     if not bids_dir.is_dir():
         raise NoInputError(str(bids_dir), "no such folder", "give the root of a BIDS dataset")
@@ -87,7 +87,7 @@ def find_participants(bids_dir: Path, wanted: Iterable[str] = ()) -> tuple[str, 
         if not everyone:
             raise NothingSelectedError(str(bids_dir), "no sub-* folder", "give the root of a BIDS dataset")
         return everyone
-    # only the folders that were named are looked at: a task of one participant must not pay for the others
+    # check only the folders of these labels, so that a job for one participant does not list all of them
     missing = sorted(
         label for label in labels if not (_LABEL.fullmatch(label) and (bids_dir / f"sub-{label}").is_dir())
     )
@@ -98,7 +98,7 @@ def find_participants(bids_dir: Path, wanted: Iterable[str] = ()) -> tuple[str, 
 
 
 def _list_participants(bids_dir: Path) -> tuple[str, ...]:
-    """Return the labels of all participants, sorted, from one listing of the dataset's root."""
+    """Return the labels of all participants, sorted, from one listing of the root."""
     with os.scandir(bids_dir) as entries:
         folders = [entry.name for entry in entries if entry.name.startswith("sub-") and entry.is_dir()]
     return tuple(sorted(label for name in folders if _LABEL.fullmatch(label := name.removeprefix("sub-"))))
@@ -112,69 +112,69 @@ def find_runs(
     preprocessed: bool = False,
     index: Index | None = None,
     b0_threshold: float = 50.0,
-) -> list[Found]:
-    """Return the diffusion runs of a participant in a stable order, and the ones that cannot be used.
+) -> list[PlannedRun]:
+    """Return the diffusion runs of a participant, sorted by name, including those that cannot be used.
 
     Parameters
     ----------
     bids_dir
-        Root of a raw dataset, or of a derivative one where `preprocessed`.
+        Root of a raw dataset, or of a derivative dataset if `preprocessed`.
     participant
         Label without ``sub-``.
     selection
-        Which files to take.
+        Which files to select.
     preprocessed
-        Take ``desc-preproc`` images as they are.
+        Use ``desc-preproc`` images, without preprocessing.
     index
-        An index that holds the participant, where one is open.
+        An open index with the participant, if any.
     b0_threshold
-        b-values up to this count as no weighting, s/mm^2.
+        Volumes with a b-value up to this are treated as b=0, s/mm^2.
 
     Raises
     ------
     InvalidBidsError
         If pybids cannot index the participant.
     UsageError
-        If pybids does not know what the filter file asks for.
+        If pybids does not support a filter of the filter file.
     """
     with (
         open_index(bids_dir, [participant], derivative=preprocessed) if index is None else nullcontext(index)
-    ) as opened:
+    ) as open_layout:
         search = _Search(
-            index=opened, participant=participant, selection=selection or Selection(), b0_threshold=b0_threshold
+            index=open_layout, participant=participant, selection=selection or Selection(), b0_threshold=b0_threshold
         )
-        found: dict[str, Found] = {}
+        by_name: dict[str, PlannedRun] = {}
         for image in search.find("dwi"):
             if suffix_of(image.name) != "dwi" or (entities_of(image.name).get("desc") == "preproc") != preprocessed:
                 continue
             run = _find_run(image, search)
-            if run.name in found:
+            if run.name in by_name:
                 error = AmbiguityError(str(image), f"a second image for the run {run.name}", "keep one of the two")
-                run = Problem(name=run.name, error=error)
-            found[run.name] = run
-        runs = [found[name] for name in sorted(found)]
-        return runs if preprocessed else _set_aside_unweighted(runs, search)
+                run = UnusableRun(name=run.name, error=error)
+            by_name[run.name] = run
+        runs = [by_name[name] for name in sorted(by_name)]
+        return runs if preprocessed else _set_aside_b0_series(runs, search)
 
 
-def _set_aside_unweighted(runs: list[Found], search: _Search) -> list[Found]:
-    """Return runs of which those without any weighting are none, where their session has one with weighting.
+def _set_aside_b0_series(runs: list[PlannedRun], search: _Search) -> list[PlannedRun]:
+    """Return runs with series of b=0 volumes set aside, if their session has a diffusion-weighted run.
 
-    They are what reverse-phase images are made of; alone in a session such a series is told as a problem.
+    Such series are usually reverse-phase images; alone in a session they are reported as a problem.
     """
-    unweighted = {run.name for run in runs if _is_unweighted(run, search)}
-    sessions = {run.session for run in runs if isinstance(run, DwiRun) and run.name not in unweighted}
-    reason = "no diffusion weighting: not a run, but what the distortion of others may be found from"
+    b0_series = {run.name for run in runs if _is_b0_series(run, search)}
+    sessions = {run.session for run in runs if isinstance(run, DwiRun) and run.name not in b0_series}
+    reason = "only b=0 volumes: not a run, but it may serve as fieldmap of others"
     return [
         SetAside(name=run.name, reason=reason)
-        if run.name in unweighted and entities_of(run.name).get("ses") in sessions
+        if run.name in b0_series and entities_of(run.name).get("ses") in sessions
         else run
         for run in runs
     ]
 
 
-def _is_unweighted(run: Found, search: _Search) -> bool:
-    """Whether a series holds no weighting: by its b-values, or too few volumes for a tensor and no table at all."""
-    image = next((one for one in search.candidates().images if run_name(one.path) == run.name), None)
+def _is_b0_series(run: PlannedRun, search: _Search) -> bool:
+    """Whether a series has only b=0 volumes: by its b-values, or, without a table, too few volumes for a tensor."""
+    image = next((image for image in search.candidates().images if run_name(image.path) == run.name), None)
     try:
         if image is None:
             return False
@@ -187,46 +187,46 @@ def _is_unweighted(run: Found, search: _Search) -> bool:
 
 
 def run_name(image: Path) -> str:
-    """Return the name of the run that an image holds: its entities, but for those that tell magnitudes from phases."""
+    """Return the name of the run of an image: its entities except ``part`` and ``desc``."""
     entities = {key: label for key, label in entities_of(image.name).items() if key not in ("part", "desc")}
     return "_".join(f"{key}-{label}" for key, label in entities.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Search:
-    """Where files of a participant are sought; what was asked and read once is remembered."""
+    """Searches the files of a participant; results and headers are cached."""
 
     index: Index
     participant: str
     selection: Selection
     b0_threshold: float
-    known: dict[Any, Any] = field(default_factory=dict)
+    cache: dict[Any, Any] = field(default_factory=dict)
 
     def find(self, kind: Kind) -> list[Path]:
-        """Return the images of a kind that are wanted."""
-        if kind not in self.known:
-            self.known[kind] = self.selection.find(self.index, self.participant, kind)
-        found: list[Path] = self.known[kind]
-        return found
+        """Return the selected images of a kind."""
+        if kind not in self.cache:
+            self.cache[kind] = self.selection.find(self.index, self.participant, kind)
+        images: list[Path] = self.cache[kind]
+        return images
 
     def header(self, image: Path) -> ImageHeader:
-        """Return the header of an image; errors as of `read_header`."""
-        if image not in self.known:
-            self.known[image] = read_header(image)
-        found: ImageHeader = self.known[image]
-        return found
+        """Return the header of an image; errors as in `read_header`."""
+        if image not in self.cache:
+            self.cache[image] = read_header(image)
+        header: ImageHeader = self.cache[image]
+        return header
 
     def candidates(self) -> Candidates:
-        """Return what may tell of the field of the participant's runs."""
-        if "candidates" not in self.known:
+        """Return the candidate fieldmaps for the runs of the participant."""
+        if "candidates" not in self.cache:
             paths = [*self.find("fmap"), *self.find("sbref"), *Selection().find(self.index, self.participant, "dwi")]
             images = [self._candidate(path) for path in paths]
-            self.known["candidates"] = Candidates(root=self.index.root, images=images, header=self.header)
-        found: Candidates = self.known["candidates"]
-        return found
+            self.cache["candidates"] = Candidates(root=self.index.root, images=images, header=self.header)
+        candidates: Candidates = self.cache["candidates"]
+        return candidates
 
     def _candidate(self, path: Path) -> FieldmapImage:
-        """Return an image with its sidecar, empty where it is broken: it must not cost the run."""
+        """Return an image with its sidecar; an invalid sidecar counts as empty, so that it cannot fail the run."""
         metadata: Mapping[str, Any] = {}
         with suppress(AlpsError):
             metadata = self.index.metadata(path)
@@ -236,7 +236,7 @@ class _Search:
         return FieldmapImage(path=path, metadata=metadata, bval=bval)
 
 
-def _find_run(image: Path, search: _Search) -> DwiRun | Problem:
+def _find_run(image: Path, search: _Search) -> DwiRun | UnusableRun:
     entities = {key: label for key, label in entities_of(image.name).items() if key not in ("part", "desc")}
     name = run_name(image)
     try:
@@ -248,7 +248,7 @@ def _find_run(image: Path, search: _Search) -> DwiRun | Problem:
         check_there(bval)
         check_there(bvec)
         metadata = search.index.metadata(image)
-        known = None if preprocessed else search.candidates()
+        candidates = None if preprocessed else search.candidates()
         return DwiRun(
             entities=entities,
             image=image,
@@ -259,28 +259,30 @@ def _find_run(image: Path, search: _Search) -> DwiRun | Problem:
             mask=_mask_of(image),
             t1w=_t1w_of(entities, search),
             transforms=find_transforms(search.index.root, entities) if preprocessed else {},
-            fieldmaps=() if known is None else find_fieldmaps(image, metadata, known),
-            notes=() if known is None else find_doubts(image, metadata, known),
+            fieldmaps=() if candidates is None else find_fieldmaps(image, metadata, candidates),
+            notes=() if candidates is None else find_unusable_fieldmaps(image, metadata, candidates),
         )
     except AlpsError as error:
-        return Problem(name=name, error=error)
+        return UnusableRun(name=name, error=error)
 
 
 def _bvec_of(image: Path, index: Index) -> Path:
-    """Return the file with the b-vectors of an image: a table in world axes beside it goes before FSL's.
+    """Return the file with the b-vectors of an image; a table in world axes (.b) has priority over FSL's.
 
     Raises
     ------
     GradientError
-        If QSIPrep made the image and the table is gone: its ``.bvec`` is along the axes of the image, without the sign
-        that FSL gives the first one.
+        If the image is from QSIPrep and the table is missing: its ``.bvec`` is in image axes, without the sign change
+        of the first axis in the FSL convention.
     """
-    in_world = image.with_name(image.name.split(".", 1)[0] + ".b")
-    if in_world.is_symlink() or in_world.exists():
-        return in_world
-    if "desc" in entities_of(image.name) and "qsiprep" in made_by(index.root):
+    world_table = image.with_name(image.name.split(".", 1)[0] + ".b")
+    if world_table.is_symlink() or world_table.exists():
+        return world_table
+    if "desc" in entities_of(image.name) and "qsiprep" in generated_by_programs(index.root):
         raise GradientError(
-            str(image), f"made by QSIPrep, whose .bvec is not FSL's, and no {in_world.name}", "put that file beside it"
+            str(image),
+            f"from QSIPrep, whose .bvec is not in FSL convention, and {world_table.name} is missing",
+            "add that file",
         )
     return index.table(image, ".bvec")
 
@@ -295,9 +297,9 @@ def _mask_of(image: Path) -> Path | None:
 
 
 def _t1w_of(entities: dict[str, str], search: _Search) -> Path | None:
-    """Return the T1w image of the run's session and space, or of the participant; none where there are several.
+    """Return the T1w image of the session and space of the run, or of the participant; None if ambiguous.
 
-    Repeats of one protocol (names that differ in ``run`` alone) are no contradiction: the first is taken.
+    Repeated scans (names that differ only in ``run``) are not ambiguous: the first is used.
     """
     images = [path for path in search.find("t1w") if path.exists()]
     for key in ("ses", "space"):

@@ -1,4 +1,4 @@
-"""Lesion masks of a BIDS derivative dataset: which one a run has, and what it holds."""
+"""Finds and reads lesion masks of a BIDS derivative dataset."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bids_alps.io.transforms import resample_labels
 from bids_alps.model import DwiRun, LesionMask, SpatialMap, Template
 
 LESIONS = "lesions"
-"""Name by which a dataset of lesion masks is given."""
+"""Name of a dataset of lesion masks in ``--derivatives``."""
 
 DWI, T1W = "dwi", "T1w"
 ANATOMICAL = (T1W, "T2w", "FLAIR")
@@ -27,7 +27,7 @@ _NOT_OF_THE_SCAN = ("sub", "ses", "space", "res", "den", "label", "desc")
 def find_lesions(dataset: Path, run: DwiRun, *, t1w_aligned: bool = False) -> LesionMask:
     """Return the lesion mask of a run: ``sub-<>[/ses-<>]/{anat,dwi}/*_label-lesion_mask.nii[.gz]``.
 
-    The session is the run's own; a mask beside the diffusion image is one of the run only if it names no other.
+    The mask is of the session of the run; one in ``dwi`` must not have entities of another run.
 
     Parameters
     ----------
@@ -36,49 +36,49 @@ def find_lesions(dataset: Path, run: DwiRun, *, t1w_aligned: bool = False) -> Le
     run
         The run.
     t1w_aligned
-        Whether masks drawn on an anatomical image are taken as they lie.
+        Whether masks drawn on anatomical images are used without registration.
 
     Raises
     ------
     AmbiguityError
-        If there are several.
+        If there are several masks.
     MetadataError
-        If it is drawn on an anatomical image that cannot be aligned, and nobody said that it lies right.
+        If it is drawn on an anatomical image that cannot be registered, and `t1w_aligned` is false.
     NoInputError, ImageError
-        If its content is not there.
+        If the file has no content.
     """
     folder = dataset / f"sub-{run.participant}"
     folder = folder / f"ses-{run.session}" if run.session else folder
-    found = sorted(
+    masks = sorted(
         path
         for datatype in _DATATYPES
         for path in (folder / datatype).glob("sub-*")
         if path.name.endswith(IMAGE_EXTENSIONS) and _is_of(path, run)
     )
-    if not found:
+    if not masks:
         return LesionMask()
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise AmbiguityError(run.name, f"{len(found)} lesion masks in {folder}: {names}", "keep one")
-    check_there(found[0])
-    space = _space_of(found[0], run)
+    if len(masks) > 1:
+        names = ", ".join(path.name for path in masks)
+        raise AmbiguityError(run.name, f"{len(masks)} lesion masks in {folder}: {names}", "keep one")
+    check_there(masks[0])
+    space = _space_of(masks[0], run)
     if space in ANATOMICAL and not t1w_aligned and not (space == T1W and _has_native_t1w(run)):
         raise MetadataError(
-            str(found[0]),
-            f"drawn on a {space}, of which the run has no image, or several, to align with its diffusion image",
+            str(masks[0]),
+            f"drawn on a {space} image, but the run has none, or several, to register with the diffusion image",
             "choose one T1w in the filter file, give the mask in the space of the diffusion image or of the template, "
-            "or say --t1w-aligned",
+            "or use --t1w-aligned",
         )
-    return LesionMask(path=found[0], space=space)
+    return LesionMask(path=masks[0], space=space)
 
 
 def _is_of(path: Path, run: DwiRun) -> bool:
-    has = entities_of(path.name)
-    if suffix_of(path.name) != "mask" or has.get("label") != "lesion":
+    entities = entities_of(path.name)
+    if suffix_of(path.name) != "mask" or entities.get("label") != "lesion":
         return False
-    if has.get("sub") != run.participant or has.get("ses") != run.session:
+    if entities.get("sub") != run.participant or entities.get("ses") != run.session:
         return False
-    scan = {key: label for key, label in has.items() if key not in _NOT_OF_THE_SCAN}
+    scan = {key: label for key, label in entities.items() if key not in _NOT_OF_THE_SCAN}
     return path.parent.name == "anat" or scan.items() <= run.entities.items()
 
 
@@ -96,14 +96,14 @@ def _space_of(path: Path, run: DwiRun) -> str:
 
 
 def read_lesions(path: Path, space: str, *, template: Template) -> SpatialMap:
-    """Read a lesion mask, 1 in lesions and 0 elsewhere, uint8; one of another template is carried to `template`.
+    """Read a lesion mask, 1 in lesions and 0 elsewhere, uint8; resampled if it is in another template than `template`.
 
     Raises
     ------
     ImageError
-        If it is no 3-D image, or holds other values.
+        If it is not a 3-D image, or has other values.
     TemplateMissingError
-        If TemplateFlow has no transform from its template.
+        If TemplateFlow has no transform between the templates.
     """
     image = read_map(path)
     values = np.unique(image.data)
@@ -113,11 +113,11 @@ def read_lesions(path: Path, space: str, *, template: Template) -> SpatialMap:
     mask = image.like(image.data.astype(np.uint8))
     if space in (DWI, *ANATOMICAL, template.name):
         return mask
-    between = find_transform(template=template.name, source=space)
-    if between is None:
+    transform = find_transform(template=template.name, source=space)
+    if transform is None:
         raise TemplateMissingError(
             str(path),
-            f"in {space} by its name, and TemplateFlow has no transform from there to {template.name}",
-            f"choose --template {space}, or fetch the transform where there is a network",
+            f"in {space} by its name, and TemplateFlow has no transform to {template.name}",
+            f"choose --template {space}, or download the transform",
         )
-    return resample_labels(mask, between, template.mask)
+    return resample_labels(mask, transform, template.mask)

@@ -1,4 +1,4 @@
-"""May a folder be written to? New, empty or our own ones may; whatever belongs to others stays as it is."""
+"""Checks that the output folder is new, empty or from this program, so that no other data are overwritten."""
 
 from __future__ import annotations
 
@@ -13,32 +13,31 @@ from bids_alps.io.root import PROGRAM, derivative_name, read_description
 _PARTICIPANT = re.compile(r"sub-[a-zA-Z0-9+]+")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 _PRESENT_BEFORE_RESULTS = ("logs", "work", "lost+found")
-"""What batch systems, scratch space and new disks put into an output folder before anything is written."""
-_OTHER = "choose a new or empty folder, or one that bids-alps made"
+"""Folders that batch systems, temporary files and new disks may create in an output folder before any results."""
+_OTHER = "choose a new or empty folder, or an output of bids-alps"
 
 Identity = tuple[int, int]
 
 
 def check_output(output_dir: Path, bids_dir: Path, datasets: Mapping[str, Path]) -> None:
-    """Check that a folder is this program's to write to: new, empty, or made by it.
+    """Check that an output folder is new, empty, or from this program.
 
-    Folders are compared by device and inode, so that links, bind mounts, relative paths and the case of names hide
-    nothing.
+    Folders are compared by device and inode, which sees through links, bind mounts, relative paths and case.
 
     Parameters
     ----------
     output_dir
-        Where derivatives are to go.
+        Output folder.
     bids_dir
-        The input.
+        Input dataset.
     datasets
         Other datasets that are read, by name.
 
     Raises
     ------
     OutputError
-        If it is an input or holds one, lies inside a participant's folder or in a dataset but not below its
-        ``derivatives``, holds what this program did not make, or cannot be made or written to.
+        If it is or contains an input, is inside a participant's folder or in a dataset outside ``derivatives``, has
+        files of other programs, or cannot be created or written to.
     """
     real = Path(os.path.realpath(output_dir))
     _refuse_inputs(output_dir, real, bids_dir, datasets)
@@ -52,12 +51,12 @@ def check_output(output_dir: Path, bids_dir: Path, datasets: Mapping[str, Path])
 
 
 def check_writable(folder: Path, where: str, remedy: str = "choose another folder") -> None:
-    """Check that a folder can be written to, or be made.
+    """Check that a folder can be created or written to.
 
     Raises
     ------
     OutputError
-        If it is a file, or it or the first folder above it that exists cannot be written to.
+        If it is a file, or if it, or its closest existing parent, cannot be written to.
     """
     real = Path(os.path.realpath(folder))
     nearest = next(path for path in (real, *real.parents) if identify(path) is not None)
@@ -68,26 +67,26 @@ def check_writable(folder: Path, where: str, remedy: str = "choose another folde
 
 
 def check_source(output_dir: Path, bids_dir: Path) -> None:
-    """Check that an output of ours was not made from another dataset, by the names of both.
+    """Check that existing results are not from another dataset, by the names of both.
 
     Raises
     ------
     OutputError
-        If it was: results of both would be one dataset, and participants of one label one person.
+        If they are: results of both would be mixed, and participants with the same label confused.
     """
-    there, here = read_description(output_dir).get("Name"), derivative_name(read_description(bids_dir))
-    if there and here and there != here:
+    existing_name, expected_name = read_description(output_dir).get("Name"), derivative_name(read_description(bids_dir))
+    if existing_name and expected_name and existing_name != expected_name:
         raise OutputError(
             str(output_dir),
-            f"its dataset_description.json says {there!r}, and the input would make it {here!r}",
-            "choose another output folder; for a dataset that was renamed, put its new name into that file",
+            f"its dataset_description.json has the name {existing_name!r}, this input would give {expected_name!r}",
+            "choose another output folder; if the dataset was renamed, enter the new name in that file",
         )
 
 
 def check_links(output_dir: Path, participant: str) -> None:
-    """Check that no link leads from the folders of a participant to a place outside of the output.
+    """Check that no link in the folders of a participant points outside the output.
 
-    Files need no look: they are replaced, not written through.
+    Only links to folders matter: files are replaced, not overwritten in place.
 
     Raises
     ------
@@ -105,11 +104,11 @@ def check_links(output_dir: Path, participant: str) -> None:
 def _refuse_link_out(path: Path, output_dir: Path) -> None:
     target = Path(os.path.realpath(path))
     if path.is_symlink() and not target.is_relative_to(output_dir):
-        raise OutputError(str(path), f"a link that leads out of the output, to {target}", "remove the link")
+        raise OutputError(str(path), f"a link that points outside the output, to {target}", "remove the link")
 
 
 def identify(path: Path) -> Identity | None:
-    """Return the device and the inode of what a path leads to; None where that is nothing."""
+    """Return device and inode of the target of a path; None if it does not exist."""
     try:
         status = path.stat()
     except OSError:
@@ -118,31 +117,31 @@ def identify(path: Path) -> Identity | None:
 
 
 def is_within(path: Path, folder: Path) -> bool:
-    """Whether a path, be there something or not, leads to a folder or to a place below it."""
-    real, sought = Path(os.path.realpath(path)), identify(folder)
-    by_inode = sought is not None and sought in map(identify, (real, *real.parents))
+    """Whether a path, existing or not, is a folder or below it."""
+    real, target = Path(os.path.realpath(path)), identify(folder)
+    by_inode = target is not None and target in map(identify, (real, *real.parents))
     return by_inode or real.is_relative_to(os.path.realpath(folder))
 
 
 def mounted_from(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> Path:
-    """Return which folder of its file system is mounted where a path lies: a bind mount tells what it shows."""
-    found = Path("/"), Path("/")
+    """Return the folder, in its file system, that is mounted at the location of a path; for bind mounts the source."""
+    mounted = Path("/"), Path("/")
     try:
         lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # no Linux
-        return found[0]
+    except OSError:  # not Linux
+        return mounted[0]
     for fields in (line.split() for line in lines):
         root, point = (Path(_ESCAPED.sub(lambda code: chr(int(code[1], 8)), field)) for field in fields[3:5])
-        if path.is_relative_to(point) and point.is_relative_to(found[1]):  # the last of several hides the others
-            found = root, point
-    return found[0]
+        if path.is_relative_to(point) and point.is_relative_to(mounted[1]):  # a later mount hides earlier ones
+            mounted = root, point
+    return mounted[0]
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether a folder is a derivative dataset that this program made: the first of its ``GeneratedBy``."""
+    """Whether a folder is a derivative dataset from this program, by the first entry of ``GeneratedBy``."""
     described = read_description(folder)
-    makers = described.get("GeneratedBy")
-    first = makers[0] if isinstance(makers, list) and makers else None
+    generated_by = described.get("GeneratedBy")
+    first = generated_by[0] if isinstance(generated_by, list) and generated_by else None
     named = isinstance(first, dict) and first.get("Name") == PROGRAM
     return named and described.get("DatasetType") == "derivative"
 
@@ -153,7 +152,7 @@ def _refuse_inputs(output_dir: Path, real: Path, bids_dir: Path, datasets: Mappi
         place = Path(os.path.realpath(path))
         if place == real or (output is not None and identify(path) == output):
             raise OutputError(str(output_dir), f"is also {name}", _OTHER)
-        pooled = path != bids_dir and is_ours(path)  # results beside each other, under labels of their own
+        pooled = path != bids_dir and is_ours(path)  # results side by side, by --output-label
         if not pooled and output is not None and output in map(identify, place.parents):
             raise OutputError(str(output_dir), f"contains {name}, {path}", _OTHER)
 
@@ -161,22 +160,22 @@ def _refuse_inputs(output_dir: Path, real: Path, bids_dir: Path, datasets: Mappi
 def _refuse_participants(output_dir: Path, parts: Iterable[str]) -> None:
     inside = next((part for part in parts if _PARTICIPANT.fullmatch(part)), None)
     if inside is not None:
-        raise OutputError(str(output_dir), f"lies inside {inside}, a participant's folder", _OTHER)
+        raise OutputError(str(output_dir), f"is inside {inside}, a participant's folder", _OTHER)
 
 
 def _refuse_datasets(output_dir: Path, real: Path, bids_dir: Identity | None) -> None:
-    """Refuse a place in a dataset that BIDS does not know: it would make that dataset invalid."""
+    """Refuse a folder in a dataset outside ``derivatives``, which would make that dataset invalid."""
     for folder in real.parents:
         is_dataset = identify(folder / "dataset_description.json") is not None or (
             bids_dir is not None and identify(folder) == bids_dir
         )
         if is_dataset and real.relative_to(folder).parts[0] != "derivatives":
             remedy = f"choose a folder outside of it, or {folder / 'derivatives' / PROGRAM}"
-            raise OutputError(str(output_dir), f"lies in the dataset {folder}, outside its derivatives", remedy)
+            raise OutputError(str(output_dir), f"is in the dataset {folder}, outside its derivatives folder", remedy)
 
 
 def _refuse_foreign(output_dir: Path, real: Path) -> None:
-    """Refuse a folder that holds anything; it has no description of ours."""
+    """Refuse a folder with files of other programs."""
     if not os.path.lexists(real):
         return
     try:
@@ -189,12 +188,12 @@ def _refuse_foreign(output_dir: Path, real: Path) -> None:
         name = read_description(real).get("Name")
         whose = f" of the dataset {name!r}" if isinstance(name, str) else ""
         raise OutputError(
-            str(output_dir), f"holds files that bids-alps did not write ({', '.join(foreign[:3])}{more}){whose}", _OTHER
+            str(output_dir), f"has files that bids-alps did not write ({', '.join(foreign[:3])}{more}){whose}", _OTHER
         )
 
 
 def _is_harmless(entry: os.DirEntry[str]) -> bool:
-    """Whether what lies in a folder says nothing of whose it is, such as ``.git`` or the logs of a batch system."""
+    """Whether an entry of a folder is no data, such as ``.git`` or logs of a batch system."""
     if entry.name == "derivatives" and entry.is_dir():
         return all(path.name.startswith(f"{PROGRAM}-") for path in Path(entry).iterdir())
     hidden = entry.name.startswith(".") and entry.name != ".bidsignore"

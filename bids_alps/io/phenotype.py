@@ -1,4 +1,4 @@
-"""Tables of participants and sessions as people write them: read with a note, or refused with the line."""
+"""Reads tables of participants and sessions, tolerating common deviations from BIDS, each reported with its lines."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class PhenotypeTable:
     Parameters
     ----------
     table
-        Texts as they were written, without spaces around them; the key column has its prefix.
+        Cells as text, stripped; the key column has its prefix.
     notes
-        What was read otherwise than BIDS asks for, each with the lines.
+        Deviations from BIDS, with their lines.
     """
 
     table: pd.DataFrame
@@ -51,9 +51,9 @@ def read_phenotype(path: Path, key: str = "participant_id") -> PhenotypeTable:
     Raises
     ------
     NoInputError
-        If there is no such file.
+        If the file does not exist.
     MetadataError
-        If it is empty, or its first line names no such column.
+        If it is empty, or lacks the key column.
     """
     text, notes = _read_text(path)
     lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
@@ -77,10 +77,10 @@ def _read_text(path: Path) -> tuple[str, list[str]]:
         raise NoInputError(str(path), "no such file", "check the path, or run `datalad get` on it") from error
     except OSError as error:
         raise MetadataError(str(path), f"cannot be read ({error.strerror})", "make it a readable file") from error
-    marked = next((name for mark, name in _MARKS.items() if content.startswith(mark)), None)
+    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), None)
     try:
-        notes = [f"encoded as {marked}, not UTF-8"] if marked == "utf-16" else []
-        return content.decode(marked or "utf-8"), notes
+        notes = [f"encoded as {encoding}, not UTF-8"] if encoding == "utf-16" else []
+        return content.decode(encoding or "utf-8"), notes
     except UnicodeDecodeError:
         return content.decode("latin-1"), ["not UTF-8; read as Latin-1"]
 
@@ -99,7 +99,7 @@ def _unquoted(cell: str) -> str:
 
 
 def _name_columns(path: Path, header: list[str], key: str, notes: list[str]) -> list[str]:
-    """Return the names of the columns, the key by its own; a name that stands twice is empty the second time."""
+    """Return the names of the columns, with the key column renamed; repeated names are empty from the second on."""
     plain = ["".join(char for char in name.lower() if char.isalnum()) for name in header]
     known = next((plain.index(name) for name in _KEYS[key] if name in plain), None)
     if key in header:
@@ -108,15 +108,15 @@ def _name_columns(path: Path, header: list[str], key: str, notes: list[str]) -> 
         prefix = _PREFIX[key]
         if prefix and header[0].startswith(prefix):
             raise MetadataError(
-                str(path), f"line 1 is a row of values ({header[0]})", "put a line of column names first"
+                str(path), f"line 1 is a row of values ({header[0]})", "add a header line with column names"
             )
         raise MetadataError(str(path), f"no column {key}", f"name its first column {key}")
     if header[known] != key:
-        notes.append(f"column {header[known]!r} is taken for {key}")
+        notes.append(f"column {header[known]!r} is used as {key}")
     named = [key if n == known else name for n, name in enumerate(header)]
     twice = sorted({name for name in named if name and named.count(name) > 1})
     if twice:
-        notes.append(f"the first of several columns counts: {', '.join(twice)}")
+        notes.append(f"repeated columns, only the first is used: {', '.join(twice)}")
     return [name if named.index(name) == n else "" for n, name in enumerate(named)]
 
 
@@ -130,9 +130,9 @@ def _fit_rows(cells: dict[int, list[str]], width: int, notes: list[str]) -> list
             short.append(line)
         rows.append(row[:width] + [""] * (width - len(row)))
     if short:
-        notes.append(f"fewer cells than columns, the rest taken as missing: {_lines(short)}")
+        notes.append(f"fewer cells than columns, the others are missing values: {_lines(short)}")
     if refused:
-        notes.append(f"more cells than columns ({width}), left out: {_lines(refused)}")
+        notes.append(f"more cells than columns ({width}), ignored: {_lines(refused)}")
     return rows
 
 
@@ -145,18 +145,18 @@ def _with_prefix(table: pd.DataFrame, key: str, notes: list[str]) -> pd.DataFram
     prefix = _PREFIX[key]
     bare = ~table[key].str.startswith(prefix) & (table[key] != "")
     if prefix and bare.any():
-        notes.append(f"{int(bare.sum())} labels have no {prefix}, as {table.loc[bare, key].iloc[0]!r}; it was added")
+        notes.append(f"{int(bare.sum())} labels lack {prefix}, such as {table.loc[bare, key].iloc[0]!r}; it was added")
         table[key] = table[key].where(~bare, prefix + table[key])
     return table[table[key] != ""].reset_index(drop=True)
 
 
 def read_levels(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Read the data dictionary beside a table; what cannot be read is empty, with a note."""
-    beside = path.with_suffix(".json")
-    if not beside.exists():
+    """Read the data dictionary of a table; empty, with a note, if it cannot be read."""
+    dictionary = path.with_suffix(".json")
+    if not dictionary.exists():
         return {}, ()
     try:
-        content = json.loads(beside.read_bytes())
+        content = json.loads(dictionary.read_bytes())
     except (OSError, ValueError) as error:
-        return {}, (f"{beside.name}: cannot be read ({error}); types of the variables are found by rule.",)
-    return (content, ()) if isinstance(content, dict) else ({}, (f"{beside.name}: no object, left aside.",))
+        return {}, (f"{dictionary.name}: cannot be read ({error}); types of variables are inferred.",)
+    return (content, ()) if isinstance(content, dict) else ({}, (f"{dictionary.name}: not a JSON object, ignored.",))

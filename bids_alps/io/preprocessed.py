@@ -1,4 +1,4 @@
-"""Preprocessed series that stand for raw ones: which belongs to which, session by session and run by run."""
+"""Replaces raw runs by preprocessed ones, session by session and run by run."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bids_alps.io.inheritance import entities_of
-from bids_alps.io.layout import Found, SetAside
+from bids_alps.io.layout import PlannedRun, SetAside
 from bids_alps.model import DwiRun
 
 _OF_DERIVATIVES = ("space", "res", "den", "desc")
 
 
-def stand_in(raw: Sequence[Found], preprocessed: Mapping[str, Sequence[Found]]) -> list[Found]:
-    """Return raw runs with preprocessed ones in the place of those that they were made of.
+def replace_preprocessed(
+    raw: Sequence[PlannedRun], preprocessed: Mapping[str, Sequence[PlannedRun]]
+) -> list[PlannedRun]:
+    """Return raw runs, replaced by preprocessed ones where these exist.
 
-    A preprocessed series is that of every raw run that has all its entities: a program that merges runs names the
-    result by what they share. Raw runs without one stay, and say so; of two datasets the first one counts.
+    A preprocessed series replaces every raw run that has all its entities: merged runs are named by their common
+    entities. Raw runs without one are kept, with a note; of two datasets the first has priority.
 
     Parameters
     ----------
@@ -25,33 +27,33 @@ def stand_in(raw: Sequence[Found], preprocessed: Mapping[str, Sequence[Found]]) 
     preprocessed
         Runs of the participant in preprocessed datasets, by the name of the dataset.
     """
-    chosen: list[Found] = []
-    covered: dict[str, str] = {}
+    selected: list[PlannedRun] = []
+    replaced: dict[str, str] = {}
     for dataset, runs in preprocessed.items():
         for run in runs:
-            stands_for = [one.name for one in raw if _made_of(run, one)]
-            taken = next((covered[name] for name in stands_for if covered.get(name, dataset) != dataset), None)
-            if taken is not None:
-                run = SetAside(name=run.name, reason=f"preprocessed in {dataset}, but the series of {taken} is taken")
+            raw_names = [raw_run.name for raw_run in raw if _derived_from(run, raw_run)]
+            used = next((replaced[name] for name in raw_names if replaced.get(name, dataset) != dataset), None)
+            if used is not None:
+                run = SetAside(name=run.name, reason=f"preprocessed in {dataset}, but the series in {used} is used")
             elif isinstance(run, DwiRun):
-                named = ", ".join(stands_for) or "no raw run that is there"
-                run = replace(run, notes=(*run.notes, f"preprocessed in {dataset}; stands for {named}"))
+                listed = ", ".join(raw_names) or "no existing raw run"
+                run = replace(run, notes=(*run.notes, f"preprocessed in {dataset}; replaces {listed}"))
             if not isinstance(run, SetAside):
-                covered.update(dict.fromkeys(stands_for, dataset))
-            chosen.append(run)
-    left = [_told_raw(run, preprocessed) for run in raw if run.name not in covered]
-    return sorted([*chosen, *left], key=lambda run: run.name)
+                replaced.update(dict.fromkeys(raw_names, dataset))
+            selected.append(run)
+    not_replaced = [_note_raw(run, preprocessed) for run in raw if run.name not in replaced]
+    return sorted([*selected, *not_replaced], key=lambda run: run.name)
 
 
-def _made_of(preprocessed: Found, raw: Found) -> bool:
+def _derived_from(preprocessed: PlannedRun, raw: PlannedRun) -> bool:
     if isinstance(preprocessed, SetAside):
         return False
     entities = {key: label for key, label in entities_of(preprocessed.name).items() if key not in _OF_DERIVATIVES}
     return entities.items() <= entities_of(raw.name).items()
 
 
-def _told_raw(run: Found, preprocessed: Mapping[str, Sequence[Found]]) -> Found:
+def _note_raw(run: PlannedRun, preprocessed: Mapping[str, Sequence[PlannedRun]]) -> PlannedRun:
     if not isinstance(run, DwiRun) or not preprocessed:
         return run
     names = ", ".join(preprocessed)
-    return replace(run, notes=(*run.notes, f"no preprocessed series of it in {names}: the raw one is taken"))
+    return replace(run, notes=(*run.notes, f"no preprocessed series in {names}: the raw series is used"))

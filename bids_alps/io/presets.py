@@ -1,4 +1,4 @@
-"""ROI presets: those that come with the package, and label images."""
+"""ROI presets: those of the package, and label images."""
 
 from __future__ import annotations
 
@@ -36,31 +36,31 @@ def preset_names() -> tuple[str, ...]:
 
 
 def conventions_of(name: str) -> Conventions:
-    """Return how the index of a preset is measured; ``anatomical`` for names that no preset has."""
+    """Return the conventions of a preset; ``anatomical`` for other names."""
     return _entries().get(name, {}).get("conventions", "anatomical")
 
 
 def read_presets(
     names: tuple[str, ...], *, template: str | None = None, radius_mm: float | None = None
 ) -> tuple[RoiPreset, ...]:
-    """Return several presets as `read_preset` does, whose files can be told apart by their labels.
+    """Return several presets (see `read_preset`), with distinct labels.
 
     Raises
     ------
     UsageError
-        If files of two of them would be called alike.
+        If two of them have the same label.
     """
     labels = preset_labels(names)
     for name, label in zip(names, labels, strict=True):
         if not label or labels.count(label) > 1:
             raise UsageError(
-                f"--rois {name}", f"its files would be called seg-{label}", "give each once, by another name"
+                f"--rois {name}", f"its files would be called seg-{label}", "give each once, with different names"
             )
     return tuple(read_preset(name, template=template, radius_mm=radius_mm) for name in names)
 
 
 def preset_labels(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what files of presets are called by.
+    """Return the labels of presets in file names.
 
     Examples
     --------
@@ -71,33 +71,33 @@ def preset_labels(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def read_preset(name: str, *, template: str | None = None, radius_mm: float | None = None) -> RoiPreset:
-    """Return a preset or a label image, as spheres of another radius where one is asked for.
+    """Return a preset or a label image, or spheres of another radius at its centres.
 
     Parameters
     ----------
     name
-        Its name, or the path of a label image in the template, with a table (`definition_files`).
+        Name of a preset, or path of a label image in template space, with a table (see `definition_files`).
     template
-        Template that it is wanted in (its own where None): centres that the preset lists for it, else its own carried
-        there by TemplateFlow's transform.
+        Template (the preset's own if None): with centres listed in the preset, or transformed by a TemplateFlow
+        transform.
     radius_mm
-        Radius of spheres about the same centres.
+        Radius of spheres around the same centres.
 
     Raises
     ------
     UsageError
-        If there is no preset of that name, none of its centres can be carried to the template, or the radius is not
-        between 0 and 20 mm.
+        If the preset does not exist, its centres cannot be transformed to the template, or the radius is not between 0
+        and 20 mm.
     NoInputError
-        If the label image or its table is not there.
+        If the label image or its table does not exist.
     BadDataError
         If they cannot be used.
     """
     if radius_mm is not None and not 0 < radius_mm <= 20:
         raise UsageError("--roi-radius", f"{radius_mm:g} mm", "give a radius above 0 and up to 20 mm")
     if name.endswith(IMAGE_EXTENSIONS):
-        drawn = _read_label_image(Path(name), template)
-        return drawn if radius_mm is None else drawn.with_radius(radius_mm)
+        manual = _read_label_image(Path(name), template)
+        return manual if radius_mm is None else manual.with_radius(radius_mm)
     if name not in _entries():
         hint = f"choose one of {', '.join(preset_names())}, or give a label image (.nii.gz)"
         raise UsageError("--rois", f"no preset named {name!r}{did_you_mean(name, preset_names())}", hint)
@@ -115,7 +115,7 @@ def read_preset(name: str, *, template: str | None = None, radius_mm: float | No
 
 
 def _shapes_of(entry: Mapping[str, Any]) -> dict[str, Ellipsoid]:
-    """Return the shape of each region: one length for spheres, or three and a lean for each."""
+    """Return the shape of each region: a radius for spheres, or three semi-axes and a tilt for each."""
     if "radius_mm" in entry:
         return same_shape((float(entry["radius_mm"]),) * 3)
     shapes: dict[str, Ellipsoid] = {}
@@ -126,7 +126,7 @@ def _shapes_of(entry: Mapping[str, Any]) -> dict[str, Ellipsoid]:
 
 
 def definition_files(name: str) -> tuple[Path, ...]:
-    """Return the files that define a ROI set: a label image and its table; none for a preset of the package.
+    """Return the files that define a ROI set: a label image and its table; empty for a preset of the package.
 
     Examples
     --------
@@ -143,10 +143,10 @@ def _read_label_image(path: Path, template: str | None) -> RoiPreset:
     space = named.get("space", named.get("tpl", template))
     if template is not None and space != template:
         raise UsageError(f"--rois {path}", f"in {space} by its name", f"choose --template {space}")
-    drawn, centres, reach_mm = _read_regions(path, definition_files(str(path))[1])
+    labels, centres, extent_mm = _read_regions(path, definition_files(str(path))[1])
     for roi, (x, _, _) in centres.items():
         if (x < 0) != roi.endswith("_left"):
-            raise ImageError(str(path), f"{roi} lies at x = {x:.1f} mm", "left is x < 0 in the template")
+            raise ImageError(str(path), f"{roi} is at x = {x:.1f} mm", "left is x < 0 in the template")
     return RoiPreset(
         name=path.name,
         version="",
@@ -154,48 +154,50 @@ def _read_label_image(path: Path, template: str | None) -> RoiPreset:
         doi="",
         template=template or space or "",
         centres=centres,
-        shapes=same_shape(reach_mm),
-        drawn=drawn,
+        shapes=same_shape(extent_mm),
+        drawn=labels,
     )
 
 
 def with_manual_rois(preset: RoiPreset, files: tuple[Path, Path], mask: SpatialMap, rotation: Array) -> RoiPreset:
-    """Return a preset whose regions are those that somebody drew in a scan.
+    """Return a preset with manual ROIs, drawn in a scan.
 
     Parameters
     ----------
     preset
-        Whose name and conventions stay.
+        Preset whose name and conventions are kept.
     files
         Label image and its table.
     mask
         Any image on the grid of the scan.
     rotation
-        World axes of the scan to those of the template, shape (3, 3).
+        Rotation from world axes of the scan to template axes, shape (3, 3).
 
     Raises
     ------
     BadDataError
-        If the image has another grid, lacks a region, or has left and right exchanged.
+        If the image has another grid, lacks a region, or has left and right swapped.
     """
     path, table = files
-    drawn, centres, reach_mm = _read_regions(path, table)
-    if not drawn.same_grid(mask):
+    labels, centres, extent_mm = _read_regions(path, table)
+    if not labels.same_grid(mask):
         raise ImageError(
-            str(path), f"shape {drawn.shape}, or another position than the scan of {mask.shape}", "draw on its grid"
+            str(path),
+            f"shape {labels.shape}, or another position than the scan of {mask.shape}",
+            "draw the regions on the grid of the scan",
         )
     for region in REGIONS:
         across = np.subtract(centres[f"{region}_right"], centres[f"{region}_left"])
         if (rotation @ across)[0] <= 0:
-            raise ImageError(str(path), f"{region}_left lies to the right of its twin", "exchange their labels")
-    return replace(preset, centres=centres, shapes=same_shape(reach_mm), drawn=drawn, native=True)
+            raise ImageError(str(path), f"{region}_left is to the right of {region}_right", "swap their labels")
+    return replace(preset, centres=centres, shapes=same_shape(extent_mm), drawn=labels, native=True)
 
 
 def _read_regions(path: Path, table: Path) -> tuple[SpatialMap, Centres, tuple[float, float, float]]:
-    """Return a label image with the values that `RoiPreset.drawn` has, the regions' centres, and their reach, mm."""
+    """Return a label image with values as in `RoiPreset.drawn`, the centres and the extent of the regions, mm."""
     image, indices = read_map(path), _read_indices(table)
     values = np.zeros(image.shape, dtype=np.uint8)
-    centres, reach = {}, np.zeros(3)
+    centres, extent = {}, np.zeros(3)
     for value, roi in enumerate(_ROIS, start=1):
         voxels = np.argwhere(image.data == indices[roi])
         if not len(voxels):
@@ -204,13 +206,15 @@ def _read_regions(path: Path, table: Path) -> tuple[SpatialMap, Centres, tuple[f
         points = image.world(voxels)
         x, y, z = points.mean(axis=0)
         centres[roi] = (float(x), float(y), float(z))
-        reach = np.maximum(reach, np.abs(points - points.mean(axis=0)).max(axis=0))
-    x, y, z = (float(length) for length in reach + np.abs(image.affine[:3, :3]).sum(axis=1) / 2)  # to voxels' edges
+        extent = np.maximum(extent, np.abs(points - points.mean(axis=0)).max(axis=0))
+    x, y, z = (
+        float(length) for length in extent + np.abs(image.affine[:3, :3]).sum(axis=1) / 2
+    )  # half a voxel more, to the edges
     return image.like(values), centres, (x, y, z)
 
 
 def _read_indices(path: Path) -> dict[str, int]:
-    """Return the labels of the regions by a table with the columns ``index`` and ``name``."""
+    """Return the labels of the regions from a table with the columns ``index`` and ``name``."""
     table = read_table(path)
     if not {"index", "name"} <= set(table.columns):
         raise MetadataError(str(path), "no columns index and name", "write them as in a BIDS _dseg.tsv")
@@ -219,11 +223,9 @@ def _read_indices(path: Path) -> dict[str, int]:
     if missing:
         raise MetadataError(str(path), f"no region named {', '.join(missing)}", "name all six regions")
     indices = {roi: labels[roi] for roi in _ROIS}
-    whole = all(isinstance(index, int) and index > 0 for index in indices.values())
-    if not whole or len(set(indices.values())) < len(_ROIS):
-        raise MetadataError(
-            str(path), f"indices {list(indices.values())}", "give each region a whole number of its own"
-        )
+    valid = all(isinstance(index, int) and index > 0 for index in indices.values())
+    if not valid or len(set(indices.values())) < len(_ROIS):
+        raise MetadataError(str(path), f"indices {list(indices.values())}", "give each region a different integer > 0")
     return indices
 
 
@@ -235,20 +237,22 @@ def _centres_in(template: str, name: str, entry: Mapping[str, Any]) -> Centres:
     for space, centres in known.items():
         path = find_transform(template=space, source=template)
         if path is not None:
-            carry = read_itk_transform(path)  # resamples images of `template` onto `space`: maps points the other way
+            transform_points = read_itk_transform(
+                path
+            )  # resamples images from `template` to `space`, so it maps points from `space` to `template`
             return {
-                roi: tuple(float(value) for value in carry(np.array([centre]))[0])  # type: ignore[misc]
+                roi: tuple(float(value) for value in transform_points(np.array([centre]))[0])  # type: ignore[misc]
                 for roi, centre in _both_sides(centres).items()
             }
     raise UsageError(
         f"--rois {name}",
-        f"its centres are known in {' and '.join(known)}, and TemplateFlow has no transform from there to {template}",
-        f"choose --template {entry['template']}, or fetch the transform where there is a network",
+        f"its centres are defined in {' and '.join(known)}, and TemplateFlow has no transform to {template}",
+        f"choose --template {entry['template']}, or download the transform",
     )
 
 
 def _both_sides(centres: Mapping[str, Any]) -> Centres:
-    """Return centres by region and side, of which the right ones are listed."""
+    """Return centres by region and side; those of the right side are given, left ones mirrored."""
     return {
         f"{region}_{side}": (float(sign * x), float(y), float(z))
         for side, sign in zip(SIDES, (-1, 1), strict=True)

@@ -1,4 +1,4 @@
-"""Which files are wanted: labels on the command line, and the filter file that BIDS Apps share."""
+"""Selection of files, by labels on the command line and by a BIDS filter file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUERIES: Mapping[Kind, Mapping[str, Any]] = {
     "t1w": {"datatype": "anat", "suffix": "T1w", "part": [Query.NONE, "mag"]},
     "fmap": {"datatype": "fmap", "part": [Query.NONE, "mag", "phase"]},
 }
-"""What pybids is asked for each kind of image; a filter file changes these as it does in fMRIPrep and QSIPrep."""
+"""pybids queries for each kind of image; a filter file updates them as in fMRIPrep and QSIPrep."""
 
 _COMPLEX_PARTS = ("phase", "real", "imag")
 _ENUM = re.compile(r"<?Query\.(NONE|ANY|REQUIRED|OPTIONAL)(: \d+>)?")
@@ -31,7 +31,7 @@ _RESERVED = frozenset({"return_type", "target", "scope", "absolute_paths", "inva
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which files are wanted; empty means all.
+    """Which files are selected; empty means all.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Selection:
     runs
         Run numbers.
     filters
-        For each kind of file what pybids is asked beside, or instead of, `QUERIES`.
+        Filters that update `QUERIES`, for each kind of file.
     """
 
     sessions: tuple[str, ...] = ()
@@ -48,30 +48,30 @@ class Selection:
     filters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def find(self, index: Index, participant: str, kind: Kind) -> list[Path]:
-        """Return the images of one kind that are wanted, sorted by path; never one that is no magnitude of a series.
+        """Return the selected images of one kind, sorted by path; phase and complex images of series are excluded.
 
         Raises
         ------
         UsageError
-            If pybids does not know what the filter file asks for.
+            If pybids does not support a filter of the filter file.
         """
         query = {**QUERIES[kind], **self.filters.get(kind, {})}
         for name in [name for name in query if name[:1].isupper() and name not in index.layout.get_entities()]:
-            if query.pop(name) is not Query.NONE:  # a field that no sidecar of this participant has
+            if query.pop(name) is not Query.NONE:  # a metadata field that no sidecar of this participant has
                 return []
         try:
-            found = index.find(participant, **query)
+            images = index.find(participant, **query)
         except (ValueError, TypeError) as error:
             raise UsageError(
                 "--bids-filter-file", f"{kind}: {error}", "use pybids' names, such as acquisition or direction"
             ) from error
         if kind != "fmap":
-            found = [path for path in found if not _is_complex(path)]
+            images = [path for path in images if not _is_complex(path)]
         if kind == "dwi" and (self.sessions or self.runs):
             labels = {"session": list(self.sessions), "run": list(self.runs)}
-            wanted = index.find(participant, **{name: values for name, values in labels.items() if values})
-            found = [path for path in found if path in wanted]
-        return found
+            selected = index.find(participant, **{name: values for name, values in labels.items() if values})
+            images = [path for path in images if path in selected]
+        return images
 
 
 def _is_complex(path: Path) -> bool:
@@ -79,14 +79,14 @@ def _is_complex(path: Path) -> bool:
 
 
 def read_filters(path: Path) -> dict[str, dict[str, Any]]:
-    """Read a BIDS filter file; other keys than those of `QUERIES` are for other programs.
+    """Read a BIDS filter file; keys other than those of `QUERIES` are for other programs and ignored.
 
-    ``null`` stands for absent and ``"*"`` for any, as do the names of pybids' ``Query``.
+    ``null`` means absent and ``"*"`` any; the names of pybids' ``Query`` also work.
 
     Raises
     ------
     UsageError
-        If it cannot be read, a filter is no object, or it asks for something else than entities and ``regex_search``.
+        If it cannot be read, a filter is not an object, or has keys other than entities and ``regex_search``.
     """
     try:
         content = read_json(path)
@@ -94,35 +94,37 @@ def read_filters(path: Path) -> dict[str, dict[str, Any]]:
         raise UsageError("--bids-filter-file", f"{error.where}: {error.what}", error.remedy) from error
     filters: dict[str, dict[str, Any]] = {}
     for kind in QUERIES:
-        wanted = content.get(kind, {})
-        if not isinstance(wanted, dict):
-            raise UsageError(str(path), f"{kind} holds no object", f'write {{"{kind}": {{"session": "1"}}}}')
-        expressions = wanted.get("regex_search") is True
-        unfit = sorted(
-            name for name, value in wanted.items() if name in _RESERVED or not _is_value(value, expression=expressions)
+        query = content.get(kind, {})
+        if not isinstance(query, dict):
+            raise UsageError(str(path), f"{kind} is not an object", f'write {{"{kind}": {{"session": "1"}}}}')
+        expressions = query.get("regex_search") is True
+        invalid = sorted(
+            name for name, value in query.items() if name in _RESERVED or not _is_value(value, expression=expressions)
         )
-        if unfit:
+        if invalid:
             raise UsageError(
-                str(path), f"{kind} holds {', '.join(unfit)}", "give entities with values or lists of them"
+                str(path),
+                f"{kind} has unsupported filters {', '.join(invalid)}",
+                "give entities with values or lists of them",
             )
-        filters[kind] = {name: _as_query(value) for name, value in wanted.items()}
-    return {kind: wanted for kind, wanted in filters.items() if wanted}
+        filters[kind] = {name: _as_query(value) for name, value in query.items()}
+    return {kind: query for kind, query in filters.items() if query}
 
 
 def _is_value(value: Any, *, expression: bool) -> bool:
-    """Whether pybids can look for a value, or for any of a list of them."""
+    """Whether pybids can search for a value, or for any value of a list."""
     values = value if isinstance(value, list) else [value]
     try:
-        for one in values if expression else ():
-            re.compile(str(one))
+        for item in values if expression else ():
+            re.compile(str(item))
     except re.error:
         return False
-    return all(isinstance(one, str | int | float | None) for one in values)
+    return all(isinstance(item, str | int | float | None) for item in values)
 
 
 def _as_query(value: Any) -> Any:
     if isinstance(value, list):
-        return [_as_query(one) for one in value]
+        return [_as_query(item) for item in value]
     if value is None or value == "*":
         return Query.NONE if value is None else Query.ANY
     named = _ENUM.fullmatch(value) if isinstance(value, str) else None

@@ -15,20 +15,20 @@ _ELEMENTS = {"dxx": 0, "dyy": 3, "dzz": 5}
 _OF_TRACTS = ("free_water", "mode", "lambda2_lambda3", "other_tissue")
 _CONVENTIONS = {
     "anatomical": "tensors rotated to the template's axes, regions in native space",
-    "alps.sh": "as the script alps.sh: 12-parameter affine, tensors by least squares on all shells in image axes, "
-    "resampled at 1 mm; but without its denoising and unringing unless asked for, and aligned with the white matter of "
-    "the template instead of the JHU FA map",
+    "alps.sh": "as in the script alps.sh: 12-parameter affine, tensors by least squares on all shells in image axes, "
+    "resampled to 1 mm; but denoising and unringing are options, and the registration is to the white matter of the "
+    "template instead of the JHU FA map",
 }
 _FRAMES = {
-    "cross-sectional": "in this scan by itself",
-    "longitudinal": "in the frame midway between the sessions of the participant, and carried from there",
+    "cross-sectional": "in each scan separately",
+    "longitudinal": "in the midpoint space of the sessions of the participant, and transformed to the scan",
 }
-_STATUS = {"pass": "no check complains", "warn": "look before use", "fail": "do not use; the index is withheld"}
+_STATUS = {"pass": "all checks passed", "warn": "inspect before use", "fail": "do not use; the index is withheld"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acquisition:
-    """What the index was measured with, repeated in every row: preset, its size (mm), b (s/mm^2) and counts."""
+    """Preset and acquisition of an index, repeated in every row; sizes in mm, b-values in s/mm^2."""
 
     roi_preset: str
     conventions: str
@@ -47,7 +47,7 @@ class Acquisition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Processing:
-    """How an index was made, repeated in every row; None where another program decided."""
+    """Processing of an index, repeated in every row; None if done by another program."""
 
     settings_hash: str
     pose_correction: bool
@@ -62,8 +62,11 @@ class Processing:
 ALPS_COLUMNS: tuple[Column, ...] = (
     Column(name="roi_preset", description="ROI definition."),
     Column(name="hemisphere", description="Hemisphere; bilateral is the mean of left and right."),
-    Column(name="alps", description="DTI-ALPS index, tensors in template axes (pose-corrected) unless switched off."),
-    Column(name="alps_se", description="Standard error of the index, all sources together.", optional=True),
+    Column(
+        name="alps",
+        description="DTI-ALPS index, tensors rotated to template axes (pose-corrected) unless switched off.",
+    ),
+    Column(name="alps_se", description="Standard error of the index, all sources combined.", optional=True),
     Column(name="alps_ci_low", description="Lower end of the 95 % interval.", optional=True),
     Column(name="alps_ci_high", description="Upper end of the 95 % interval.", optional=True),
     Column(
@@ -71,59 +74,57 @@ ALPS_COLUMNS: tuple[Column, ...] = (
         description="Standard error from noise: wild bootstrap of the tensor fit.",
         optional=True,
     ),
-    Column(name="alps_se_placement", description="Standard error from where the regions were placed.", optional=True),
-    Column(name="alps_se_pose", description="Standard error from the estimate of the head's pose.", optional=True),
+    Column(name="alps_se_placement", description="Standard error from the placement of the regions.", optional=True),
+    Column(name="alps_se_pose", description="Standard error from the estimated pose of the head.", optional=True),
     Column(
         name="alps_se_resolution",
-        description="Standard error from the voxel size (the effect of one more voxel of blur) and from other tissue.",
+        description="Standard error from the voxel size (effect of blurring by one more voxel) and from other tissue.",
         optional=True,
     ),
     Column(
         name="alps_se_calibration",
-        description="Standard error from the strength of the gradients: half of what its measured error changes.",
+        description="Standard error from the gradient strength: half of the change by its measured error.",
         optional=True,
     ),
     Column(
         name="alps_se_noise_floor",
-        description="Standard error from the noise floor of magnitude images: all of what it changes.",
+        description="Standard error from the noise floor of magnitude images: the whole change by it.",
         optional=True,
     ),
-    Column(name="alps_uncorrected", description="Index with tensors left in scanner axes."),
+    Column(name="alps_uncorrected", description="Index with tensors in scanner axes."),
     Column(
         name="alps_unreliable",
-        description="Index that a failed quality check makes unreliable; alps is n/a then, unless --keep-failed.",
+        description="Index of a run with a failed quality check; alps is then n/a, unless --keep-failed.",
         optional=True,
     ),
-    Column(name="alps_uncalibrated", description="Index with b-values as the gradient table has them.", optional=True),
+    Column(name="alps_uncalibrated", description="Index with the b-values of the gradient table.", optional=True),
     Column(
         name="alps_calibrated",
-        description="Index with b-values corrected by axis, as far as separate tissues agree.",
+        description="Index with b-values corrected per gradient axis, where different tissues agree.",
         optional=True,
     ),
     Column(
         name="alps_tissue_weighted",
-        description="Index in which voxels count less the less they look like white matter.",
+        description="Index with voxels weighted by their similarity to white matter.",
         optional=True,
     ),
     Column(name="alps_spheres", description="Index in spheres of 2.5 mm radius (preset alps-sphere).", optional=True),
     Column(
         name="alps_crossing",
-        description="Experimental: index of the tracts alone, fibres that cross them and free water taken out; "
-        "needs 45 directions and two shells, or one from b = 1900.",
+        description="Experimental: index of the main tracts, without crossing fibres and free water; "
+        "needs 45 directions and two shells, or one shell with b >= 1900.",
         optional=True,
     ),
     Column(name="alps_crossing_se", description="Standard error of alps_crossing from noise.", optional=True),
-    Column(
-        name="alps_water_corrected", description="Index of the tissue alone, free water taken out; needs two shells."
-    ),
+    Column(name="alps_water_corrected", description="Free-water-corrected index; needs two shells."),
     Column(
         name="alps_with_lesions",
-        description="Index with every voxel, in lesions or not; needs a lesion mask.",
+        description="Index with all voxels, including lesions; needs a lesion mask.",
         optional=True,
     ),
     Column(
         name="alps_without_lesions",
-        description="Index without the voxels that a lesion touches; needs a lesion mask.",
+        description="Index without voxels that overlap a lesion; needs a lesion mask.",
         optional=True,
     ),
     *(
@@ -142,83 +143,83 @@ ALPS_COLUMNS: tuple[Column, ...] = (
         for scalar, description in (
             ("mode", "Mean mode of anisotropy, -1 planar to 1 linear,"),
             ("lambda2_lambda3", "Ratio of the second to the third eigenvalue of the mean tensor"),
-            ("other_tissue", "Share of what does not look like white matter"),
+            ("other_tissue", "Fraction that is not white matter"),
         )
     ),
     *(
         Column(
-            name=f"free_water_{region}", description=f"Share of free water in the {region} region; needs two shells."
+            name=f"free_water_{region}", description=f"Fraction of free water in the {region} region; needs two shells."
         )
         for region in ("projection", "association")
     ),
     *(
         Column(
-            name=f"lesion_overlap_{region}", description=f"Fraction of the {region} region in lesions, counted or not."
+            name=f"lesion_overlap_{region}", description=f"Fraction of the {region} region in lesions, excluded or not."
         )
         for region in REGIONS
     ),
     Column(name="lesion_volume", description="Volume of lesions inside the brain mask.", unit="mL", optional=True),
     Column(
         name="lesion_space",
-        description="Whose world coordinates the lesion mask has: dwi, T1w, or a template.",
+        description="Space of the lesion mask: dwi, T1w, or a template.",
         optional=True,
     ),
     Column(name="pitch", description="Rotation of the head about the left-right axis.", unit="degrees"),
     Column(name="roll", description="Rotation of the head about the posterior-anterior axis.", unit="degrees"),
     Column(name="yaw", description="Rotation of the head about the inferior-superior axis.", unit="degrees"),
-    Column(name="pose_se", description="Standard error of the rotation.", unit="degrees"),
-    Column(name="roi_radius", description="Radius of the regions where they are spheres.", unit="mm"),
+    Column(name="pose_se", description="Standard error of the head rotation.", unit="degrees"),
+    Column(name="roi_radius", description="Radius of spherical regions.", unit="mm"),
     Column(
         name="roi_semi_axes",
-        description="Half the length of ellipsoids along x, y and z of the template; how many mm they lean "
-        "towards the midline for each mm upwards.",
+        description="Semi-axes of ellipsoids along x, y and z of the template, and their tilt towards the "
+        "midline, mm along x per mm along z.",
         unit="mm",
     ),
     Column(name="conventions", description="How the index was measured.", levels=_CONVENTIONS),
     Column(
         name="roi_source",
         description="Where the regions were defined.",
-        levels={"template": "by the preset in the template", "scan": "by label images drawn in the scan"},
+        levels={"template": "by the preset in the template", "scan": "by manual ROIs in the scan"},
     ),
     Column(
         name="b_value",
-        description="Mean b-value of the volumes that were fitted, in the gradient table.",
+        description="Mean b-value of the fitted diffusion-weighted volumes, from the gradient table.",
         unit="s/mm^2",
     ),
-    Column(name="n_directions", description="Diffusion-weighted volumes that were fitted."),
-    Column(name="n_b0", description="Volumes without diffusion weighting that were fitted."),
+    Column(name="n_directions", description="Number of fitted diffusion-weighted volumes."),
+    Column(name="n_b0", description="Number of fitted b=0 volumes."),
     Column(name="echo_time", description="Echo time.", unit="s"),
-    Column(name="scanner", description="Manufacturer and model, as the sidecar has them.", optional=True),
-    Column(name="field_strength", description="Strength of the main field.", unit="T", optional=True),
-    Column(name="voxel_size", description="Edges of a voxel along its axes.", unit="mm", optional=True),
-    Column(name="frame", description="Where the regions were placed.", levels=_FRAMES),
+    Column(name="scanner", description="Manufacturer and model of the scanner, from the sidecar.", optional=True),
+    Column(name="field_strength", description="Field strength of the scanner.", unit="T", optional=True),
+    Column(name="voxel_size", description="Voxel size along each axis.", unit="mm", optional=True),
+    Column(name="frame", description="Space in which the regions were placed.", levels=_FRAMES),
     Column(
         name="settings_hash",
-        description="Eight hex digits of the settings that can change the index, the preset and the version: rows of "
-        "another hash were made in another way.",
+        description="Hash of the settings that can change the index, the preset and the version: rows with "
+        "different hashes were processed differently.",
     ),
     Column(name="pose_correction", description="Whether the tensors were rotated to the axes of the template."),
-    Column(name="preprocessed", description="Whether the series came preprocessed by another program."),
+    Column(name="preprocessed", description="Whether the series was preprocessed by another program."),
     Column(
         name="motion_corrected",
-        description="Whether head motion and eddy currents were corrected here; n/a for a preprocessed series.",
+        description="Whether head motion and eddy currents were corrected by bids-alps; n/a for preprocessed series.",
     ),
     Column(
         name="distortion_corrected",
-        description="Whether susceptibility distortion was corrected here; n/a for a preprocessed series.",
+        description="Whether susceptibility distortion was corrected by bids-alps; n/a for preprocessed series.",
     ),
     Column(
         name="distortion_method",
-        description="What the susceptibility field was found from; none where it was not corrected.",
+        description="How the susceptibility field was estimated; none if it was not corrected.",
     ),
-    Column(name="gradient_calibration", description="Whether the b-value of each volume was calibrated."),
+    Column(name="gradient_calibration", description="Whether the b-values were calibrated (--gradient-calibration)."),
     Column(name="version", description="Version of bids-alps."),
     Column(name="status", description="Overall status of the quality checks.", levels=_STATUS),
 )
 
 ROI_COLUMNS: tuple[Column, ...] = (
     Column(name="roi_preset", description="ROI definition."),
-    Column(name="roi", description="Region and side; the side is that of the subject."),
+    Column(name="roi", description="Region and side of the subject."),
     Column(name="n_voxels", description="Effective number of voxels, (sum of weights)^2 / sum of squared weights."),
     Column(name="coverage", description="Fraction of the region inside the brain mask and the field of view."),
     *(Column(name=axis, description=f"Centre of the region, {axis}, scanner RAS+.", unit="mm") for axis in "xyz"),
@@ -231,29 +232,30 @@ ROI_COLUMNS: tuple[Column, ...] = (
     Column(name="md", description="Mean diffusivity.", unit=DIFFUSIVITY),
     Column(name="ad", description="Mean axial diffusivity.", unit=DIFFUSIVITY),
     Column(name="rd", description="Mean radial diffusivity.", unit=DIFFUSIVITY),
-    Column(name="free_water", description="Share of free water; needs two shells.", optional=True),
+    Column(name="free_water", description="Fraction of free water; needs two shells.", optional=True),
     Column(
         name="lesion_overlap",
-        description="Fraction of the region in lesions, counted or not; needs a lesion mask.",
+        description="Fraction of the region in lesions, excluded or not; needs a lesion mask.",
         optional=True,
     ),
     Column(name="mode", description="Mean mode of anisotropy, -1 planar to 1 linear."),
     Column(
-        name="v1_angle", description="Angle between the mean direction of fibres and the expected axis.", unit="degrees"
+        name="v1_angle", description="Angle between the mean fibre direction and the expected axis.", unit="degrees"
     ),
-    Column(name="v1_dispersion", description="Angular dispersion of the fibres' direction.", unit="degrees"),
+    Column(name="v1_dispersion", description="Angular dispersion of the fibre directions.", unit="degrees"),
     Column(name="lambda2_lambda3", description="Ratio of the second to the third eigenvalue of the mean tensor."),
     Column(
-        name="off_tract_fraction", description="Share of the region with FA below .2 or beyond 45 degrees off axis."
+        name="off_tract_fraction",
+        description="Fraction of the region with FA below 0.2 or a fibre direction more than 45 degrees off axis.",
     ),
     Column(
         name="other_tissue",
-        description="Share of the region that is no white matter by FA (below .2) and MD (above 1.1e-3 mm^2/s).",
+        description="Fraction of the region that is not white matter by FA (below 0.2) or MD (above 1.1e-3 mm^2/s).",
     ),
     *(
         Column(
             name=f"fraction_{axis}",
-            description=f"Experimental: share of {'free water' if axis == 'water' else f'fibres along {axis}'}.",
+            description=f"Experimental: fraction of {'free water' if axis == 'water' else f'fibres along {axis}'}.",
             optional=True,
         )
         for axis in ("x", "y", "z", "water")
@@ -261,15 +263,15 @@ ROI_COLUMNS: tuple[Column, ...] = (
 )
 
 QUALITY_COLUMNS: tuple[Column, ...] = (
-    Column(name="roi_preset", description="ROI definition of the index that is checked."),
-    Column(name="name", description="Check."),
-    Column(name="value", description="What was measured."),
-    Column(name="unit", description="Its unit."),
-    Column(name="warn", description="Threshold of a warning."),
-    Column(name="fail", description="Threshold of a failure."),
-    Column(name="direction", description="On which side of the thresholds trouble lies."),
-    Column(name="status", description="What came of it.", levels=_STATUS),
-    Column(name="reason", description="Why it matters."),
+    Column(name="roi_preset", description="ROI preset of the checked index."),
+    Column(name="name", description="Name of the check."),
+    Column(name="value", description="Measured value."),
+    Column(name="unit", description="Unit of the value."),
+    Column(name="warn", description="Threshold for a warning."),
+    Column(name="fail", description="Threshold for a failure."),
+    Column(name="direction", description="On which side of the thresholds a value warns or fails."),
+    Column(name="status", description="Result of the check.", levels=_STATUS),
+    Column(name="reason", description="Why the check matters."),
 )
 
 
@@ -342,8 +344,8 @@ def _lesions(result: AlpsResult, hemisphere: str) -> dict[str, Any]:
 
 
 def _mean(values: Iterable[float]) -> float:
-    listed = list(values)
-    return sum(listed) / len(listed)
+    numbers = list(values)
+    return sum(numbers) / len(numbers)
 
 
 def roi_rows(rois: Iterable[RoiDiffusivity], preset: str) -> list[dict[str, Any]]:
@@ -368,7 +370,7 @@ def quality_rows(checks: Iterable[Check], preset: str) -> list[dict[str, Any]]:
 def write_results(paths: Mapping[str, Path], rows: Mapping[str, list[dict[str, Any]]]) -> None:
     """Write the tables ``alps``, ``roi_stats`` and ``quality``, whichever are given, each with its dictionary.
 
-    Those measured in the frame between sessions end in ``_longitudinal``.
+    Those measured in midpoint space end in ``_longitudinal``.
     """
     columns = {"alps": ALPS_COLUMNS, "roi_stats": ROI_COLUMNS, "quality": QUALITY_COLUMNS}
     for key, table in rows.items():

@@ -1,4 +1,4 @@
-"""The files at the root of the derivatives: what makes the folder a BIDS dataset of its own."""
+"""Files at the root of the derivatives, which make the folder a BIDS dataset."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ IGNORED = (
     "*_timeseries.*",
     "work",
 )
-"""What the validator does not know yet, one pattern a line; ``figures/`` with a slash would not match."""
+"""Files unknown to the BIDS validator, one pattern per line; ``figures/`` with a slash does not match."""
 
 _COLORS = {"projection": "#3b6fd4", "association": "#2f9e44", "subcortical": "#e03131"}
 _DESCRIPTIONS = {
-    "preproc": "Diffusion series after the steps that its sidecar names",
+    "preproc": "Diffusion series after the preprocessing steps in its sidecar",
     "brain": "Brain mask on the diffusion grid",
     "alps": "DTI-ALPS index; rows left, right, bilateral",
-    "quality": "Quality checks; one row a check",
-    "longitudinal": "DTI-ALPS index, or its regions, in the frame midway between the sessions",
-    "longitudinalregions": "What was measured in each region of interest in that frame",
-    "longitudinalquality": "Quality checks of what was measured in that frame",
-    "midpoint": "Mean of the sessions in that frame",
-    "change": "Change of the index between sessions; one row a pair and hemisphere",
+    "quality": "Quality checks; one row per check",
+    "longitudinal": "DTI-ALPS index, or its regions, in the midpoint space of the sessions",
+    "longitudinalregions": "Measurements in each region of interest in midpoint space",
+    "longitudinalquality": "Quality checks of the measurements in midpoint space",
+    "midpoint": "Average of the sessions in midpoint space",
+    "change": "Change of the index between sessions; one row per pair and hemisphere",
     "rigid": "Rigid part of a transform",
     "affine": "Affine part of a transform",
-    "confounds": "Head motion, one row a volume",
+    "confounds": "Head motion, one row per volume",
 }
 _README = """\
 # Derivatives of bids-alps
 
-DTI-ALPS indices with their uncertainty and quality checks, made by bids-alps {version}.
+DTI-ALPS indices with their uncertainty and quality checks, by bids-alps {version}.
 Open `sub-*.html` for the report of each participant. `sub-*/**/*_desc-alps_scalarstats.tsv` holds the indices,
-`*_seg-alps_scalarstats.tsv` what was measured in each region, `*_desc-quality_scalarstats.tsv` the checks;
-the JSON file beside each table says what its columns mean. `logs/` keeps the settings that ran.
+`*_seg-alps_scalarstats.tsv` the measurements in each region, `*_desc-quality_scalarstats.tsv` the checks;
+the JSON file of each table describes its columns. `logs/` has the settings of each execution.
 
 The index is an asymmetry of diffusion. It is not a measure of glymphatic clearance.
 """
@@ -59,25 +59,25 @@ def write_root(
     *,
     presets: Sequence[str] = ("alps",),
 ) -> None:
-    """Write the files at the root of the output, each only where its content differs.
+    """Write the files at the root of the output, each only if its content differs.
 
-    A shared file that another user owns is left with a warning, since jobs of one study share the folder.
+    A file that belongs to another user is kept with a warning, since several users may share the folder.
 
     Parameters
     ----------
     output_dir
         Root of the derivatives.
     bids_dir
-        What they were made from.
+        Input dataset.
     inputs
-        Other datasets that were read, by name.
+        Other input datasets, by name.
     presets
-        Labels of the ROI presets, each of which gets a table of its regions.
+        Labels of the ROI presets, each of which has a table of its regions.
 
     Raises
     ------
     OutputError
-        If the folder cannot be made or written to.
+        If the folder cannot be created or written to.
     """
     _prepare(output_dir)
     files = {
@@ -101,7 +101,7 @@ def _prepare(output_dir: Path) -> None:
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            str(output_dir), f"cannot be made ({error.strerror})", "choose another output folder"
+            str(output_dir), f"cannot be created ({error.strerror})", "choose another output folder"
         ) from error
     if not os.access(output_dir, os.W_OK | os.X_OK):
         raise OutputError(str(output_dir), "cannot be written to", "choose another output folder")
@@ -113,11 +113,11 @@ def _write_shared(path: Path, text: str) -> None:
     except OutputError as error:
         if not path.exists():
             raise
-        logging.getLogger(__name__).warning("%s The file was left as it is.", error)
+        logging.getLogger(__name__).warning("%s The file was kept.", error)
 
 
 def dataset_description(bids_dir: Path, inputs: Mapping[str, Path]) -> dict[str, Any]:
-    """Return the description of the derivatives of `bids_dir`; its own provenance is kept where it has one."""
+    """Return the dataset description of the derivatives of `bids_dir`, including its ``GeneratedBy``."""
     source = read_description(bids_dir)
     ours: dict[str, Any] = {
         "Name": PROGRAM,
@@ -143,16 +143,16 @@ def dataset_description(bids_dir: Path, inputs: Mapping[str, Path]) -> dict[str,
 
 
 def derivative_name(source: Mapping[str, Any]) -> str:
-    """Return what derivatives of a dataset are called, from its description; empty where it has no name."""
+    """Return the name of the derivatives of a dataset, from its description; empty if it has no name."""
     name = source.get("Name")
     return f"{PROGRAM} derivatives of {name}" if isinstance(name, str) and name else ""
 
 
 def _generated_by(dataset: Path) -> list[Any]:
-    """Return what a derivative dataset says it was generated by."""
-    described = read_description(dataset)
-    told = described.get("GeneratedBy") if described.get("DatasetType") == "derivative" else None
-    return told if isinstance(told, list) else []
+    """Return ``GeneratedBy`` of a derivative dataset."""
+    description = read_description(dataset)
+    entries = description.get("GeneratedBy") if description.get("DatasetType") == "derivative" else None
+    return entries if isinstance(entries, list) else []
 
 
 def _source(path: Path) -> dict[str, str]:
@@ -162,7 +162,7 @@ def _source(path: Path) -> dict[str, str]:
 
 
 def read_description(dataset: Path) -> dict[str, Any]:
-    """Read ``dataset_description.json``; empty where it is missing or no JSON object."""
+    """Read ``dataset_description.json``; empty if it is missing or not a JSON object."""
     try:
         content = json.loads((dataset / "dataset_description.json").read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
@@ -170,10 +170,10 @@ def read_description(dataset: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def made_by(dataset: Path) -> frozenset[str]:
-    """Return the names of the programs that a dataset says it was generated by, in lower case."""
-    told = read_description(dataset).get("GeneratedBy")
-    entries = told if isinstance(told, list) else []
+def generated_by_programs(dataset: Path) -> frozenset[str]:
+    """Return the names of the programs in ``GeneratedBy`` of a dataset, in lower case."""
+    generated_by = read_description(dataset).get("GeneratedBy")
+    entries = generated_by if isinstance(generated_by, list) else []
     return frozenset(str(entry.get("Name", "")).lower() for entry in entries if isinstance(entry, dict))
 
 
@@ -185,7 +185,7 @@ def _labels() -> list[dict[str, Any]]:
 
 _LABEL_DICTIONARY = {
     "index": {"Description": "Value in the label image"},
-    "name": {"Description": "Region of interest and side; the side is that of world x in the template"},
+    "name": {"Description": "Region of interest and side; the side is defined by x in the template"},
     "color": {"Description": "Color for display"},
 }
 

@@ -1,4 +1,4 @@
-"""Tables on disk: tab-separated values, ``n/a`` where there is none, and a JSON dictionary of the columns."""
+"""Tables: tab-separated values, ``n/a`` for missing values, and a JSON data dictionary."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MISSING = "n/a"
 _LABELS = ("run", "session", "participant", "settings_hash", "version")
-_DIGITS = 7  # more than any measurement here deserves, fewer than platforms may differ in
+_DIGITS = 7  # more than the precision of any value, fewer than differ between platforms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Column:
     levels
         Meaning of each value, for categories.
     optional
-        Whether rows may lack it, such as a measure that needs two shells; it is ``n/a`` there.
+        Whether rows may lack it, such as a measure that needs two shells; it is then ``n/a``.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Column:
 
 
 def format_cell(value: Any) -> str:
-    """Return a value as it stands in a table: seven significant digits, ``n/a`` for what is not there.
+    """Return a value as text for a table: seven significant digits, ``n/a`` for missing values.
 
     Examples
     --------
@@ -71,7 +71,7 @@ def format_cell(value: Any) -> str:
         value = value.item()
     if isinstance(value, float):
         return f"{value:.{_DIGITS}g}" if math.isfinite(value) else MISSING
-    return " ".join(str(value).split()) or MISSING  # a tab or a line break would make other cells of it
+    return " ".join(str(value).split()) or MISSING  # a tab or line break would add cells
 
 
 def table_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
@@ -90,23 +90,23 @@ def write_table(
     *,
     about: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a TSV file and, first, its data dictionary; each whole or not at all.
+    """Write a TSV file, and before it its data dictionary; both atomically.
 
     Parameters
     ----------
     path
-        Ends in ``.tsv``.
+        Path of the table, ending in ``.tsv``.
     rows
-        One mapping a row, by column name.
+        One mapping per row, by column name.
     columns
-        What to write, in order, with the description of each.
+        Columns to write, in order.
     about
-        What the dictionary says of the table as a whole, by key.
+        Entries of the data dictionary for the table as a whole.
 
     Raises
     ------
     ValueError
-        If a row has a value that no column takes, or lacks one that is not optional: neither is lost in silence.
+        If a row has a value without a column, or lacks a value that is not optional.
     """
     rows = list(rows)
     _check_rows(path, rows, columns)
@@ -127,26 +127,26 @@ def _check_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence
 
 
 def fill_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> list[dict[str, Any]]:
-    """Return rows with exactly the given columns: None for what one lacks, nothing else.
+    """Return rows with exactly the given columns; missing values are None.
 
-    For tables gathered from many files, which differ in what they hold.
+    For tables gathered from many files, which may differ in their columns.
     """
     return [{column.name: row.get(column.name) for column in columns} for row in rows]
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a TSV file; ``n/a`` or an empty cell becomes missing, numbers numbers, labels stay as written.
+    """Read a TSV file; ``n/a`` and empty cells become missing values, labels stay text.
 
     Columns of labels (``_id``, ``run``, ``session``, ``settings_hash`` ...) keep their leading zeros.
 
     Raises
     ------
     NoInputError
-        If there is no such file.
+        If the file does not exist.
     MetadataError
-        If it is empty or no table.
+        If it is empty or not a table.
     """
-    import pandas as pd  # costs a third of a second, which a plan does not need
+    import pandas as pd  # takes a third of a second, which --dry-run need not spend
 
     try:
         header = pd.read_csv(path, sep="\t", nrows=0, encoding="utf-8-sig").columns
@@ -158,24 +158,24 @@ def read_table(path: Path) -> pd.DataFrame:
         raise NoInputError(str(path), "no such file", "check the path, or run `datalad get` on it") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
         raise MetadataError(
-            str(path), f"no table ({error})", "write tab-separated values with a header line"
+            str(path), f"not a table ({error})", "write tab-separated values with a header line"
         ) from error
     return table
 
 
 def read_dictionary(path: Path) -> dict[str, Any]:
-    """Read the data dictionary beside a table; empty, with a warning, where it cannot be read: a table needs none."""
-    beside = path.with_suffix(".json")
-    if not beside.exists():
+    """Read the data dictionary of a table; empty, with a warning, if it cannot be read, since it is optional."""
+    dictionary = path.with_suffix(".json")
+    if not dictionary.exists():
         return {}
     try:
-        content = json.loads(beside.read_text(encoding="utf-8-sig"))
+        content = json.loads(dictionary.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        LOG.warning("%s: cannot be read as JSON (%s), so its columns have no descriptions.", beside, error)
+        LOG.warning("%s: cannot be read as JSON (%s), so its columns have no descriptions.", dictionary, error)
         return {}
     if not isinstance(content, dict):
         LOG.warning(
-            "%s: holds a %s, not an object, so its columns have no descriptions.", beside, type(content).__name__
+            "%s: is a JSON %s, not an object, so its columns have no descriptions.", dictionary, type(content).__name__
         )
         return {}
     return {name: entry for name, entry in content.items() if isinstance(entry, dict)}

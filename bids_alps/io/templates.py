@@ -1,4 +1,4 @@
-"""Templates: one that comes with the program, every other of TemplateFlow, and those of one's own."""
+"""Templates: the built-in one, those of TemplateFlow, and the user's own files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bids_alps.model import Array, SpatialMap, SubjectMaps, Template
 from bids_alps.numerics.tissue_contrast import csf_fraction, white_matter
 
 BUILT_IN = "MNI152NLin2009aSym"
-"""Fonov 2011, doi 10.1016/j.neuroimage.2010.07.033; symmetric, so that it puts no bias into left against right."""
+"""Fonov 2011, doi 10.1016/j.neuroimage.2010.07.033; symmetric, so that it does not bias left-right differences."""
 
 _RESOLUTIONS = ("_res-01", "_res-1", "", "_res-02", "_res-2")
 _ENDINGS = {
@@ -34,23 +34,23 @@ _ENDINGS = {
 _NEEDED = {"mask": {"suffix": "mask", "desc": "brain"}} | {
     label.lower(): {"suffix": "probseg", "label": label} for label in ("GM", "WM")
 }
-_TISSUE_MD = 0.8e-3  # mm^2/s, where a template does not tell it
+_TISSUE_MD = 0.8e-3  # mm^2/s, if a template has no MD map
 
 
 def template_label(template: str) -> str:
-    """Return what files and tables call a template.
+    """Return the name of a template in files and tables.
 
     Parameters
     ----------
     template
-        A name, or a path of one's own: a folder, with a slash in it, or an FA map.
+        TemplateFlow name, or a path with a slash: a folder, or an FA map.
 
     Raises
     ------
     NoInputError
-        If there is nothing at the path.
+        If the path does not exist.
     UsageError
-        If the files of the folder have not one label ``tpl-`` in common.
+        If the files of the folder do not have a common ``tpl-`` label.
 
     Examples
     --------
@@ -68,8 +68,8 @@ def template_label(template: str) -> str:
         raise NoInputError(f"--template {template}", "no such file or folder", "give a name, a folder or an FA map")
     labels = sorted({entities_of(image.name).get("tpl", "") for image in path.glob("tpl-*.nii*")})
     if len(labels) != 1:
-        told = f"files of {' and '.join(labels)}" if labels else "no image called tpl-<label>_..."
-        raise UsageError(f"--template {template}", told, "name the files of one template as TemplateFlow does")
+        found = f"files of {' and '.join(labels)}" if labels else "no image named tpl-<label>_..."
+        raise UsageError(f"--template {template}", found, "name the files of one template as TemplateFlow does")
     return labels[0]
 
 
@@ -78,17 +78,17 @@ def _is_path(template: str) -> bool:
 
 
 def find_template(template: str) -> dict[str, Path]:
-    """Return the files of a template by what they hold; nothing for the built-in one.
+    """Return the files of a template by kind; empty for the built-in one.
 
-    Of TemplateFlow's, what lies in its cache is taken (``TEMPLATEFLOW_HOME``), and what is needed and does not lie
-    there is fetched. A cohort stands behind a plus, as in ``MNIInfant+1``.
+    TemplateFlow files are read from its cache (``TEMPLATEFLOW_HOME``), and downloaded if needed. A cohort is given
+    after a plus sign, as in ``MNIInfant+1``.
 
     Raises
     ------
     TemplateMissingError
-        If what is needed is not in the cache, and cannot be fetched.
+        If a required file is not in the cache and cannot be downloaded.
     NoInputError
-        If a template of one's own lacks it.
+        If the user's own template lacks a required file.
     """
     if template == BUILT_IN:
         return {}
@@ -103,11 +103,11 @@ def find_template(template: str) -> dict[str, Path]:
         else template_cache() / f"tpl-{name}" / (f"cohort-{cohort}" if cohort else "")
     )
     found = {kind: path for kind, ending in _ENDINGS.items() if (path := _find(folder, prefix, ending)) is not None}
-    lacking = [] if "fa" in found else [kind for kind in _NEEDED if kind not in found]
-    if lacking and _is_path(template):
-        told = ", ".join(f"{prefix}{_ENDINGS[kind]}.nii.gz" for kind in lacking)
-        raise NoInputError(f"--template {template}", f"no {told}", f"give these, or an FA map {prefix}_FA.nii.gz")
-    return found | {kind: _fetch(template, name, cohort, _NEEDED[kind]) for kind in lacking}
+    missing = [] if "fa" in found else [kind for kind in _NEEDED if kind not in found]
+    if missing and _is_path(template):
+        names = ", ".join(f"{prefix}{_ENDINGS[kind]}.nii.gz" for kind in missing)
+        raise NoInputError(f"--template {template}", f"no {names}", f"give these, or an FA map {prefix}_FA.nii.gz")
+    return found | {kind: _download(template, name, cohort, _NEEDED[kind]) for kind in missing}
 
 
 def template_cache() -> Path:
@@ -116,45 +116,45 @@ def template_cache() -> Path:
 
 
 def _find(folder: Path, prefix: str, ending: str) -> Path | None:
-    """Return the finest file of a kind whose content is there: TemplateFlow's cache holds empty ones for the rest."""
+    """Return the file of a kind with the highest resolution; empty files are placeholders of the TemplateFlow cache."""
     named = (folder / f"{prefix}{res}{ending}{extension}" for res in _RESOLUTIONS for extension in IMAGE_EXTENSIONS)
     return next((path for path in named if path.is_file() and path.stat().st_size), None)
 
 
-def _fetch(template: str, name: str, cohort: str, query: dict[str, str]) -> Path:
-    """Return a file of a template from the network."""
-    wanted = ", ".join(f"{key} {value}" for key, value in query.items())
-    remedy = f"fetch it where there is a network: {_command(name, cohort)}; then set TEMPLATEFLOW_HOME"
+def _download(template: str, name: str, cohort: str, query: dict[str, str]) -> Path:
+    """Download a file of a template from TemplateFlow."""
+    description = ", ".join(f"{key} {value}" for key, value in query.items())
+    remedy = f"download it on a machine with network: {_command(name, cohort)}; then set TEMPLATEFLOW_HOME"
     try:
-        from templateflow import api  # reads its index when imported, which only other templates need
+        from templateflow import api  # imported here, since importing it reads its index
 
-        chosen = {**query, **({"cohort": cohort} if cohort else {})}
-        found = api.get(name, resolution=1, extension=".nii.gz", raise_empty=True, **chosen)
-    except Exception as error:  # its ways to fail without a network share no base class
+        filters = {**query, **({"cohort": cohort} if cohort else {})}
+        found = api.get(name, resolution=1, extension=".nii.gz", raise_empty=True, **filters)
+    except Exception as error:  # network errors have no common base class
         raise TemplateMissingError(
             f"--template {template}",
-            f"not in the cache, nor to be fetched: {wanted} ({type(error).__name__}: {error})",
+            f"not in the cache, and cannot be downloaded: {description} ({type(error).__name__}: {error})",
             remedy,
         ) from error
     path = Path(found[0] if isinstance(found, list) else found)
     if not path.exists() or path.stat().st_size == 0:
-        raise TemplateMissingError(f"--template {template}", f"not in the cache: {wanted}", remedy)
+        raise TemplateMissingError(f"--template {template}", f"not in the cache: {description}", remedy)
     return path
 
 
 def _command(name: str, cohort: str) -> str:
-    """Return the command of TemplateFlow that fetches what is needed of a template, and no more."""
+    """Return the TemplateFlow command that downloads the required files of a template."""
     return f"templateflow get {name} --res 1" + (f" --cohort {cohort}" if cohort else "")
 
 
 @cache
 def read_template(template: str = BUILT_IN) -> Template:
-    """Return a template by its TemplateFlow identifier, or from files of one's own; the errors of `find_template`.
+    """Read a template by its TemplateFlow identifier or from own files; also raises the errors of `find_template`.
 
     Raises
     ------
     ImageError
-        If an FA map has values outside 0 to 1, or images of one template have different grids.
+        If an FA map has values outside 0 to 1, or the images of a template have different grids.
     """
     files, name = find_template(template), template_label(template)
     if not files:
@@ -163,24 +163,24 @@ def read_template(template: str = BUILT_IN) -> Template:
     grid = maps.get("wm", maps.get("fa"))
     for kind, image in maps.items():
         if grid is None or not image.same_grid(grid):
-            raise ImageError(str(files[kind]), "another grid than the other images", "resample them to one")
+            raise ImageError(str(files[kind]), "a grid different from the other images", "resample them to one grid")
     if "wm" not in maps:
         return _from_diffusion(name, maps, files["fa"])
     mask = maps["mask"].data > 0.5
-    picture = maps.get("t1w", maps.get("t2w", maps["wm"]))
-    made = _template(name, picture, maps["gm"], maps["wm"], mask)
-    return replace(made, csf=maps["csf"]) if "csf" in maps else made
+    anatomy = maps.get("t1w", maps.get("t2w", maps["wm"]))
+    result = _template(name, anatomy, maps["gm"], maps["wm"], mask)
+    return replace(result, csf=maps["csf"]) if "csf" in maps else result
 
 
 def _from_diffusion(name: str, maps: dict[str, SpatialMap], path: Path) -> Template:
-    """Return a template made of an FA map, and of an MD map (mm^2/s) where there is one to tell CSF by."""
+    """Return a template from an FA map, and an MD map (mm^2/s) if there is one, which identifies CSF."""
     fa = maps["fa"]
     if not (np.isfinite(fa.data).all() and fa.data.min() >= 0 and fa.data.max() <= 1):
         raise ImageError(str(path), f"FA from {fa.data.min():g} to {fa.data.max():g}", "give FA from 0 to 1")
     mask = maps["mask"].data > 0.5 if "mask" in maps else binary_fill_holes(fa.data > 0)
     md = maps.get("md", fa.like(np.where(mask, np.float32(_TISSUE_MD), np.float32(0))))
-    seen = SubjectMaps(fa=fa, md=md, b0=fa, mask=fa.like(mask))
-    wm, csf = white_matter(seen), csf_fraction(seen)
+    subject = SubjectMaps(fa=fa, md=md, b0=fa, mask=fa.like(mask))
+    wm, csf = white_matter(subject), csf_fraction(subject)
     gm = np.clip(mask - wm.data - csf.data, 0, 1).astype(np.float32)
     return Template(name=name, t1w=fa, gm=fa.like(gm), wm=wm, csf=csf, mask=fa.like(mask))
 
@@ -197,7 +197,7 @@ def _template(name: str, t1w: SpatialMap, gm: SpatialMap, wm: SpatialMap, mask: 
 
 
 def find_transform(*, template: str, source: str) -> Path | None:
-    """Return TemplateFlow's file that resamples images of `source` onto `template`, if there is one to be had."""
+    """Return TemplateFlow's file that resamples images of `source` onto `template`, if there is one."""
     cached = template_cache() / f"tpl-{template}" / f"tpl-{template}_from-{source}_mode-image_xfm.h5"
     if cached.is_file() and cached.stat().st_size:
         return cached
@@ -205,7 +205,7 @@ def find_transform(*, template: str, source: str) -> Path | None:
         from templateflow import api
 
         found = api.get(template, suffix="xfm", mode="image", extension=".h5", **{"from": source})
-    except Exception:  # noqa: BLE001 -- without a network it fails in ways that share no base class
+    except Exception:  # noqa: BLE001 -- network errors have no common base class
         return None
     paths = [Path(path) for path in (found if isinstance(found, list) else [found])]
     return next((path for path in paths if path.exists() and path.stat().st_size), None)

@@ -1,4 +1,4 @@
-"""Half-written files: under a name that says which process writes them, so that those of a dead one can be removed."""
+"""Temporary files: named by the process that writes them, so that those of killed processes can be removed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _NAME = re.compile(r"\..+\.(?P<system>[a-zA-Z0-9]+-\d+)-(?P<pid>\d+)-(?P<start>\
 
 
 def create_temporary(target: Path) -> tuple[int, Path]:
-    """Create a file beside `target`; return its descriptor, open for writing, and its path.
+    """Create a temporary file next to `target`; return its descriptor, open for writing, and its path.
 
-    The kernel gives it the permissions that the umask, or the folder's own rules, leave to any new file.
+    It gets the permissions of any new file, by the umask or the default ACL of the folder.
     """
     while True:
         name = f".{target.name[:60]}.{_system()}-{os.getpid()}-{_start_of(os.getpid())}.{secrets.token_hex(4)}.tmp"
@@ -27,13 +27,13 @@ def create_temporary(target: Path) -> tuple[int, Path]:
 
 
 def remove_abandoned(folder: Path, stem: str = "") -> None:
-    """Remove the half-written files of a folder whose names begin with `stem`, left by processes that were killed.
+    """Remove the temporary files of killed processes from a folder, with names that begin with `stem`.
 
-    A process of this kernel and PID namespace is asked whether it lives. One of another machine or container cannot be
-    asked, even where its PID is in use here: its file is abandoned once it has not changed for ten minutes.
+    A process of this kernel and PID namespace is checked directly. One of another machine or container cannot be
+    checked, even if its PID exists here: its file counts as abandoned if it has not changed for ten minutes.
     """
     for path in folder.glob(f".{stem}*.tmp"):
-        with suppress(OSError):  # it was finished or removed meanwhile, or is another user's
+        with suppress(OSError):  # already finished or removed, or of another user
             if _is_abandoned(path):
                 path.unlink()
 
@@ -47,16 +47,16 @@ def _is_abandoned(path: Path) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # it lives, and is another user's
+    except PermissionError:  # it is running, by another user
         return False
-    return _start_of(pid) not in ("0", writer["start"])  # another process by now has the number
+    return _start_of(pid) not in ("0", writer["start"])  # the PID now belongs to another process
 
 
 def _system() -> str:
-    """Return a name of the running kernel and of the PID namespace, without which a PID means nothing.
+    """Return a name of the running kernel and PID namespace, within which a PID is unique.
 
-    Containers of one machine have namespaces of their own, and often the host's name; the first namespace has the
-    same number on every machine.
+    Containers have their own PID namespace, and often the host's name; the initial namespace has the same number on
+    every machine, so the boot ID is needed too.
     """
     try:
         kernel = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
@@ -67,7 +67,7 @@ def _system() -> str:
 
 
 def _start_of(pid: int) -> str:
-    """Return when a process started, in clock ticks since the kernel did; 0 where that cannot be read."""
+    """Return the start time of a process, in clock ticks since boot; 0 if it cannot be read."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
     except (OSError, IndexError):

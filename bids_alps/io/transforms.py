@@ -1,4 +1,4 @@
-"""Transforms of other programs: where they lie, and reading them."""
+"""Finds and reads transforms of other programs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bids_alps.model import Array, SpatialMap
 from bids_alps.numerics.itk import itk_image, ras_matrix, spatial_map
 
 PointMap = Callable[[Array], Array]
-"""Takes points of shape (n, 3), RAS+ mm, to such points."""
+"""Maps points of shape (n, 3), RAS+ mm."""
 
 _FLIP = np.array([-1.0, -1.0, 1.0])  # RAS+ to LPS+ and back
 _EXTENSIONS = (".h5", ".txt", ".mat", ".tfm", ".nii.gz")
@@ -22,37 +22,37 @@ _FOLDERS = ("anat", "dwi")
 
 
 def find_transforms(root: Path, entities: Mapping[str, str]) -> dict[str, Path]:
-    """Return the files that resample images of a run's space onto a template, by the name of the template.
+    """Return the files that resample images from the space of a run to a template, by name of the template.
 
     QSIPrep writes ``sub-01_from-ACPC_to-MNI152NLin2009cAsym_mode-image_xfm.h5`` into ``anat``; this program writes
-    ``from-dwi_to-..._mode-image_xfm.nii.gz``. Of several for one template the one that shares most entities with the
-    run is taken, none where two share as many.
+    ``from-dwi_to-..._mode-image_xfm.nii.gz``. Of several for one template, the one with most entities of the run is
+    used; none if that is ambiguous.
 
     Parameters
     ----------
     root
         Root of the dataset.
     entities
-        Of the run; ``space`` says where its image lies.
+        Entities of the run; ``space`` is the space of its image.
     """
     sources = {"dwi", entities.get("space", "dwi")}
     participant = root / f"sub-{entities['sub']}"
     session = participant / f"ses-{entities['ses']}" if "ses" in entities else participant
-    found: dict[str, list[tuple[int, Path]]] = {}
+    by_target: dict[str, list[tuple[int, Path]]] = {}
     for folder in {level / kind for level in (participant, session) for kind in _FOLDERS}:
         for path in folder.glob(f"{participant.name}_*_xfm.*"):
-            named = entities_of(path.name)
-            source, target, mode = (named.pop(key, "") for key in ("from", "to", "mode"))
-            fits = named.items() <= entities.items() and path.name.endswith(_EXTENSIONS)
+            entities_left = entities_of(path.name)
+            source, target, mode = (entities_left.pop(key, "") for key in ("from", "to", "mode"))
+            fits = entities_left.items() <= entities.items() and path.name.endswith(_EXTENSIONS)
             if fits and source in sources and target and mode == "image":
-                found.setdefault(target, []).append((len(named), path))
-    nearest = {target: _nearest(paths) for target, paths in sorted(found.items())}
+                by_target.setdefault(target, []).append((len(entities_left), path))
+    nearest = {target: _nearest(paths) for target, paths in sorted(by_target.items())}
     return {target: path for target, path in nearest.items() if path is not None}
 
 
-def _nearest(found: list[tuple[int, Path]]) -> Path | None:
-    most = max(count for count, _ in found)
-    nearest = [path for count, path in found if count == most]
+def _nearest(candidates: list[tuple[int, Path]]) -> Path | None:
+    most = max(count for count, _ in candidates)
+    nearest = [path for count, path in candidates if count == most]
     return nearest[0] if len(nearest) == 1 else None
 
 
@@ -62,37 +62,37 @@ def read_itk_transform(path: Path) -> PointMap:
     Raises
     ------
     NoInputError
-        If the file is not there.
+        If the file does not exist.
     BadDataError
-        If it holds no 3-D transform that ITK can read.
+        If it is not a 3-D transform that ITK can read.
     """
     transform = _read_transform(path)
 
-    def moved(points: Array) -> Array:
+    def map_points(points: Array) -> Array:
         lps = [transform.TransformPoint(point) for point in (np.asarray(points) * _FLIP).tolist()]
         return np.array(lps).reshape(-1, 3) * _FLIP
 
-    return moved
+    return map_points
 
 
 def resample_labels(labels: SpatialMap, path: Path, onto: SpatialMap) -> SpatialMap:
-    """Return labels on the grid of another space, by the nearest voxel, through an ITK transform file.
+    """Resample labels to the grid of another image with an ITK transform file, by nearest neighbour.
 
     Parameters
     ----------
     labels
         Whole numbers, shape (i, j, k).
     path
-        File that resamples images of their space onto that of `onto`, ``from-<theirs>_..._mode-image_xfm``.
+        Transform file from the space of `labels` to that of `onto`, ``from-<space>_..._mode-image_xfm``.
     onto
-        Image whose grid is wanted; 0 is returned where `labels` does not reach.
+        Image that defines the output grid; 0 outside the field of view of `labels`.
     """
     nearest = sitk.Resample(itk_image(labels), itk_image(onto), _read_transform(path), sitk.sitkNearestNeighbor)
     return onto.like(spatial_map(nearest).data.astype(labels.data.dtype))
 
 
 def resample_map(image: SpatialMap, path: Path, onto: SpatialMap) -> SpatialMap:
-    """Return an image on the grid of another space, linearly interpolated, through an ITK transform file.
+    """Resample an image to the grid of another image with an ITK transform file, by linear interpolation.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def resample_map(image: SpatialMap, path: Path, onto: SpatialMap) -> SpatialMap:
 def read_itk_matrix(path: Path) -> Array:
     """Read a linear ITK transform as the RAS+ matrix by which it maps points, shape (4, 4).
 
-    The errors are those of `read_itk_transform`.
+    Errors as in `read_itk_transform`.
     """
     return ras_matrix(_read_transform(path))
 
@@ -120,7 +120,7 @@ def _read_transform(path: Path) -> sitk.Transform:
             transform = sitk.DisplacementFieldTransform(sitk.ReadImage(str(path), sitk.sitkVectorFloat64))
         else:
             transform = sitk.ReadTransform(str(path))
-    except RuntimeError as error:  # ITK has one exception for everything
+    except RuntimeError as error:  # ITK raises RuntimeError for all errors
         raise BadDataError(str(path), "ITK cannot read it as a transform", "give an ITK .h5, .txt or .mat") from error
     if transform.GetDimension() != 3:
         raise BadDataError(str(path), f"a {transform.GetDimension()}-D transform", "give a 3-D one")

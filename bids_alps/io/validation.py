@@ -1,4 +1,4 @@
-"""The full BIDS validator, where it is installed."""
+"""Runs the BIDS validator, if it is installed."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _TIMEOUT_SECONDS = 1800
 
 
 def find_validator() -> str | None:
-    """Return the path of ``bids-validator-deno``, beside this Python or on the path; None where there is none."""
-    beside = Path(sys.executable).with_name("bids-validator-deno")
-    return str(beside) if beside.is_file() else shutil.which("bids-validator-deno")
+    """Return the path of ``bids-validator-deno``, next to this Python or on the PATH; None if not installed."""
+    local = Path(sys.executable).with_name("bids-validator-deno")
+    return str(local) if local.is_file() else shutil.which("bids-validator-deno")
 
 
 def validate_dataset(bids_dir: Path, participants: Sequence[str] = ()) -> str:
-    """Run the full validator on a raw dataset; return in one sentence what came of it.
+    """Run the BIDS validator on a raw dataset; return its result in one sentence.
 
-    Only an error in ``dataset_description.json`` is fatal. What else it finds is a warning in the log: files that are
-    read are checked on their own, and files that are not must not cost a participant.
+    Only errors in ``dataset_description.json`` are fatal. Others are warnings in the log: files that are used are
+    checked anyway, and files that are not used must not fail a participant.
 
     Parameters
     ----------
     bids_dir
         Root of the dataset.
     participants
-        Labels without ``sub-`` of those whose folders it is shown, beside the files at the root; all where empty.
+        Labels without ``sub-`` of participants to validate, with the files at the root; all if empty.
 
     Raises
     ------
@@ -51,62 +51,62 @@ def validate_dataset(bids_dir: Path, participants: Sequence[str] = ()) -> str:
     if validator is None:
         return "The BIDS validator was not run: bids-validator-deno is not installed."
     if read_description(bids_dir).get("DatasetType") == "derivative":
-        return "The BIDS validator was not run: it knows no derivatives of other programs."
+        return "The BIDS validator was not run: it does not support derivatives of other programs."
     try:
-        with _view(bids_dir.resolve(), participants) as shown:
-            issues = _run(validator, shown)
+        with _view(bids_dir.resolve(), participants) as view:
+            issues = _run(validator, view)
     except (OSError, ValueError, KeyError, TypeError, subprocess.TimeoutExpired) as error:
         return f"The BIDS validator could not be run ({error})."
-    fatal = [told for place, told in issues if place == _DESCRIPTION]
+    fatal = [text for location, text in issues if location == _DESCRIPTION]
     if fatal:
         raise InvalidBidsError(
             str(bids_dir),
-            f"{len(fatal)} errors of the BIDS validator in dataset_description.json: {_shown(fatal)}",
+            f"{len(fatal)} errors of the BIDS validator in dataset_description.json: {_summary(fatal)}",
             "repair it, or --skip-bids-validation",
         )
-    for place, told in issues:
-        LOG.info("BIDS validator: %s", told if place else f"{told} (dataset)")
+    for location, text in issues:
+        LOG.info("BIDS validator: %s", text if location else f"{text} (dataset)")
     if issues:
         LOG.warning(
-            "%s: %d errors of the BIDS validator, none of which stops: %s",
+            "%s: %d errors of the BIDS validator (not fatal): %s",
             bids_dir,
             len(issues),
-            _shown([told for _, told in issues]),
+            _summary([text for _, text in issues]),
         )
-    seen = f"{len(participants)} participants" if participants else "all participants"
-    return f"The BIDS validator was run on {seen}: {len(issues)} errors."
+    scope = f"{len(participants)} participants" if participants else "all participants"
+    return f"The BIDS validator was run on {scope}: {len(issues)} errors."
 
 
 @contextmanager
 def _view(bids_dir: Path, participants: Sequence[str]) -> Iterator[Path]:
-    """Yield a folder that shows some participants of a dataset alone, by links; the dataset itself for all."""
+    """Yield a folder with links to some participants of a dataset; the dataset itself for all."""
     if not participants:
         yield bids_dir
         return
     with TemporaryDirectory(prefix="bids-alps-") as scratch:
-        shown = Path(scratch)
+        view = Path(scratch)
         for name in (entry.name for entry in os.scandir(bids_dir) if entry.is_file()):
-            (shown / name).symlink_to(bids_dir / name)
+            (view / name).symlink_to(bids_dir / name)
         for label in participants:
             for folder, _, files in os.walk(bids_dir / f"sub-{label}"):
-                here = shown / Path(folder).relative_to(bids_dir)
+                here = view / Path(folder).relative_to(bids_dir)
                 here.mkdir()
                 for name in files:
                     (here / name).symlink_to(Path(folder) / name)
-        yield shown
+        yield view
 
 
 def _run(validator: str, dataset: Path) -> list[tuple[str, str]]:
     command = [validator, str(dataset), "--ignoreWarnings", "--format", "json"]
-    ran = subprocess.run(command, capture_output=True, check=False, timeout=_TIMEOUT_SECONDS)  # noqa: S603 -- no shell
-    return _errors(json.loads(ran.stdout))
+    result = subprocess.run(command, capture_output=True, check=False, timeout=_TIMEOUT_SECONDS)  # noqa: S603 -- no shell
+    return _errors(json.loads(result.stdout))
 
 
-def _shown(issues: list[str]) -> str:
+def _summary(issues: list[str]) -> str:
     return "; ".join(sorted(set(issues))[:_SHOWN])
 
 
 def _errors(report: Any) -> list[tuple[str, str]]:
-    """Return the place and the text of each error."""
-    found = (issue for issue in report["issues"]["issues"] if issue.get("severity") == "error")
-    return [(issue.get("location", ""), f"{issue['code']} {issue.get('location', '')}".strip()) for issue in found]
+    """Return location and text of each error."""
+    errors = (issue for issue in report["issues"]["issues"] if issue.get("severity") == "error")
+    return [(issue.get("location", ""), f"{issue['code']} {issue.get('location', '')}".strip()) for issue in errors]

@@ -1,8 +1,8 @@
-"""The nouns of the program: immutable values, checked when they are made.
+"""Data model: immutable values, validated when they are created.
 
-One frame rules inside the program: RAS+ world millimetres, x from left to right, y from posterior to
-anterior, z from inferior to superior. Image arrays keep the voxel order of their file; their ``affine`` takes
-voxel indices to that frame.
+There is one coordinate system inside the program: RAS+ world millimetres, x from left to right, y from posterior to
+anterior, z from inferior to superior. Image arrays keep the voxel order of their file; their ``affine`` maps voxel
+indices to world coordinates.
 """
 
 from bids_alps.model.arrays import Array, read_only

@@ -32,9 +32,9 @@ def checked_affine(affine: Array) -> Array:
     Raises
     ------
     ImageError
-        If it is no invertible 4 x 4 matrix.
+        If it is not an invertible 4 x 4 matrix.
     """
     affine = read_only(affine, np.float64)
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise ImageError("affine", f"no invertible 4 x 4 matrix: {affine.tolist()}", "repair the image's header")
+        raise ImageError("affine", f"not an invertible 4 x 4 matrix: {affine.tolist()}", "repair the image's header")
     return affine

@@ -1,4 +1,4 @@
-"""What is aligned: the diffusion maps of a subject, and the tissue maps of a template."""
+"""Input of the registration: diffusion maps of a subject, and tissue maps of a template."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from bids_alps.model.spatial import SpatialMap
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubjectMaps:
-    """What an engine sees of a subject, all on the DWI grid but the T1w image.
+    """Input of a registration engine; all on the DWI grid, except the T1w image.
 
     Parameters
     ----------
     fa, md, b0
-        Fractional anisotropy, mean diffusivity (mm^2/s) and mean signal without weighting.
+        Fractional anisotropy, mean diffusivity (mm^2/s) and mean b=0 signal.
     mask
         Brain mask, bool.
     t1w
-        Anatomical image in the same world space (up to a rigid motion), on a grid of its own.
+        Anatomical image in the same world space (up to a rigid transform), on its own grid.
     """
 
     fa: SpatialMap
@@ -30,14 +30,14 @@ class SubjectMaps:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A template: maps of one grid, in the template's RAS+ mm.
+    """A template: maps on one grid, in the RAS+ mm of the template.
 
     Parameters
     ----------
     name
         TemplateFlow identifier, such as ``MNI152NLin2009aSym``.
     t1w
-        Anatomical image, skull removed or not, as the template comes.
+        Anatomical image, with or without skull, as distributed.
     gm, wm, csf
         Tissue probabilities, 0 to 1.
     mask

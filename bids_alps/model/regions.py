@@ -21,26 +21,26 @@ REGIONS: tuple[Region, ...] = ("projection", "association", "subcortical")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ellipsoid:
-    """The shape of a region about its centre.
+    """Shape of a region around its centre.
 
     Parameters
     ----------
     semi_axes_mm
-        Half-lengths along x, y and z of the template, mm; three equal ones make a sphere.
+        Half-lengths along x, y and z of the template, mm; equal for a sphere.
     lean
-        By how much it leans towards the midline: mm along x for each mm upwards.
+        Tilt towards the midline: mm along x per mm along z.
     """
 
     semi_axes_mm: tuple[float, float, float]
     lean: float = 0.0
 
     def contains(self, offsets: Array) -> Array:
-        """Say whether offsets from the centre, shape (..., 3), mm, x counted away from the midline, lie inside.
+        """Whether offsets from the centre, shape (..., 3), mm, x positive away from the midline, are inside.
 
         Examples
         --------
-        >>> leaning = Ellipsoid(semi_axes_mm=(1.0, 1.0, 4.0), lean=0.5)
-        >>> leaning.contains(np.array([[-1.5, 0.0, 3.0], [1.5, 0.0, 3.0]])).tolist()
+        >>> tilted = Ellipsoid(semi_axes_mm=(1.0, 1.0, 4.0), lean=0.5)
+        >>> tilted.contains(np.array([[-1.5, 0.0, 3.0], [1.5, 0.0, 3.0]])).tolist()
         [True, False]
         """
         x, y, z = np.moveaxis(np.asarray(offsets), -1, 0)
@@ -49,33 +49,33 @@ class Ellipsoid:
 
     @property
     def reach_mm(self) -> tuple[float, float, float]:
-        """How far it reaches from its centre along each axis, mm."""
+        """Extent from the centre along each axis, mm."""
         x, y, z = self.semi_axes_mm
         return x + abs(self.lean) * z, y, z
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoiPreset:
-    """A published or chosen definition of the regions of interest: ellipsoids or drawn regions in a template.
+    """Definition of the regions of interest: ellipsoids or a label image in a template.
 
     Parameters
     ----------
     name, version, citation, doi
-        What it is called in every row of output, and where it comes from.
+        Name in every row of output, version and source.
     template
         TemplateFlow identifier of the space of the centres.
     shapes
-        Shape by region (``projection``, ``association``, ``subcortical``), the same on both sides but mirrored. Of
-        drawn regions, an ellipsoid that tells how far from its centre any of them reaches.
+        Shape by region (``projection``, ``association``, ``subcortical``), mirrored between the sides. For a label
+        image, an ellipsoid with the largest extent of any region.
     centres
         ``{"projection_left": (x, y, z), ...}`` in RAS+ mm of the template, for each region and side.
     conventions
-        How the index is measured there: ``anatomical``, as the method settings say, or as the script ``alps.sh`` does.
+        How the index is measured: ``anatomical``, by the method settings, or by the conventions of ``alps.sh``.
     drawn
-        Image in the template, None for ellipsoids: a voxel holds 1 for the first of `centres`, 2 for the second and
-        so on, 0 outside the regions.
+        Label image in the template, None for ellipsoids: 1 for the first of `centres`, 2 for the second and so on,
+        0 outside the regions.
     native
-        Whether the regions were drawn in the scan: centres and image are in its world coordinates, not the template's.
+        Whether the regions were drawn in the scan; centres and image are then in its world coordinates.
     """
 
     name: str
@@ -98,50 +98,50 @@ class RoiPreset:
         return self.shapes[roi.rpartition("_")[0]]
 
     def with_radius(self, radius_mm: float) -> RoiPreset:
-        """Return spheres about the same centres."""
+        """Return spheres around the same centres."""
         return replace(self, shapes=same_shape((radius_mm,) * 3), drawn=None)
 
     @property
     def radius_mm(self) -> float:
-        """Radius of every sphere, mm; NaN where the regions are no spheres."""
+        """Radius of the spheres, mm; NaN if the regions are not spheres."""
         radii = {length for shape in self.shapes.values() for length in shape.semi_axes_mm}
         return radii.pop() if len(radii) == 1 and self.drawn is None else float("nan")
 
     @property
     def description(self) -> str:
-        """Half-lengths along x, y and z in mm, those of each region where they differ; empty for drawn regions."""
+        """Semi-axes along x, y and z in mm, per region if they differ; empty for label images."""
         if self.drawn is not None:
             return ""
-        told = {
+        texts = {
             region: " ".join(f"{length:g}" for length in shape.semi_axes_mm)
             + (f" leaning {shape.lean:g}" if shape.lean else "")
             for region, shape in self.shapes.items()
         }
-        if len(set(told.values())) == 1:
-            return told["projection"]
-        return ", ".join(f"{region} {text}" for region, text in told.items())
+        if len(set(texts.values())) == 1:
+            return texts["projection"]
+        return ", ".join(f"{region} {text}" for region, text in texts.items())
 
 
 def same_shape(semi_axes_mm: tuple[float, float, float]) -> dict[str, Ellipsoid]:
-    """Return one ellipsoid for every region."""
+    """Return the same ellipsoid for every region."""
     return {region: Ellipsoid(semi_axes_mm=semi_axes_mm) for region in REGIONS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roi:
-    """A region of interest in a subject: the voxels that it touches and how much each one counts.
+    """A region of interest in a subject: its voxels and their weights.
 
     Parameters
     ----------
     name
-        ``projection_left``, ``association_right`` and so on; the side is that of world x in the template.
+        ``projection_left``, ``association_right`` and so on; the side is defined by x in the template.
     voxels
         Voxel indices, shape (n, 3).
     weights
-        Weight of each voxel, shape (n,), > 0: the fraction of the voxel inside the region, times what the
-        weighting rule says of its tissue.
+        Weight of each voxel, shape (n,), > 0: the fraction of the voxel inside the region, optionally times its
+        tissue fraction.
     coverage
-        Fraction of the region's volume that lies inside the mask.
+        Fraction of the volume of the region inside the mask.
     """
 
     name: str
@@ -171,5 +171,5 @@ class Roi:
 
     def mean(self, values: Array) -> Array:
         """Return the weighted mean over the region of `values`, shape (i, j, k, ...); result of shape (...)."""
-        picked = values[tuple(self.voxels.T)]
-        return np.tensordot(self.weights / self.weights.sum(), picked, axes=1)
+        inside = values[tuple(self.voxels.T)]
+        return np.tensordot(self.weights / self.weights.sum(), inside, axes=1)

@@ -1,4 +1,4 @@
-"""What was found: diffusivities, the index with its uncertainty, the pose and the checks."""
+"""Results: diffusivities, the index with its uncertainty, the head pose and the quality checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATUSES: tuple[Status, ...] = ("pass", "warn", "fail")
 
 
 def worst_status(statuses: Iterable[Status]) -> Status:
-    """Return the worst of some statuses; pass where there is none.
+    """Return the worst of several statuses; pass if there are none.
 
     Examples
     --------
@@ -28,7 +28,7 @@ def worst_status(statuses: Iterable[Status]) -> Status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pose:
-    """How the head lay in the scanner, against the template's axes.
+    """Pose of the head in the scanner, relative to the template axes.
 
     Parameters
     ----------
@@ -46,18 +46,20 @@ class Pose:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One quality check: a value, its thresholds and what came of it.
+    """A quality check: a value, its thresholds and its status.
 
     Parameters
     ----------
     name, unit, reason
-        Name in snake case, unit (``""`` for none), one sentence why it matters.
+        Name in snake case, unit (``""`` for none), one sentence on why it matters.
     value
-        What was measured; NaN where it could not be.
+        Measured value; NaN if it could not be measured.
     warn, fail
-        Thresholds; NaN where there is none. `bad` tells on which side of them trouble lies.
+        Thresholds; NaN if there is none.
     status
-        What came of it.
+        Result of the check.
+    direction
+        On which side of the thresholds a value fails.
     """
 
     name: str
@@ -72,7 +74,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoiDiffusivity:
-    """What was measured in one region of interest; diffusivities in mm^2/s, template axes.
+    """Measurements in one region of interest; diffusivities in mm^2/s, template axes.
 
     Parameters
     ----------
@@ -105,7 +107,7 @@ class RoiDiffusivity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """An index with its uncertainty: 95 % interval and standard errors, apart and together."""
+    """An index with its uncertainty: 95 % interval, total standard error and its components."""
 
     low: float
     high: float
@@ -120,16 +122,16 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LesionEffect:
-    """What lesions do to the index.
+    """Effect of lesions on the index.
 
     Parameters
     ----------
     space
-        Whose world coordinates the mask has: ``dwi``, ``T1w``, or a template's name.
+        Space of the mask: ``dwi``, ``T1w``, or the name of a template.
     volume_ml
-        Their volume inside the brain mask, mL.
+        Volume of lesions inside the brain mask, mL.
     alps_with, alps_without
-        The index by hemisphere with every voxel, and without those that a lesion touches.
+        The index by hemisphere with all voxels, and without voxels that overlap a lesion.
     """
 
     space: str
@@ -155,16 +157,16 @@ class AlpsResult:
     pose
         Pose of the head.
     interval
-        Uncertainty per hemisphere, empty where it was not asked for.
+        Uncertainty per hemisphere; empty if it was not computed.
     alps_water_corrected
-        The index of the tissue alone, free water taken out; empty where a single shell cannot tell.
+        Free-water-corrected index; empty for single-shell data.
     alternatives
-        The index as it would be otherwise, by what is done otherwise and hemisphere: ``calibrated``, ``uncalibrated``,
-        ``tissue_weighted``, ``crossing``. What cannot be told is left out.
+        Alternative indices by name and hemisphere: ``calibrated``, ``uncalibrated``, ``tissue_weighted``, ``crossing``.
+        Those that cannot be computed are missing.
     alps_unreliable
-        The index where a quality check failed: it is kept here, and `alps` is NaN. Empty where none failed.
+        The index if a quality check failed; `alps` is then NaN. Empty if none failed.
     lesions
-        What lesions do to the index, where there is a mask of them.
+        Effect of lesions, if there is a lesion mask.
     """
 
     alps: Mapping[str, float]

@@ -1,4 +1,4 @@
-"""A diffusion run: its files, its weighting, its signal and the tensors fitted to it."""
+"""A diffusion run: its files, gradient table, signal and fitted tensors."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ TENSOR_COMPONENTS = ("xx", "xy", "xz", "yy", "yz", "zz")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LesionMask:
-    """Where the lesions of a run are told.
+    """Lesion mask of a run.
 
     Parameters
     ----------
     path
-        The mask; None where the dataset of lesions has none for the run.
+        The mask; None if the lesion dataset has none for the run.
     space
-        Whose world coordinates it has: ``dwi``, ``T1w`` or another anatomical image, or a template's name.
+        Space of the mask: ``dwi``, ``T1w`` or another anatomical image, or the name of a template.
     """
 
     path: Path | None = None
@@ -38,7 +38,7 @@ class LesionMask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldmapImage:
-    """An image that tells of the susceptibility field.
+    """An image from which the susceptibility field can be estimated.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class FieldmapImage:
     metadata
         Its sidecar, merged by the inheritance principle.
     bval
-        Its b-values, where it is a diffusion series: volumes without weighting count alone.
+        Its b-values if it is a diffusion series, of which only b=0 volumes are used.
     """
 
     path: Path
@@ -60,18 +60,18 @@ class FieldmapImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fieldmap:
-    """Images from which the susceptibility field of a run can be found.
+    """Images from which the susceptibility field of a run can be estimated.
 
     Parameters
     ----------
     method
-        How.
+        How the field is estimated.
     images
-        Images with another phase encoding than the run's; or one phase difference, two phases, or one field.
+        Images with a phase encoding different from the run's; or a phase difference, two phases, or a field in Hz.
     matching
-        Images like `images` with the run's own phase encoding, where there are some.
+        Images like `images`, with the phase encoding of the run, if any.
     magnitudes
-        Magnitude images on the grid of a phase or a field.
+        Magnitude images on the grid of the phase or field.
     """
 
     method: FieldmapMethod
@@ -81,41 +81,41 @@ class Fieldmap:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Everything that is read."""
+        """All files that are read."""
         tables = (image.bval for image in (*self.images, *self.matching) if image.bval is not None)
         return (*(image.path for image in (*self.images, *self.matching)), *tables, *self.magnitudes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DwiRun:
-    """The files of one diffusion run, as discovered; nothing has been read but sidecars.
+    """The files of one diffusion run; only sidecars have been read.
 
     Parameters
     ----------
     entities
-        BIDS entities in file name order, such as ``{"sub": "01", "ses": "1", "run": "2"}``; `part` left out.
+        BIDS entities in file name order, such as ``{"sub": "01", "ses": "1", "run": "2"}``; without `part`.
     image, bval, bvec
-        The 4-D image and its gradient table: b-vectors in FSL convention, or in world axes in a file ``.b``.
+        The 4-D image and its gradient table: b-vectors in FSL convention, or in world axes if the file is ``.b``.
     metadata
         Sidecar fields, merged by the inheritance principle.
     preprocessed
-        Whether the image is corrected already (a derivative), so that no preprocessing is due.
+        Whether the image is preprocessed (a derivative), so that no preprocessing is needed.
     mask, t1w
-        A brain mask on the image's grid, an anatomical image.
+        Brain mask on the grid of the image, and anatomical image.
     transforms
-        Files that resample images of the run's space onto a template, by the template.
+        Files that resample images of the run's space onto a template, by name of the template.
     fieldmaps
-        What the susceptibility field can be found from, the best first.
+        Fieldmaps for the run, in order of priority.
     partners
-        Runs that are merged with this one into one fit.
+        Runs that are merged with this one.
     notes
-        What is doubtful about the files that go with the run, one sentence each.
+        Remarks about the files of the run, one sentence each.
     lesions
-        Its lesions, where a dataset of lesions was given.
+        Lesion mask, if a dataset of lesions was given.
     regions
-        Label image and table of regions drawn in the run's own image, by the label of the preset whose they replace.
+        Label image and table of manual ROIs in the space of the run, by the label of the preset that they replace.
     dataset
-        Name of the dataset that it lies in, as ``DatasetLinks`` of the output has it.
+        Name of its dataset, as in ``DatasetLinks`` of the output.
     """
 
     entities: Mapping[str, str]
@@ -142,12 +142,12 @@ class DwiRun:
 
     @property
     def reverse_phase(self) -> tuple[Path, ...]:
-        """Images with another phase encoding, the best first."""
-        reverse = (one for one in self.fieldmaps if one.method == "reverse phase encoding")
-        return tuple(image.path for one in reverse for image in one.images)
+        """Images with a different phase encoding, in order of priority."""
+        reverse = (fieldmap for fieldmap in self.fieldmaps if fieldmap.method == "reverse phase encoding")
+        return tuple(image.path for fieldmap in reverse for image in fieldmap.images)
 
     def uri_of(self, path: Path) -> str:
-        """Return the BIDS URI of a file of the run's dataset.
+        """Return the BIDS URI of a file in the dataset of the run.
 
         Examples
         --------
@@ -161,7 +161,7 @@ class DwiRun:
 
     @property
     def needs_t1w(self) -> bool:
-        """Whether the T1w image is read: lesions were drawn on it."""
+        """Whether the T1w image is needed, since lesions were drawn on it."""
         return self.lesions is not None and self.lesions.path is not None and self.lesions.space == "T1w"
 
     @property
@@ -171,12 +171,12 @@ class DwiRun:
 
     @property
     def session(self) -> str | None:
-        """Session label without ``ses-``, if there are sessions."""
+        """Session label without ``ses-``; None without sessions."""
         return self.entities.get("ses")
 
     @property
     def name(self) -> str:
-        """Common beginning of the names of everything written for this run, such as ``sub-01_run-2``."""
+        """Common prefix of the names of all files written for this run, such as ``sub-01_run-2``."""
         return "_".join(f"{key}-{value}" for key, value in self.entities.items())
 
 
@@ -189,7 +189,7 @@ class Gradients:
     bvals
         b-values, shape (n,), s/mm^2.
     bvecs
-        Gradient directions, shape (n, 3), unit vectors in RAS+ world axes; zero where there is no weighting.
+        Gradient directions, shape (n, 3), unit vectors in RAS+ world axes; zero for b=0.
 
     Raises
     ------
@@ -221,7 +221,7 @@ class Gradients:
         return int(self.bvals.size)
 
     def take(self, volumes: Array) -> Gradients:
-        """Return the weighting of some volumes, given as indices or as a boolean array of shape (n,)."""
+        """Return the gradients of some volumes, given as indices or as a boolean array of shape (n,)."""
         return Gradients(bvals=self.bvals[volumes], bvecs=self.bvecs[volumes])
 
 
@@ -234,9 +234,9 @@ class DwiSeries:
     image
         Signal, shape (i, j, k, n), float32.
     gradients
-        Its weighting, n volumes.
+        Gradients of its n volumes.
     notes
-        What was tolerated when it was read, one sentence each.
+        Remarks on deviations accepted when it was read, one sentence each.
     """
 
     image: SpatialMap
@@ -261,9 +261,9 @@ class TensorField:
     image
         Elements in the order Dxx, Dxy, Dxz, Dyy, Dyz, Dzz, shape (i, j, k, 6), mm^2/s; zero outside `mask`.
     mask
-        Where tensors were fitted, shape (i, j, k), bool.
+        Voxels with a fitted tensor, shape (i, j, k), bool.
     s0
-        Fitted signal without weighting, shape (i, j, k).
+        Fitted b=0 signal, shape (i, j, k).
     axes
         Axes of the elements: RAS+ world axes of the scanner, or of the template.
     """

@@ -1,4 +1,4 @@
-"""Images on a grid in world space, and transforms between such spaces."""
+"""Images on a grid in world space, and spatial transforms."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bids_alps.model.arrays import Array, checked_affine, read_only
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpatialMap:
-    """A 3-D image, or a 4-D one whose last axis is no space, on a grid in world space.
+    """A 3-D image, or a 4-D image with a non-spatial last axis, on a grid in world space.
 
     Parameters
     ----------
@@ -52,17 +52,17 @@ class SpatialMap:
         return np.asarray(voxels) @ self.affine[:3, :3].T + self.affine[:3, 3]
 
     def points_within(self, voxels: Array, per_edge: int) -> Array:
-        """Return the world points of a regular lattice in each voxel, shapes (n, 3) and (n, per_edge^3, 3), mm."""
+        """Return a regular lattice of world points in each voxel, shapes (n, 3) to (n, per_edge^3, 3), mm."""
         steps = (np.arange(per_edge) + 0.5) / per_edge - 0.5
         cell = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
         return self.world(voxels[:, None, :] + cell)
 
     def same_grid(self, other: SpatialMap) -> bool:
-        """Whether another image has the same spatial shape and, within 1e-3 mm, the same affine."""
+        """Whether another image has the same spatial shape and the same affine, within 1e-3 mm."""
         return self.shape == other.shape and bool(np.allclose(self.affine, other.affine, atol=1e-3))
 
     def contains(self, points: Array) -> Array:
-        """Return which points in RAS+ world mm lie in a voxel of the grid, shapes (..., 3) and (...).
+        """Return which points in RAS+ world mm are inside the grid, shapes (..., 3) and (...).
 
         Examples
         --------
@@ -81,18 +81,18 @@ class SpatialMap:
 
 @dataclass(frozen=True, kw_only=True)
 class SpatialTransform:
-    """Where points of a subject lie in a template: p -> affine @ (p + u(p)), all in RAS+ world mm.
+    """Map from subject to template points: p -> affine @ (p + u(p)), all in RAS+ world mm.
 
     Parameters
     ----------
     affine
         Subject to template, shape (4, 4).
     rigid
-        The rigid part alone, subject to template, shape (4, 4): what pose correction turns tensors by. It comes
-        from a rigid fit, never from the shear of `affine`.
+        Rigid part, subject to template, shape (4, 4), by which pose correction rotates tensors. It is from a rigid
+        registration and thus free of the shear of `affine`.
     displacement
-        u on a grid in *subject* space, shape (i, j, k, 3), mm; taken as its nearest edge value outside. None
-        where the transform is affine.
+        u on a grid in *subject* space, shape (i, j, k, 3), mm, extrapolated by the nearest edge value. None for an
+        affine transform.
     """
 
     affine: Array
@@ -105,7 +105,7 @@ class SpatialTransform:
 
     @cached_property
     def rotation(self) -> Array:
-        """Proper rotation that takes subject axes to template axes, shape (3, 3)."""
+        """Rotation from subject axes to template axes, shape (3, 3)."""
         return read_only(self.rigid[:3, :3])
 
     def template_from_subject(self, points: Array) -> Array:
@@ -120,14 +120,14 @@ class SpatialTransform:
         target = np.asarray(points, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
         if self.displacement is None:
             return target
-        found = target
+        points = target
         for _ in range(iterations):
-            found = target - sample_linear(self.displacement, found)
-        return found
+            points = target - sample_linear(self.displacement, points)
+        return points
 
 
 def sample_linear(image: SpatialMap, points: Array) -> Array:
-    """Return values of an image at world points by linear interpolation, the edge value outside.
+    """Return the values of an image at world points by linear interpolation; edge values outside.
 
     Parameters
     ----------
@@ -141,22 +141,22 @@ def sample_linear(image: SpatialMap, points: Array) -> Array:
     Array
         Shape (...) or (..., n), float64.
     """
-    from scipy.ndimage import map_coordinates  # here, since most values never need it
+    from scipy.ndimage import map_coordinates  # imported here, since it is rarely needed
 
     points = np.asarray(points, dtype=np.float64)
     coordinates = image.voxels(points).reshape(-1, 3).T
 
-    def sampled(channel: Array) -> Array:
+    def interpolate(channel: Array) -> Array:
         values: Array = map_coordinates(channel, coordinates, order=1, mode="nearest", output=np.float64)
         return values.reshape(points.shape[:-1])
 
     if image.data.ndim == 3:
-        return sampled(image.data)
-    return np.stack([sampled(image.data[..., n]) for n in range(image.data.shape[3])], axis=-1)
+        return interpolate(image.data)
+    return np.stack([interpolate(image.data[..., n]) for n in range(image.data.shape[3])], axis=-1)
 
 
 def sample_nearest(labels: SpatialMap, points: Array) -> Array:
-    """Return the label of the voxel that each point lies in, 0 outside the grid.
+    """Return the label of the voxel that contains each point, 0 outside the grid.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a stage says of itself for the methods text, kept with its result."""
+"""Statements of a stage for the methods text, stored with its results."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ Stage = Literal[
     "start", "preparation", "tensors", "registration", "regions", "index", "uncertainty", "quality", "atlas", "sessions"
 ]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-"""In the order of the text; each is a paragraph."""
+"""In the order of the text; one paragraph each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """A sentence of the methods text, made by the code that did what it says.
+    """A sentence of the methods text, written by the code that did what it describes.
 
     Parameters
     ----------
     stage
-        Paragraph that it belongs to.
+        Paragraph of the text.
     text
-        A whole sentence. References are keys of ``resources/references.toml`` in ``[@key]``, numbers stand in braces
-        with their format, such as ``{directions:g}``, so that runs that differ in them alone can be told together.
+        A full sentence. References are keys of ``resources/references.toml`` in ``[@key]``; numbers are format fields
+        such as ``{directions:g}``, so that runs that differ only in numbers can be reported together.
     values
-        The numbers by name.
+        Numbers by name.
 
     Examples
     --------

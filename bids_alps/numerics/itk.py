@@ -1,4 +1,4 @@
-"""The door to SimpleITK and greedy, whose frame is LPS+ where ours is RAS+."""
+"""Conversion to and from SimpleITK and greedy, which use LPS+ instead of RAS+ coordinates."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """Run ITK on one thread: its metrics sum in the order in which threads end, so that results would vary.
+    """Run ITK with one thread: its metrics sum in the order in which threads finish, so results would vary.
 
-    ``ImageRegistrationMethod.SetNumberOfThreads`` does not reach all of its parts.
+    ``ImageRegistrationMethod.SetNumberOfThreads`` does not affect all of its parts.
     """
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
@@ -30,16 +30,17 @@ def single_threaded() -> Iterator[None]:
 def itk_image(image: SpatialMap) -> sitk.Image:
     """Return a 3-D map as a SimpleITK image of float32.
 
-    The affine's columns must be orthogonal to rounding, which every scanner's are; shear would be lost.
+    The columns of the affine must be orthogonal up to rounding, as those of scanners are; shear would be lost.
     """
     matrix = _FLIP @ image.affine
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    # closest orthogonal matrix, since ITK rejects directions with rounding errors
     left, _, right = np.linalg.svd(matrix[:3, :3] / spacing)
-    made = sitk.GetImageFromArray(np.ascontiguousarray(image.data.T, dtype=np.float32))
-    made.SetSpacing(spacing.tolist())
-    made.SetOrigin(matrix[:3, 3].tolist())
-    made.SetDirection((left @ right).ravel().tolist())
-    return made
+    itk = sitk.GetImageFromArray(np.ascontiguousarray(image.data.T, dtype=np.float32))
+    itk.SetSpacing(spacing.tolist())
+    itk.SetOrigin(matrix[:3, 3].tolist())
+    itk.SetDirection((left @ right).ravel().tolist())
+    return itk
 
 
 def grid_affine(image: sitk.Image) -> Array:
@@ -62,23 +63,23 @@ def spatial_map(image: sitk.Image) -> SpatialMap:
 def ras_matrix(transform: sitk.Transform) -> Array:
     """Return a linear ITK transform as the RAS+ matrix by which it maps points, shape (4, 4)."""
     corners = np.vstack([np.zeros(3), np.eye(3) * 100.0])
-    moved = np.array([transform.TransformPoint(corner.tolist()) for corner in corners])
+    mapped = np.array([transform.TransformPoint(corner.tolist()) for corner in corners])
     matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = (moved[1:] - moved[0]).T / 100.0, moved[0]
+    matrix[:3, :3], matrix[:3, 3] = (mapped[1:] - mapped[0]).T / 100.0, mapped[0]
     return _FLIP @ matrix @ _FLIP
 
 
 def itk_affine(matrix: Array) -> sitk.AffineTransform:
     """Return a RAS+ matrix, shape (4, 4), as an ITK transform."""
     lps = _FLIP @ np.asarray(matrix, dtype=np.float64) @ _FLIP
-    made = sitk.AffineTransform(3)
-    made.SetMatrix(lps[:3, :3].ravel().tolist())
-    made.SetTranslation(lps[:3, 3].tolist())
-    return made
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(lps[:3, :3].ravel().tolist())
+    transform.SetTranslation(lps[:3, 3].tolist())
+    return transform
 
 
 def isotropic(image: sitk.Image, step_mm: float, *, padding_mm: float = 0.0) -> sitk.Image:
-    """Return an image on a grid of `step_mm` along world axes, smoothed against aliasing, zero outside its field."""
+    """Return an image resampled to an isotropic grid along world axes, smoothed against aliasing, zero outside."""
     low, high = _extent(image)
     low, high = low - padding_mm, high + padding_mm
     size = np.maximum(np.ceil((high - low) / step_mm), 1).astype(int)
@@ -96,7 +97,7 @@ def isotropic(image: sitk.Image, step_mm: float, *, padding_mm: float = 0.0) -> 
 
 
 def smoothed(image: sitk.Image, sigma_mm: float) -> sitk.Image:
-    """Return an image after a Gaussian whose width counts the voxel's own: none along axes coarser than it."""
+    """Return an image smoothed to a given Gaussian width, including that of the voxel: unchanged along coarser axes."""
     widths = [np.sqrt(max(sigma_mm**2 - (size / 2) ** 2, 0.0)) for size in image.GetSpacing()]
     return sitk.SmoothingRecursiveGaussian(image, [max(width, 1e-3) for width in widths]) if any(widths) else image
 
@@ -111,7 +112,7 @@ def _extent(image: sitk.Image) -> tuple[Array, Array]:
 
 
 def itk_text(matrix: Array) -> str:
-    """Return a RAS+ matrix, shape (4, 4), as ITK's text file of an affine transform (LPS, maps points as told).
+    """Return a RAS+ matrix, shape (4, 4), as an ITK text file of an affine transform (LPS, same point mapping).
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""A digital brain with a known index, as arrays or as a BIDS dataset.
+"""A simulated digital brain phantom with known index, as arrays or as a BIDS dataset.
 
-The command ``bids-alps-phantom OUT`` writes one; anybody can check an installation with it.
+The command ``bids-alps-phantom OUT`` writes a dataset, with which an installation can be tested.
 """
 
 from __future__ import annotations

@@ -15,9 +15,10 @@ from bids_alps.phantom.settings import FIELDMAPS, STORAGES, PhantomSettings
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser: one option per field of the settings."""
     parser = argparse.ArgumentParser(
-        prog="bids-alps-phantom", description="Write a digital brain with a known index as a BIDS dataset."
+        prog="bids-alps-phantom",
+        description="Write a simulated digital brain phantom with known index as a BIDS dataset.",
     )
-    parser.add_argument("out", type=Path, help="root of the dataset that is written")
+    parser.add_argument("out", type=Path, help="root of the output dataset")
     for setting in fields(PhantomSettings):
         name = "--" + setting.name.replace("_", "-")
         description = f"{setting.metadata['description']} (default: {setting.default})"
@@ -36,12 +37,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write a phantom as the command line says; return the exit code."""
-    from bids_alps.phantom.dataset import write_phantom  # after parsing, so that --help is quick
+    """Write a phantom dataset; return the exit code."""
+    from bids_alps.phantom.dataset import write_phantom  # imported after parsing, so that --help is fast
 
-    chosen = vars(make_parser().parse_args(arguments))
-    out = chosen.pop("out")
-    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in chosen.items()}
+    options = vars(make_parser().parse_args(arguments))
+    out = options.pop("out")
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
     settings = PhantomSettings(**values)
     for row in write_phantom(out, settings):
         sys.stdout.write(f"{row['scan']}: true index {row['alps_bilateral']:.3f}\n")

@@ -1,4 +1,4 @@
-"""The brain of the phantom in template space: tissue, and a tensor at every point of white matter."""
+"""Anatomy of the phantom in template space: tissue fractions, and tensors in white matter."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ PARK_2023: Mapping[str, Mapping[str, tuple[Diagonal, Diagonal]]] = {
 
 CALLOSUM: Diagonal = (1.40e-3, 0.45e-3, 0.45e-3)
 BANDS = {"projection": (20.0, 32.0), "association": (32.0, 46.0), "subcortical": (46.0, 80.0)}
-"""Where the fibres of each region run, as distances from the midline, mm; the callosum lies medial of them."""
+"""Range of the fibres of each region, as distance from the midline, mm; medial to them is the corpus callosum."""
 
 CROSSING_MM = 1.0
-"""Width over which neighbouring bands mix."""
+"""Width of the transition between adjacent bands."""
 
 PURE_WM = 0.8
-"""From this probability of the template on a point is all white matter: deep tracts hold no grey matter."""
+"""White matter probability of the template that counts as pure white matter: deep tracts have no grey matter."""
 
 FANNED_OUT = 0.5
-"""Up to this share of white matter fibres fan out in all directions, as they do on their way into the cortex."""
+"""White matter fraction below which fibres fan out in all directions, as towards the cortex."""
 
 GM_MD, CSF_MD, SCALP_MD = 0.85e-3, 3.0e-3, 1.0e-3
 S0 = {"wm": 0.70, "gm": 0.85, "csf": 1.8, "scalp": 0.45}
-"""Signal without weighting: T2 contrast."""
+"""b=0 signal: T2 contrast."""
 GRADIENT_ECHO = {"wm": 0.75, "gm": 0.85, "csf": 0.60, "scalp": 0.95}
-"""Signal of a gradient echo with a short echo time and a flip angle of 60 degrees: fat is bright, fluid dark."""
+"""Signal of a gradient echo with short echo time and flip angle 60 degrees: fat is bright, fluid dark."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,46 +57,50 @@ class Anatomy:
     diagonals
         Dxx, Dyy, Dzz in template axes by region and side (``projection_left`` ...), mm^2/s.
     scalp
-        Whether there is a scalp.
+        Whether to include a scalp.
     """
 
     diagonals: Mapping[str, Diagonal]
     scalp: bool = True
 
     def tissue(self, points: Array) -> dict[str, Array]:
-        """Return the share of ``wm``, ``gm``, ``csf`` and ``scalp`` at template points, shape (n, 3), mm."""
-        shares = {name: np.asarray(sample_linear(image, points)) for name, image in tissue_maps().items()}
+        """Return the fractions of ``wm``, ``gm``, ``csf`` and ``scalp`` at template points, shape (n, 3), mm."""
+        fractions = {name: np.asarray(sample_linear(image, points)) for name, image in tissue_maps().items()}
         if not self.scalp:
-            shares["scalp"] = np.zeros_like(shares["scalp"])
-        return shares
+            fractions["scalp"] = np.zeros_like(fractions["scalp"])
+        return fractions
 
     def tensors(self, points: Array, white: Array) -> Array:
-        """Return the tensor of white matter in template axes: its diagonal, shape (n, 3), mm^2/s.
+        """Return the diagonal of the white matter tensor in template axes, shape (n, 3), mm^2/s.
 
         Parameters
         ----------
         points
             Template points, shape (n, 3), mm.
         white
-            Share of white matter there, shape (n,): where it is mixed with other tissue its fibres fan out.
+            White matter fraction, shape (n,); fibres fan out where it is mixed with other tissue.
         """
         distance, left = np.abs(points[:, 0]), points[:, 0] < 0
         edges = [BANDS[region][0] for region in REGIONS]
+        # smooth steps at the edges of the bands; their differences are the fractions of callosum and of each region
         steps = [1 / (1 + np.exp(-(distance - edge) / (CROSSING_MM / 2))) for edge in edges]
-        shares = [1 - steps[0], steps[0] - steps[1], steps[1] - steps[2], steps[2]]
-        sided = [
+        fractions = [1 - steps[0], steps[0] - steps[1], steps[1] - steps[2], steps[2]]
+        by_region = [
             np.where(left[:, None], self.diagonals[f"{region}_left"], self.diagonals[f"{region}_right"])
             for region in REGIONS
         ]
-        kinds = [np.broadcast_to(CALLOSUM, points.shape), *sided]
-        mixed: Array = sum(share[:, None] * kind for share, kind in zip(shares, kinds, strict=True))
+        diagonals = [np.broadcast_to(CALLOSUM, points.shape), *by_region]
+        mixed: Array = sum(
+            fraction[:, None] * diagonal for fraction, diagonal in zip(fractions, diagonals, strict=True)
+        )
+        # fanned-out fibres are isotropic on average: the mean of the diagonal
         aligned = np.clip((white - FANNED_OUT) / (1 - FANNED_OUT), 0, 1)[:, None]
         return aligned * mixed + (1 - aligned) * mixed.mean(axis=1, keepdims=True)
 
 
 @cache
 def tissue_maps() -> dict[str, SpatialMap]:
-    """Return tissue shares of the template, 0 to 1, zero outside; they sum to at most 1."""
+    """Return tissue fractions of the template, 0 to 1, zero outside; their sum is at most 1."""
     template = read_template()
     inside = ndimage.binary_fill_holes(template.mask.data)
     wm, gm = template.wm.data * inside, template.gm.data * inside
@@ -104,35 +108,35 @@ def tissue_maps() -> dict[str, SpatialMap]:
     gm = np.minimum(gm, 1 - wm).astype(np.float32)
     csf = (inside - wm - gm).astype(np.float32)
     distance = ndimage.distance_transform_edt(~inside)
-    rim = ((distance > 0) & (distance <= 3)).astype(np.float32)  # fluid between brain and skull
+    rim = ((distance > 0) & (distance <= 3)).astype(np.float32)  # CSF between brain and skull
     scalp = ((distance > 8) & (distance <= 13)).astype(np.float32)
     maps = {"wm": wm, "gm": gm, "csf": csf + rim, "scalp": scalp}
     return {name: template.t1w.like(data) for name, data in maps.items()}
 
 
 def draw_diagonals(group: str, rng: np.random.Generator | None = None) -> dict[str, Diagonal]:
-    """Return diffusivities of a subject by region and side; with `rng` they vary as in the group.
+    """Return the diffusivities of a subject by region and side; with `rng` they vary as in the group.
 
     Parameters
     ----------
     group
         ``control`` or ``patient``.
     rng
-        Draws the subject's departure from the mean, the same on both sides but for a tenth.
+        Draws the deviation of the subject from the mean, equal on both sides except for a tenth.
     """
-    drawn: dict[str, Diagonal] = {}
+    diagonals: dict[str, Diagonal] = {}
     for region in REGIONS:
         mean, sd = (np.array(row) for row in PARK_2023[group][region])
         common = np.zeros(3) if rng is None else rng.normal(size=3)
         for side in SIDES:
             own = np.zeros(3) if rng is None else 0.1 * rng.normal(size=3)
             x, y, z = mean + sd * np.clip(common + own, -2, 2) * 0.7
-            drawn[f"{region}_{side}"] = (float(x), float(y), float(z))
-    return drawn
+            diagonals[f"{region}_{side}"] = (float(x), float(y), float(z))
+    return diagonals
 
 
 def true_index(diagonals: Mapping[str, Diagonal]) -> dict[str, float]:
-    """Return the index left, right and bilateral that chosen diffusivities stand for."""
+    """Return the index left, right and bilateral for given diffusivities."""
     sides: dict[str, float] = {
         side: (diagonals[f"projection_{side}"][0] + diagonals[f"association_{side}"][0])
         / (diagonals[f"projection_{side}"][1] + diagonals[f"association_{side}"][2])

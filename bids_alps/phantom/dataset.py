@@ -1,4 +1,4 @@
-"""The phantom as a raw BIDS dataset, with the truth beside it."""
+"""The phantom as a raw BIDS dataset, with the ground truth in ``derivatives``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRUTH = "derivatives/truth"
 
 TRUTH_COLUMNS = (
     Column(name="participant_id", description="Participant."),
-    Column(name="scan", description="Common beginning of the scan's file names."),
+    Column(name="scan", description="Common prefix of the file names of the scan."),
     *(Column(name=f"alps_{side}", description=f"True index, {side}.") for side in ("left", "right", "bilateral")),
     *(
         Column(name=angle, description=f"True {angle} of the head.", unit="degrees")
@@ -33,20 +33,20 @@ PARTICIPANT_COLUMNS = (
     Column(name="participant_id", description="Participant."),
     Column(name="age", description="Age.", unit="years"),
     Column(name="sex", description="Sex.", levels={"F": "female", "M": "male"}),
-    Column(name="group", description="Group.", levels={"control": "healthy", "patient": "ill"}),
+    Column(name="group", description="Group.", levels={"control": "healthy control", "patient": "patient"}),
     Column(name="site", description="Scanner."),
 )
 
 
 def write_phantom(out: Path, settings: PhantomSettings) -> list[dict[str, Any]]:
-    """Write a dataset; return the truth, one row a scan, as it stands in ``derivatives/truth/truth.tsv``.
+    """Write a dataset; return the ground truth, one row per scan, as in ``derivatives/truth/truth.tsv``.
 
     Parameters
     ----------
     out
-        Root of the dataset; it is made.
+        Root of the dataset, which is created.
     settings
-        Choices of the phantom.
+        Settings of the phantom.
     """
     _write_root(out, settings)
     rows, people = [], []
@@ -76,7 +76,10 @@ def _write_root(out: Path, settings: PhantomSettings) -> None:
     generated = [{"Name": "bids-alps-phantom", "Version": __version__}]
     description = {"Name": "Phantom brain", "BIDSVersion": "1.9.0", "License": "CC0", "GeneratedBy": generated}
     write_json(out / "dataset_description.json", {**description, "DatasetType": "raw"})
-    write_text(out / "README.md", "# Phantom brain\n\nMade by bids-alps-phantom; the truth is in derivatives/truth.\n")
+    write_text(
+        out / "README.md",
+        "# Phantom brain\n\nSimulated by bids-alps-phantom; the ground truth is in derivatives/truth.\n",
+    )
     write_json(out / TRUTH / "dataset_description.json", {**description, "DatasetType": "derivative"})
     write_text(out / TRUTH / "README.md", "# Truth of the phantom\n")
     write_text(out / TRUTH / ".bidsignore", "*.tsv\n*.json\n")
@@ -100,18 +103,18 @@ def _write_scan(
     }
     write_series(folder / "dwi" / f"{name}_dwi.nii.gz", subject.image, subject.gradients, sidecar)
     target = (folder / "dwi" / f"{name}_dwi.nii.gz").relative_to(out)
-    aim = {"IntendedFor": f"bids::{target.as_posix()}"}
+    intended_for = {"IntendedFor": f"bids::{target.as_posix()}"}
     if subject.reverse is not None:
         opposite = settings.phase_encoding[0] + ("" if settings.phase_encoding.endswith("-") else "-")
         fmap = name.replace("dir-AP", "dir-PA")
-        fields = {**sidecar, "PhaseEncodingDirection": opposite, **aim}
+        fields = {**sidecar, "PhaseEncodingDirection": opposite, **intended_for}
         write_map(folder / "fmap" / f"{fmap}_epi.nii.gz", subject.reverse, sidecar=fields, dtype=np.int16)
         if settings.fieldmap == "pair":
             own = subject.image.like(subject.image.data[..., 0])
-            write_map(folder / "fmap" / f"{name}_epi.nii.gz", own, sidecar={**sidecar, **aim}, dtype=np.int16)
+            write_map(folder / "fmap" / f"{name}_epi.nii.gz", own, sidecar={**sidecar, **intended_for}, dtype=np.int16)
     if subject.field is not None:
         stem = folder / "fmap" / name.replace("_dir-AP", "")
-        _write_field(stem, subject.field, settings.fieldmap, aim)
+        _write_field(stem, subject.field, settings.fieldmap, intended_for)
     pose = subject.truth.pose
     return {
         "participant_id": f"sub-{entities['sub']}",
@@ -123,11 +126,13 @@ def _write_scan(
     }
 
 
-def _write_field(stem: Path, field: FieldScan, layout: FieldmapLayout, aim: dict[str, Any]) -> None:
-    """Write what tells of the field, as scanners store it: phases as whole numbers of 4096 a half turn."""
+def _write_field(stem: Path, field: FieldScan, layout: FieldmapLayout, intended_for: dict[str, Any]) -> None:
+    """Write the fieldmap as scanners store it: phases as integers, with 4096 for pi."""
 
     def write(suffix: str, image: SpatialMap, dtype: Any = np.int16, **sidecar: Any) -> None:
-        write_map(stem.with_name(f"{stem.name}_{suffix}.nii.gz"), image, sidecar={**sidecar, **aim}, dtype=dtype)
+        write_map(
+            stem.with_name(f"{stem.name}_{suffix}.nii.gz"), image, sidecar={**sidecar, **intended_for}, dtype=dtype
+        )
 
     def stored(radians: Array) -> SpatialMap:
         return field.magnitude.like(np.round(radians * 4096 / np.pi))

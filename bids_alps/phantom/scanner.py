@@ -1,4 +1,4 @@
-"""The scanner of the phantom: its grid, its gradients, and what moves and bends an image."""
+"""The scanner of the phantom: image grid, gradients, head motion and distortion."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ READOUT_S = 0.05
 """Total readout time, s."""
 
 ECHOES_S = (0.00492, 0.00738)
-"""Echoes of the gradient-echo sequence that measures the field, s."""
+"""Echo times of the gradient-echo fieldmap sequence, s."""
 
 HEAD_MM = (176.0, 212.0, 176.0)
 """Field of view along x, y and z."""
@@ -29,7 +29,7 @@ _AXES = {
 
 
 def make_grid(settings: PhantomSettings, storage: Storage, centre: Array) -> SpatialMap:
-    """Return an empty grid of a storage order about a centre in world mm."""
+    """Return an empty grid with a storage order, around a centre in world mm."""
     axes = _AXES[storage]
     sizes = np.full(3, settings.voxel_size)
     sizes[2] = settings.slice_thickness or settings.voxel_size
@@ -45,18 +45,18 @@ def make_grid(settings: PhantomSettings, storage: Storage, centre: Array) -> Spa
 
 
 def make_gradients(settings: PhantomSettings) -> Gradients:
-    """Return b0 volumes spread over the series, and directions spread over the sphere on each shell."""
+    """Return gradients: b=0 volumes interspersed in the series, and evenly distributed directions on each shell."""
     directions = spread_directions(settings.directions)
     bvals = np.repeat(np.array(settings.shells, dtype=float), settings.directions)
     bvecs = np.concatenate(
         [directions @ Rotation.random(random_state=n).as_matrix() for n in range(len(settings.shells))]
     )
-    places = np.linspace(0, len(bvals), settings.b0, endpoint=False).astype(int)
-    return Gradients(bvals=np.insert(bvals, places, 0.0), bvecs=np.insert(bvecs, places, 0.0, axis=0))
+    positions = np.linspace(0, len(bvals), settings.b0, endpoint=False).astype(int)
+    return Gradients(bvals=np.insert(bvals, positions, 0.0), bvecs=np.insert(bvecs, positions, 0.0, axis=0))
 
 
 def spread_directions(n: int, *, iterations: int = 500) -> Array:
-    """Return n unit vectors whose axes repel each other, shape (n, 3); the same ones every time.
+    """Return n unit vectors by electrostatic repulsion of their axes, shape (n, 3); deterministic.
 
     Jones 1999, doi 10.1002/(SICI)1522-2594(199909)42:3<515::AID-MRM14>3.0.CO;2-Q.
     """
@@ -65,9 +65,11 @@ def spread_directions(n: int, *, iterations: int = 500) -> Array:
     for step in range(iterations):
         difference = vectors[:, None] - vectors[None]
         total = vectors[:, None] + vectors[None]
+        # Coulomb repulsion by each vector and by its antipode: gradients g and -g are equivalent
         force = sum(d / np.maximum((d**2).sum(-1, keepdims=True), 1e-6) ** 1.5 for d in (difference, total))
         force[np.arange(n), np.arange(n)] = 0.0
         push = force.sum(1)
+        # keep the tangential component only
         push -= (push * vectors).sum(1, keepdims=True) * vectors
         largest = np.linalg.norm(push, axis=1).max()
         vectors = vectors + 0.3 * (1 - step / iterations) / np.sqrt(n) * push / max(float(largest), 1e-12)
@@ -76,7 +78,7 @@ def spread_directions(n: int, *, iterations: int = 500) -> Array:
 
 
 def draw_motion(rng: np.random.Generator, sd: float, n: int) -> Array:
-    """Return rigid motions, head to scanner, shape (n, 4, 4); the first is none. `sd` in mm and degrees."""
+    """Return rigid head motion, head to scanner, shape (n, 4, 4); none for the first volume. `sd` in mm and degrees."""
     motion = np.tile(np.eye(4), (n, 1, 1))
     if sd:
         angles = rng.normal(scale=sd, size=(n, 3))
@@ -87,27 +89,27 @@ def draw_motion(rng: np.random.Generator, sd: float, n: int) -> Array:
 
 
 _BUMPS = ((0.0, 62.0, -28.0, 24.0, 1.0), (48.0, 0.0, -38.0, 22.0, -0.6), (-48.0, 0.0, -38.0, 22.0, -0.6))
-"""Shift by susceptibility: centre x, y, z and width of a Gaussian, mm, and its relative height."""
+"""Displacement by susceptibility: Gaussians with centre x, y, z and width, mm, and relative height."""
 
 TOLERANCE_MM = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distortion:
-    """Shift of signal along one direction.
+    """Displacement of signal along the phase-encoding direction.
 
     Parameters
     ----------
     direction
         World direction of the phase encoding, unit vector, shape (3,).
     centre
-        World point about which it is told, shape (3,), mm.
+        World point that is the origin of `eddy`, shape (3,), mm.
     susceptibility
-        Largest shift by susceptibility, mm, along `direction`.
+        Maximum displacement by susceptibility, mm, along `direction`.
     eddy
-        Shift per mm of distance from the centre along x, y, z, shape (3,), for one volume.
+        Displacement by eddy currents per mm from the centre along x, y, z, shape (3,), for one volume.
     eddy_scale
-        Its size per volume at b = 1000 and 80 mm, mm.
+        Displacement by eddy currents at b = 1000 s/mm^2 and 80 mm from the centre, mm.
     polarity
         1 for phase encoding along `direction`, -1 against it.
     """
@@ -121,37 +123,37 @@ class Distortion:
 
     @property
     def present(self) -> bool:
-        """Whether there is any."""
+        """Whether there is any distortion."""
         return bool(self.susceptibility or self.eddy_scale)
 
     def of_volume(self, gradients: Gradients, n: int) -> Distortion:
-        """Return the distortion of one volume: eddy currents grow with b and turn with the gradient."""
+        """Return the distortion of one volume: eddy currents scale with b and follow the gradient direction."""
         size = self.eddy_scale * gradients.bvals[n] / 1000 / 80
         return replace(self, eddy=size * gradients.bvecs[n])
 
     def reversed(self) -> Distortion:
-        """Return what the opposite phase encoding makes of the same field."""
+        """Return the distortion by the same field with opposite phase encoding."""
         return replace(self, susceptibility=-self.susceptibility)
 
     def shift(self, points: Array) -> Array:
-        """Return the shift at anatomical points, shape (n, 3) -> (n,), mm along `direction`."""
+        """Return the displacement at anatomical points, shape (n, 3) -> (n,), mm along `direction`."""
         return self._shift_and_slope(points)[0]
 
     def shift_on(self, grid: SpatialMap) -> Array:
-        """Return the shift by susceptibility at the voxels of a grid, shape (i, j, k), mm."""
+        """Return the displacement by susceptibility at the voxels of a grid, shape (i, j, k), mm."""
         voxels = np.stack(np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij"), axis=-1)
         return replace(self, eddy=np.zeros(3)).shift(grid.world(voxels).reshape(-1, 3)).reshape(grid.shape)
 
     def hertz(self, points: Array, voxel_mm: float) -> Array:
-        """Return the field in hertz at anatomical points, shape (n, 3) -> (n,), for voxels of a length along encoding.
+        """Return the field in hertz at anatomical points, shape (n, 3) -> (n,), for a voxel size along phase encoding.
 
-        Off-resonance of f hertz displaces by f times the readout time in voxels, towards rising indices where phase
-        encoding is positive.
+        Off-resonance of f hertz displaces by f times the readout time, in voxels, towards increasing indices for
+        positive phase encoding.
         """
         return self.polarity * replace(self, eddy=np.zeros(3)).shift(points) / voxel_mm / READOUT_S
 
     def undo(self, points: Array, *, start: Array | None = None) -> tuple[Array, Array]:
-        """Return where the signal imaged at points comes from, and the factor by which it is stretched.
+        """Return the origin of the signal imaged at points, and the change of its intensity.
 
         Parameters
         ----------
@@ -163,10 +165,10 @@ class Distortion:
         Returns
         -------
         source, intensity
-            Undistorted points, shape (n, 3), mm, and what the signal there is multiplied with, shape (n,).
+            Undistorted points, shape (n, 3), mm, and factor of the signal intensity (Jacobian), shape (n,).
         """
         along = np.zeros(len(points)) if start is None else (start - points) @ self.direction
-        for _ in range(12):  # Newton's method on along + shift = 0; the shift is smooth, so three steps or four do
+        for _ in range(12):  # Newton's method for along + shift = 0; converges in 3 or 4 steps
             shift, slope = self._shift_and_slope(points + along[:, None] * self.direction)
             step = (along + shift) / (1 + slope)
             along -= step
@@ -175,7 +177,7 @@ class Distortion:
         return points + along[:, None] * self.direction, 1 / (1 + slope)  # the last step moved by the tolerance
 
     def _shift_and_slope(self, points: Array) -> tuple[Array, Array]:
-        """Return the shift at points, shape (n, 3) -> (n,), mm, and its derivative along `direction`."""
+        """Return the displacement at points, shape (n, 3) -> (n,), mm, and its derivative along `direction`."""
         local = np.ascontiguousarray((points - self.centre).T)
         shift, slope = self.eddy @ local, np.full(local.shape[1], self.direction @ self.eddy)
         for *middle, width, height in _BUMPS if self.susceptibility else ():

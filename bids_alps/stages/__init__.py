@@ -1,4 +1,4 @@
-"""The stages of one run: each reads, calls pure functions, writes."""
+"""The stages of one run: each reads files, calls numerics, and writes results."""
 
 from bids_alps.stages.index import Measurement
 from bids_alps.stages.run import RunResult, run_stages

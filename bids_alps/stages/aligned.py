@@ -1,4 +1,4 @@
-"""A run that is ready to be measured, and its regions with their weights."""
+"""A registered run, and the weights of its regions."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from bids_alps.stages.tensors import TensorFit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlignedRun:
-    """A run that is ready to be measured.
+    """A run with tensors and registration, ready for measuring the index.
 
     Parameters
     ----------
     fitted
-        Its tensors and maps.
+        Tensors and scalar maps.
     registration
-        Alignment of the scan with the template.
+        Registration of the scan to the template.
     method
         Settings of the method.
     checks
-        Checks of the stages before.
+        Quality checks of previous stages.
     lesions
-        Lesions on its grid, None where no dataset of lesions was given.
+        Lesions on the diffusion grid; None if no dataset of lesions was given.
     """
 
     fitted: TensorFit
@@ -47,29 +47,29 @@ class AlignedRun:
 
     @property
     def lesion_fraction(self) -> SpatialMap | None:
-        """Fraction of each voxel in lesions, where there is a mask of them."""
+        """Fraction of each voxel in lesions; None without a lesion mask."""
         return self.lesions.fraction if self.lesions else None
 
     @property
     def excluded(self) -> SpatialMap | None:
-        """Voxels above zero are left out of the regions; None where none is."""
+        """Map of voxels to exclude from the regions (> 0); None if lesions are not excluded."""
         return self.lesion_fraction if self.method.exclude_lesions else None
 
     @property
     def rotation(self) -> Array:
-        """Scanner axes to the axes of the index, shape (3, 3): the identity without pose correction."""
+        """Rotation from scanner axes to those of the index, shape (3, 3); identity without pose correction."""
         return self.registration.transform.rotation if self.method.pose_correction else np.eye(3)
 
 
 def transform_for_preset(preset: RoiPreset, registration: Registration) -> SpatialTransform:
-    """Return the map from the scan to where the regions of a preset were defined."""
+    """Return the transform from the scan to the space of a preset; identity for manual ROIs."""
     return SpatialTransform(affine=np.eye(4), rigid=np.eye(4)) if preset.native else registration.transform
 
 
 def apply_roi_weights(
     aligned: AlignedRun, rois: tuple[Roi, ...], excluded: SpatialMap | None = None
 ) -> tuple[Roi, ...]:
-    """Return regions with the weights that the method asks for, without voxels that touch what is `excluded`."""
+    """Return regions with the weights of the method, without voxels that overlap `excluded`."""
     rois = rois if excluded is None else without_lesions(rois, excluded)
     return weight_by_tissue(rois, aligned.fitted.field) if aligned.method.roi_weighting == "tissue" else rois
 
@@ -80,5 +80,5 @@ def used_regions(rois: Iterable[Roi]) -> list[Roi]:
 
 
 def has_regions(rois: Iterable[Roi]) -> bool:
-    """Say whether every region that enters the index has a voxel."""
+    """Whether every region that enters the index has at least one voxel."""
     return all(roi.weights.size for roi in used_regions(rois))

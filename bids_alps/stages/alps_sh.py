@@ -1,9 +1,9 @@
-"""The conventions of the script ``alps.sh``, for comparison with values that were published with it.
+"""The conventions of the script ``alps.sh``, for comparison with published values.
 
-Tensors by ordinary least squares on all shells, left in the axes of the image; an affine of 12 parameters fitted to the
-white matter of the whole brain; maps resampled at 1 mm in the template, and regions averaged there:
-https://github.com/gbarisano/alps. Not followed: its denoising and unringing, which are options here, and the JHU FA map
-that it aligns with, which cannot be shipped.
+Tensors are fitted by ordinary least squares to all shells and kept in image axes; maps are resampled to 1 mm in the
+template by a 12-parameter affine registration of the white matter, and averaged in the regions there:
+https://github.com/gbarisano/alps. Differences: denoising and unringing are options here, and the registration target is
+not the JHU FA map, which cannot be redistributed.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ SENTENCE = (
 
 
 def state_alps_sh(preset: RoiPreset) -> tuple[Statement, ...]:
-    """Return what the measurement of a preset by these conventions says."""
+    """Return the statements of the measurement of a preset by these conventions."""
     return say("index", SENTENCE.replace("{preset}", literal(preset.name)), radius=preset.radius_mm)
 
 
 def follow_alps_sh(prepared: PreparedSeries, aligned: AlignedRun, maps: tuple[SubjectMaps, Template]) -> AlignedRun:
-    """Return the run with the fit and the alignment as ``alps.sh`` would have them; the pose stays that of the head."""
+    """Return the run with the tensor fit and registration of ``alps.sh``; the head pose is kept."""
     field = fit_tensor(prepared.series, prepared.mask, reweightings=-1)
     affine = fit_whole_brain(*maps, aligned.registration.transform.affine)
     rigid = np.eye(4)
@@ -50,7 +50,7 @@ def follow_alps_sh(prepared: PreparedSeries, aligned: AlignedRun, maps: tuple[Su
 
 
 def image_axes(affine: Array) -> Array:
-    """Return the rotation from world axes to the image's own, taken in the order and sense nearest to RAS+: (3, 3).
+    """Return the rotation from world axes to image axes, in the order and sign closest to RAS+, shape (3, 3).
 
     Examples
     --------

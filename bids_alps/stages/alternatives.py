@@ -1,4 +1,4 @@
-"""The index as it would be otherwise, beside the one that is reported: other b-values, without other tissue."""
+"""Alternative indices: other b-values, tissue weighting, spheres, free-water correction, crossing fibres."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SPHERES = "alps-sphere"
 
 
 def add_other_tissue(aligned: AlignedRun, result: AlpsResult, whole: tuple[Roi, ...]) -> AlpsResult:
-    """Return a result with the share of each region that is no white matter, and with the index without it."""
+    """Return a result with the fraction of other tissue in each region, and with the tissue-weighted index."""
     field = aligned.fitted.field
     shares = {
         roi.name: 1 - float(roi.weights @ tissue_share(elements_in(field, roi)) / roi.weights.sum())
@@ -41,7 +41,7 @@ def add_other_tissue(aligned: AlignedRun, result: AlpsResult, whole: tuple[Roi, 
 
 
 def alternative_indices(aligned: AlignedRun, rois: tuple[Roi, ...]) -> dict[str, dict[str, float]]:
-    """Return the index with b-values as the table has them, and corrected by axis where tissue agrees."""
+    """Return the index with the b-values of the gradient table, and with b-values calibrated per axis."""
     fitted = aligned.fitted
     return {
         "uncalibrated": index_of_series(fitted.tabled, rois, aligned.rotation),
@@ -50,12 +50,12 @@ def alternative_indices(aligned: AlignedRun, rois: tuple[Roi, ...]) -> dict[str,
 
 
 def sphere_index(aligned: AlignedRun, preset: RoiPreset) -> dict[str, dict[str, float]]:
-    """Return the index in the spheres of most studies (`alps-sphere`); nothing where the template has none of them."""
+    """Return the index in the spheres of most studies (`alps-sphere`); empty if not defined in the template."""
     if preset.native or preset.name == _SPHERES:
         return {}
     try:
         spheres = read_preset(_SPHERES, template=preset.template)
-    except AlpsError:  # a template that their centres cannot be carried to
+    except AlpsError:  # their centres cannot be transformed to this template
         return {}
     rois = place_preset(spheres, transform_for_preset(spheres, aligned.registration), aligned.mask)
     if not has_regions(rois):
@@ -66,17 +66,17 @@ def sphere_index(aligned: AlignedRun, preset: RoiPreset) -> dict[str, dict[str, 
 
 
 def add_free_water_index(aligned: AlignedRun, result: AlpsResult, rois: tuple[Roi, ...]) -> AlpsResult:
-    """Return a result with the index of the tissue alone and the fraction of free water, where there are two shells."""
+    """Return a result with the free-water-corrected index and the free-water fractions, if there are two shells."""
     fitted = aligned.fitted
     if fitted.water_volumes is None:
         return result
-    found = measure_free_water(fitted.whole, fitted.water_volumes, used_regions(rois), aligned.rotation)
-    fractions = {name: {"free_water": fraction} for name, fraction in found.fractions.items()}
-    return replace(result, rois=with_scalars(result.rois, fractions), alps_water_corrected=found.alps)
+    corrected = measure_free_water(fitted.whole, fitted.water_volumes, used_regions(rois), aligned.rotation)
+    fractions = {name: {"free_water": fraction} for name, fraction in corrected.fractions.items()}
+    return replace(result, rois=with_scalars(result.rois, fractions), alps_water_corrected=corrected.alps)
 
 
 def add_crossing_index(aligned: AlignedRun, result: AlpsResult, rois: tuple[Roi, ...]) -> AlpsResult:
-    """Return a result with the index without fibres that cross, and the share of fibres along each axis."""
+    """Return a result with the index without crossing fibres, and the fraction of fibres along each axis."""
     fitted = aligned.fitted
     volumes = choose_crossing_volumes(fitted.whole.gradients, b0_threshold=aligned.method.b0_threshold)
     if volumes is None:
@@ -84,16 +84,17 @@ def add_crossing_index(aligned: AlignedRun, result: AlpsResult, rois: tuple[Roi,
     inside = fitted.field.mask
     response = single_fibre_response(eigen_system(fitted.field.image.data[inside])[0], fitted.fa.data[inside])
     seed = aligned.method.random_seed
-    found = measure_crossing(fitted.whole, volumes, used_regions(rois), aligned.rotation, response, seed=seed)
+    crossing = measure_crossing(fitted.whole, volumes, used_regions(rois), aligned.rotation, response, seed=seed)
     fractions = {
-        name: {f"fraction_{axis}": share for axis, share in shares.items()} for name, shares in found.fractions.items()
+        name: {f"fraction_{axis}": share for axis, share in shares.items()}
+        for name, shares in crossing.fractions.items()
     }
-    alternatives = {**result.alternatives, "crossing": found.alps, "crossing_se": found.se}
+    alternatives = {**result.alternatives, "crossing": crossing.alps, "crossing_se": crossing.se}
     return replace(result, rois=with_scalars(result.rois, fractions), alternatives=alternatives)
 
 
 def with_scalars(
     rois: Iterable[RoiDiffusivity], scalars: Mapping[str, Mapping[str, float]]
 ) -> tuple[RoiDiffusivity, ...]:
-    """Return measurements of regions with further scalars by region."""
+    """Return measurements of regions with additional scalars by region."""
     return tuple(replace(roi, scalars={**roi.scalars, **scalars.get(roi.name, {})}) for roi in rois)

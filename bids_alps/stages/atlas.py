@@ -1,4 +1,4 @@
-"""The stage that measures the regions of atlases."""
+"""Stage: measurements in the regions of atlases."""
 
 from __future__ import annotations
 
@@ -28,55 +28,55 @@ _MEASURES = {
 _KINDS = {"mean": "Weighted mean", "sd": "Weighted standard deviation over voxels", "median": "Weighted median"}
 REGION_COLUMNS = (
     Column(name="index", description="Label of the region in the atlas."),
-    Column(name="name", description="Name of the region, as the atlas has it."),
-    Column(name="n_voxels", description="Voxels that count."),
+    Column(name="name", description="Name of the region in the atlas."),
+    Column(name="n_voxels", description="Number of included voxels."),
     *(
-        Column(name=f"{measure}_{kind}", description=f"{said} of the {name}.", unit=unit, optional=True)
+        Column(name=f"{measure}_{kind}", description=f"{label} of the {name}.", unit=unit, optional=True)
         for measure, (name, unit) in _MEASURES.items()
-        for kind, said in _KINDS.items()
+        for kind, label in _KINDS.items()
     ),
-    Column(name="reason", description="Why nothing was measured.", optional=True),
+    Column(name="reason", description="Why there is no measurement.", optional=True),
 )
 
 
 def read_atlases(method: Method) -> tuple[Atlas, ...]:
-    """Read the atlases that the method names, before anything else takes time; the errors of `find_atlases`."""
-    taken, template = preset_labels(method.rois), template_label(method.template)
-    find_atlases(method.atlas, template=template, threshold=method.atlas_threshold, taken=taken)
+    """Read the atlases of the method, before processing starts; errors as in `find_atlases`."""
+    reserved, template = preset_labels(method.rois), template_label(method.template)
+    find_atlases(method.atlas, template=template, threshold=method.atlas_threshold, reserved=reserved)
     return tuple(read_atlas(name, template=template) for name in method.atlas)
 
 
 def measure_atlas(
     outputs: RunOutputs, fitted: TensorFit, transform: SpatialTransform, atlas: Atlas, threshold: float
 ) -> SpatialMap:
-    """Measure every region of an atlas, write its table and its regions; return them as a label image."""
+    """Measure all regions of an atlas, write their table and label image; return the label image."""
     mask = fitted.field.image.like(fitted.field.mask)
-    carry = place_probabilities if atlas.is_probabilistic else place_labels
-    touched = carry(atlas.image, transform, mask)
-    counted = touched.above(threshold)
-    measured = measure_regions(counted, atlas.names, measures_of(fitted))
+    place = place_probabilities if atlas.is_probabilistic else place_labels
+    memberships = place(atlas.image, transform, mask)
+    included = memberships.above(threshold)
+    measured = measure_regions(included, atlas.names, measures_of(fitted))
     rows: list[dict[str, Any]] = []
     for index, name in atlas.names.items():
         row: dict[str, Any] = {"index": index, "name": name, "n_voxels": 0, **measured.get(index, {})}
         if index not in measured:
-            row["reason"] = _reason(atlas, index, touched, threshold)
+            row["reason"] = _reason(atlas, index, memberships, threshold)
         rows.append(row)
     write_table(outputs.path("region_stats", atlas=atlas.label), rows, REGION_COLUMNS)
     path = outputs.path("regions", atlas=atlas.label)
     sidecar = sidecar_of(outputs.run, "regions", Threshold=threshold)
-    labels = mask.like(label_image(counted, mask.shape))
+    labels = mask.like(label_image(included, mask.shape))
     write_map(path, labels, sidecar=sidecar, dtype=np.int32)
     write_text(path.with_name(path.name.removesuffix(".nii.gz") + ".tsv"), table_text(rows, ("index", "name")))
     return labels
 
 
 def state_atlas(atlas: Atlas, threshold: float) -> tuple[Statement, ...]:
-    """Return what the measurement of an atlas says."""
+    """Return the statements of the measurement of an atlas."""
     return say("atlas", SENTENCE.replace("{atlas}", literal(atlas.label)), threshold=threshold)
 
 
-def _reason(atlas: Atlas, index: int, touched: Memberships, threshold: float) -> str:
-    if (touched.labels == index).any():
+def _reason(atlas: Atlas, index: int, memberships: Memberships, threshold: float) -> str:
+    if (memberships.labels == index).any():
         return f"no voxel reaches {threshold:g}"
     if not atlas.is_probabilistic and not (atlas.image.data == index).any():
         return "the atlas has no such label"
@@ -84,8 +84,8 @@ def _reason(atlas: Atlas, index: int, touched: Memberships, threshold: float) ->
 
 
 def label_image(placed: Memberships, shape: tuple[int, int, int]) -> Array:
-    """Return the label that has most of each voxel, 0 where none has."""
+    """Return the label with the largest weight in each voxel, 0 for none."""
     labels: Array = np.zeros(shape, dtype=np.int32)
-    order = np.argsort(placed.weights, kind="stable")  # the largest is written last
+    order = np.argsort(placed.weights, kind="stable")  # the largest weight is written last
     labels[tuple(placed.voxels[order].T)] = placed.labels[order]
     return labels

@@ -1,4 +1,4 @@
-"""The optional steps before anything moves a raw series: denoising and removal of Gibbs ringing."""
+"""Stage: optional denoising and Gibbs correction, before any resampling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bids_alps.settings import Method
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DenoisedSeries:
-    """A series, one volume before and after each step, figures for the sidecar, and notes."""
+    """A denoised series, with one volume before and after each step, values for the sidecar, and notes."""
 
     series: DwiSeries
     before_after: dict[str, tuple[Array, Array]] = field(default_factory=dict)
@@ -22,7 +22,7 @@ class DenoisedSeries:
 
 
 def clean(run: DwiRun, series: DwiSeries, mask: Array, method: Method) -> DenoisedSeries:
-    """Remove noise and ringing as far as the method asks and the series allows."""
+    """Denoise and correct Gibbs ringing, as requested by the method and possible for the series."""
     steps, notes = choose_steps(run, series, method)
     if not steps:
         return DenoisedSeries(series=series, notes=notes)
@@ -32,8 +32,8 @@ def clean(run: DwiRun, series: DwiSeries, mask: Array, method: Method) -> Denois
     for step in steps:
         before = data[..., shown].copy()
         if step == "denoise":
-            found = denoise(data, mask)
-            data, sigma = found.data, found.sigma
+            denoised = denoise(data, mask)
+            data, sigma = denoised.data, denoised.sigma
             figures["noise_sigma"] = float(np.median(sigma[sigma > 0])) if (sigma > 0).any() else float("nan")
         else:
             data = remove_ringing(data)
@@ -47,7 +47,7 @@ def clean(run: DwiRun, series: DwiSeries, mask: Array, method: Method) -> Denois
 
 
 def choose_steps(run: DwiRun, series: DwiSeries, method: Method) -> tuple[list[str], tuple[str, ...]]:
-    """Return the steps to take, in order, and why others that were asked for are not."""
+    """Return the steps to apply, in order, and why requested steps are skipped."""
     steps, notes = list[str](), list[str]()
     if method.denoising:
         obstacle = denoising_obstacle(series)
@@ -56,14 +56,14 @@ def choose_steps(run: DwiRun, series: DwiSeries, method: Method) -> tuple[list[s
     if method.unringing:
         partial = run.metadata.get("PartialFourier")
         if isinstance(partial, int | float) and partial < 1:
-            notes.append(f"Gibbs ringing not removed: PartialFourier is {partial}, and its ringing is of another kind.")
+            notes.append(f"Gibbs ringing not removed: PartialFourier is {partial}, for which the method is not valid.")
         else:
             steps.append("gibbs")
     return steps, tuple(notes)
 
 
 def denoising_obstacle(series: DwiSeries) -> str:
-    """Return why noise cannot be told apart from signal in a series; empty where it can."""
+    """Return why a series cannot be denoised; empty if it can."""
     volumes, shape = len(series.gradients), series.image.shape
     if volumes < FEWEST_VOLUMES:
         return f"{volumes} volumes, where MP-PCA needs {FEWEST_VOLUMES}"

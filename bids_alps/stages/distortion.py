@@ -1,4 +1,4 @@
-"""What may find the susceptibility field of a run, from the files that tell of it."""
+"""Stage: reads fieldmaps and returns estimators of the susceptibility field of a run."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from bids_alps.numerics.preprocessing.resampling import Grid, align_b0s
 from bids_alps.numerics.tensors.mask import estimate_brain_mask
 
 _SIGNAL_SHARE = 0.15
-"""Of the bright voxels' magnitude; below it a phase is noise."""
+"""Fraction of the magnitude of bright voxels below which the phase is noise."""
 _HERTZ = {"hz": 1.0, "rad/s": 1 / (2 * np.pi), "t": 42.577478e6}
 
 
 def field_estimators(run: DwiRun, *, b0_threshold: float) -> list[FieldEstimator]:
-    """Return what may find the field of a run, the best first; files are read when they are asked."""
+    """Return estimators of the field of a run, in order of priority; files are read when they are called."""
     estimators: list[FieldEstimator] = []
-    for one in run.fieldmaps:
-        if one.method == "reverse phase encoding":
-            estimators.append(partial(_by_reverse_images, one, b0_threshold))
-            if one.matching:
-                estimators.append(partial(_by_measured, partial(_field_of_pair, one, b0_threshold)))
+    for fieldmap in run.fieldmaps:
+        if fieldmap.method == "reverse phase encoding":
+            estimators.append(partial(_by_reverse_images, fieldmap, b0_threshold))
+            if fieldmap.matching:
+                estimators.append(partial(_by_measured, partial(_field_of_pair, fieldmap, b0_threshold)))
         else:
-            estimators.append(partial(_by_measured, partial(_READERS[one.method], one)))
+            estimators.append(partial(_by_measured, partial(_READERS[fieldmap.method], fieldmap)))
     return estimators
 
 
@@ -53,20 +53,20 @@ def _by_measured(read: Callable[[], MeasuredField], image: EncodedImage, mask: A
 
 
 def read_encoded(images: tuple[FieldmapImage, ...], *, b0_threshold: float) -> EncodedImage:
-    """Read the mean unweighted image of files of one phase encoding; those on the grid of the first are aligned to it.
+    """Read the mean b=0 image of files with the same phase encoding; those on the grid of the first are realigned.
 
     Raises
     ------
     ImageError
-        If the first one holds no unweighted volume.
+        If the first one has no b=0 volume.
     AlpsError
         If it cannot be read.
     """
-    first, *others = (_read_unweighted(image, b0_threshold) for image in images)
-    alike = [one for one in others if one.same_grid(first)]
+    first, *others = (_read_mean_b0(image, b0_threshold) for image in images)
+    same_grid = [one for one in others if one.same_grid(first)]
     inside = first.data > np.percentile(first.data, 60)
     aligned = [first.data]
-    for one in alike:
+    for one in same_grid:
         pose = align_b0s(first.data, one.data, (first.affine, one.affine), inside).matrix
         points = Grid(shape=first.shape, affine=first.affine, pose=pose).points
         voxels = one.voxels(points).T.reshape(3, *first.shape)
@@ -81,34 +81,34 @@ def read_encoded(images: tuple[FieldmapImage, ...], *, b0_threshold: float) -> E
     )
 
 
-def _read_unweighted(image: FieldmapImage, b0_threshold: float) -> SpatialMap:
+def _read_mean_b0(image: FieldmapImage, b0_threshold: float) -> SpatialMap:
     volumes = read_volumes(image.path)
     count = volumes.data.shape[3]
-    chosen = np.ones(count, dtype=bool)
+    b0 = np.ones(count, dtype=bool)
     if image.bval is not None:
         bvals = read_bvals(image.bval)
         if bvals.size != count:
             raise ImageError(str(image.path), f"{count} volumes, {bvals.size} b-values", "give one b-value per volume")
-        chosen = bvals <= b0_threshold
-    if not chosen.any():
-        raise ImageError(str(image.path), "no volume without diffusion weighting", "give another fieldmap")
-    return volumes.like(volumes.data[..., chosen].mean(-1))
+        b0 = bvals <= b0_threshold
+    if not b0.any():
+        raise ImageError(str(image.path), "no b=0 volume", "give another fieldmap")
+    return volumes.like(volumes.data[..., b0].mean(-1))
 
 
 def _field_of_pair(fieldmap: Fieldmap, b0_threshold: float) -> MeasuredField:
-    """Return the field of two images of opposite phase encoding, found in them alone: for a run unlike either."""
+    """Return the field of a pair of images with opposite phase encoding, for a run with another grid."""
     image, other = (read_encoded(one, b0_threshold=b0_threshold) for one in (fieldmap.matching, fieldmap.images))
     grid = SpatialMap(data=image.data, affine=image.affine)
     mask = estimate_brain_mask(image.data, grid.voxel_size)
-    found = estimate_distortion(image, other, mask)
-    if not found.proven or not image.readout:
-        told = found.reason if image.readout else "TotalReadoutTime not told"
+    distortion = estimate_distortion(image, other, mask)
+    if not distortion.proven or not image.readout:
+        reason = distortion.reason if image.readout else "TotalReadoutTime is missing"
         raise ImageError(
-            f"{fieldmap.matching[0].path.name} and {fieldmap.images[0].path.name}", told, "check their sidecars"
+            f"{fieldmap.matching[0].path.name} and {fieldmap.images[0].path.name}", reason, "check their sidecars"
         )
     return MeasuredField(
-        hertz=grid.like(found.displacement / (image.readout * image.polarity)),
-        magnitude=grid.like(corrected_image(image, found.displacement)),
+        hertz=grid.like(distortion.displacement / (image.readout * image.polarity)),
+        magnitude=grid.like(corrected_image(image, distortion.displacement)),
         inside=mask,
         method="reverse phase encoding",
     )
@@ -122,14 +122,14 @@ def _read_phase_difference(fieldmap: Fieldmap) -> MeasuredField:
 
 
 def _read_two_phases(fieldmap: Fieldmap) -> MeasuredField:
-    """Read two phases: that of the later echo less that of the earlier one."""
+    """Read two phases; the difference is the later echo minus the earlier one."""
     images = sorted(fieldmap.images[:2], key=lambda one: _seconds(one, "EchoTime"))
     phases = [read_map(one.path) for one in images]
     if not phases[0].same_grid(phases[1]):
-        raise ImageError(str(images[1].path), "another grid than the first phase", "use one grid")
+        raise ImageError(str(images[1].path), "a grid different from that of the first phase", "use one grid")
     radians = [_radians(one, phase) for one, phase in zip(images, phases, strict=True)]
-    apart = _seconds(images[1], "EchoTime") - _seconds(images[0], "EchoTime")
-    return _from_phase(fieldmap, phases[0].like(difference_of_phases(*radians)), apart)
+    echo_difference_s = _seconds(images[1], "EchoTime") - _seconds(images[0], "EchoTime")
+    return _from_phase(fieldmap, phases[0].like(difference_of_phases(*radians)), echo_difference_s)
 
 
 def _read_measured_field(fieldmap: Fieldmap) -> MeasuredField:
@@ -158,7 +158,7 @@ def _from_phase(fieldmap: Fieldmap, phase: SpatialMap, echo_difference_s: float)
 
 
 def _read_magnitude(fieldmap: Fieldmap, field: SpatialMap) -> tuple[SpatialMap, Array]:
-    """Read the magnitude image of a fieldmap (of the first echo), and where it has signal."""
+    """Read the magnitude image of a fieldmap (first echo), and the mask of its signal."""
     path = fieldmap.magnitudes[0]
     volumes = read_volumes(path)
     magnitude = volumes.like(volumes.data[..., 0])
@@ -167,7 +167,7 @@ def _read_magnitude(fieldmap: Fieldmap, field: SpatialMap) -> tuple[SpatialMap, 
     bright = magnitude.data > _SIGNAL_SHARE * np.percentile(magnitude.data, 98)
     parts, count = ndimage.label(ndimage.binary_opening(bright))
     if not count:
-        raise ImageError(str(path), "no signal", "leave it out")
+        raise ImageError(str(path), "no signal", "remove it")
     largest = 1 + int(np.argmax(ndimage.sum_labels(bright, parts, range(1, count + 1))))
     return magnitude, np.asarray(ndimage.binary_fill_holes(parts == largest))
 
@@ -184,7 +184,7 @@ def _seconds(image: FieldmapImage, name: str) -> float:
 
 
 def describe_fieldmap(fieldmap: Fieldmap) -> str:
-    """Return in words what a field is found from.
+    """Return the method and the files of a fieldmap as text.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The stage that draws the figures of a run."""
+"""Stage: figures of a run."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def draw(
     preprocessed: PreprocessedSeries,
     atlases: tuple[SpatialMap, ...],
 ) -> None:
-    """Draw the figures of the run's report: those of regions for each preset, all others with the regions of the first.
+    """Plot the figures of a run: those of regions for each preset, the others with the regions of the first.
 
     Parameters
     ----------
     outputs
-        Where they go.
+        Output paths of the run.
     aligned, measured
-        The run, and what was measured of each preset.
+        The run, and the measurements of each preset.
     preprocessed
-        What preprocessing has to show.
+        Results of preprocessing.
     atlases
-        Label images of the regions of atlases.
+        Label images of atlases.
     """
     fitted, method = aligned.fitted, aligned.method
     _, vectors = eigen_system(fitted.field.image.data)
@@ -64,6 +64,8 @@ def draw(
         ),
     )
     write_figures(outputs.output_dir, outputs.run.name, draw_run_figures(drawing))
-    for one in measured[1:]:
-        (label,) = preset_labels((one.preset.name,))
-        write_figures(outputs.output_dir, outputs.run.name, draw_regions(replace(drawing, rois=one.rois)), preset=label)
+    for measurement in measured[1:]:
+        (label,) = preset_labels((measurement.preset.name,))
+        write_figures(
+            outputs.output_dir, outputs.run.name, draw_regions(replace(drawing, rois=measurement.rois)), preset=label
+        )

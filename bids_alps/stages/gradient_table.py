@@ -1,4 +1,4 @@
-"""The stage that reads a gradient table as fibres continue best, where that is asked for."""
+"""Stage: optional repair of flipped or swapped axes of the gradient table, by fibre coherence."""
 
 from __future__ import annotations
 
@@ -11,37 +11,39 @@ from bids_alps.numerics.tensors.tensor import fit_tensor
 from bids_alps.settings import Method
 
 CLEAR_LEAD = 1.06
-"""Coherence of a reading over the next best from which a table is repaired: right tables of real scans 1.10 to 1.20."""
+"""Minimum ratio of coherence to the next best orientation for a repair; correct tables of real scans: 1.10 to 1.20."""
 
 
 def repair_table(series: DwiSeries, mask: Array, method: Method) -> DwiSeries:
-    """Return a series whose gradient table is read as fibres continue best, where that is asked for and clear.
+    """Return a series with its gradient table in the orientation with the best fibre coherence, if unambiguous.
 
     Parameters
     ----------
     series
-        As it was read.
+        Series as read from file.
     mask
-        Brain, shape (i, j, k), bool.
+        Brain mask, shape (i, j, k), bool.
     method
-        Settings; nothing is done unless they say ``repair``.
+        Settings; nothing is changed unless ``gradient_table`` is ``repair``.
     """
     if method.gradient_table != "repair":
         return series
     volumes = choose_shells(series.gradients, wanted=method.shells, b0_threshold=method.b0_threshold)
-    chosen = DwiSeries(
+    shells = DwiSeries(
         image=series.image.like(series.image.data[..., volumes]), gradients=series.gradients.take(volumes)
     )
-    found = find_reading(fit_tensor(chosen, mask))
-    if found is None or found.gain >= 1:
+    best = find_reading(fit_tensor(shells, mask))
+    if best is None or best.gain >= 1:
         return series
-    told = f"fibres continue {1 / found.gain:.2f} times as often with the gradient table read as {found}"
-    if found.lead < CLEAR_LEAD:
-        note = f"{told}, but only {found.lead:.2f} times as often as with the next reading: table not repaired"
+    result = f"fibre coherence is {1 / best.gain:.2f} times higher with the gradient axes {best}"
+    if best.lead < CLEAR_LEAD:
+        note = (
+            f"{result}, but only {best.lead:.2f} times that of the next best orientation: gradient table not repaired"
+        )
         return replace(series, notes=(*series.notes, note))
-    bvecs = found.apply(series.gradients.bvecs, series.image.affine)
+    bvecs = best.apply(series.gradients.bvecs, series.image.affine)
     return DwiSeries(
         image=series.image,
         gradients=Gradients(bvals=series.gradients.bvals, bvecs=bvecs),
-        notes=(*series.notes, f"gradient table repaired: {told}, {found.lead:.2f} times as often as with the next"),
+        notes=(*series.notes, f"gradient table repaired: {result}, {best.lead:.2f} times that of the next best"),
     )

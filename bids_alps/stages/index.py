@@ -1,4 +1,4 @@
-"""The stage that places the regions of interest, measures the index and writes it."""
+"""Stage: placement of the regions of interest, measurement and output of the index."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Measurement:
 
     @property
     def summary(self) -> str:
-        """The index in one line, or which checks failed where it is withheld."""
+        """The index in one line, or which checks failed if it is withheld."""
         name, alps = self.preset.name, self.result.alps
         if self.result.alps_unreliable:
             return f"{name} no index, since {', '.join(self.failed)} failed"
@@ -61,23 +61,23 @@ class Measurement:
 def measure(aligned: AlignedRun, preset: RoiPreset) -> Measurement:
     """Place the regions of one preset and measure the index.
 
-    Where a check fails that makes the index unreliable it is withheld, unless the method keeps failed ones.
+    The index is withheld if a check that makes it unreliable fails, unless ``keep_failed`` is set.
 
     Raises
     ------
     CoverageError
-        If every region lies outside the brain mask or the field of view.
+        If all regions are outside the brain mask or the field of view.
     """
     whole = place_regions(aligned, preset)
     rois = apply_roi_weights(aligned, whole, aligned.excluded)
     result = measure_result(aligned, preset, rois)
     fraction = aligned.lesion_fraction
     if aligned.lesions is not None and fraction is not None:
-        every, healthy = (
+        with_lesions, without = (
             measure_result(aligned, preset, apply_roi_weights(aligned, whole, excluded)).alps
             for excluded in (None, fraction)
         )
-        result = add_lesion_effect(result, whole, aligned.lesions, (every, healthy))
+        result = add_lesion_effect(result, whole, aligned.lesions, (with_lesions, without))
     result = add_other_tissue(aligned, result, whole)
     floor: Mapping[str, float] = {}
     if preset.conventions == "anatomical" and has_regions(rois):
@@ -86,14 +86,14 @@ def measure(aligned: AlignedRun, preset: RoiPreset) -> Measurement:
         result = add_crossing_index(aligned, add_free_water_index(aligned, result, rois), rois)
         others = alternative_indices(aligned, rois) | sphere_index(aligned, preset)
         result = replace(result, alternatives={**result.alternatives, **others})
-    found = (
+    index_checks = (
         *check_index(result),
         *check_placement(aligned, preset),
         *check_noise_floor(floor),
         *check_lesions(result, aligned.lesions),
         *check_acquisition(aligned.fitted),
     )
-    checks = apply_thresholds((*found, *aligned.checks), parse_thresholds(aligned.method.threshold))
+    checks = apply_thresholds((*index_checks, *aligned.checks), parse_thresholds(aligned.method.threshold))
     status = overall_status(checks)
     statements = state_index(preset, result, aligned.method) if preset.conventions == "anatomical" else ()
     statements += state_quality(checks, aligned.method, failed=status == "fail")
@@ -105,7 +105,7 @@ def measure(aligned: AlignedRun, preset: RoiPreset) -> Measurement:
 
 
 def check_placement(aligned: AlignedRun, preset: RoiPreset) -> tuple[Check, ...]:
-    """Return the check of where the tracts lie, of the side that is farther off; none in a template beside MNI's."""
+    """Return the check of the positions of the tracts, of the worse side; only in MNI templates."""
     if not preset.template.startswith("MNI152"):
         return ()
     shifts = measure_tract_shift(aligned.fitted.field, aligned.registration.transform).values()
@@ -113,25 +113,25 @@ def check_placement(aligned: AlignedRun, preset: RoiPreset) -> tuple[Check, ...]
 
 
 def check_noise_floor(floor: Mapping[str, float]) -> tuple[Check, ...]:
-    """Return the check of what the noise floor does to the index, of the side that it changes more."""
+    """Return the check of the effect of the noise floor on the index, of the side with the larger effect."""
     return (evaluate("noise_floor", 100 * max(abs(floor[side]) for side in SIDES)),) if floor else ()
 
 
 def place_regions(aligned: AlignedRun, preset: RoiPreset) -> tuple[Roi, ...]:
-    """Return the regions of a preset on the run's grid, each voxel with the fraction of it inside."""
+    """Return the regions of a preset on the diffusion grid, with the fraction of each voxel inside."""
     place = place_preset if preset.conventions == "anatomical" else place_trilinear
     rois = place(preset, transform_for_preset(preset, aligned.registration), aligned.mask)
     if not any(roi.weights.size for roi in rois):
         raise CoverageError(
             "regions of interest",
-            "none of them lies inside the brain mask and the field of view",
+            "all regions are outside the brain mask or the field of view",
             "check the registration figure: the scan may not cover the level of the lateral ventricles",
         )
     return rois
 
 
 def measure_result(aligned: AlignedRun, preset: RoiPreset, rois: tuple[Roi, ...]) -> AlpsResult:
-    """Return the index of regions; conventions other than ours rotate tensors as they have it."""
+    """Return the index of regions; by other conventions tensors are rotated with or without pose correction."""
     rotated = aligned.method.pose_correction or preset.conventions != "anatomical"
     registration = aligned.registration
     return measure_alps(
@@ -140,22 +140,22 @@ def measure_result(aligned: AlignedRun, preset: RoiPreset, rois: tuple[Roi, ...]
 
 
 def withhold_index(result: AlpsResult) -> AlpsResult:
-    """Return a result whose index stands in `alps_unreliable` alone; what was measured in the regions stays."""
-    nothing = dict.fromkeys(result.alps, float("nan"))
+    """Return a result with the index moved to `alps_unreliable`; measurements in the regions are kept."""
+    missing = dict.fromkeys(result.alps, float("nan"))
     return replace(
         result,
-        alps=nothing,
-        alps_uncorrected=nothing,
+        alps=missing,
+        alps_uncorrected=missing,
         alps_unreliable=result.alps,
         interval={},
         alps_water_corrected={},
         alternatives={},
-        lesions=result.lesions and replace(result.lesions, alps_with=nothing, alps_without=nothing),
+        lesions=result.lesions and replace(result.lesions, alps_with=missing, alps_without=missing),
     )
 
 
 def withhold_sides(result: AlpsResult) -> AlpsResult:
-    """Return a result of an image that does not tell left from right: only the bilateral index stays."""
+    """Return a result for an image with unknown left and right: only the bilateral index is kept."""
 
     def bilateral(values: Mapping[str, float]) -> dict[str, float]:
         return {side: value if side == "bilateral" else float("nan") for side, value in values.items()}
@@ -180,32 +180,34 @@ def write_measures(
     processing: Mapping[str, Processing],
     end: str = "",
 ) -> None:
-    """Write the regions as images and everything measured as tables.
+    """Write the regions as images and the measurements as tables.
 
     Parameters
     ----------
     outputs
         Where they go.
     fitted, measured
-        What was found.
+        Tensors, and measurements of each preset.
     processing
-        How the index of each preset was made, by its name.
+        Processing of each preset, by name.
     end
-        That of the files' keys.
+        Suffix of the keys of the files.
     """
     rows: dict[str, list[dict[str, Any]]] = {f"{key}{end}": [] for key in ("alps", "roi_stats", "quality")}
-    for one in measured:
-        write_regions(outputs, fitted.field.image, one, end)
-        acquisition = describe_acquisition(one.preset, fitted, outputs.run)
+    for measurement in measured:
+        write_regions(outputs, fitted.field.image, measurement, end)
+        acquisition = describe_acquisition(measurement.preset, fitted, outputs.run)
         acquisition = replace(acquisition, frame=end.removeprefix("_") or acquisition.frame)
-        rows[f"alps{end}"] += alps_rows(one.result, acquisition, processing[one.preset.name], one.status)
-        rows[f"roi_stats{end}"] += roi_rows(one.result.rois, one.preset.name)
-        rows[f"quality{end}"] += quality_rows(one.checks, one.preset.name)
+        rows[f"alps{end}"] += alps_rows(
+            measurement.result, acquisition, processing[measurement.preset.name], measurement.status
+        )
+        rows[f"roi_stats{end}"] += roi_rows(measurement.result.rois, measurement.preset.name)
+        rows[f"quality{end}"] += quality_rows(measurement.checks, measurement.preset.name)
     write_results({key: outputs.path(key) for key in rows}, rows)
 
 
 def write_regions(outputs: RunOutputs, grid: SpatialMap, measured: Measurement, end: str = "") -> None:
-    """Write the regions of one preset as weights and as labels, on the grid of an image."""
+    """Write the regions of a preset as weights and as labels, on the grid of an image."""
     weights = np.zeros((*grid.shape, len(ROI_LABELS)), dtype=np.float32)
     for roi in measured.rois:
         weights[(*roi.voxels.T, ROI_LABELS[roi.name] - 1)] = roi.weights

@@ -1,4 +1,4 @@
-"""The stage that places lesions on the diffusion grid, and tells what they do to the index."""
+"""Stage: lesions on the diffusion grid, and their effect on the index."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ from bids_alps.stages.outputs import RunOutputs
 from bids_alps.stages.statements import say
 
 T1W_ALIGNED = (
-    "Lesion masks drawn on the T1w image were placed by a rigid alignment of that image with the diffusion images."
+    "Lesion masks drawn on the T1w image were transformed by a rigid registration of that image to the diffusion "
+    "images."
 )
-T1W_AS_IT_LIES = "Lesion masks drawn on anatomical images were taken as they lie, without alignment."
+T1W_NOT_REGISTERED = "Lesion masks drawn on anatomical images were used without registration."
 LEAST_SIMILARITY = 0.4
-"""Correlation with the diffusion maps below which a T1w counts as not aligned: .60 to .65 in real scans, .1 to .25
-where the T1w is uncorrected for the profile of its coils, and the alignment wrong."""
+"""Correlation with the diffusion maps below which the registration of a T1w has failed: 0.60 to 0.65 in real scans, 0.1
+to 0.25 in scans with uncorrected intensity bias and a wrong registration."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +46,12 @@ class Lesions:
     Parameters
     ----------
     fraction
-        Fraction of each voxel in lesions, shape (i, j, k); None where the run has no mask.
+        Fraction of each voxel in lesions, shape (i, j, k); None if the run has no mask.
     space
-        Whose world coordinates the mask had.
+        Space of the mask.
     uncorrected_mm
-        How far the T1w lies beside the diffusion image, of a mask that was taken as it lies; NaN where that cannot be
-        measured, None for any other mask.
+        Displacement between T1w and diffusion image, for a mask used without registration; NaN if it cannot be
+        measured, None for other masks.
     """
 
     fraction: SpatialMap | None
@@ -67,56 +68,56 @@ def place_lesions(
     *,
     t1w_aligned: bool = False,
 ) -> Lesions | None:
-    """Carry the lesions of a run to its grid and write them; None where no dataset of lesions was given.
+    """Transform the lesions of a run to its grid and write them; None if no dataset of lesions was given.
 
     Parameters
     ----------
     outputs
-        Where files go, and of which run.
+        Output paths of the run.
     subject
-        Diffusion maps with the brain mask, and the T1w if there is one.
+        Diffusion maps with brain mask, and the T1w if there is one.
     template, transform
-        Template, and subject to template.
+        Template, and transform from subject to template.
     t1w_aligned
-        Whether masks drawn on an anatomical image are taken as they lie.
+        Whether masks drawn on anatomical images are used without registration.
 
     Raises
     ------
     AlpsError
-        If the mask cannot be used, or the T1w that it was drawn on cannot be aligned.
+        If the mask cannot be used, or the T1w on which it was drawn cannot be registered.
     """
-    told = outputs.run.lesions
-    if told is None:
+    mask = outputs.run.lesions
+    if mask is None:
         return None
-    if told.path is None:
+    if mask.path is None:
         return Lesions(fraction=None, space="")
-    lesions = read_lesions(told.path, told.space, template=template)
-    fields: dict[str, Any] = {"Sources": [f"bids:lesions:{told.path.name}"]}
+    lesions = read_lesions(mask.path, mask.space, template=template)
+    fields: dict[str, Any] = {"Sources": [f"bids:lesions:{mask.path.name}"]}
     shift = None
-    if told.space in ANATOMICAL:
-        matrix, shift = _find_t1w(outputs.run, subject, refuse=not t1w_aligned)
+    if mask.space in ANATOMICAL:
+        matrix, shift = _register_t1w(outputs.run, subject, refuse=not t1w_aligned)
         fields |= {"T1wShift": shift if np.isfinite(shift) else "n/a", "T1wAligned": t1w_aligned}
         matrix = np.eye(4) if t1w_aligned else matrix
         transform = SpatialTransform(affine=matrix, rigid=np.eye(4))
-    elif told.space == DWI:
+    elif mask.space == DWI:
         transform = SpatialTransform(affine=np.eye(4), rigid=np.eye(4))
     try:
         fraction = lesion_fraction_map(lesions, transform, subject.mask)
     except CoverageError as error:
-        raise error.at(str(told.path)) from error
+        raise error.at(str(mask.path)) from error
     outputs.write("lesions", fraction, **fields)
     return Lesions(
         fraction=fraction,
-        space=told.space,
+        space=mask.space,
         uncorrected_mm=shift if t1w_aligned else None,
-        statements=say("regions", *([T1W_AS_IT_LIES if t1w_aligned else T1W_ALIGNED] if shift is not None else [])),
+        statements=say("regions", *([T1W_NOT_REGISTERED if t1w_aligned else T1W_ALIGNED] if shift is not None else [])),
     )
 
 
-def _find_t1w(run: DwiRun, subject: SubjectMaps, *, refuse: bool) -> tuple[Array, float]:
-    """Return the matrix from the diffusion image to the T1w, shape (4, 4), and how far it moves the brain, mm.
+def _register_t1w(run: DwiRun, subject: SubjectMaps, *, refuse: bool) -> tuple[Array, float]:
+    """Return the matrix from the diffusion image to the T1w, shape (4, 4), and the mean displacement of the brain, mm.
 
-    What cannot be aligned gives NaN, or RegistrationError where that is to be refused.
+    NaN, or RegistrationError if `refuse`, for a T1w that cannot be registered.
     """
     unknown = np.eye(4), float("nan")
     if run.lesions is None or run.lesions.space != T1W or subject.t1w is None:
@@ -127,15 +128,15 @@ def _find_t1w(run: DwiRun, subject: SubjectMaps, *, refuse: bool) -> tuple[Array
     if refuse:
         raise RegistrationError(
             str(run.t1w),
-            f"correlates with the diffusion maps by {fit.similarity:.2f} at best, less than {LEAST_SIMILARITY}: "
+            f"correlation with the diffusion maps {fit.similarity:.2f}, less than {LEAST_SIMILARITY}: "
             "lesions drawn on it cannot be placed",
-            "give a T1w corrected for the profile of its coils, or the mask in the space of the diffusion image",
+            "give a T1w corrected for intensity bias, or the mask in the space of the diffusion image",
         )
     return unknown
 
 
 def state_lesions(lesions: Lesions | None, *, excluded: bool) -> tuple[Statement, ...]:
-    """Return what lesions of a run say; `excluded` is whether regions are measured without them."""
+    """Return the statements about lesions of a run; `excluded`: whether they are excluded from the regions."""
     if lesions is None or lesions.fraction is None:
         return ()
     return (*lesions.statements, *say("regions", MEASURED, *([EXCLUDED] if excluded else [])))
@@ -147,18 +148,18 @@ def add_lesion_effect(
     lesions: Lesions,
     indices: tuple[Mapping[str, float], Mapping[str, float]],
 ) -> AlpsResult:
-    """Return a result with the share of each region in lesions, and the index with and without them.
+    """Return a result with the lesion fraction of each region, and the index with and without lesions.
 
     Parameters
     ----------
     result
-        What was measured.
+        Result of the index.
     rois
         Regions with the fraction of each voxel inside.
     lesions
         Lesions on the same grid.
     indices
-        The index by hemisphere with every voxel, and without those that a lesion touches.
+        The index by hemisphere with all voxels, and without voxels that overlap a lesion.
     """
     if lesions.fraction is None:
         return result
@@ -171,11 +172,11 @@ def add_lesion_effect(
 
 
 def check_lesions(result: AlpsResult, lesions: Lesions | None) -> tuple[Check, ...]:
-    """Return the checks of lesions in the regions of the index; none where no dataset of lesions was given."""
+    """Return the checks of lesions in the regions of the index; empty if no dataset of lesions was given."""
     if lesions is None:
         return ()
     used = [roi for roi in result.rois if roi.name.startswith(("projection", "association"))]
     overlaps = [roi.scalars.get("lesion_overlap", float("nan")) for roi in used]
     checks = (evaluate("lesion_overlap", float(np.max(overlaps))),)
-    trusted = lesions.uncorrected_mm
-    return checks if trusted is None else (*checks, evaluate("lesion_t1w_shift", trusted))
+    shift_mm = lesions.uncorrected_mm
+    return checks if shift_mm is None else (*checks, evaluate("lesion_t1w_shift", shift_mm))

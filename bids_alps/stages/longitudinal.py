@@ -1,7 +1,7 @@
-"""The sessions of a participant together: one frame midway, one alignment with the template, one set of regions.
+"""Longitudinal stage: the sessions of a participant in midpoint space, with one registration and one set of regions.
 
-Each session was taken through its own stages before. Only scalar maps of all sessions are held at a time: a series is
-read again, and its tensors fitted again, when its turn comes.
+Each session has been processed before. To save memory only the scalar maps of all sessions are kept; each series is
+read, and its tensors fitted, again when it is measured.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ _OWN_CHECKS = ("sides_known", "framewise_displacement", "outlier_slices", "disto
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionScan:
-    """A session that takes part: where its files are, its maps, and how it was aligned by itself."""
+    """A session: its files, its scalar maps, and its own registration."""
 
     outputs: RunOutputs
     maps: SubjectMaps
@@ -87,7 +87,7 @@ class SessionScan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFrame:
-    """The frame midway between the sessions: its alignment with the template, and where each session lies in it."""
+    """The midpoint space of the sessions: its registration to the template, and the transform of each session."""
 
     registration: Registration
     midpoint: Midpoint
@@ -96,7 +96,7 @@ class SessionFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionResult:
-    """What was measured of a session in the frame: per preset the index and how it answers to errors."""
+    """Measurements of a session in midpoint space: per preset the index and its sensitivity to errors."""
 
     session: str
     measured: tuple[Measurement, ...]
@@ -105,23 +105,23 @@ class SessionResult:
 
     @property
     def has_index(self) -> bool:
-        """Whether an index with its interval was found."""
-        return any(one.result.interval for one in self.measured)
+        """Whether there is an index with its interval."""
+        return any(measurement.result.interval for measurement in self.measured)
 
 
 def run_longitudinal(runs: Sequence[DwiRun], whole: DwiRun, method: Method, output_dir: Path) -> list[dict[str, Any]]:
-    """Measure sessions of a participant, each with results of its own, in the frame midway between them.
+    """Measure the sessions of a participant, each with its own results, in their midpoint space.
 
-    A session whose own index is withheld is left out, and so is one that fails here.
+    Sessions whose own index is withheld, or which fail here, are excluded.
 
     Parameters
     ----------
     runs
         One per session.
     whole
-        Stands for all of them: its name has no session.
+        Represents all sessions: its name has no session.
     method, output_dir
-        As they were for each session.
+        As for each session.
 
     Returns
     -------
@@ -138,27 +138,27 @@ def run_longitudinal(runs: Sequence[DwiRun], whole: DwiRun, method: Method, outp
     template = read_template(method.template)
     scans, repeats = list[SessionScan](), list[SessionResult]()
     for run in runs:
-        with _spared(run):
+        with _excluding_errors(run):
             scans += read_scan(RunOutputs(output_dir=output_dir, run=run, template=method.template), presets, method)
-    _refuse_fewer(len(scans), whole, "with an index of its own")
+    _refuse_fewer(len(scans), whole, "with its own index")
     together = RunOutputs(output_dir=output_dir, run=whole, template=method.template)
     frame = align(together, scans, template, method)
     for n, scan in enumerate(scans):
-        with _spared(scan.outputs.run):
+        with _excluding_errors(scan.outputs.run):
             repeats.append(measure_scan(scan, n, frame, presets, method))
-    _refuse_fewer(sum(repeat.has_index for repeat in repeats), whole, "that has an index in one frame")
+    _refuse_fewer(sum(repeat.has_index for repeat in repeats), whole, "with an index in midpoint space")
     rows = compare(repeats)
     write_table(together.path("change"), rows, CHANGE_COLUMNS)
     return rows
 
 
 @contextmanager
-def _spared(run: DwiRun) -> Iterator[None]:
-    """Leave a session out that cannot be used, so that the others go on."""
+def _excluding_errors(run: DwiRun) -> Iterator[None]:
+    """Exclude a session that cannot be used, and continue with the others."""
     try:
         yield
     except AlpsError as error:
-        LOG.warning("%s: left out of the longitudinal results. %s", run.name, error)
+        LOG.warning("%s: excluded from the longitudinal results. %s", run.name, error)
 
 
 def _refuse_fewer(number: int, whole: DwiRun, which: str) -> None:
@@ -166,15 +166,15 @@ def _refuse_fewer(number: int, whole: DwiRun, which: str) -> None:
         raise BadDataError(
             f"{whole.name} --longitudinal",
             f"{number} session {which}",
-            "the results of each session by itself stand; see the log and their checks",
+            "see the log and the quality checks; the results of each session remain valid",
         )
 
 
 def read_scan(outputs: RunOutputs, presets: Sequence[RoiPreset], method: Method) -> tuple[SessionScan, ...]:
-    """Return what a session brings to the frame; nothing where its own index is withheld."""
+    """Return the maps and registration of a session; empty if its own index is withheld."""
     own = read_table(outputs.path("alps"))
     if own.loc[own["roi_preset"].isin([preset.name for preset in presets]), "alps"].isna().all():
-        LOG.warning("%s: left out of the longitudinal results, since its own index is withheld", outputs.run.name)
+        LOG.warning("%s: excluded from the longitudinal results, since its own index is withheld", outputs.run.name)
         return ()
     alignment = SpatialTransform(
         affine=np.linalg.inv(read_itk_matrix(outputs.path("xfm_affine"))),
@@ -185,7 +185,7 @@ def read_scan(outputs: RunOutputs, presets: Sequence[RoiPreset], method: Method)
 
 
 def refit(outputs: RunOutputs, method: Method) -> TensorFit:
-    """Return the tensors of a session, fitted again to the series that its stages left."""
+    """Return the tensors of a session, fitted again to its preprocessed series."""
     run = outputs.run
     if outputs.path("preproc").exists():
         run = replace(
@@ -198,7 +198,7 @@ def refit(outputs: RunOutputs, method: Method) -> TensorFit:
 
 
 def align(outputs: RunOutputs, scans: Sequence[SessionScan], template: Template, method: Method) -> SessionFrame:
-    """Align the sessions with each other and their mean with the template; write the mean and the transforms."""
+    """Register the sessions to each other and their average to the template; write the average and the transforms."""
     maps = [scan.maps for scan in scans]
     midpoint = find_midpoint(maps, [scan.alignment for scan in scans], template)
     mean = average_maps(maps, midpoint)
@@ -211,7 +211,7 @@ def align(outputs: RunOutputs, scans: Sequence[SessionScan], template: Template,
 
 
 def _earlier_checks(outputs: RunOutputs) -> tuple[Check, ...]:
-    """Return the checks of preprocessing that the session's own table has."""
+    """Return the checks of preprocessing from the table of the session."""
     values = read_table(outputs.path("quality")).drop_duplicates("name").set_index("name")["value"]
     return tuple(evaluate(name, float(values[name])) for name in _OWN_CHECKS if name in values and name in THRESHOLDS)
 
@@ -219,7 +219,7 @@ def _earlier_checks(outputs: RunOutputs) -> tuple[Check, ...]:
 def measure_scan(
     scan: SessionScan, number: int, frame: SessionFrame, presets: Sequence[RoiPreset], method: Method
 ) -> SessionResult:
-    """Measure one session, the `number`-th of the frame, with the regions of the frame, and write what was found."""
+    """Measure session `number` with the regions in midpoint space, and write the results."""
     fitted, matrix = refit(scan.outputs, method), frame.midpoint.frame_from_scan[number]
     registration = transfer_registration(frame.registration, matrix, _edge_mm(scan.maps.mask))
     similarity = evaluate("session_similarity", frame.midpoint.similarity[number])
@@ -253,12 +253,12 @@ def _edge_mm(image: SpatialMap) -> float:
 
 
 def read_placed(outputs: RunOutputs) -> Lesions | None:
-    """Read the lesions of a session as its own stages left them on its grid."""
-    told = outputs.run.lesions
-    if told is None:
+    """Read the lesions of a session on its diffusion grid, from its own outputs."""
+    mask = outputs.run.lesions
+    if mask is None:
         return None
     path = outputs.path("lesions")
-    return Lesions(fraction=read_map(path) if path.exists() else None, space=told.space)
+    return Lesions(fraction=read_map(path) if path.exists() else None, space=mask.space)
 
 
 def _sensitivity(aligned: AlignedRun, frame: Registration, measurement: Measurement) -> Sensitivity:
@@ -274,7 +274,7 @@ def _sensitivity(aligned: AlignedRun, frame: Registration, measurement: Measurem
 
 
 def describe_protocol(acquisition: Acquisition, image: SpatialMap) -> dict[str, float]:
-    """Return what must be alike for a change to be that of the head."""
+    """Return the parameters that must agree for changes to be comparable."""
     edges = sorted(float(edge) for edge in image.voxel_size)
     return {
         "b_value": acquisition.b_value,
@@ -286,7 +286,7 @@ def describe_protocol(acquisition: Acquisition, image: SpatialMap) -> dict[str, 
 
 
 def compare(repeats: Sequence[SessionResult]) -> list[dict[str, Any]]:
-    """Return the rows of the table of changes: every pair of sessions, each hemisphere and preset."""
+    """Return the rows of the table of changes: each pair of sessions, hemisphere and preset."""
     rows = []
     for first, second in itertools.combinations(repeats, 2):
         differs = differing(first.protocol, second.protocol, _TOLERANCES)

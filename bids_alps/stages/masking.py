@@ -9,8 +9,8 @@ from bids_alps.numerics.volumes import mean_volume
 
 def find_mask(series: DwiSeries, *, b0_threshold: float) -> Array:
     """Return the brain mask of a series, shape (i, j, k)."""
-    unweighted = series.gradients.bvals <= b0_threshold
+    is_b0 = series.gradients.bvals <= b0_threshold
     data = series.image.data
-    b0 = mean_volume(data, unweighted if unweighted.any() else ~unweighted)
-    weighted = mean_volume(data, ~unweighted) if (~unweighted).any() else None
+    b0 = mean_volume(data, is_b0 if is_b0.any() else ~is_b0)
+    weighted = mean_volume(data, ~is_b0) if (~is_b0).any() else None
     return estimate_brain_mask(b0, series.image.voxel_size, weighted)

@@ -1,4 +1,4 @@
-"""Where the files of a run go."""
+"""Output paths of a run."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from bids_alps.model import DwiRun, SpatialMap
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOutputs:
-    """Where a run's files go."""
+    """Output paths of a run."""
 
     output_dir: Path
     run: DwiRun
     template: str
 
     def path(self, key: str, **fill: str) -> Path:
-        """Return the path of a derivative; `fill` are labels that its name leaves open."""
+        """Return the path of a derivative; `fill` has the labels to fill in."""
         return derivative_path(self.output_dir, self.run, key, template=self.template, **fill)
 
     def write_sidecar(self, key: str, **fields: Any) -> None:
-        """Write the sidecar of a file that is no image."""
+        """Write the sidecar of a file that is not an image."""
         path = self.path(key)
         sidecar = sidecar_of(self.run, key, **fields)
         write_json(path.with_name(f"{path.name.partition('.')[0]}.json"), sidecar)
 
     def write(self, key: str, image: SpatialMap, *, dtype: Any = np.float32, preset: str = "", **fields: Any) -> None:
-        """Write an image with its sidecar; `preset` is the label of the ROI preset that it shows, if any."""
+        """Write an image with its sidecar; `preset` is the label of its ROI preset, if any."""
         write_map(self.path(key, preset=preset), image, sidecar=sidecar_of(self.run, key, **fields), dtype=dtype)

@@ -1,4 +1,4 @@
-"""The stage that reads a series, has it corrected where it is raw, and finds the brain."""
+"""Stage: reads a series, preprocesses it if it is raw, and estimates the brain mask."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from bids_alps.stages.masking import find_mask
 from bids_alps.stages.preprocessing import PreprocessedSeries, correct
 from bids_alps.stages.statements import say
 
-MASK_GIVEN = "The brain mask that came with the series was used."
+MASK_GIVEN = "The brain mask of the preprocessed series was used."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedSeries:
-    """A series ready for the fit.
+    """A series ready for the tensor fit.
 
     Parameters
     ----------
     series
         The series.
     mask
-        Brain, shape (i, j, k), bool.
+        Brain mask, shape (i, j, k), bool.
     correction
-        What was corrected.
+        Result of preprocessing.
     header
-        Of the image that was read.
+        Header of the input image.
     notes
-        What was tolerated or repaired when it was read, one sentence each.
+        Remarks on deviations accepted or repaired when it was read, one sentence each.
     """
 
     series: DwiSeries
@@ -52,20 +52,20 @@ class PreparedSeries:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Fields for the sidecar of the mask: what the page tells of the image."""
-        told = {name: value for name, value in self.correction.facts.items() if value is not None}
-        told |= {"Notes": [*self.notes, *self.correction.notes]}
+        """Fields for the sidecar of the mask, shown in the report."""
+        fields = {name: value for name, value in self.correction.facts.items() if value is not None}
+        fields |= {"Notes": [*self.notes, *self.correction.notes]}
         if self.header is not None:
-            told |= {"SformCode": self.header.sform_code, "QformCode": self.header.qform_code}
-        return told
+            fields |= {"SformCode": self.header.sform_code, "QformCode": self.header.qform_code}
+        return fields
 
     def state(self, run: DwiRun) -> tuple[Statement, ...]:
-        """Return what was done to a run before the fit."""
+        """Return the statements about the processing before the tensor fit."""
         return (*self.correction.statements, *say("preparation", MASK_GIVEN if run.mask else mask.SENTENCE))
 
 
 def prepare(run: DwiRun, method: Method, output_dir: Path) -> PreparedSeries:
-    """Read a run, correct it where it is raw, and find the brain."""
+    """Read a run, preprocess it if it is raw, and estimate the brain mask."""
     header = read_header(run.image)
     series = read_series(run, b0_threshold=method.b0_threshold)
     mask = read_mask(run, series) if run.mask else find_mask(series, b0_threshold=method.b0_threshold)
@@ -77,14 +77,14 @@ def prepare(run: DwiRun, method: Method, output_dir: Path) -> PreparedSeries:
 
 
 def read_mask(run: DwiRun, series: DwiSeries) -> Array:
-    """Read the brain mask that was given with a run, shape (i, j, k).
+    """Read the given brain mask of a run, shape (i, j, k).
 
     Raises
     ------
     ImageError
-        If it lies on another grid.
+        If its grid differs from that of the series.
     """
-    assert run.mask is not None  # noqa: S101 -- the caller asked
+    assert run.mask is not None  # noqa: S101 -- ensured by the caller
     mask = read_map(run.mask)
     if not mask.same_grid(series.image):
         raise ImageError(

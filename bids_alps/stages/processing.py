@@ -1,4 +1,4 @@
-"""What every row of the index says of how it was made."""
+"""Columns of the index table that describe the processing."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from bids_alps.stages.preprocessing import PreprocessedSeries
 
 
 def describe_processing(run: DwiRun, method: Method, correction: PreprocessedSeries, rois: str) -> Processing:
-    """Return how the index of a preset was made; `rois` is the preset as the settings name it."""
-    ours = conventions_of(rois) == "anatomical"
+    """Return the processing of a preset; `rois` is its name in the settings."""
+    anatomical = conventions_of(rois) == "anatomical"
     return Processing(
         settings_hash=settings_hash(method, rois),
-        pose_correction=method.pose_correction and ours,
+        pose_correction=method.pose_correction and anatomical,
         preprocessed=run.preprocessed,
         motion_corrected=None if run.preprocessed else correction.motion_corrected,
         distortion_corrected=None if run.preprocessed else correction.distortion_corrected,
         distortion_method=None if run.preprocessed else correction.distortion_method,
-        gradient_calibration=method.gradient_calibration and ours,
+        gradient_calibration=method.gradient_calibration and anatomical,
         version=__version__,
     )
 
 
 def read_processing(outputs: RunOutputs) -> Mapping[str, Processing]:
-    """Return how the index of each preset was made, from the table that the stages of a run wrote."""
+    """Return the processing of each preset, from the index table of a run."""
     table = read_table(outputs.path("alps")).drop_duplicates("roi_preset").set_index("roi_preset").astype(object)
     rows = table.where(table.notna(), None)[list(Processing.__slots__)].to_dict("index")
     return {

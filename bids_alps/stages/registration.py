@@ -1,4 +1,4 @@
-"""The stage that aligns the subject with the template."""
+"""Stage: registration of the subject to the template."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bids_alps.stages.tensors import TensorFit
 
 
 def subject_maps(fitted: TensorFit, run: DwiRun) -> SubjectMaps:
-    """Return what a registration engine sees of the subject."""
+    """Return the maps of the subject for registration."""
     return SubjectMaps(
         fa=fitted.fa,
         md=fitted.md,
@@ -32,12 +32,12 @@ def subject_maps(fitted: TensorFit, run: DwiRun) -> SubjectMaps:
 
 
 def make_registrar(run: DwiRun, method: Method) -> Registrar:
-    """Return the engine that the method asks for; ``precomputed`` takes the transform that lies with the run.
+    """Return the registration engine of the method; ``precomputed`` uses the transform of the preprocessed run.
 
     Raises
     ------
     NoInputError
-        If none lies there that leads to the template.
+        If the run has no transform to the template.
     """
     engine = ENGINES[method.registrar]
     if not engine.needs_transform:
@@ -47,27 +47,27 @@ def make_registrar(run: DwiRun, method: Method) -> Registrar:
     if path is None:
         raise NoInputError(
             str(run.image),
-            f"no transform to {template} with it, but to {', '.join(run.transforms) or 'no template'}",
+            f"no transform to {template} (available: {', '.join(run.transforms) or 'none'})",
             "choose another --template, or --registrar staged",
         )
     return engine.make(subject_from_template=read_itk_transform(path), name=f"precomputed: {path.name}")
 
 
 FIELD_STEP_MM = 4.0
-"""Step of the fields that are written: the deformation is smooth over centimetres."""
+"""Grid spacing of displacement fields in the output; the deformation is smooth over centimetres."""
 
 
 def write_transforms(outputs: RunOutputs, registration: Registration, mask: SpatialMap, template: SpatialMap) -> None:
-    """Write the alignment both ways as displacement fields, and its rigid and affine part as ITK text.
+    """Write the registration in both directions as displacement fields, and its rigid and affine parts as ITK text.
 
     Parameters
     ----------
     outputs
-        Where files go.
+        Output paths of the run.
     registration
-        The alignment.
+        The registration.
     mask, template
-        Brain masks of the scan and of the template: the fields cover them.
+        Brain masks of scan and template, which the fields cover.
     """
     transform = registration.transform
     inverse = np.linalg.inv(transform.affine)
@@ -81,8 +81,8 @@ def write_transforms(outputs: RunOutputs, registration: Registration, mask: Spat
         outputs.write_sidecar(key)
 
 
-def displacements(mask: SpatialMap, moved: Callable[[Array], Array]) -> SpatialMap:
-    """Return how far a map moves points about a mask, on a grid along world axes, shape (i, j, k, 3), mm."""
+def displacements(mask: SpatialMap, map_points: Callable[[Array], Array]) -> SpatialMap:
+    """Return the displacements by a point map around a mask, on a grid along world axes, shape (i, j, k, 3), mm."""
     inside = mask.world(np.argwhere(mask.data))
     low = inside.min(axis=0) - 3 * FIELD_STEP_MM
     shape = np.ceil((inside.max(axis=0) - low) / FIELD_STEP_MM).astype(int) + 4
@@ -90,4 +90,4 @@ def displacements(mask: SpatialMap, moved: Callable[[Array], Array]) -> SpatialM
     affine[:3, 3] = low
     grid = SpatialMap(data=np.zeros(shape, dtype=np.float32), affine=affine)
     points = grid.world(np.moveaxis(np.indices(shape), 0, -1))
-    return grid.like((moved(points) - points).astype(np.float32))
+    return grid.like((map_points(points) - points).astype(np.float32))

@@ -1,4 +1,4 @@
-"""The story of one run.
+"""Processing of one run.
 
 prepare -> tensors -> alignment -> lesions -> index -> regions of atlases -> figures
 """
@@ -33,14 +33,14 @@ from bids_alps.stages.tensors import fit, write_maps
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """What was measured in a run, one entry a preset, and what its stages say for the methods text."""
+    """Measurements of a run, one per preset, and statements of its stages for the methods text."""
 
     measured: tuple[Measurement, ...]
     statements: tuple[Statement, ...]
 
 
 def run_stages(run: DwiRun, method: Method, output_dir: Path) -> RunResult:
-    """Take one run from its files to the index."""
+    """Process one run from its files to the index."""
     atlases = read_atlases(method)
     template = read_template(method.template)
     presets = read_presets(method.rois, template=template.name, radius_mm=method.roi_radius)
@@ -65,19 +65,19 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> RunResult:
         for rois, preset in zip(method.rois, presets, strict=True)
     }
     write_measures(outputs, fitted, measured, processing)
-    outlined = tuple(
+    label_images = tuple(
         measure_atlas(outputs, fitted, registration.transform, atlas, method.atlas_threshold) for atlas in atlases
     )
     log_stage(run.name, "measured")
-    draw(outputs, aligned, measured, prepared.correction, outlined)
-    log_stage(run.name, "drawn")
+    draw(outputs, aligned, measured, prepared.correction, label_images)
+    log_stage(run.name, "plotted")
     statements = (
         *say("start", START),
         *prepared.state(run),
         *fitted.statements,
         *state_registration(method, template.name),
         *state_lesions(lesions, excluded=method.exclude_lesions),
-        *(statement for one in measured for statement in one.statements),
+        *(statement for measurement in measured for statement in measurement.statements),
         *(statement for atlas in atlases for statement in state_atlas(atlas, method.atlas_threshold)),
     )
     return RunResult(measured=measured, statements=statements)
@@ -90,14 +90,14 @@ def measure_preset(
     maps: tuple[SubjectMaps, Template],
     run: DwiRun,
 ) -> Measurement:
-    """Measure one preset: by its conventions, in regions drawn by hand where the run has some, with its checks."""
+    """Measure one preset by its conventions, in manual ROIs if the run has some, with its checks."""
     checks = check_registration(aligned.registration, *maps, preset.centres, aligned.lesion_fraction)
     manual = run.regions.get(atlas_label(preset.name))
     if manual is not None:
         preset = with_manual_rois(preset, manual, aligned.mask, aligned.registration.transform.rotation)
     if preset.conventions == "alps.sh":
         aligned = follow_alps_sh(prepared, aligned, maps)
-    found = measure(replace(aligned, checks=(*checks, *aligned.checks)), preset)
+    measurement = measure(replace(aligned, checks=(*checks, *aligned.checks)), preset)
     if preset.conventions == "alps.sh":
-        found = replace(found, statements=(*state_alps_sh(preset), *found.statements))
-    return found
+        measurement = replace(measurement, statements=(*state_alps_sh(preset), *measurement.statements))
+    return measurement

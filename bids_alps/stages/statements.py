@@ -1,4 +1,4 @@
-"""What the stages say of a run for its methods text: which sentences hold, by what was done, not by what was asked."""
+"""Statements of the stages for the methods text of a run, by what was done, not by what was requested."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ START = (
     f"with bids-alps {__version__}, a BIDS App ([@gorgolewski2017])."
 )
 _SOURCES = {"2009": " ([@fonov2011])"}
-"""Reference of a template by a part of its name."""
+"""References of templates, by a part of their name."""
 
 
 def say(stage: Stage, *texts: str, **values: float) -> tuple[Statement, ...]:
-    """Return statements of one stage; each has those of the values that it names."""
+    """Return statements of a stage, each with the values in its text."""
     return tuple(
         Statement(
             stage=stage, text=text, values={name: value for name, value in values.items() if f"{{{name}:" in text}
@@ -31,16 +31,16 @@ def say(stage: Stage, *texts: str, **values: float) -> tuple[Statement, ...]:
 
 
 def state_fit(given: Gradients, fitted: Gradients, *, b0_threshold: float, compared: bool) -> tuple[Statement, ...]:
-    """Return what the fit of the tensors says.
+    """Return the statements of the tensor fit.
 
     Parameters
     ----------
     given, fitted
-        Weighting of the volumes that were fitted, before and after it was calibrated.
+        Gradients of the fitted volumes, before and after calibration.
     b0_threshold
-        b-values up to this count as no weighting, s/mm^2.
+        Volumes with a b-value up to this are treated as b=0, s/mm^2.
     compared
-        Whether the weighting of the volumes was compared.
+        Whether calibration of the b-values was requested.
     """
     shells = find_shells(given.bvals, b0_threshold=b0_threshold)
     weighted = sorted({float(shell) for shell in shells if shell > 0})
@@ -56,19 +56,19 @@ def state_fit(given: Gradients, fitted: Gradients, *, b0_threshold: float, compa
 
 
 def state_registration(method: Method, template: str) -> tuple[Statement, ...]:
-    """Return what the alignment with a template says."""
+    """Return the statements of the registration to a template."""
     source = next((source for part, source in _SOURCES.items() if part in template), "")
     return say("registration", f"Each subject was {ENGINES[method.registrar].sentence} {literal(template)}{source}.")
 
 
 def state_index(preset: RoiPreset, result: AlpsResult, method: Method) -> tuple[Statement, ...]:
-    """Return what the measurement of a preset of ours says; `result` is what was found, before anything is withheld."""
+    """Return the statements of the measurement of a preset; `result` is before an index is withheld."""
     pose = uncertainty.POSE_ERROR if method.pose_correction else ""
     return (
         *say(
             "regions",
             f"Regions of interest in the projection and association fibres of both hemispheres ({_shape(preset)}) "
-            "were carried to the diffusion images.",
+            "were transformed to the diffusion images.",
         ),
         *say("regions", rois.COUNTED_BY_TISSUE if method.roi_weighting == "tissue" else rois.COUNTED_BY_FRACTION),
         *say("index", alps.ROTATED if method.pose_correction else alps.NOT_ROTATED, alps.SENTENCE),
@@ -82,23 +82,23 @@ def state_index(preset: RoiPreset, result: AlpsResult, method: Method) -> tuple[
 
 
 def literal(name: str) -> str:
-    """Return a name that users chose as it may stand in the text of a statement."""
+    """Return a name given by the user, escaped for the text of a statement."""
     return name.replace("{", "{{").replace("}", "}}")
 
 
 def _shape(preset: RoiPreset) -> str:
     named = f"preset {literal(preset.name)}"
     if preset.drawn is not None:
-        return f"{named}, drawn in the {'scan' if preset.native else 'template'}"
+        return f"{named}, manual regions in the {'scan' if preset.native else 'template'}"
     if preset.radius_mm == preset.radius_mm:
         return f"{named}, spheres of {preset.radius_mm:g} mm radius"
     return f"{named}, ellipsoids with semi-axes along x, y and z of {preset.description} mm"
 
 
 def state_quality(checks: Iterable[Check], method: Method, *, failed: bool) -> tuple[Statement, ...]:
-    """Return what the judgement of an index says."""
+    """Return the statements of the quality checks."""
     limits = f", with the thresholds {literal(', '.join(method.threshold))}" if method.threshold else ""
-    text = f"Each index was judged by {{checks:g}} quality checks of the scan, the alignment and the regions{limits}."
+    text = f"Each index was assessed by {{checks:g}} quality checks of the scan, registration and regions{limits}."
     kept = (
         "An index with a failed check was kept." if method.keep_failed else "An index with a failed check was withheld."
     )

@@ -1,4 +1,4 @@
-"""The stage that chooses the shells, fits the tensors and writes the maps that follow from them."""
+"""Stage: selection of shells, tensor fit and scalar maps."""
 
 from __future__ import annotations
 
@@ -31,28 +31,29 @@ from bids_alps.stages.statements import state_fit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorFit:
-    """Tensors, the volumes that they were fitted to, and maps made of them.
+    """Tensors, the fitted volumes, and scalar maps.
 
     Parameters
     ----------
     field, series
-        Tensors, and the volumes that they were fitted to, with b-values as they were used.
+        Tensors, and the fitted volumes with the b-values that were used.
     fa, md, b0
-        Maps made of them.
+        Fractional anisotropy, mean diffusivity (mm^2/s), and mean b=0 image.
     snr, noise_sd
-        SNR of the b0 that the fit leaves in white matter, and the SD of the noise in units of the signal.
+        SNR of the b=0 signal in white matter, from the residuals of the fit, and SD of the noise in signal units.
     weighting
-        What tissue says of the gradients' strength along each axis.
+        Estimated error of the gradient strength along each axis.
     tabled
         The same volumes with the b-values of the gradient table.
     whole
-        The series with all its shells.
+        The series with all shells.
     water_volumes
-        Which volumes of `whole` tell free water; None where there are no two shells.
+        Volumes of `whole` for the free-water fit; None without two shells.
     b_value, weighted
-        Mean b-value of the weighted volumes in the gradient table, s/mm^2, and which of `series` they are, shape (n,).
+        Mean b-value of the diffusion-weighted volumes, from the gradient table, s/mm^2, and their mask in `series`,
+        shape (n,).
     statements
-        What the fit says for the methods text.
+        Statements for the methods text.
     """
 
     field: TensorField
@@ -72,27 +73,27 @@ class TensorFit:
 
 
 def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
-    """Choose the shells, fit the tensors and make the maps."""
+    """Select the shells, fit the tensors and compute scalar maps."""
     series = prepared.series
     volumes = choose_shells(series.gradients, wanted=method.shells, b0_threshold=method.b0_threshold)
-    chosen = DwiSeries(
+    selected = DwiSeries(
         image=series.image.like(series.image.data[..., volumes]), gradients=series.gradients.take(volumes)
     )
-    field, tabled = fit_tensor(chosen, prepared.mask), chosen
+    field, tabled = fit_tensor(selected, prepared.mask), selected
     weighting = estimate_weighting_error(field)
     if method.gradient_calibration and weighting.corrected.any():
-        chosen = reweight(chosen, weighting.corrected)
-        field = fit_tensor(chosen, prepared.mask)
-    snr, noise_sd = measure_noise(chosen, field)
+        selected = reweight(selected, weighting.corrected)
+        field = fit_tensor(selected, prepared.mask)
+    snr, noise_sd = measure_noise(selected, field)
     elements = field.image.data
     bvals = series.gradients.bvals[volumes]
     weighted = bvals > method.b0_threshold
     return TensorFit(
         field=field,
-        series=chosen,
+        series=selected,
         fa=field.image.like(fractional_anisotropy(elements).astype(np.float32)),
         md=field.image.like(mean_diffusivity(elements)),
-        b0=field.image.like(mean_volume(chosen.image.data, ~weighted)),
+        b0=field.image.like(mean_volume(selected.image.data, ~weighted)),
         snr=snr,
         noise_sd=noise_sd,
         weighting=weighting,
@@ -101,7 +102,7 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
         water_volumes=choose_volumes(series, b0_threshold=method.b0_threshold),
         statements=state_fit(
             tabled.gradients,
-            chosen.gradients,
+            selected.gradients,
             b0_threshold=method.b0_threshold,
             compared=method.gradient_calibration,
         ),
@@ -111,7 +112,7 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
 
 
 def write_maps(outputs: RunOutputs, fitted: TensorFit) -> None:
-    """Write the tensor and the maps that follow from it."""
+    """Write the tensors and the scalar maps."""
     elements = fitted.field.image.data
     maps = {
         "txx": elements[..., 0],
@@ -141,14 +142,15 @@ def measures_of(fitted: TensorFit) -> dict[str, SpatialMap]:
 def measure_noise(series: DwiSeries, field: TensorField, *, voxels: int = 5000) -> tuple[float, float]:
     """Return the SNR of the b0 in white matter and the SD of the noise, from at most `voxels` evenly spread voxels.
 
-    Noise is what the fit leaves; where it leaves nothing, what neighbouring voxels tell. NaN without white matter.
+    Noise is estimated from the residuals of the fit or, if there are none, from neighbouring voxels. NaN without white
+    matter.
     """
     design = design_matrix(series.gradients.bvals, series.gradients.bvecs)
     white = np.argwhere(field.mask & (fractional_anisotropy(field.image.data) > 0.3))
     if not len(white):
         return float("nan"), float("nan")
-    chosen = white[:: max(1, len(white) // voxels)]
-    signal = series.image.data[tuple(chosen.T)].astype(np.float64)
+    voxel_indices = white[:: max(1, len(white) // voxels)]
+    signal = series.image.data[tuple(voxel_indices.T)].astype(np.float64)
     prediction = np.exp(fit_coefficients(signal, design) @ design.T)
     noise = residual_noise(signal, prediction, design.shape[1])
     if np.isnan(noise).all():
@@ -160,7 +162,7 @@ def measure_noise(series: DwiSeries, field: TensorField, *, voxels: int = 5000) 
 
 
 def check_acquisition(fitted: TensorFit) -> tuple[Check, ...]:
-    """Return the checks of what the scanner gave."""
+    """Return the checks of the acquisition."""
     return (
         evaluate("snr_b0", fitted.snr),
         evaluate("gradient_spread", 100 * fitted.weighting.spread),
@@ -171,7 +173,7 @@ def check_acquisition(fitted: TensorFit) -> tuple[Check, ...]:
 
 
 def describe_acquisition(preset: RoiPreset, fitted: TensorFit, run: DwiRun) -> Acquisition:
-    """Return what stands in every row beside the index."""
+    """Return the acquisition columns of the index table."""
     return Acquisition(
         roi_preset=preset.name,
         conventions=preset.conventions,
@@ -189,6 +191,6 @@ def describe_acquisition(preset: RoiPreset, fitted: TensorFit, run: DwiRun) -> A
 
 
 def _scanner(run: DwiRun) -> str | None:
-    """Return manufacturer and model of the scanner, once where the model names the manufacturer."""
+    """Return manufacturer and model of the scanner, without repeating the manufacturer."""
     maker, model = (str(run.metadata.get(key) or "").strip() for key in ("Manufacturer", "ManufacturersModelName"))
     return (model if maker.lower() in model.lower() else f"{maker} {model}".strip()) or None

@@ -1,4 +1,4 @@
-"""The stage that tells how sure an index is."""
+"""Stage: uncertainty of the index."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from bids_alps.numerics.tensors.tensor import rotate_elements
 from bids_alps.stages.aligned import AlignedRun, apply_roi_weights, transform_for_preset
 
 LARGEST_OFFSET = 4.5
-"""Standard errors beyond which no placement is drawn in practice."""
+"""Largest placement error to prepare for, in standard errors."""
 
 
 def measure_intervals(
     aligned: AlignedRun, preset: RoiPreset, rois: tuple[Roi, ...], floor: Mapping[str, float]
 ) -> Mapping[str, Interval]:
-    """Return the uncertainty of the index by hemisphere: by chance, and by what may be wrong throughout.
+    """Return the uncertainty of the index by hemisphere, from random and systematic errors.
 
-    `floor` is the relative change that the noise floor makes.
+    `floor` is the relative change by the noise floor.
     """
     placed, fitted = prepare_means(aligned, preset), aligned.fitted
     errors = Errors(
@@ -37,23 +37,23 @@ def measure_intervals(
     sharp = as_floats(alps_by_hemisphere(placed({})))
     blurred = as_floats(alps_by_hemisphere(blurred_means(aligned, rois)))
     tabled = index_of_series(fitted.tabled, rois, aligned.rotation)
-    felt = index_of_series(reweight(fitted.tabled, fitted.weighting.measured), rois, aligned.rotation)
+    calibrated = index_of_series(reweight(fitted.tabled, fitted.weighting.measured), rois, aligned.rotation)
     return {
         side: add_systematic(
-            found,
+            interval,
             sharp[side],
             Systematic(
                 resolution=float(np.log(blurred[side] / sharp[side])),
-                calibration=float(np.log(felt[side] / tabled[side])),
+                calibration=float(np.log(calibrated[side] / tabled[side])),
                 noise_floor=float(np.log1p(floor[side])),
             ),
         )
-        for side, found in intervals.items()
+        for side, interval in intervals.items()
     }
 
 
 def prepare_means(aligned: AlignedRun, preset: RoiPreset) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
-    """Return what gives mean tensors, template axes, of the regions displaced by offsets: name -> shape (3,), mm."""
+    """Return a function that returns mean tensors (template axes) of regions displaced by offsets: name -> (3,), mm."""
     registration, field = aligned.registration, aligned.fitted.field
     place = prepare_placement(
         preset,
@@ -70,6 +70,6 @@ def prepare_means(aligned: AlignedRun, preset: RoiPreset) -> Callable[[Mapping[s
 
 
 def blurred_means(aligned: AlignedRun, rois: tuple[Roi, ...]) -> dict[str, Array]:
-    """Return mean tensors, template axes, of regions in tensors blurred by one more voxel."""
+    """Return mean tensors (template axes) of regions, in tensors blurred by one more voxel."""
     blurred = blur_by_a_voxel(aligned.fitted.field)
     return {roi.name: rotate_elements(mean_tensor(blurred, roi), aligned.rotation) for roi in rois}

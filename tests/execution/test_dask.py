@@ -20,7 +20,7 @@ from bids_alps.errors import ExecutionError, UsageError
 from bids_alps.execution import dask as engine_module
 from bids_alps.execution.dask import Cluster, check_threads
 from bids_alps.execution.engine import Task
-from bids_alps.execution.jobs import read_jobs, workers_of_a_job
+from bids_alps.execution.jobs import read_jobs, workers_per_job
 from bids_alps.identity import code_name
 from bids_alps.participant import Outcome
 from bids_alps.settings import Settings
@@ -65,7 +65,7 @@ def test_a_run_that_takes_too_long_is_given_up_and_the_others_are_done(tmp_path:
         begun = time.monotonic()
         ended = dict(engine.wait() for _ in range(4))  # both workers were taken by runs that hang
         assert time.monotonic() - begun < 120
-    assert [str(ended[number]).partition(",")[0] for number in (0, 1)] == ["--timeout: not done after 0.05 minutes"] * 2
+    assert [str(ended[number]).partition(",")[0] for number in (0, 1)] == ["--timeout: stopped after 0.05 minutes"] * 2
     assert [outcome.name for number in (2, 3) if isinstance(outcome := ended[number], Outcome)] == ["2", "3"]
 
 
@@ -107,7 +107,7 @@ def test_a_worker_of_another_version_says_so(tmp_path: Path, monkeypatch: pytest
     with Cluster(settings(tmp_path)) as engine:
         engine.submit(0, task(partial(Outcome, name="a", message="done")))
         _, error = engine.wait()
-    assert f"bids-alps {code_name()} there, 99 here" in str(error)
+    assert f"bids-alps {code_name()} on the worker, 99 here" in str(error)
 
 
 def test_workers_of_several_threads_are_refused(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_scheduler_that_goes_away_is_told(tmp_path: Path) -> None:
         with Cluster(settings(tmp_path, "--dask-address", address)) as engine:
             engine.submit(0, task(partial(Outcome, name="a", message="no worker does it")))
             scheduler.kill()
-            with pytest.raises(ExecutionError, match="went away"):
+            with pytest.raises(ExecutionError, match="was lost"):
                 engine.wait()
 
 
@@ -199,13 +199,13 @@ def test_a_file_that_names_no_system_or_two_is_refused(tmp_path: Path, text: str
     ("asked", "workers"), [({"cores": 1}, 1), ({"cores": 4}, 4), ({"cores": 2, "processes": 2}, 2)]
 )
 def test_a_job_has_a_worker_for_each_core(asked: dict[str, Any], workers: int) -> None:
-    assert workers_of_a_job(Path("jobs.yaml"), asked) == workers
+    assert workers_per_job(Path("jobs.yaml"), asked) == workers
 
 
 @pytest.mark.parametrize("asked", [{}, {"cores": "x"}, {"cores": 0}, {"cores": 4, "processes": 1}])
 def test_a_job_whose_workers_would_have_several_threads_is_refused(asked: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="cores"):
-        workers_of_a_job(Path("jobs.yaml"), asked)
+        workers_per_job(Path("jobs.yaml"), asked)
 
 
 def test_the_shipped_configuration_is_one_of_dask_jobqueue() -> None:

@@ -65,7 +65,7 @@ def test_a_run_that_takes_too_long_is_ended_and_the_others_are_done(tmp_path: Pa
     with Processes(settings(tmp_path, "--timeout", "0.1")) as engine:
         ended = finish(engine, [task(partial(time.sleep, 600)), task(partial(time.sleep, 600)), good("a"), good("b")])
         assert time.monotonic() - begun < 120
-    assert [str(ended[number]).partition(",")[0] for number in (0, 1)] == ["--timeout: not done after 0.1 minutes"] * 2
+    assert [str(ended[number]).partition(",")[0] for number in (0, 1)] == ["--timeout: stopped after 0.1 minutes"] * 2
     assert [outcome.name for number in (2, 3) if isinstance(outcome := ended[number], Outcome)] == ["a", "b"]
 
 

@@ -38,7 +38,7 @@ def test_a_run_is_given_up_after_its_time(clock: Clock) -> None:
     assert watch.find_hopeless() is None
     clock.now = 121
     assert watch.find_hopeless() == 0
-    assert "not done after 2 minutes" in str(watch.explain(0))
+    assert "stopped after 2 minutes" in str(watch.explain(0))
     assert watch.stop(0) == "here"
     assert watch.find_hopeless() is None
 
@@ -51,7 +51,7 @@ def test_a_run_longer_than_the_life_of_workers_does_not_go_on_for_ever(clock: Cl
         clock.now += 60 * (number + 1)
     watch.start(0, task(), "worker 3")
     assert watch.find_hopeless() == 0
-    assert "3 workers ended before the run was done, after 3.0 minutes at most" in str(watch.explain(0))
+    assert "3 workers ended before the run was finished, after 3.0 minutes at most" in str(watch.explain(0))
 
 
 def test_stragglers_are_named_again_when_their_time_has_doubled(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
@@ -66,4 +66,4 @@ def test_stragglers_are_named_again_when_their_time_has_doubled(clock: Clock, ca
             clock.now = 300 + seconds
             watch.name_stragglers()
     told = [record.message for record in caplog.records]
-    assert told == [f"sub-09: at work for {n} minutes on node7, where the median of 5 runs is 1.0." for n in (5, 10)]
+    assert told == [f"sub-09: running for {n} minutes on node7, where the median of 5 runs is 1.0." for n in (5, 10)]

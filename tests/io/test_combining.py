@@ -11,7 +11,7 @@ from helpers import nifti_bytes
 
 from bids_alps.errors import NoInputError
 from bids_alps.io.combining import combine, find_groups, parts_by_encoding
-from bids_alps.io.layout import Found, Problem
+from bids_alps.io.layout import PlannedRun, UnusableRun
 from bids_alps.model import DwiRun, SpatialMap
 
 AP, PA = {"PhaseEncodingDirection": "j-"}, {"PhaseEncodingDirection": "j"}
@@ -31,7 +31,7 @@ def run(place: Path, name: str, *, shift: float = 0.0, voxel: float = 2.0, **met
     return DwiRun(entities=entities, image=image, bval=image, bvec=image, metadata=metadata)
 
 
-def names(runs: list[Found]) -> list[str]:
+def names(runs: list[PlannedRun]) -> list[str]:
     return [one.name for one in runs]
 
 
@@ -76,7 +76,7 @@ def test_series_that_differ_stay_apart(place: Path, name: str, other: dict[str, 
 
 
 def test_preprocessed_runs_and_problems_stay_as_they_are(place: Path) -> None:
-    problem = Problem(name="sub-01_run-9", error=NoInputError("a", "b", "c"))
+    problem = UnusableRun(name="sub-01_run-9", error=NoInputError("a", "b", "c"))
     image = place / "a.nii.gz"
     made = DwiRun(entities={"sub": "01"}, image=image, bval=image, bvec=image, preprocessed=True)
     runs = [problem, made, made]

@@ -106,7 +106,7 @@ def test_a_fieldmap_for_an_image_that_is_not_there_is_noted(dataset: Path) -> No
     put(dataset, "sub-01/fmap/sub-01_dir-PA_epi", **PA, IntendedFor="dwi/sub-01_run-1_dwi.nii.gz")
     run = run_of(dataset)
     assert run.fieldmaps == ()
-    assert run.notes == ("sub-01_dir-PA_epi.nii.gz: IntendedFor names dwi/sub-01_run-1_dwi.nii.gz, which is not there",)
+    assert run.notes == ("sub-01_dir-PA_epi.nii.gz: IntendedFor has dwi/sub-01_run-1_dwi.nii.gz, which does not exist",)
 
 
 def test_nothing_is_opposite_to_what_does_not_tell_its_encoding(dataset: Path) -> None:
@@ -114,9 +114,7 @@ def test_nothing_is_opposite_to_what_does_not_tell_its_encoding(dataset: Path) -
     put(dataset, "sub-01/dwi/sub-01_dir-PA_dwi", volumes=7)
     put(dataset, "sub-01/dwi/sub-01_acq-b_dir-PA_dwi", volumes=7, PhaseEncodingAxis="j")
     assert found(dataset) == []
-    note = (
-        "sub-01_dir-PA_epi.nii.gz is meant for it, but PhaseEncodingDirection is not told of sub-01_dir-PA_epi.nii.gz"
-    )
+    note = "sub-01_dir-PA_epi.nii.gz is intended for it, but no PhaseEncodingDirection in sub-01_dir-PA_epi.nii.gz"
     assert run_of(dataset).notes == (note,)
 
 

@@ -20,7 +20,7 @@ from bids_alps.io.availability import check_series
 from bids_alps.io.gradient_tables import read_bvals, read_bvecs, read_world_bvecs
 from bids_alps.io.images import read_volumes
 from bids_alps.io.inheritance import entities_of, read_json, suffix_of
-from bids_alps.io.layout import Problem, find_runs
+from bids_alps.io.layout import UnusableRun, find_runs
 from bids_alps.io.queries import read_filters
 from bids_alps.io.tables import read_table
 from bids_alps.model import DwiRun, SpatialMap
@@ -112,7 +112,7 @@ def test_labels_of_runs(label: str) -> None:
         except OSError:  # longer in bytes than a name may be
             return
         for run in find_runs(root, "01"):
-            assert isinstance(run, Problem) or re.fullmatch("[a-zA-Z0-9+]+", run.entities["acq"])
+            assert isinstance(run, UnusableRun) or re.fullmatch("[a-zA-Z0-9+]+", run.entities["acq"])
         assert [path.name for path in root.iterdir()] == ["sub-01"]
 
 

@@ -111,7 +111,7 @@ def test_pybids_ends_at_one_sidecar_and_costs_no_other_file(dataset: Path, conte
         of_pybids(dataset)
     with open_index(dataset, ["01"]) as index:
         assert index.has_metadata
-        assert index.withheld == {broken}
+        assert index.hidden == {broken}
         assert index.metadata(dataset / "sub-01/dwi/sub-01_dwi.nii.gz") == {"EchoTime": 0.08}
         image = dataset / "sub-01/dwi/sub-01_run-1_dwi.nii.gz"
         if content in ("{", "[1]", "dangling"):
@@ -193,7 +193,7 @@ def test_a_stale_database_is_noticed_and_the_disk_is_read(
         assert [path for path in index.find("01", suffix="dwi") if not path.exists()] == []
         if image.exists():
             assert index.metadata(image)["EchoTime"] == (0.1 if change == "another sidecar" else 0.08)
-    assert "the disk is read instead" in caplog.text
+    assert "indexing from disk instead" in caplog.text
 
 
 def test_a_file_that_is_no_database_is_told(dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ import pytest
 from helpers import nifti_bytes
 
 from bids_alps.errors import InvalidBidsError, NothingSelectedError
-from bids_alps.io.layout import Problem, SetAside, find_participants, find_runs
+from bids_alps.io.layout import SetAside, UnusableRun, find_participants, find_runs
 from bids_alps.io.queries import Selection
 from bids_alps.model import DwiRun, SpatialMap
 
@@ -40,7 +40,7 @@ def put_run(root: Path, stem: str, **sidecar: object) -> None:
 
 def runs_of(root: Path, selection: Selection | None = None, *, preprocessed: bool = False) -> dict[str, DwiRun]:
     found = find_runs(root, "01", selection, preprocessed=preprocessed)
-    assert not [run for run in found if isinstance(run, Problem)]
+    assert not [run for run in found if isinstance(run, UnusableRun)]
     return {run.name: run for run in found if isinstance(run, DwiRun)}
 
 
@@ -62,8 +62,8 @@ def test_a_series_without_weighting_is_no_run_where_its_session_has_one(dataset:
     assert found["sub-01_ses-1_dir-PA"] is DwiRun
 
 
-def problem_of(root: Path) -> Problem:
-    (problem,) = (run for run in find_runs(root, "01") if isinstance(run, Problem))
+def problem_of(root: Path) -> UnusableRun:
+    (problem,) = (run for run in find_runs(root, "01") if isinstance(run, UnusableRun))
     return problem
 
 
@@ -81,7 +81,7 @@ def test_gradient_table_is_inherited_from_any_level(dataset: Path, place: str) -
 def test_a_run_without_number_never_takes_the_table_of_run_1(dataset: Path) -> None:
     put_run(dataset, "sub-01/dwi/sub-01_run-1_dwi")
     put(dataset, "sub-01/dwi/sub-01_dwi.nii.gz")
-    assert sorted(type(run).__name__ for run in find_runs(dataset, "01")) == ["DwiRun", "Problem"]
+    assert sorted(type(run).__name__ for run in find_runs(dataset, "01")) == ["DwiRun", "UnusableRun"]
     assert "no .bval file" in str(problem_of(dataset).error)
 
 
@@ -185,7 +185,7 @@ def test_malformed_json_costs_the_run_it_belongs_to_alone(dataset: Path) -> None
     put_run(dataset, "sub-01/dwi/sub-01_run-2_dwi")
     put(dataset, "sub-01/dwi/sub-01_run-1_dwi.json", "sub-01/fmap/sub-01_dir-AP_epi.json", content="{")
     put(dataset, "sub-01/fmap/sub-01_dir-AP_epi.nii.gz")
-    assert [type(run).__name__ for run in find_runs(dataset, "01")] == ["Problem", "DwiRun"]
+    assert [type(run).__name__ for run in find_runs(dataset, "01")] == ["UnusableRun", "DwiRun"]
 
 
 @pytest.mark.parametrize("space", ["ACPC", "T1w"])
@@ -214,8 +214,8 @@ def test_a_series_of_qsiprep_without_its_table_in_world_axes_is_refused(dataset:
     put(dataset, "dataset_description.json", content=json.dumps(made))
     put_run(dataset, "sub-01/dwi/sub-01_space-ACPC_desc-preproc_dwi")
     (problem,) = find_runs(dataset, "01", preprocessed=True)
-    assert isinstance(problem, Problem)
-    assert "QSIPrep, whose .bvec is not FSL's" in str(problem.error)
+    assert isinstance(problem, UnusableRun)
+    assert "QSIPrep, whose .bvec is not in FSL convention" in str(problem.error)
 
 
 def test_transforms_are_those_of_the_runs_space_and_the_nearest_counts(dataset: Path) -> None:
@@ -255,7 +255,7 @@ def test_hostile_labels_do_not_leave_the_folder(dataset: Path) -> None:
     put_run(dataset, "sub-01/dwi/sub-01_acq-é_dwi")
     put_run(dataset, "sub-01/dwi/sub-01_acq-a b_dwi")
     found = find_runs(dataset, "01")
-    assert ["not a BIDS label" in str(run.error) for run in found if isinstance(run, Problem)] == [True, True]
+    assert ["not a BIDS label" in str(run.error) for run in found if isinstance(run, UnusableRun)] == [True, True]
 
 
 def test_participants_are_listed_sorted_and_checked(dataset: Path) -> None:

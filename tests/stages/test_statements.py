@@ -211,7 +211,7 @@ def test_runs_of_opposite_encoding_that_keep_their_distortion_are_not_told_as_me
     merged = replace(run, partners=(twin,))
     assert combine([run], everything=True) == [run]
     text = tell(merged, out, **FAST, motion_correction=False, combine_runs=True)
-    assert "Two runs of opposite phase encoding were merged" not in text
+    assert "Runs of opposite phase encoding were merged" not in text
     assert "8 diffusion-weighted volumes" in text
 
 
@@ -221,7 +221,7 @@ def test_preprocessed_series_and_their_masks_are_told(data: Path, out: Path) -> 
     write_map(data / "brain_mask.nii.gz", image.like(image.data[..., 0] > 100), dtype=np.uint8)
     text = tell(replace(run, preprocessed=True, mask=data / "brain_mask.nii.gz"), out / "again", **FAST)
     assert "had been preprocessed by another program" in text
-    assert "The brain mask that came with the series was used" in text
+    assert "The brain mask of the preprocessed series was used" in text
     assert "Otsu" not in text
 
 

@@ -1,4 +1,4 @@
-"""Motion, eddy currents and distortion of one series: estimated one after the other, undone together."""
+"""Correction of motion, eddy currents and distortion: estimated in turn, applied in a single interpolation."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from bids_alps.numerics.preprocessing.resampling import Grid, align_b0s, mean_b0
 from bids_alps.numerics.preprocessing.volume_motion import at_rest
 from bids_alps.numerics.volumes import mean_volume
 
-COMBINED = "Two runs of opposite phase encoding were merged into one series after they were corrected."
-LEFT_OUT = "Volumes that were empty or unlike all others were left out (number: {volumes:g})."
+COMBINED = "Runs of opposite phase encoding were merged into one series after correction."
+EXCLUDED = "Volumes that were empty or did not correlate with the others were excluded (number: {volumes:g})."
 _AXES = {"i": 0, "j": 1, "k": 2}
 _LONGEST_READOUT_S = 1.0  # a longer one is in other units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoding:
-    """How a series was read out.
+    """Readout of a series.
 
     Parameters
     ----------
     phase_axis, slice_axis
-        Voxel axes.
+        Voxel axes of phase encoding and of the slices.
     polarity
         1, -1, or 0 where it is unknown.
     readout
@@ -44,25 +44,25 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorrectedSeries:
-    """A corrected series with what was found and done.
+    """A corrected series, with the estimated motion and distortion.
 
     Parameters
     ----------
     series
-        Without the volumes that could not be aligned; b-vectors turned.
+        Corrected series, without volumes that could not be realigned; b-vectors rotated.
     motion
-        Of every volume that was acquired.
+        Motion of all acquired volumes.
     distortion
-        The field, also where it was not applied; None where none was estimated.
+        The field, even if it was not applied; None if not estimated.
     notes
-        What was assumed, left out or doubtful, one sentence each.
+        Remarks on assumptions and exclusions, one sentence each.
     motion_corrected
-        Whether head motion and eddy currents were estimated and undone.
+        Whether head motion and eddy currents were corrected.
     figures
-        For the quality table: ``fd_mean``, ``fd_max`` (mm), ``outlier_slices``, ``replaced`` (fractions),
+        Values for the quality table: ``fd_mean``, ``fd_max`` (mm), ``outlier_slices``, ``replaced`` (fractions),
         ``unusable_volumes``, ``displacement`` (95th percentile, mm), ``difference_before``, ``difference_after``.
     before_after
-        Pairs of images of shape (i, j, k): ``motion`` (mean with weighting), ``distortion`` (mean without).
+        Pairs of images of shape (i, j, k): ``motion`` (mean diffusion-weighted), ``distortion`` (mean b=0).
     """
 
     series: DwiSeries
@@ -75,20 +75,20 @@ class CorrectedSeries:
 
     @property
     def distortion_corrected(self) -> bool:
-        """Whether a field was found that brings the two encodings together, and was undone."""
+        """Whether a field was accepted and applied."""
         return self.distortion is not None and self.distortion.proven
 
 
 def encoding_from_sidecar(metadata: Mapping[str, object], shape: Sequence[int] | None = None) -> Encoding:
-    """Return how a series was read out, as its sidecar tells.
+    """Return the readout of a series from its sidecar.
 
     Parameters
     ----------
     metadata
         Fields of the sidecar.
     shape
-        Of the image: where ``TotalReadoutTime`` is not told it follows from ``EffectiveEchoSpacing`` and the number of
-        phase-encoding steps.
+        Shape of the image: if ``TotalReadoutTime`` is missing it is computed from ``EffectiveEchoSpacing`` and the
+        number of phase-encoding steps.
 
     Examples
     --------
@@ -98,9 +98,9 @@ def encoding_from_sidecar(metadata: Mapping[str, object], shape: Sequence[int] |
     >>> encoding_from_sidecar({"PhaseEncodingAxis": "j"}).polarity
     0
     """
-    told = str(metadata.get("PhaseEncodingDirection", ""))
-    axis = told[:1] or str(metadata.get("PhaseEncodingAxis", ""))[:1]
-    polarity = 0 if told[:1] not in _AXES else -1 if told.endswith("-") else 1
+    direction = str(metadata.get("PhaseEncodingDirection", ""))
+    axis = direction[:1] or str(metadata.get("PhaseEncodingAxis", ""))[:1]
+    polarity = 0 if direction[:1] not in _AXES else -1 if direction.endswith("-") else 1
     phase_axis = _AXES.get(axis, 1)
     return Encoding(
         phase_axis=phase_axis,
@@ -111,16 +111,16 @@ def encoding_from_sidecar(metadata: Mapping[str, object], shape: Sequence[int] |
 
 
 def _readout_s(metadata: Mapping[str, object], steps: int | None) -> float | None:
-    """Return the total readout time, s; None where nothing tells it, or nothing that can be true."""
+    """Return the total readout time, s; None if it is missing or implausible."""
     total, spacing = metadata.get("TotalReadoutTime"), metadata.get("EffectiveEchoSpacing")
     matrix = metadata.get("ReconMatrixPE", steps)
     if isinstance(total, int | float):
-        found = float(total)
+        readout = float(total)
     elif isinstance(spacing, int | float) and isinstance(matrix, int):
-        found = float(spacing) * (matrix - 1)
+        readout = float(spacing) * (matrix - 1)
     else:
         return None
-    return found if 0 < found < _LONGEST_READOUT_S else None
+    return readout if 0 < readout < _LONGEST_READOUT_S else None
 
 
 def correct_series(
@@ -132,77 +132,79 @@ def correct_series(
     motion: bool = True,
     b0_threshold: float = 50.0,
 ) -> CorrectedSeries:
-    """Return a series with motion, eddy currents and susceptibility distortion undone in one interpolation.
+    """Return a series corrected for motion, eddy currents and susceptibility distortion, in a single interpolation.
 
     Parameters
     ----------
     series
         Raw (or denoised) series.
     mask
-        Brain, shape (i, j, k), bool.
+        Brain mask, shape (i, j, k), bool.
     encoding
-        How the series was read out.
+        Readout of the series.
     fields
-        What may find the susceptibility field, the best first: the first one that is proven is applied.
+        Estimators of the susceptibility field, in order of priority: the first accepted field is applied.
     motion
         Whether to correct motion and eddy currents.
     b0_threshold
-        b-values up to this count as no weighting, s/mm^2.
+        Volumes with a b-value up to this are treated as b=0, s/mm^2.
     """
     data, affine = series.image.data, series.image.affine
     bvals = np.where(series.gradients.bvals <= b0_threshold, 0.0, series.gradients.bvals)
     notes: list[str] = []
-    moved = _motion(series, bvals, mask, encoding, notes) if motion else None
-    found = series_at_rest(series, slice_axis=encoding.slice_axis) if moved is None else moved
-    base = mean_b0(data, affine, bvals, found)
-    field_found = None
+    estimated = _motion(series, bvals, mask, encoding, notes) if motion else None
+    applied = series_at_rest(series, slice_axis=encoding.slice_axis) if estimated is None else estimated
+    b0 = mean_b0(data, affine, bvals, applied)
+    distortion = None
     if fields:
         image = EncodedImage(
-            data=base,
+            data=b0,
             affine=affine,
             phase_axis=encoding.phase_axis,
             polarity=encoding.polarity,
             readout=encoding.readout,
         )
-        field_found = _distortion(image, fields, mask, notes)
-    corrected = resample_series(data, affine, found, distortion=field_found)
-    replaced = replace_outliers(corrected, affine, bvals, found, distortion=field_found)
+        distortion = _distortion(image, fields, mask, notes)
+    corrected = resample_series(data, affine, applied, distortion=distortion)
+    replaced = replace_outliers(corrected, affine, bvals, applied, distortion=distortion)
     weighted = bvals > 0
-    pairs = {"motion": (mean_volume(data, weighted & found.usable), mean_volume(corrected, weighted & found.usable))}
-    if field_found is not None and field_found.proven:
-        pairs["distortion"] = (base, mean_volume(corrected, ~weighted & found.usable))
-    kept = found.usable
-    gradients = Gradients(bvals=series.gradients.bvals, bvecs=found.bvecs).take(kept)
-    if not kept.all():
-        notes.append(f"volumes left out as empty or unlike all others: {np.flatnonzero(~kept).tolist()}")
-        corrected = corrected[..., kept]
+    pairs = {
+        "motion": (mean_volume(data, weighted & applied.usable), mean_volume(corrected, weighted & applied.usable))
+    }
+    if distortion is not None and distortion.proven:
+        pairs["distortion"] = (b0, mean_volume(corrected, ~weighted & applied.usable))
+    usable = applied.usable
+    gradients = Gradients(bvals=series.gradients.bvals, bvecs=applied.bvecs).take(usable)
+    if not usable.all():
+        notes.append(f"volumes excluded as empty or uncorrelated with the others: {np.flatnonzero(~usable).tolist()}")
+        corrected = corrected[..., usable]
     return CorrectedSeries(
         series=DwiSeries(image=series.image.like(corrected), gradients=gradients),
-        motion=found,
-        distortion=field_found,
+        motion=applied,
+        distortion=distortion,
         notes=tuple(notes),
-        motion_corrected=moved is not None,
-        figures=_figures(found, field_found, replaced, series.image.voxel_size, mask),
+        motion_corrected=estimated is not None,
+        figures=_figures(applied, distortion, replaced, series.image.voxel_size, mask),
         before_after=pairs,
     )
 
 
 def combine_runs(one: DwiSeries, second: CorrectedSeries, mask: Array, *, b0_threshold: float = 50.0) -> DwiSeries:
-    """Return two corrected runs of one head as one series on the first one's grid, where the first lies.
+    """Return two corrected runs of the same head as one series, on the grid and in the position of the first.
 
     Parameters
     ----------
     one, second
         Corrected runs; the second may have another grid.
     mask
-        Brain of the first, shape (i, j, k), bool.
+        Brain mask of the first, shape (i, j, k), bool.
     b0_threshold
-        b-values up to this count as no weighting, s/mm^2.
+        Volumes with a b-value up to this are treated as b=0, s/mm^2.
     """
     two = second.series
-    bases = [mean_volume(run.image.data, run.gradients.bvals <= b0_threshold) for run in (one, two)]
-    pose = align_b0s(bases[0], bases[1], (one.image.affine, two.image.affine), mask).matrix
-    moved = resample_series(
+    b0s = [mean_volume(run.image.data, run.gradients.bvals <= b0_threshold) for run in (one, two)]
+    pose = align_b0s(b0s[0], b0s[1], (one.image.affine, two.image.affine), mask).matrix
+    resampled = resample_series(
         two.image.data,
         two.image.affine,
         series_at_rest(two, slice_axis=second.motion.slice_axis),
@@ -212,36 +214,36 @@ def combine_runs(one: DwiSeries, second: CorrectedSeries, mask: Array, *, b0_thr
         bvals=np.r_[one.gradients.bvals, two.gradients.bvals],
         bvecs=np.r_[one.gradients.bvecs, two.gradients.bvecs @ pose[:3, :3]],
     )
-    placed = DwiSeries(image=one.image.like(moved), gradients=two.gradients)
-    moved *= np.float32(relative_gain(one, placed, mask, b0_threshold=b0_threshold))
-    together = np.concatenate([one.image.data, moved], axis=3)
-    return DwiSeries(image=one.image.like(together), gradients=gradients)
+    second_series = DwiSeries(image=one.image.like(resampled), gradients=two.gradients)
+    resampled *= np.float32(relative_gain(one, second_series, mask, b0_threshold=b0_threshold))
+    combined = np.concatenate([one.image.data, resampled], axis=3)
+    return DwiSeries(image=one.image.like(combined), gradients=gradients)
 
 
 def relative_gain(one: DwiSeries, other: DwiSeries, mask: Array, *, b0_threshold: float = 50.0) -> float:
-    """Return by what the second series must be multiplied to be as bright without weighting as the first; 1 untold.
+    """Return the factor that scales the b=0 signal of the second series to that of the first; 1 if unknown.
 
     Parameters
     ----------
     one, other
-        On one grid.
+        Series on the same grid.
     mask
-        Where to compare, shape (i, j, k), bool.
+        Voxels to compare, shape (i, j, k), bool.
     b0_threshold
-        b-values up to this count as no weighting, s/mm^2.
+        Volumes with a b-value up to this are treated as b=0, s/mm^2.
     """
-    unweighted = [series.gradients.bvals <= b0_threshold for series in (one, other)]
-    if not all(volumes.any() for volumes in unweighted):
+    b0 = [series.gradients.bvals <= b0_threshold for series in (one, other)]
+    if not all(volumes.any() for volumes in b0):
         return 1.0
     first, second = (
         float(np.median(mean_volume(series.image.data, volumes)[mask]))
-        for series, volumes in zip((one, other), unweighted, strict=True)
+        for series, volumes in zip((one, other), b0, strict=True)
     )
     return first / second if second > 0 else 1.0
 
 
 def series_at_rest(series: DwiSeries, *, slice_axis: int = 2) -> SeriesMotion:
-    """Return no motion at all."""
+    """Return the motion of a series without any motion."""
     number = len(series.gradients)
     return SeriesMotion(
         volumes=(at_rest(np.zeros(3), np.zeros(3)),) * number,
@@ -272,18 +274,21 @@ def _motion(series: DwiSeries, bvals: Array, mask: Array, encoding: Encoding, no
 def _distortion(
     image: EncodedImage, fields: Sequence[FieldEstimator], mask: Array, notes: list[str]
 ) -> Distortion | None:
-    """Return the first field that is proven, else the first that was found; tell what became of each."""
+    """Return the first accepted field, else the first estimated one; a note is added for each."""
     first = None
     for estimate in fields:
         try:
-            found = estimate(image, mask)
+            distortion = estimate(image, mask)
         except AlpsError as error:
             notes.append(f"distortion not corrected: {error}")
             continue
-        notes.append(f"distortion by {found.method}: {found.reason}" + (f" ({found.assumed})" if found.assumed else ""))
-        if found.proven:
-            return found
-        first = first or found
+        notes.append(
+            f"distortion by {distortion.method}: {distortion.reason}"
+            + (f" ({distortion.assumed})" if distortion.assumed else "")
+        )
+        if distortion.proven:
+            return distortion
+        first = first or distortion
     return first
 
 
@@ -300,7 +305,7 @@ def _figures(
 
 
 def measure_motion(motion: SeriesMotion) -> dict[str, float]:
-    """Return mean and largest displacement between volumes, mm, the share of outlier slices, and volumes left out."""
+    """Return mean and maximum framewise displacement, mm, fraction of outlier slices, number of excluded volumes."""
     displacement = motion.framewise_displacement[motion.usable]
     return {
         "fd_mean": float(displacement[1:].mean()) if displacement.size > 1 else 0.0,

@@ -19,7 +19,7 @@ UNRINGED = (
     "Gibbs ringing was removed by local subvoxel shifts ([@kellner2016]), as implemented in DIPY ([@garyfallidis2014])."
 )
 FEWEST_VOLUMES = 30
-"""With fewer, the signal leaves too few components for noise to be told apart."""
+"""With fewer volumes there are too few components to separate noise from signal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Denoised:
 
 
 def patch_radius(volumes: int) -> int:
-    """Return the radius of the smallest cube of an odd edge with at least as many voxels as there are volumes.
+    """Return the radius of the smallest cube with odd edge and at least as many voxels as volumes.
 
     Examples
     --------
@@ -45,19 +45,19 @@ def patch_radius(volumes: int) -> int:
 
 
 def denoise(data: Array, mask: Array) -> Denoised:
-    """Return a series denoised by MP-PCA inside a mask; outside the signal stays as it is.
+    """Return a series denoised by MP-PCA inside a mask; unchanged outside.
 
     Parameters
     ----------
     data
         Signal, shape (i, j, k, n). Every spatial axis must be as long as a patch, ``2 * patch_radius(n) + 1``.
     mask
-        Where to work, shape (i, j, k), bool.
+        Voxels to denoise, shape (i, j, k), bool.
     """
-    from dipy.denoise.localpca import mppca  # here, since it is off by default
+    from dipy.denoise.localpca import mppca  # imported here, since it is off by default
 
     radius = patch_radius(data.shape[3])
-    with np.errstate(invalid="ignore"):  # 0/0 where no patch reaches
+    with np.errstate(invalid="ignore"):  # 0/0 in voxels without a patch
         denoised, sigma = mppca(
             data, mask=mask, patch_radius=radius, return_sigma=True, out_dtype=np.float32, suppress_warning=True
         )

@@ -1,14 +1,14 @@
 """Susceptibility distortion from two images with different phase encoding.
 
 The mass-preserving model of Chang & Fitzpatrick 1992, doi 10.1109/42.158935, solved in the manner of Ruthotto
-et al. 2012, doi 10.1088/0031-9155/57/18/5715: one smooth displacement, as a number of voxels along phase encoding,
-under which both images become the same,
+et al. 2012, doi 10.1088/0031-9155/57/18/5715: one smooth displacement field, in voxels along phase
+encoding, that makes both images equal,
 
     A(x + b u) (1 + db/du)  =  gain B(M x + c b v) (1 + c db/dv),
 
 with u and v the phase-encoding axes, c the signed ratio of readout times and M a rigid motion between the images.
-Gauss-Newton with conjugate gradients, from coarse to fine, with Ruthotto's barrier against folding. A field counts
-only where it is proven: unless the pair becomes clearly more alike, it is not to be applied, and the reason is told.
+Gauss-Newton with conjugate gradients, from coarse to fine, with Ruthotto's barrier against folding. The field is
+applied only if it makes the pair clearly more similar; otherwise the reason is reported.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ SENTENCE = (
 LEAST_IMPROVEMENT = 0.5
 MOST_DIFFERENCE = 0.035
 LEAST_DISPLACEMENT = 0.2
-"""A field is proven if the pair's squared difference falls by this share, to this share of the squared signal at
-most, and one voxel in twenty of the brain is displaced by this number of voxels. Pairs of real scans with true
-phase encoding end at .016-.022 after a fall of 80-87 %; with a wrong one, or of a head turned between, at .04 or
-more."""
+"""A field is accepted if the squared difference of the pair decreases by this fraction, to at most this fraction of the
+squared signal, and the 95th percentile of the displacement is at least this number of voxels. Pairs of real scans with
+correct phase encoding reach 0.016-0.022 after a decrease of 80-87 %; with wrong phase encoding, or head motion between
+the images, 0.04 or more."""
 _LEVELS = ((8, 10), (4, 10), (2, 8), (1, 3))
-"""Strides of the grid from coarse to fine, with the Gauss-Newton steps of each."""
+"""Grid strides from coarse to fine, with the number of Gauss-Newton steps of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedImage:
-    """An image without diffusion weighting, with its phase encoding.
+    """A b=0 image with its phase encoding.
 
     Parameters
     ----------
     data, affine
-        Shape (i, j, k), and voxels to RAS+ world mm.
+        Image, shape (i, j, k), and voxel to RAS+ world mm affine.
     phase_axis
         Voxel axis of phase encoding.
     polarity
@@ -69,21 +69,21 @@ class Distortion:
     Parameters
     ----------
     displacement
-        Voxels along `phase_axis` by which the image of a point is displaced, shape (i, j, k), at the undistorted
-        point, towards rising voxel indices.
+        Displacement in voxels along `phase_axis`, shape (i, j, k), at the undistorted point, positive towards
+        increasing voxel indices.
     phase_axis
         Voxel axis of phase encoding.
     assumed
-        What was not known and had to be assumed or chosen, in words; empty where all was known.
+        Assumptions about unknown parameters, as text; empty if all were known.
     difference_before, difference_after
-        How unlike the image is to what it was compared with, without and with the field, both after rigid alignment:
-        of a pair the mean squared difference relative to its mean square inside the mask.
+        Dissimilarity of the images, without and with the field, both after rigid registration: for a pair the mean
+        squared difference relative to the mean squared signal inside the mask.
     proven
-        Whether the field is to be applied.
+        Whether the field is accepted and to be applied.
     reason
-        Why, in one sentence.
+        Reason, in one sentence.
     method
-        How it was found.
+        How the field was estimated.
     size
         95th percentile of the displacement in the brain, voxels.
     """
@@ -100,45 +100,45 @@ class Distortion:
 
     @property
     def is_small(self) -> bool:
-        """Whether the field is too small to be worth an interpolation."""
+        """Whether the field is too small to be worth correcting."""
         return self.size < LEAST_DISPLACEMENT
 
 
 FieldEstimator = Callable[[EncodedImage, Array], Distortion]
-"""What finds the field of an image, given with its brain mask of shape (i, j, k)."""
+"""Function that estimates the field of an image, given its brain mask of shape (i, j, k)."""
 
 
 def estimate_distortion(image: EncodedImage, other: EncodedImage, mask: Array) -> Distortion:
-    """Return the displacement field of `image`, found by comparing it with `other`.
+    """Return the displacement field of `image`, estimated from the pair `image` and `other`.
 
     Parameters
     ----------
     image, other
         The pair; `other` may have another grid and another phase-encoding axis.
     mask
-        Brain of `image`, shape (i, j, k), bool; widen it where distortion has pulled signal out of it.
+        Brain mask of `image`, shape (i, j, k), bool; dilate it if distortion has moved signal outside.
 
     Raises
     ------
     ImageError
-        If an image is empty, the mask is, or both have the same phase encoding.
+        If an image or the mask is empty, or both images have the same phase encoding.
     """
     for given, name in ((image, "image"), (other, "reverse-phase image")):
         if not np.isfinite(given.data).all() or not given.data.any():
-            raise ImageError("distortion", f"the {name} is empty or not finite", "leave it out")
+            raise ImageError("distortion", f"the {name} is empty or not finite", "remove the image")
     if not mask.any():
         raise ImageError("distortion", "the brain mask is empty", "give a mask")
     ratios, assumed = _ratios(image, other)
-    found = [_solve(image, other, mask, ratio) for ratio in ratios]
-    best = min(found, key=lambda one: one.difference_after)
-    if len(found) > 1:
-        assumed += f"; polarity chosen by similarity (difference {best.difference_after:.3f} against "
-        assumed += f"{max(one.difference_after for one in found):.3f})"
+    solutions = [_solve(image, other, mask, ratio) for ratio in ratios]
+    best = min(solutions, key=lambda solution: solution.difference_after)
+    if len(solutions) > 1:
+        assumed += f"; polarity chosen by similarity (difference {best.difference_after:.3f} versus "
+        assumed += f"{max(solution.difference_after for solution in solutions):.3f})"
     return replace(best, assumed=assumed)
 
 
 def _ratios(image: EncodedImage, other: EncodedImage) -> tuple[list[float], str]:
-    """Return possible displacements of the other image per displacement of the first, and what was assumed."""
+    """Return possible displacements of the other image relative to the first, and what was assumed."""
     assumed = []
     if image.readout and other.readout:
         size = other.readout / image.readout
@@ -180,7 +180,7 @@ def _cosine(image: EncodedImage, other: EncodedImage) -> float:
 
 def _solve(image: EncodedImage, other: EncodedImage, mask: Array, ratio: float) -> Distortion:
     scale = float(np.percentile(image.data[mask], 90))
-    first = _side(image, image, np.eye(4), 1.0, 1 / scale)
+    first = _epi_image(image, image, np.eye(4), 1.0, 1 / scale)
     motion = np.eye(4)
     size: Array = np.linalg.norm(image.affine[:3, :3], axis=0)
     field = np.zeros([-(-n // _LEVELS[0][0]) for n in mask.shape])
@@ -188,7 +188,7 @@ def _solve(image: EncodedImage, other: EncodedImage, mask: Array, ratio: float) 
         shape = tuple(-(-n // stride) for n in mask.shape)
         if level:
             field = _refined(field, _LEVELS[level - 1][0] / stride, shape)
-        second = _side(other, image, motion, ratio, 1 / scale)
+        second = _epi_image(other, image, motion, ratio, 1 / scale)
         second.data *= _gain(first, second, field, stride, mask)
         sigma = stride / 2
         problem = Problem(
@@ -199,12 +199,12 @@ def _solve(image: EncodedImage, other: EncodedImage, mask: Array, ratio: float) 
         )
         field = problem.minimise(field, steps)
         if stride in (4, 2):
-            motion = _aligned(problem, field, image, motion, mask)
-    field = ndimage.gaussian_filter(field, 0.7)  # the ripple that central differences do not see
-    return _judged(first, second, field, image.phase_axis, mask)
+            motion = _refine_motion(problem, field, image, motion, mask)
+    field = ndimage.gaussian_filter(field, 0.7)  # ripple of two voxels, which central differences do not penalise
+    return _assess(first, second, field, image.phase_axis, mask)
 
 
-def _side(image: EncodedImage, grid: EncodedImage, motion: Array, shift: float, scale: float) -> EpiImage:
+def _epi_image(image: EncodedImage, grid: EncodedImage, motion: Array, shift: float, scale: float) -> EpiImage:
     voxels = np.linalg.inv(image.affine) @ motion @ grid.affine
     axis = int(np.argmax(np.abs(voxels[image.phase_axis, :3])))
     return EpiImage(
@@ -218,19 +218,21 @@ def _side(image: EncodedImage, grid: EncodedImage, motion: Array, shift: float, 
 
 
 def _refined(field: Array, factor: float, shape: tuple[int, ...]) -> Array:
-    """Return the field on a finer grid, without the ripple of two voxels that central differences do not see."""
+    """Return the field on a finer grid, without ripple of two voxels, which central differences do not penalise."""
     smooth = ndimage.gaussian_filter(field, 0.7)
     return np.asarray(ndimage.map_coordinates(smooth, np.indices(shape) / factor, order=3, mode="nearest"))
 
 
 def _gain(first: EpiImage, second: EpiImage, field: Array, stride: int, mask: Array) -> float:
     inside = mask[::stride, ::stride, ::stride]
-    one, two = (unwarp(side, side.smoothed(stride / 2), field, stride).corrected[inside] for side in (first, second))
-    return float(np.sqrt(np.vdot(one, one) / max(float(np.vdot(two, two)), 1e-12)))
+    corrected, two = (
+        unwarp(side, side.smoothed(stride / 2), field, stride).corrected[inside] for side in (first, second)
+    )
+    return float(np.sqrt(np.vdot(corrected, corrected) / max(float(np.vdot(two, two)), 1e-12)))
 
 
-def _aligned(problem: Problem, field: Array, image: EncodedImage, motion: Array, mask: Array) -> Array:
-    """Return the motion between the images improved; a shift along phase encoding is left to the field."""
+def _refine_motion(problem: Problem, field: Array, image: EncodedImage, motion: Array, mask: Array) -> Array:
+    """Return the refined motion between the images, without shift along phase encoding, which is part of the field."""
     first, second, _ = problem.residual(field)
     stride = problem.stride
     affine = image.affine @ np.diag([stride, stride, stride, 1.0])
@@ -246,14 +248,17 @@ def _aligned(problem: Problem, field: Array, image: EncodedImage, motion: Array,
     return np.asarray(motion @ change)
 
 
-def _judged(first: EpiImage, second: EpiImage, field: Array, phase_axis: int, mask: Array) -> Distortion:
+def _assess(first: EpiImage, second: EpiImage, field: Array, phase_axis: int, mask: Array) -> Distortion:
     images = first.smoothed(0.5), second.smoothed(0.5)
-    seen = [unwarp(side, image, field, 1).corrected for side, image in zip((first, second), images, strict=True)]
-    still_seen = [
+    corrected = [unwarp(side, image, field, 1).corrected for side, image in zip((first, second), images, strict=True)]
+    uncorrected = [
         unwarp(side, image, np.zeros_like(field), 1).corrected
         for side, image in zip((first, second), images, strict=True)
     ]
-    before, after = _unlikeness(still_seen[0], still_seen[1], mask), _unlikeness(seen[0], seen[1], mask)
+    before, after = (
+        _dissimilarity(uncorrected[0], uncorrected[1], mask),
+        _dissimilarity(corrected[0], corrected[1], mask),
+    )
     size = float(np.percentile(np.abs(field[mask]), 95))
     proven, reason = _verdict(before, after, size)
     return Distortion(
@@ -269,20 +274,20 @@ def _judged(first: EpiImage, second: EpiImage, field: Array, phase_axis: int, ma
 
 
 def _verdict(before: float, after: float, displacement: float) -> tuple[bool, str]:
-    """Return whether a field is proven, and why."""
-    fall = 1 - after / max(before, 1e-12)
-    told = f"the pair's difference goes from {before:.4f} to {after:.4f} of the squared signal"
+    """Return whether a field is accepted, and why."""
+    decrease = 1 - after / max(before, 1e-12)
+    result = f"the difference of the pair changes from {before:.4f} to {after:.4f} of the squared signal"
     if displacement < LEAST_DISPLACEMENT:
-        return False, f"{told}, but the displacement stays under {displacement:.2f} voxels: not applied"
-    if fall < LEAST_IMPROVEMENT or after > MOST_DIFFERENCE:
+        return False, f"{result}, but the displacement is only {displacement:.2f} voxels: not applied"
+    if decrease < LEAST_IMPROVEMENT or after > MOST_DIFFERENCE:
         return False, (
-            f"{told}; at least {100 * LEAST_IMPROVEMENT:.0f} % less and at most {MOST_DIFFERENCE} would prove a "
-            "field: not applied"
+            f"{result}; a decrease of {100 * LEAST_IMPROVEMENT:.0f} % to at most {MOST_DIFFERENCE} is required: "
+            "not applied"
         )
-    return True, f"{told}: applied"
+    return True, f"{result}: applied"
 
 
-def _unlikeness(first: Array, second: Array, mask: Array) -> float:
+def _dissimilarity(first: Array, second: Array, mask: Array) -> float:
     one, two = first[mask], second[mask]
     gain = np.vdot(one, two) / max(float(np.vdot(two, two)), 1e-12)
     return float(np.mean((one - gain * two) ** 2) / np.mean(one**2))

@@ -1,8 +1,8 @@
-"""Susceptibility distortion from a field that was measured: phases of two echoes, or a map in hertz.
+"""Susceptibility distortion from a measured field: phases of two echoes, or a map in hertz.
 
-A field of f hertz displaces an echo-planar image by f times its readout time, in voxels along phase encoding (Jezzard &
-Balaban 1995, doi 10.1002/mrm.1910340111). Where the field was measured the head is seen undistorted in the magnitude
-image, with which the unweighted diffusion image is aligned; a field counts only where it makes the two more alike.
+Off-resonance of f hertz displaces an echo-planar image by f times its readout time, in voxels along phase encoding
+(Jezzard & Balaban 1995, doi 10.1002/mrm.1910340111). The b=0 image is registered to the magnitude image of the
+fieldmap, which is undistorted; the field is applied only if it makes the two more similar.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ SENTENCE = (
     "measured field map ([@jezzard1995])."
 )
 LEAST_GAIN = 0.002
-"""Normalised mutual information that a true field adds at least (simulated: .003 at 1.4 mm, .02 at 2.8 mm); one that is
-mirrored, moved by 9 mm or twice too strong takes .001 to .04 away."""
+"""Minimum gain of normalised mutual information by a valid field (simulated: 0.003 at 1.4 mm, 0.02 at 2.8 mm); a field
+that is mirrored, shifted by 9 mm or twice too strong lowers it by 0.001 to 0.04."""
 _SIEMENS = 4096.0
-_HALF_TURNS = (_SIEMENS, 2048.0, 1000 * np.pi, 500 * np.pi, 180.0)
-"""What scanners store half a turn as: Siemens, the same from 0 on, mrad (GE, Philips), the same from 0 on, degrees."""
+_PI_VALUES = (_SIEMENS, 2048.0, 1000 * np.pi, 500 * np.pi, 180.0)
+"""Stored value of a phase of pi: Siemens, Siemens from 0, mrad (GE, Philips), mrad from 0, degrees."""
 _ROUNDS = 2
 _RIM_VOXELS = 2
 _OUTSIDE_MM = 6.0
@@ -34,16 +34,16 @@ _OUTSIDE_MM = 6.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredField:
-    """A field, and the head that it was measured in.
+    """A measured field, with the magnitude image of the head.
 
     Parameters
     ----------
     hertz
-        Off-resonance, shape (i, j, k), where `inside` is true.
+        Off-resonance, shape (i, j, k), valid inside `inside`.
     magnitude
-        The head, undistorted, on the same grid.
+        Magnitude image, undistorted, on the same grid.
     inside
-        Where the field was measured, shape (i, j, k), bool.
+        Voxels with a measured field, shape (i, j, k), bool.
     method
         How it was measured.
     """
@@ -55,7 +55,7 @@ class MeasuredField:
 
 
 def phase_in_radians(values: Array, *, units: str = "") -> Array:
-    """Return phases in radians from what a scanner stores: radians as they are, else by the scale of a scanner.
+    """Return phases in radians: unchanged if in radians, else converted from the scale of the scanner.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def phase_in_radians(values: Array, *, units: str = "") -> Array:
     Raises
     ------
     ImageError
-        If all values are one.
+        If all values are equal.
 
     Examples
     --------
@@ -76,44 +76,44 @@ def phase_in_radians(values: Array, *, units: str = "") -> Array:
     """
     low, high = float(np.min(values)), float(np.max(values))
     if not high > low:
-        raise ImageError("phase", f"every value is {low:g}", "leave it out")
+        raise ImageError("phase", f"every value is {low:g}", "remove the fieldmap")
     if units.lower().startswith("rad") or high - low <= 2 * np.pi + 0.1:
         return np.asarray(values, dtype=np.float64)
-    reach = max(-low, high) if low < 0 else high / 2
-    half = _half_turn(reach, _SIEMENS if low < 0 else _SIEMENS / 2)
-    middle = 0.0 if low < 0 else half
-    return (np.asarray(values, dtype=np.float64) - middle) * (np.pi / half)
+    largest = max(-low, high) if low < 0 else high / 2
+    pi_value = _value_of_pi(largest, _SIEMENS if low < 0 else _SIEMENS / 2)
+    zero = 0.0 if low < 0 else pi_value
+    return (np.asarray(values, dtype=np.float64) - zero) * (np.pi / pi_value)
 
 
-def _half_turn(reach: float, usual: float) -> float:
-    """Return what half a turn is stored as, by the largest phase that was: that of a scanner, else the phase itself.
+def _value_of_pi(largest: float, default: float) -> float:
+    """Return the stored value of pi, from the largest phase: that of a known scale, else the largest phase itself.
 
-    A phase whose background was set to zero need not reach half a turn: the usual scale, Siemens', is taken then.
+    A phase image with masked background may not reach pi; the Siemens scale is then assumed.
     """
-    near = [half for half in _HALF_TURNS if 0.99 * half <= reach <= 1.001 * half]
-    if near:
-        return near[0]
-    return usual if 0.25 * usual < reach < usual else reach
+    matches = [value for value in _PI_VALUES if 0.99 * value <= largest <= 1.001 * value]
+    if matches:
+        return matches[0]
+    return default if 0.25 * default < largest < default else largest
 
 
 def field_from_phase_difference(phase: Array, inside: Array, *, echo_difference_s: float) -> Array:
-    """Return the field in hertz that a phase difference tells, shape kept.
+    """Return the field in hertz from a phase difference, same shape.
 
     Parameters
     ----------
     phase
-        Difference of phases, radians, wrapped, shape (i, j, k).
+        Phase difference, radians, wrapped, shape (i, j, k).
     inside
-        Where there is signal, shape (i, j, k), bool.
+        Voxels with signal, shape (i, j, k), bool.
     echo_difference_s
         Time between the echoes, s.
 
     Raises
     ------
     ImageError
-        If the echoes are not apart.
+        If the echo times do not differ.
     ExecutionError
-        If the library that unwraps phases is not installed.
+        If scikit-image, which unwraps the phase, is not installed.
     """
     if not echo_difference_s > 0:
         raise ImageError("phase difference", f"echoes are {echo_difference_s:g} s apart", "repair EchoTime1, EchoTime2")
@@ -121,7 +121,7 @@ def field_from_phase_difference(phase: Array, inside: Array, *, echo_difference_
 
 
 def difference_of_phases(first: Array, second: Array) -> Array:
-    """Return the second phase less the first one, wrapped, radians.
+    """Return the second phase minus the first one, wrapped, radians.
 
     Examples
     --------
@@ -133,9 +133,9 @@ def difference_of_phases(first: Array, second: Array) -> Array:
 
 
 def unwrap(phase: Array, inside: Array) -> Array:
-    """Return a phase without its wraps, radians, shape (i, j, k), zero outside; its median inside is near zero.
+    """Return the unwrapped phase, radians, shape (i, j, k), zero outside; its median inside is close to zero.
 
-    Abdul-Rahman 2007, doi 10.1364/AO.46.006623, as scikit-image has it.
+    Abdul-Rahman 2007, doi 10.1364/AO.46.006623, as implemented in scikit-image.
     """
     try:
         from skimage.restoration import unwrap_phase
@@ -143,10 +143,10 @@ def unwrap(phase: Array, inside: Array) -> Array:
         raise ExecutionError(
             "phase fieldmap", "unwrapping needs scikit-image", "pip install 'bids-alps[fieldmaps]'"
         ) from error
-    hidden = np.ma.masked_array(np.angle(np.exp(1j * phase)), mask=~inside)
-    straight = np.asarray(np.ma.filled(unwrap_phase(hidden, rng=0), 0.0))
-    turns = np.round(np.median(straight[inside]) / (2 * np.pi))
-    return np.where(inside, straight - 2 * np.pi * turns, 0.0)
+    masked = np.ma.masked_array(np.angle(np.exp(1j * phase)), mask=~inside)
+    unwrapped = np.asarray(np.ma.filled(unwrap_phase(masked, rng=0), 0.0))
+    turns = np.round(np.median(unwrapped[inside]) / (2 * np.pi))
+    return np.where(inside, unwrapped - 2 * np.pi * turns, 0.0)
 
 
 def estimate_from_field(image: EncodedImage, mask: Array, field: MeasuredField) -> Distortion:
@@ -155,11 +155,11 @@ def estimate_from_field(image: EncodedImage, mask: Array, field: MeasuredField) 
     Parameters
     ----------
     image
-        Unweighted image with its phase encoding.
+        b=0 image with its phase encoding.
     mask
-        Brain of `image`, shape (i, j, k), bool.
+        Brain mask of `image`, shape (i, j, k), bool.
     field
-        What was measured.
+        Measured field.
 
     Raises
     ------
@@ -167,29 +167,26 @@ def estimate_from_field(image: EncodedImage, mask: Array, field: MeasuredField) 
         If polarity or readout time are not known, or an image is empty.
     """
     if not image.polarity or not image.readout:
-        lacking = " and ".join(
-            name
-            for name, told in (("PhaseEncodingDirection", image.polarity), ("TotalReadoutTime", image.readout))
-            if not told
-        )
-        raise ImageError("distortion", f"{lacking} not told: the {field.method} cannot be used", "complete the sidecar")
+        fields = (("PhaseEncodingDirection", image.polarity), ("TotalReadoutTime", image.readout))
+        missing = " and ".join(name for name, value in fields if not value)
+        raise ImageError("distortion", f"{missing} missing: the {field.method} cannot be used", "complete the sidecar")
     if not field.magnitude.data.any() or not field.inside.any():
-        raise ImageError("distortion", "the magnitude image of the fieldmap is empty", "leave it out")
-    smooth = _extended(field)
-    still = _compare(image, mask, field, np.zeros(mask.shape))
-    found, shifted = still, np.zeros(mask.shape)
-    for _ in range(_ROUNDS):
-        shifted = _displacement(image, smooth, found.pose)
-        found = _compare(image, mask, field, shifted)
-    flipped = _compare(image, mask, field, -shifted)
-    size = float(np.percentile(np.abs(shifted[mask]), 95))
-    proven, reason = _verdict((flipped.similarity, still.similarity, found.similarity), size)
+        raise ImageError("distortion", "the magnitude image of the fieldmap is empty", "remove the fieldmap")
+    smooth = _extrapolate(field)
+    uncorrected = _compare(image, mask, field, np.zeros(mask.shape))
+    corrected, shift = uncorrected, np.zeros(mask.shape)
+    for _ in range(_ROUNDS):  # the pose and the displacement depend on each other
+        shift = _displacement(image, smooth, corrected.pose)
+        corrected = _compare(image, mask, field, shift)
+    flipped = _compare(image, mask, field, -shift)
+    size = float(np.percentile(np.abs(shift[mask]), 95))
+    proven, reason = _verdict((flipped.similarity, uncorrected.similarity, corrected.similarity), size)
     return Distortion(
-        displacement=shifted.astype(np.float32),
+        displacement=shift.astype(np.float32),
         phase_axis=image.phase_axis,
         assumed="",
-        difference_before=1 - still.similarity,
-        difference_after=1 - found.similarity,
+        difference_before=1 - uncorrected.similarity,
+        difference_after=1 - corrected.similarity,
         proven=proven,
         reason=reason,
         method=field.method,
@@ -199,14 +196,14 @@ def estimate_from_field(image: EncodedImage, mask: Array, field: MeasuredField) 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Comparison:
-    """How alike a corrected image and the magnitude are once aligned: normalised mutual information less 1."""
+    """Similarity of a corrected image and the magnitude after registration: normalised mutual information minus 1."""
 
     pose: Array
     similarity: float
 
 
-def _extended(field: MeasuredField) -> SpatialMap:
-    """Return the field about its median, without specks, going on smoothly where nothing was measured."""
+def _extrapolate(field: MeasuredField) -> SpatialMap:
+    """Return the field relative to its median, median-filtered, smoothly extrapolated outside the measured region."""
     eroded = ndimage.binary_erosion(field.inside)
     inside = eroded if eroded.any() else field.inside
     hertz = field.hertz.data - np.median(field.hertz.data[inside])
@@ -218,7 +215,7 @@ def _extended(field: MeasuredField) -> SpatialMap:
 
 
 def _displacement(image: EncodedImage, hertz: SpatialMap, pose: Array) -> Array:
-    assert image.readout is not None  # noqa: S101 -- the caller asked
+    assert image.readout is not None  # noqa: S101 -- ensured by the caller
     placed = pose @ image.affine
     points = np.indices(image.data.shape).reshape(3, -1).T @ placed[:3, :3].T + placed[:3, 3]
     sampled = np.asarray(sample_linear(hertz, points)).reshape(image.data.shape)
@@ -226,10 +223,10 @@ def _displacement(image: EncodedImage, hertz: SpatialMap, pose: Array) -> Array:
 
 
 def corrected_image(image: EncodedImage, displacement: Array) -> Array:
-    """Return an image without a displacement, its intensity corrected for stretching, shape (i, j, k)."""
-    places = np.indices(image.data.shape).astype(np.float64)
-    places[image.phase_axis] += displacement
-    values = ndimage.map_coordinates(np.asarray(image.data, dtype=np.float32), places, order=1, mode="nearest")
+    """Return an image corrected for a displacement and for the change of intensity (Jacobian), shape (i, j, k)."""
+    coordinates = np.indices(image.data.shape).astype(np.float64)
+    coordinates[image.phase_axis] += displacement
+    values = ndimage.map_coordinates(np.asarray(image.data, dtype=np.float32), coordinates, order=1, mode="nearest")
     return np.asarray(np.maximum(values * (1 + np.gradient(displacement, axis=image.phase_axis)), 0))
 
 
@@ -237,24 +234,27 @@ def _compare(image: EncodedImage, mask: Array, field: MeasuredField, displacemen
     corrected = corrected_image(image, displacement)
     shape = image.data.shape
     points = SpatialMap(data=corrected, affine=image.affine).world(np.moveaxis(np.indices(shape), 0, -1))
-    there = np.asarray(sample_linear(field.magnitude, points)) * field.magnitude.contains(points)
-    wide = ndimage.binary_dilation(mask, iterations=_RIM_VOXELS)
-    pose = align_by_mutual_information(corrected, there, wide, image.affine)
+    magnitude = np.asarray(sample_linear(field.magnitude, points)) * field.magnitude.contains(points)
+    dilated = ndimage.binary_dilation(mask, iterations=_RIM_VOXELS)
+    pose = align_by_mutual_information(corrected, magnitude, dilated, image.affine)
     moved = points @ pose[:3, :3].T + pose[:3, 3]
-    seen = np.asarray(sample_linear(field.magnitude, moved))
-    compared = wide & field.magnitude.contains(moved)
-    return _Comparison(pose=pose, similarity=mutual_information(corrected[compared], seen[compared]))
+    registered = np.asarray(sample_linear(field.magnitude, moved))
+    compared = dilated & field.magnitude.contains(moved)
+    return _Comparison(pose=pose, similarity=mutual_information(corrected[compared], registered[compared]))
 
 
 def _verdict(similarity: tuple[float, float, float], displacement: float) -> tuple[bool, str]:
-    """Return whether a field is proven, by the similarity with it reversed, without it and with it, and why."""
-    reverse, still, found = similarity
-    told = (
-        f"the normalised mutual information with the magnitude image goes from {1 + still:.4f} to {1 + found:.4f} "
+    """Return whether a field is accepted, and why, from the similarity with the reversed field, without and with it."""
+    reverse, uncorrected, corrected = similarity
+    result = (
+        "the normalised mutual information with the magnitude image changes "
+        f"from {1 + uncorrected:.4f} to {1 + corrected:.4f} "
         f"({1 + reverse:.4f} with the field reversed)"
     )
     if displacement < LEAST_DISPLACEMENT:
-        return False, f"{told}, but the displacement stays under {displacement:.2f} voxels: not applied"
-    if found - still < LEAST_GAIN or still - reverse < 0:
-        return False, f"{told}; {LEAST_GAIN} more, and less with the field reversed, would prove a field: not applied"
-    return True, f"{told}: applied"
+        return False, f"{result}, but the displacement is only {displacement:.2f} voxels: not applied"
+    if corrected - uncorrected < LEAST_GAIN or uncorrected - reverse < 0:
+        return False, (
+            f"{result}; an increase of {LEAST_GAIN}, and a decrease with the reversed field, are required: not applied"
+        )
+    return True, f"{result}: applied"

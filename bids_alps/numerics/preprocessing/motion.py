@@ -1,4 +1,4 @@
-"""What is found of a series' motion, and what goes with it: gradients turned, shells told apart, slices placed."""
+"""Motion of a series: head motion parameters, rotated gradients and outlier slices."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ class SeriesMotion:
     Parameters
     ----------
     volumes
-        Motion of each volume from the first one without weighting.
+        Motion of each volume relative to the first b=0 volume.
     bvecs
-        Gradient directions as the resting head sees them, shape (n, 3), unit, RAS+ world.
+        Gradient directions rotated to the reference position of the head, shape (n, 3), unit, RAS+ world.
     outlier_slices
-        Slices whose signal was lost, shape (n, slices), bool, acquired slices.
+        Acquired slices with signal dropout, shape (n, slices), bool.
     usable
-        Volumes that could be aligned, shape (n,), bool.
+        Volumes that could be realigned, shape (n,), bool.
     correlation
-        Of each volume with its prediction, shape (n,).
+        Correlation of each volume with its prediction, shape (n,).
     slice_axis
         Voxel axis of the slices.
     eddy_shift
-        What eddy currents shift each volume as a whole along phase encoding, mm, shape (n,): part of `volumes`,
-        but no motion of the head.
+        Shift of each whole volume along phase encoding by eddy currents, mm, shape (n,): part of `volumes`, but not of
+        the head motion.
     """
 
     volumes: tuple[VolumeMotion, ...]
@@ -47,8 +47,8 @@ class SeriesMotion:
     @property
     def translation(self) -> Array:
         """Translation of the head, without the shift by eddy currents, shape (n, 3), mm."""
-        moved: Array = np.array([v.translation for v in self.volumes])
-        return moved - self.eddy_shift[:, None] * np.array([v.direction for v in self.volumes])
+        translations: Array = np.array([v.translation for v in self.volumes])
+        return translations - self.eddy_shift[:, None] * np.array([v.direction for v in self.volumes])
 
     @property
     def rotation(self) -> Array:
@@ -59,7 +59,7 @@ class SeriesMotion:
     def framewise_displacement(self) -> Array:
         """Power's framewise displacement, shape (n,), mm, zero for the first; doi 10.1016/j.neuroimage.2011.10.018.
 
-        Sum of absolute changes of three translations and of three rotations as arcs on a sphere of 50 mm.
+        Sum of absolute changes of three translations, and three rotations as arcs on a sphere of 50 mm radius.
         """
         parameters = np.c_[HEAD_RADIUS_MM * self.rotation, self.translation]
         return np.r_[0.0, np.abs(np.diff(parameters, axis=0)).sum(1)]
@@ -77,11 +77,12 @@ class SeriesMotion:
 
 
 def rotate_bvecs(bvecs: Array, motion: list[VolumeMotion] | tuple[VolumeMotion, ...]) -> Array:
-    """Return gradients as the resting head sees them: turned back by each volume's rotation; shape (n, 3)."""
+    """Return gradients in the reference position of the head, by the inverse rotation of each volume; shape (n, 3)."""
+    # row vector times R is R' g: the inverse rotation of the head motion
     return np.array([vector @ volume.matrix[:3, :3] for vector, volume in zip(bvecs, motion, strict=True)])
 
 
 def acquired_slices(motion: VolumeMotion, affine: Array, slice_axis: int, points: Array) -> Array:
-    """Return the (fractional) slice in which points of the resting head were acquired; shapes (n, 3), (n,)."""
+    """Return the (fractional) slice in which points of the reference head were acquired; shapes (n, 3), (n,)."""
     inverse = np.linalg.inv(affine)
     return motion.acquired(points) @ inverse[slice_axis, :3] + inverse[slice_axis, 3]

@@ -1,4 +1,4 @@
-"""Rigid alignment of two images of one head with different contrast, by mutual information."""
+"""Rigid registration of two images of the same head with different contrast, by mutual information."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _BINS = 32
 
 
 def align_by_mutual_information(fixed: Array, moving: Array, mask: Array, affine: Array) -> Array:
-    """Return the rigid motion from the head in one image to the head in another one on the same grid.
+    """Return the rigid transform from the head in one image to the head in another image on the same grid.
 
-    Mattes' mutual information over all voxels of the mask, so that nothing is random.
+    Mattes mutual information over all voxels of the mask, without random sampling.
 
     Parameters
     ----------
     fixed, moving
         Shape (i, j, k); the second on the same grid.
     mask
-        Where to compare, shape (i, j, k), bool.
+        Voxels to compare, shape (i, j, k), bool.
     affine
         Voxels to RAS+ world mm.
 
@@ -41,11 +41,11 @@ def _align(fixed: Array, moving: Array, mask: Array, affine: Array) -> Array:
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetMetricSamplingStrategy(method.NONE)
-    compared = itk_image(SpatialMap(data=mask, affine=affine))
-    method.SetMetricFixedMask(sitk.Cast(compared, sitk.sitkUInt8))
+    fixed_mask = itk_image(SpatialMap(data=mask, affine=affine))
+    method.SetMetricFixedMask(sitk.Cast(fixed_mask, sitk.sitkUInt8))
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(0.5, 0.005, 60, relaxationFactor=0.6)
-    method.SetOptimizerScales([2500.0] * 3 + [1.0] * 3)  # a radian moves the brain's rim by some 50 mm
+    method.SetOptimizerScales([2500.0] * 3 + [1.0] * 3)  # a radian moves the surface of the brain by about 50 mm
     method.SetSmoothingSigmasPerLevel([2.0, 0.0])
     method.SetShrinkFactorsPerLevel([2, 1])
     method.SetInitialTransform(transform, inPlace=True)
@@ -55,9 +55,9 @@ def _align(fixed: Array, moving: Array, mask: Array, affine: Array) -> Array:
 
 
 def mutual_information(one: Array, other: Array) -> float:
-    """Return the normalised mutual information of two images less 1: 0 where they tell nothing of each other.
+    """Return the normalised mutual information of two images minus 1; 0 for independent images.
 
-    (H(A) + H(B)) / H(A, B) - 1 with 64 bins, each image cut at its 99.5th percentile (Studholme 1999,
+    (H(A) + H(B)) / H(A, B) - 1 with 64 bins, each image clipped at its 99.5th percentile (Studholme 1999,
     doi 10.1016/S0031-3203(98)00091-0).
 
     Examples
@@ -66,13 +66,13 @@ def mutual_information(one: Array, other: Array) -> float:
     >>> round(mutual_information(ramp, 2 * ramp), 6), round(mutual_information(ramp, ramp % 64), 1)
     (1.0, 0.0)
     """
-    cut = [np.minimum(values, np.percentile(values, 99.5)) for values in (one, other)]
-    counts, _, _ = np.histogram2d(cut[0].ravel(), cut[1].ravel(), bins=2 * _BINS)
+    clipped = [np.minimum(values, np.percentile(values, 99.5)) for values in (one, other)]
+    counts, _, _ = np.histogram2d(clipped[0].ravel(), clipped[1].ravel(), bins=2 * _BINS)
     joint = counts / counts.sum()
-    entropies = [_entropy(shares) for shares in (joint.sum(0), joint.sum(1), joint)]
+    entropies = [_entropy(probabilities) for probabilities in (joint.sum(0), joint.sum(1), joint)]
     return float((entropies[0] + entropies[1]) / entropies[2] - 1) if entropies[2] > 0 else 0.0
 
 
-def _entropy(shares: Array) -> float:
-    held = shares[shares > 0]
-    return float(-(held * np.log(held)).sum())
+def _entropy(probabilities: Array) -> float:
+    positive = probabilities[probabilities > 0]
+    return float(-(positive * np.log(positive)).sum())

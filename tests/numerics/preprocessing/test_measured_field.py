@@ -85,9 +85,9 @@ def test_a_wrong_field_is_not_applied(wrong) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"readout": None}, "TotalReadoutTime not told"),
-        ({"polarity": 0}, "PhaseEncodingDirection not told"),
-        ({"polarity": 0, "readout": None}, "PhaseEncodingDirection and TotalReadoutTime not told"),
+        ({"readout": None}, "TotalReadoutTime missing"),
+        ({"polarity": 0}, "PhaseEncodingDirection missing"),
+        ({"polarity": 0, "readout": None}, "PhaseEncodingDirection and TotalReadoutTime missing"),
     ],
 )
 def test_without_readout_or_polarity_a_field_means_nothing(change, words) -> None:
