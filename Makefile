@@ -7,11 +7,13 @@ TEMPLATES ?=
 VERSION ?= unstable
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
 
+TEST_TOOLS = "hypothesis>=6.100" "pingouin>=0.5.5" "psutil>=5.9" "pytest>=8.2" "pytest-xdist>=3.6"
+
 export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS = 1
 
-.PHONY: help install demo test check bench cluster-test docs image lock sbom clean
+.PHONY: help install demo test test-fast test-oldest test-outside golden mutants check bench cluster-test docs image lock sbom clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -28,6 +30,25 @@ demo: install  ## the main job on two generated participants, measured against t
 
 test: install  ## the test suite
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+
+test-fast: install  ## the tests that take a second or less, for a loop at the keyboard
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-oldest: install  ## the quick tests with the oldest libraries that pyproject.toml allows
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile --quiet --no-header --resolution lowest-direct pyproject.toml -o oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c oldest.txt -e . $(TEST_TOOLS)
+	.venv-oldest/bin/python -m pytest -n 2 -m "not slow"
+
+test-outside:  ## the quick tests as strangers run them: no home, C locale, a path with blanks, small TMPDIR, random order
+	.ci/outside
+
+golden: install  ## run the golden study, say in words which numbers changed, keep the new tables
+	$(BIN)/python tests/golden_study.py
+
+mutants: install  ## 150 seeded mutants of the package, which the tests must notice; goes on where it was interrupted
+	$(BIN)/python .ci/mutants.py
 
 check: install  ## linters and types
 	$(BIN)/ruff format --check .
@@ -61,4 +82,4 @@ sbom:  ## bill of materials of the image with licences, CycloneDX
 	docker run --rm -i --network none --entrypoint python bids/alps - < .ci/sbom.py > sbom.cdx.json
 
 clean:  ## everything that was made
-	rm -rf $(VENV) $(DEMO) build dist site .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache sbom.cdx.json
+	rm -rf $(VENV) .venv-oldest oldest.txt .mutants $(DEMO) build dist site .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache sbom.cdx.json

@@ -4,10 +4,10 @@
     python .ci/mutants.py --of bids_alps/numerics/index    every mutant of a file or folder
     python .ci/mutants.py --report                         the table of what ran so far
 
-Each mutant runs in a copy of the checkout, against the test files that import its module, its namesake first and then
-the quickest; tests marked `slow` are left out. Verdicts are kept in `.mutants/` with a digest of the module and of the
-tests, so that an interrupted run goes on where it was, and whatever changed runs again. `equivalent_mutants.tsv` lists
-survivors that no test can tell from the original, with the reason.
+Each mutant runs in a copy of the checkout, against the test files that import its module: its namesake first, then the
+shortest, until one fails or a minute of tests has run. Verdicts are kept in `.mutants/` with a digest of the module and
+of the tests, so that an interrupted run goes on where it was, and whatever changed runs again.
+`equivalent_mutants.tsv` lists survivors that no test can tell from the original, with the reason.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ class Copy:
 
     def run(self, tests: Iterable[str], seconds: float) -> tuple[int | None, float]:
         """Return pytest's exit code, None where it took too long, and how long it took."""
-        pytest = ["-m", "pytest", "-x", "-q", "-n0", "--no-header", "-p", "no:cacheprovider", "-m", "not slow"]
+        pytest = ["-m", "pytest", "-x", "-q", "-n0", "--no-header", "-p", "no:cacheprovider"]
         environment = {**os.environ, "PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
         began = time.monotonic()
         process = subprocess.Popen(
@@ -229,6 +229,15 @@ class Copy:
             process.wait()
             code = None
         return code, time.monotonic() - began
+
+    def run_mutant(self, mutant: Mutant, test: str, seconds: float) -> int | None:
+        """Return pytest's exit code with a mutant in place."""
+        target = self.root / mutant.path
+        target.write_text(mutant.source())
+        try:
+            return self.run([test], seconds)[0]
+        finally:
+            target.write_text(read(mutant.path))
 
 
 def digest(paths: Iterable[str]) -> str:
@@ -255,24 +264,23 @@ class Record:
         return self.entries[key]
 
 
-def usable_tests(path: str, copy: Copy, baselines: Record) -> tuple[list[str], float]:
-    """Return the test files of a module that pass without a mutant, within the time for one mutant, and that time."""
-    timed = []
-    for test in tests_of(path):
+def usable_tests(path: str, copy: Copy, baselines: Record) -> Iterator[tuple[str, float]]:
+    """Yield the test files of a module that pass without a mutant, and their seconds, until those are used up."""
+    own = f"test_{Path(path).name}"
+    total = 0.0
+    for test in sorted(
+        tests_of(path), key=lambda test: (test != path, Path(test).name != own, (ROOT / test).stat().st_size)
+    ):
+        if total > SECONDS_PER_MUTANT:
+            return
         key = f"{test} {digest([test])}"
         entry = baselines.entries.get(key)
-        if entry is None or not entry["passes"]:
-            code, seconds = copy.run([test], 4 * SECONDS_PER_MUTANT)
-            entry = baselines.add(key, passes=code in (0, 5), seconds=seconds)  # 5: no test in it
+        if entry is None or not (entry["passes"] or entry["empty"]):
+            code, seconds = copy.run([test], 2 * SECONDS_PER_MUTANT)
+            entry = baselines.add(key, passes=code == 0, empty=code == 5, seconds=seconds)
         if entry["passes"]:
-            namesake = Path(test).name == f"test_{Path(path).name}" or test == path
-            timed.append((not namesake, entry["seconds"], test))
-    chosen, total = list[str](), 0.0
-    for _, seconds, test in sorted(timed):
-        if not chosen or total + seconds <= SECONDS_PER_MUTANT:
-            chosen.append(test)
-            total += seconds
-    return chosen, total
+            total += entry["seconds"]
+            yield test, entry["seconds"]
 
 
 def try_mutant(mutant: Mutant, copy: Copy, baselines: Record, verdicts: Record) -> dict:
@@ -280,18 +288,15 @@ def try_mutant(mutant: Mutant, copy: Copy, baselines: Record, verdicts: Record) 
     key = f"{mutant.path}:{mutant.start}:{mutant.end}:{mutant.text} {digest([mutant.path, *tests_of(mutant.path)])}"
     if verdicts.entries.get(key, {}).get("verdict") in ("killed", "timeout", "survived"):
         return verdicts.entries[key]
-    tests, seconds = usable_tests(mutant.path, copy, baselines)
-    target = copy.root / mutant.path
-    target.write_text(mutant.source())
-    try:
-        code, took = copy.run(tests, 3 * seconds + 30) if tests else (5, 0.0)
-    finally:
-        target.write_text(read(mutant.path))
-    verdict = {0: "survived", 5: "untested", None: "timeout"}.get(code, "killed")
+    verdict, ran = "untested", list[str]()
+    for test, seconds in usable_tests(mutant.path, copy, baselines):
+        code = copy.run_mutant(mutant, test, 3 * seconds + 30)
+        ran.append(test)
+        verdict = {0: "survived", None: "timeout"}.get(code, "killed")
+        if verdict != "survived":
+            break
     before, after = mutant.lines()
-    return verdicts.add(
-        key, path=mutant.path, line=mutant.line, before=before, after=after, verdict=verdict, seconds=took
-    )
+    return verdicts.add(key, path=mutant.path, line=mutant.line, before=before, after=after, verdict=verdict, tests=ran)
 
 
 def sample(size: int, seed: int) -> list[Mutant]:

@@ -6,44 +6,29 @@ import json
 
 import numpy as np
 import pytest
+from golden_study import GOLDEN, differences, run_study, tables_of
 
 from bids_alps import cli
-from bids_alps.io.presets import read_preset
 from bids_alps.io.tables import read_table
-from bids_alps.io.templates import read_template
-from bids_alps.io.writing import write_map
-from bids_alps.phantom import PhantomSettings, write_phantom
 
-SETTINGS = PhantomSettings(
-    participants=2, voxel_size=3.0, directions=15, b0=2, snr=30.0, storage=("RAS", "sagittal"), oblique=6.0
-)
+pytestmark = pytest.mark.slow  # whole runs of a phantom
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """Data, output, exit codes and the truth of one study of both levels; one of its two heads has a lesion mask."""
     root = tmp_path_factory.mktemp("study")
-    data, out = root / "data", root / "out"
-    truth = write_phantom(data, SETTINGS)
-    write_lesion(root / "lesions")
-    lesions = f"lesions={root / 'lesions'}"
-    options = ["-d", lesions, "--rois", "alps"]
-    codes = [cli.main([str(data), str(out), level, *options]) for level in ("participant", "group")]
-    return data, out, codes, truth
-
-
-def write_lesion(root):
-    """Write a mask of sub-01 in the template that takes the lower half of the left projection region."""
-    mask = read_template().mask
-    points = mask.world(np.stack(np.indices(mask.shape), axis=-1))
-    x, y, z = read_preset("alps").centres["projection_left"]
-    box = (np.abs(points - [x, y, z - 10]) < [6, 20, 10]).all(axis=-1)
-    path = root / "sub-01" / "anat" / "sub-01_space-MNI152NLin2009aSym_label-lesion_mask.nii.gz"
-    write_map(path, mask.like(box), sidecar={}, dtype=np.uint8)
+    codes, truth = run_study(root)
+    return root / "data", root / "out", codes, truth
 
 
 def test_both_levels_succeed(study):
     assert study[2] == [0, 0]
+
+
+def test_every_number_is_that_of_the_golden_tables(study):
+    """`make golden` keeps the new ones, and says what changed."""
+    assert list(differences(tables_of(GOLDEN), tables_of(study[1]))) == []
 
 
 def test_the_index_is_that_of_the_phantom(study):

@@ -16,6 +16,8 @@ from bids_alps.io.tables import read_table
 from bids_alps.phantom import PhantomSettings, write_phantom
 from bids_alps.report.participant import read_participant_page
 
+pytestmark = pytest.mark.slow  # whole runs of a phantom
+
 PRESETS = ("alps", "alps.sh")
 SETTINGS = PhantomSettings(participants=1, voxel_size=4.0, directions=8, b0=1, rotation=0.0, warp=0.0)
 

@@ -96,6 +96,7 @@ def test_no_request_leaves_the_page(page, tmp_path):
     assert acted(page(), OUTSIDE, tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_request_that_would_leave_is_refused_and_noticed(tmp_path):
     leaky = cohort().replace("<body>", '<body><img alt="" src="http://127.0.0.1:9/x.png">')
     path = tmp_path / "leaky.html"
@@ -143,6 +144,7 @@ def test_slider_and_flicker_compare_two_pictures(tmp_path):
     assert acted(participant(), script, tmp_path) == ["0.2", "true", "flicker"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [participant, cohort])
 def test_a_phone_need_not_scroll_sideways(page, tmp_path):
     narrow = page().replace("<body>", '<body style="width:340px;margin:0">')
@@ -175,6 +177,7 @@ def test_the_sidebar_follows_and_sliders_begin_with_what_was_made(tmp_path):
     assert acted(participant(), script, tmp_path) == [["true"], "100"]
 
 
+@pytest.mark.slow
 def test_runs_are_explored_by_family_and_selections_are_listed(tmp_path):
     script = """
     const panels = document.getElementById("explore-panels");

@@ -41,6 +41,7 @@ def task(work: Any) -> Task:
     return Task(participant="01", name="sub-01", work=work, megabytes=100)
 
 
+@pytest.mark.slow
 def test_a_run_that_kills_workers_is_given_up_and_the_others_are_done(tmp_path: Path) -> None:
     with Cluster(settings(tmp_path)) as engine:
         for number in range(5):
@@ -55,6 +56,7 @@ def test_a_run_that_kills_workers_is_given_up_and_the_others_are_done(tmp_path: 
     }
 
 
+@pytest.mark.slow
 def test_a_run_that_takes_too_long_is_given_up_and_the_others_are_done(tmp_path: Path) -> None:
     with Cluster(settings(tmp_path, "--timeout", "0.05")) as engine:
         for number in range(4):
@@ -88,6 +90,7 @@ def test_workers_start_on_a_safe_path(tmp_path: Path) -> None:
     assert safe
 
 
+@pytest.mark.slow
 def test_a_worker_that_does_not_see_the_dataset_says_so(tmp_path: Path) -> None:
     chosen = settings(tmp_path)
     with Cluster(chosen) as engine:
@@ -98,6 +101,7 @@ def test_a_worker_that_does_not_see_the_dataset_says_so(tmp_path: Path) -> None:
     assert re.fullmatch(rf"worker tcp://\S+: it does not see {tmp_path}/out\. .*", str(error))
 
 
+@pytest.mark.slow
 def test_a_worker_of_another_version_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "code_name", lambda: "99")
     with Cluster(settings(tmp_path)) as engine:
@@ -120,6 +124,7 @@ def test_workers_of_several_threads_are_refused(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_without_any_worker_it_ends(tmp_path: Path) -> None:
     from distributed import LocalCluster
 

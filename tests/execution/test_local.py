@@ -48,6 +48,7 @@ def finish(engine: Engine, pieces: list[Task]) -> dict[int, Outcome | AlpsError]
     return ended
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_costs_the_piece_it_worked_on(tmp_path: Path) -> None:
     pieces = [good("a"), task(partial(os._exit, 9), 700), good("b"), good("c")]
     with Processes(settings(tmp_path)) as engine:
@@ -58,6 +59,7 @@ def test_a_process_that_dies_costs_the_piece_it_worked_on(tmp_path: Path) -> Non
     assert [outcome.name for _, outcome in sorted(ended.items()) if isinstance(outcome, Outcome)] == ["a", "b", "c"]
 
 
+@pytest.mark.slow
 def test_a_run_that_takes_too_long_is_ended_and_the_others_are_done(tmp_path: Path) -> None:
     begun = time.monotonic()
     with Processes(settings(tmp_path, "--timeout", "0.1")) as engine:
@@ -67,6 +69,7 @@ def test_a_run_that_takes_too_long_is_ended_and_the_others_are_done(tmp_path: Pa
     assert [outcome.name for number in (2, 3) if isinstance(outcome := ended[number], Outcome)] == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_while_it_is_started_is_ended(tmp_path: Path) -> None:
     with Processes(settings(tmp_path, "--timeout", "0.02")) as engine:
         others = multiprocessing.active_children()  # of tests before

@@ -51,6 +51,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_leaves_no_half_written_file(data: Path, small_disk: Path) -> None:
     with start(data, small_disk, "--participant-label", "01") as program:
         told, _ = program.communicate(timeout=240)
@@ -62,6 +63,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_written_file(data: Path, small_d
     assert (small_disk / "dataset_description.json").stat().st_size > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_every_process_at_once(data: Path, tmp_path: Path, number: signal.Signals) -> None:
     with start(data, tmp_path, "--nprocs", "2") as program:
@@ -74,6 +76,7 @@ def test_an_interrupt_ends_every_process_at_once(data: Path, tmp_path: Path, num
     assert not psutil.wait_procs(workers, timeout=30)[1]
 
 
+@pytest.mark.slow
 def test_processes_do_not_outlive_a_program_that_is_killed(data: Path, tmp_path: Path) -> None:
     with start(data, tmp_path, "--nprocs", "2") as program:
         workers = wait_for_workers(program, tmp_path)
@@ -90,6 +93,7 @@ def results(out: Path) -> dict[str, bytes]:
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_and_started_again_gives_the_same_bytes(data: Path, tmp_path: Path) -> None:
     begun = time.monotonic()
     with start(data, tmp_path / "undisturbed", *FAST) as program:

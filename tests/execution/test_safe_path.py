@@ -43,6 +43,7 @@ COMMAND = str(Path(sys.executable).with_name("bids-alps"))
 MODULE = (sys.executable, "-m", "bids_alps")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "executor"), [((COMMAND,), "local"), (MODULE, "local"), (MODULE, "dask")])
 def test_no_code_of_a_dataset_runs(dataset: Path, command: tuple[str, ...], executor: str) -> None:
     if executor == "dask":

@@ -30,6 +30,7 @@ def test_every_file_stays_in_its_folder(key: str) -> None:
     assert path.name.startswith("sub-01_ses-1_run-2_")
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_no_label_leads_out_of_the_output(label: str) -> None:
     try:

@@ -50,6 +50,7 @@ REVERSE = "reverse phase encoding"
 ONE_PA = [(REVERSE, ["sub-01_dir-PA_epi"])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "target",
     [
@@ -119,6 +120,7 @@ def test_nothing_is_opposite_to_what_does_not_tell_its_encoding(dataset: Path) -
     assert run_of(dataset).notes == (note,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stem",
     [
@@ -175,6 +177,7 @@ def put_phase(root: Path, suffix: str, *, magnitudes: bool = True, acq: str = ""
             put(root, f"{stem}{name}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "method", "images"),
     [

@@ -94,6 +94,7 @@ def test_names_of_files(name: str) -> None:
     assert isinstance(suffix_of(name), str)
 
 
+@pytest.mark.slow
 @given(st.text(st.characters(blacklist_characters="/\0", blacklist_categories=("Cs",)), min_size=1, max_size=60))
 @example("a b")
 @example("$(touch x)")

@@ -43,6 +43,7 @@ def names(paths: list[Path]) -> list[str]:
     return [path.name for path in paths]
 
 
+@pytest.mark.slow
 def test_one_participant_is_indexed_and_no_other_is_looked_at(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(dataset, "sub-01/func/sub-01_task-rest_bold.nii.gz")
     put(dataset, "dwi.json", RepetitionTime=8.0)
@@ -95,6 +96,7 @@ def test_pybids_gives_an_image_the_table_of_run_1(dataset: Path) -> None:
         layout.get_bvec(str(image))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content", ["{", "[1]", '\ufeff{"EchoTime": 1}', '{"run": "second"}', '{"Name": "\\ud800"}', "dangling"]
 )
@@ -134,6 +136,7 @@ def test_pybids_merges_two_sidecars_of_one_folder(dataset: Path) -> None:
         index.metadata(dataset / "sub-01/dwi/sub-01_acq-a_run-3_dwi.nii.gz")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("above", ["dwi", "sub-99", "run-3/ses-x"])
 def test_pybids_reads_entities_from_folders_above_the_dataset(tmp_path: Path, above: str) -> None:
     root = tmp_path / above / "in"
@@ -162,6 +165,7 @@ def test_a_database_is_made_for_everybody_and_used(dataset: Path, tmp_path: Path
     assert theirs.get_metadata(bold.path) == {"RepetitionTime": 2.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", ["a new image", "an image gone", "another sidecar", "another dataset", "no metadata"]
 )

@@ -67,6 +67,7 @@ def problem_of(root: Path) -> Problem:
     return problem
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["", "sub-01/", "sub-01/ses-1/", "sub-01/ses-1/dwi/"])
 def test_gradient_table_is_inherited_from_any_level(dataset: Path, place: str) -> None:
     put(dataset, "sub-01/ses-1/dwi/sub-01_ses-1_dwi.nii.gz")
@@ -96,6 +97,7 @@ def test_sidecars_merge_and_the_nearer_wins(dataset: Path) -> None:
     assert runs_of(dataset)["sub-01"].metadata == {"EchoTime": 0.08, "Manufacturer": "X"}
 
 
+@pytest.mark.slow
 def test_phase_real_and_imaginary_parts_are_never_taken(dataset: Path) -> None:
     for part in ("mag", "phase", "real", "imag"):
         put_run(dataset, f"sub-01/dwi/sub-01_part-{part}_dwi")
@@ -118,6 +120,7 @@ def test_magnitude_beside_an_image_without_part_is_refused_not_dropped(dataset: 
     assert "a second image" in str(problem_of(dataset).error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["nii.gz", "bval", "bvec"])
 def test_dangling_link_is_told_with_the_remedy(dataset: Path, suffix: str) -> None:
     put_run(dataset, "sub-01/dwi/sub-01_run-1_dwi")
@@ -151,6 +154,7 @@ def test_unlocked_annex_pointer_is_told_with_the_remedy(dataset: Path) -> None:
     assert "datalad get" in str(problem_of(dataset).error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -267,6 +271,7 @@ def test_participants_are_listed_sorted_and_checked(dataset: Path) -> None:
         find_participants(dataset)
 
 
+@pytest.mark.slow
 def test_a_participant_that_is_named_does_not_pay_for_the_others(
     dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

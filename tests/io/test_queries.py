@@ -50,6 +50,7 @@ MAGNITUDES = [run for run in RUNS if "phase" not in run]
 FIRST = MAGNITUDES[:2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wanted", "taken"),
     [

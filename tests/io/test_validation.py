@@ -20,12 +20,14 @@ def dataset(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_error_of_one_participant_is_a_warning(dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         validate_dataset(dataset)
     assert "SYMLINK_BROKEN" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_stray_file_is_a_warning(dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
     (dataset / "stray.txt").write_text("x")
     with caplog.at_level(logging.WARNING):
@@ -34,6 +36,7 @@ def test_a_stray_file_is_a_warning(dataset: Path, caplog: pytest.LogCaptureFixtu
     assert "NOT_INCLUDED /stray.txt" in caplog.text
 
 
+@pytest.mark.slow
 def test_only_the_participants_that_are_named_are_looked_at(dataset: Path) -> None:
     (dataset / "sub-02/dwi").mkdir(parents=True)
     (dataset / "sub-02/dwi/sub-02_dwi.bval").write_text("0 1000\n")
@@ -46,6 +49,7 @@ def test_without_the_validator_that_is_told(dataset: Path, monkeypatch: pytest.M
     assert validate_dataset(dataset) == "The BIDS validator was not run: bids-validator-deno is not installed."
 
 
+@pytest.mark.slow
 def test_error_of_the_dataset_ends_it(dataset: Path) -> None:
     (dataset / "dataset_description.json").write_text("{}")
     with pytest.raises(InvalidBidsError, match="dataset_description"):

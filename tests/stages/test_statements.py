@@ -26,6 +26,8 @@ from bids_alps.settings import Method
 from bids_alps.stages import run as story
 from bids_alps.stages.run import run_stages
 
+pytestmark = pytest.mark.slow  # whole runs of a phantom
+
 LIBRARY = tomllib.loads(files("bids_alps").joinpath("resources", "references.toml").read_text())
 MODULES = {entry["module"]: entry["cite"] for entry in LIBRARY.values() if "module" in entry}
 STILL = PhantomSettings(
@@ -201,13 +203,16 @@ def test_a_correction_that_was_asked_for_and_could_not_run_is_not_told(data: Pat
     assert "Susceptibility" not in text
 
 
-def test_merged_runs_are_told(data: Path, out: Path) -> None:
+def test_runs_of_opposite_encoding_that_keep_their_distortion_are_not_told_as_merged(data: Path, out: Path) -> None:
     run = run_of(data, "still")
-    twin = replace(run, entities={**run.entities, "run": "2"})
+    opposite = {**run.metadata, "PhaseEncodingDirection": str(run.metadata["PhaseEncodingDirection"]).rstrip("-")}
+    assert opposite != run.metadata
+    twin = replace(run, entities={**run.entities, "run": "2"}, metadata=opposite)
     merged = replace(run, partners=(twin,))
     assert combine([run], everything=True) == [run]
     text = tell(merged, out, **FAST, motion_correction=False, combine_runs=True)
-    assert "Two runs of opposite phase encoding were merged" in text
+    assert "Two runs of opposite phase encoding were merged" not in text
+    assert "8 diffusion-weighted volumes" in text
 
 
 def test_preprocessed_series_and_their_masks_are_told(data: Path, out: Path) -> None:

@@ -31,6 +31,7 @@ def turned(degrees=20.0):
     return SpatialTransform(affine=rigid, rigid=rigid)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axes", [(1, 1, 1), (-1, 1, 1), (-1, -1, -1)])
 def test_sides_and_volumes_survive_any_storage_and_pose(axes):
     mask, transform = grid(axes), turned()
@@ -42,6 +43,7 @@ def test_sides_and_volumes_survive_any_storage_and_pose(axes):
         assert placed.weights[own].sum() * 8 == pytest.approx(15 * 20 * 20, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_known_map_gives_its_value_in_each_region():
     mask, transform = grid(), turned()
     x = transform.template_from_subject(mask.world(np.stack(np.indices(mask.shape), axis=-1)))[..., 0]
@@ -54,6 +56,7 @@ def test_a_known_map_gives_its_value_in_each_region():
         assert found[label]["fa_sd"] == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_higher_threshold_counts_fewer_voxels():
     placed = place_labels(atlas(), turned(), grid())
     low, half, high = (placed.above(threshold) for threshold in (0.1, 0.5, 0.9))
@@ -61,6 +64,7 @@ def test_a_higher_threshold_counts_fewer_voxels():
     assert high.weights.min() >= 0.9
 
 
+@pytest.mark.slow
 def test_certain_probabilities_say_what_labels_say():
     labels, mask = atlas(), grid()
     certain = labels.like(np.stack([labels.data == 1, labels.data == 2], axis=-1).astype(np.float32))
@@ -71,6 +75,7 @@ def test_certain_probabilities_say_what_labels_say():
     assert {(*v, n) for v, n in zip(inside.voxels.tolist(), inside.labels.tolist(), strict=True)} <= known
 
 
+@pytest.mark.slow
 def test_voxels_outside_the_mask_or_the_atlas_do_not_count():
     mask = grid()
     far = np.eye(4)

@@ -38,6 +38,7 @@ def regions(gradients, callosal, water=0.0):
     return DwiSeries(image=SpatialMap(data=data, affine=np.eye(4)), gradients=gradients), rois
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shells", "water"), [(((1000, 30), (2000, 30)), 0.0), (((1000, 30), (2000, 30)), 0.1), (((2500, 60),), 0.0)]
 )
