@@ -26,8 +26,9 @@ _BACKGROUND = 0.1
 """Share of the 98th percentile of the mean signal up to which a voxel is background."""
 
 
+_ISAL_ERROR: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stub declares an instance
 _DAMAGED = (
-    *(OSError, EOFError, zlib.error, isal_zlib.error, ValueError, TypeError, ArithmeticError),
+    *(OSError, EOFError, zlib.error, _ISAL_ERROR, ValueError, TypeError, ArithmeticError),
     nib.filebasedimages.ImageFileError,
 )
 """What nibabel and the decompression raise for files that are no images, or only a part of one."""
