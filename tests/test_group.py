@@ -103,7 +103,7 @@ def test_one_label_in_two_datasets_is_two_people(cohort, tmp_path):
 def test_the_same_results_twice_are_told(cohort, caplog):
     bids, out = cohort
     assert main([str(bids), str(out), "group", "-d", f"again={out}"]) == 0
-    assert "24 rows have the same results as a row of another dataset" in caplog.text
+    assert "24 rows duplicate a row of another dataset" in caplog.text
 
 
 def test_unmatched_and_repeated_participants_are_told_on_the_page(cohort):
@@ -274,7 +274,7 @@ def test_a_table_that_is_none_of_an_atlas_is_told_and_left_out(cohort, caplog):
     bids, out = cohort
     (out / "sub-01" / "dwi" / "sub-01_seg-odd_scalarstats.tsv").write_text("what\tmean\na\t1\n")
     assert main([str(bids), str(out), "group"]) == 0
-    assert "sub-01_seg-odd_scalarstats.tsv: no columns index, name and fa_mean" in caplog.text
+    assert "sub-01_seg-odd_scalarstats.tsv: columns index, name or fa_mean are missing" in caplog.text
     assert not (out / "group_seg-odd.tsv").exists()
 
 

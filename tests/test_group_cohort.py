@@ -271,7 +271,7 @@ def test_tables_as_people_write_them_are_read_with_a_note(study, damage):
     text = path.read_text()
     changed, told = {
         "latin-1": (text.replace("patient", "pätient").encode("latin-1"), "read as Latin-1"),
-        "no prefix": (text.replace("sub-", "").encode(), "have no sub-"),
+        "no prefix": (text.replace("sub-", "").encode(), "lack sub-"),
         "ragged": (text.replace("\tM\n", "\n").encode(), "fewer cells than columns"),
         "semicolons": (text.replace("\t", ";").encode(), "not by tabs"),
     }[damage]

@@ -41,7 +41,7 @@ def test_a_template_and_regions_of_ones_own(out: Path, tmp_path: Path, capsys: p
     arguments = [str(out.parent / "in"), str(tmp_path / "out"), "participant", "--skip-preprocessing"]
     options = ["--registrar", "identity", "--skip-bids-validation", "--template", str(fa)]
     assert cli.main([*arguments, *options]) == 64
-    assert "TemplateFlow has no transform from there to Ours" in capsys.readouterr().err
+    assert "TemplateFlow has no transform to Ours" in capsys.readouterr().err
     assert cli.main([*arguments, *options, "--rois", str(rois)]) == 0
     folder = tmp_path / "out/sub-01/dwi"
     assert (folder / "sub-01_from-dwi_to-Ours_mode-image_xfm.nii.gz").exists()

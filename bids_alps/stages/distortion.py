@@ -188,6 +188,7 @@ def describe_fieldmap(fieldmap: Fieldmap) -> str:
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> describe_fieldmap(Fieldmap(method="phase difference", images=(FieldmapImage(path=Path("a_phasediff.nii")),)))
     'phase difference: a_phasediff.nii'
     """

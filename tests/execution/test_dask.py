@@ -65,7 +65,7 @@ def test_a_run_that_takes_too_long_is_given_up_and_the_others_are_done(tmp_path:
         begun = time.monotonic()
         ended = dict(engine.wait() for _ in range(4))  # both workers were taken by runs that hang
         assert time.monotonic() - begun < 120
-    assert [str(ended[number]).partition(",")[0] for number in (0, 1)] == ["--timeout: stopped after 0.05 minutes"] * 2
+    assert [str(ended[number]).partition(". ")[0] for number in (0, 1)] == ["--timeout: stopped after 0.05 minutes"] * 2
     assert [outcome.name for number in (2, 3) if isinstance(outcome := ended[number], Outcome)] == ["2", "3"]
 
 

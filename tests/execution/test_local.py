@@ -65,7 +65,7 @@ def test_a_run_that_takes_too_long_is_ended_and_the_others_are_done(tmp_path: Pa
     with Processes(settings(tmp_path, "--timeout", "0.1")) as engine:
         ended = finish(engine, [task(partial(time.sleep, 600)), task(partial(time.sleep, 600)), good("a"), good("b")])
         assert time.monotonic() - begun < 120
-    assert [str(ended[number]).partition(",")[0] for number in (0, 1)] == ["--timeout: stopped after 0.1 minutes"] * 2
+    assert [str(ended[number]).partition(". ")[0] for number in (0, 1)] == ["--timeout: stopped after 0.1 minutes"] * 2
     assert [outcome.name for number in (2, 3) if isinstance(outcome := ended[number], Outcome)] == ["a", "b"]
 
 
@@ -79,7 +79,7 @@ def test_a_process_that_hangs_while_it_is_started_is_ended(tmp_path: Path) -> No
         number, error = engine.wait()
         process.join(timeout=30)
         assert (number, process.exitcode) == (0, -signal.SIGKILL)
-    assert "--timeout: not done" in str(error)
+    assert "--timeout: stopped after" in str(error)
 
 
 def test_pieces_side_by_side_stay_within_the_memory(tmp_path: Path) -> None:

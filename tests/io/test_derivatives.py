@@ -135,5 +135,5 @@ def test_a_shared_file_of_another_owner_is_left_with_a_warning(
     monkeypatch.setattr(Path, "replace", refuse)
     write_root(tmp_path / "out", tmp_path)
     assert "README.md: cannot be written (Permission denied)" in caplog.text
-    assert "The file was left as it is." in caplog.text
+    assert "The file was kept." in caplog.text
     assert (tmp_path / "out/README.md").read_text() == "of somebody else"

@@ -56,7 +56,7 @@ def test_a_valid_run_is_read_in_world_axes(run):
         ("bval", lambda text: " ".join(text.split()[:-1]), "7 b-values for 8 volumes"),
         ("bval", lambda text: text.replace("1000", "nan", 1), "not finite"),
         ("bval", lambda text: "", "empty"),
-        ("bval", lambda text: "b-values: " + text, "no table of numbers"),
+        ("bval", lambda text: "b-values: " + text, "not a table of numbers"),
         ("bval", lambda text: "-" + text.replace("0", "5", 1), "negative"),
         ("bval", lambda text: text.replace("1000", "1"), "largest b-value is 1, implausible"),
         ("bval", lambda text: text.replace("1000", "1e9"), r"largest b-value is 1e\+09, implausible"),
@@ -150,7 +150,7 @@ def test_what_is_tolerated_in_a_gradient_table_changes_no_direction(run):
     series = read_series(run)
     np.testing.assert_allclose(series.gradients.bvecs, expected.gradients.bvecs, atol=1e-5)
     np.testing.assert_array_equal(series.gradients.bvals, expected.gradients.bvals)
-    words = ("transposed", "1 b-vectors without weighting", "normalised")
+    words = ("transposed", "1 b-vectors of b=0 volumes", "normalised")
     assert all(word in note for word, note in zip(words, series.notes, strict=True))
 
 

@@ -177,7 +177,7 @@ def test_header_that_promises_more_than_its_file_can_hold_is_refused(dataset: Pa
     header[40:50] = np.array([4, 2000, 2000, 20, 30], "<i2").tobytes()
     put_run(dataset, "sub-01/dwi/sub-01_dwi")
     put(dataset, "sub-01/dwi/sub-01_dwi.nii.gz", content=gzip.compress(bytes(header)))
-    assert "its header promises 9600000000 bytes" in str(problem_of(dataset).error)
+    assert "its header implies 9600000000 bytes" in str(problem_of(dataset).error)
 
 
 def test_malformed_json_costs_the_run_it_belongs_to_alone(dataset: Path) -> None:

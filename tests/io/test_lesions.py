@@ -69,7 +69,7 @@ def test_what_is_not_of_the_run_is_not_taken(tmp_path, name, run):
 def test_a_mask_on_an_anatomical_image_that_cannot_be_aligned_needs_a_word(tmp_path, name, t1w):
     put(tmp_path, f"sub-01/anat/{name}")
     run = replace(run_of(), t1w=None if t1w is None else Path(t1w))
-    with pytest.raises(MetadataError, match="say --t1w-aligned"):
+    with pytest.raises(MetadataError, match="use --t1w-aligned"):
         find_lesions(tmp_path, run)
     assert find_lesions(tmp_path, run, t1w_aligned=True).space in ("T1w", "FLAIR")
 

@@ -188,7 +188,7 @@ def test_what_cannot_be_a_mask_of_this_brain_is_refused_by_its_name(blob, placed
     with pytest.raises(ImageError, match=r"label-lesion_mask.nii.gz: values other than 0 and 1"):
         placed(blob[0].like(blob[0].data * 3))
     part = SpatialMap(data=blob[0].data[:70], affine=blob[0].affine)
-    with pytest.raises(CoverageError, match=r"label-lesion_mask.nii.gz: its field of view holds \d+% of the brain"):
+    with pytest.raises(CoverageError, match=r"label-lesion_mask.nii.gz: its field of view covers \d+% of the brain"):
         placed(part)
 
 

@@ -62,6 +62,8 @@ def watch_calls() -> Iterator[set[str]]:
     def note(frame: Any, event: str, argument: Any) -> None:
         if event == "call":
             called.add(str(frame.f_globals.get("__name__")).partition(".")[0])
+            if "picsl_greedy" in frame.f_code.co_names:  # methods made by pybind11 raise no event of their own
+                called.add("picsl_greedy")
         elif event == "c_call":
             owner = getattr(argument, "__self__", None)
             called.update(str(getattr(one, "__module__", "")).partition(".")[0] for one in (argument, type(owner)))

@@ -224,4 +224,5 @@ def _trilinear(name: str, preset: RoiPreset, transform: SpatialTransform, mask: 
     voxels = (low[:, None] + corners).reshape(-1, 3)
     shares = np.prod(np.where(corners, (where - low)[:, None], 1 - (where - low)[:, None]), axis=-1).ravel()
     unique, position = np.unique(voxels, axis=0, return_inverse=True)
-    return _weighted(name, unique, np.bincount(position.ravel(), weights=shares, minlength=len(unique)), mask)
+    volume = abs(np.linalg.det(mask.affine[:3, :3]))  # of a voxel, mm^3; a point of the lattice stands for 1 mm^3
+    return _weighted(name, unique, np.bincount(position.ravel(), weights=shares, minlength=len(unique)) / volume, mask)
