@@ -102,7 +102,10 @@ def test_what_was_drawn_again_makes_its_run_due(
     ("change", "told"),
     [
         (lambda image: image.like(image.data[:-1]), "Draw the regions on the grid"),
-        (lambda image: type(image)(data=image.data, affine=image.affine + np.diag([0.1, 0, 0, 0])), "Draw the regions on the grid"),
+        (
+            lambda image: type(image)(data=image.data, affine=image.affine + np.diag([0.1, 0, 0, 0])),
+            "Draw the regions on the grid",
+        ),
         (lambda image: image.like(np.where(image.data == 2, 0, image.data)), "no voxel of association_left"),
         (
             lambda image: image.like(np.choose(image.data.astype(int), [0, 4, 5, 6, 1, 2, 3])),
