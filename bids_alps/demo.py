@@ -35,16 +35,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def compare(data: Path, out: Path) -> list[str]:
-    """Return the lines of a table of measured and true indices."""
+    """Return the lines of a table of true and measured indices, one line per participant, preset and side."""
     truth = read_table(data / "derivatives" / "truth" / "truth.tsv").set_index("participant_id")
-    measured = read_table(out / "group_alps.tsv").set_index("participant_id")
-    lines = ["participant  side       true   measured  95 % interval    uncorrected"]
-    for participant in truth.index:
+    measured = read_table(out / "group_alps.tsv")
+    lines = ["participant  preset       side       true   measured  95 % interval    uncorrected"]
+    for _, row in measured.iterrows():
         for side in ("left", "right", "bilateral"):
-            row = measured.loc[participant]
+            true = truth.loc[row["participant_id"], f"alps_{side}"]
             low, high = row[f"alps_{side}_ci_low"], row[f"alps_{side}_ci_high"]
             lines.append(
-                f"{participant:<12} {side:<10} {truth.loc[participant, f'alps_{side}']:.3f}  "
+                f"{row['participant_id']:<12} {row['roi_preset']:<12} {side:<10} {true:.3f}  "
                 f"{row[f'alps_{side}']:.3f}     {low:.3f} to {high:.3f}   {row[f'alps_{side}_uncorrected']:.3f}"
             )
     return lines

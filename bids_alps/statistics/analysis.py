@@ -140,7 +140,8 @@ def _compare_between(people: pd.DataFrame, plan: Plan, findings: Findings) -> No
     group = str(plan.group)
     names = group_names(people[group], plan.reference) if len(people) else []
     if len(names) < 2:
-        findings.notes.append(f"Groups are not compared: {group} has {len(names)} groups with an index.")
+        found = ", ".join(names) or "none"
+        findings.notes.append(f"Groups are not compared: fewer than two groups of {group} have an index ({found}).")
         return
     reference = settle_reference(names, plan.reference if plan.reference in names else None, group)
     families = plan.families(people)
