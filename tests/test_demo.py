@@ -46,4 +46,4 @@ def test_the_demonstration_runs_to_its_end(
     assert demo.main([str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "alps-sphere  bilateral" in printed
-    assert str(tmp_path / "derivatives" / "group.html") in printed
+    assert str(tmp_path / "derivatives" / "group_alps.html") in printed
