@@ -20,6 +20,7 @@ from bids_alps.registration.staged import fit_whole_brain
 from bids_alps.stages.aligned import AlignedRun
 from bids_alps.stages.prepare import PreparedSeries
 from bids_alps.stages.statements import literal, say
+from bids_alps.stages.tensors import check_acquisition
 
 SENTENCE = (
     "With the preset {preset}, the index was measured with the conventions of the script alps.sh ([@liu2024]): tensors "
@@ -36,15 +37,23 @@ def state_alps_sh(preset: RoiPreset) -> tuple[Statement, ...]:
 
 def follow_alps_sh(prepared: PreparedSeries, aligned: AlignedRun, maps: tuple[SubjectMaps, Template]) -> AlignedRun:
     """Return the run with the tensor fit and registration of ``alps.sh``; the head pose is kept."""
-    field = fit_tensor(prepared.series, prepared.mask, reweightings=-1)
+    series = prepared.series
+    weighted = series.gradients.bvals > aligned.method.b0_threshold
+    fitted = replace(
+        aligned.fitted,
+        field=fit_tensor(series, prepared.mask, reweightings=-1),
+        series=series,
+        weighted=weighted,
+        b_value=float(series.gradients.bvals[weighted].mean()),
+    )
     affine = fit_whole_brain(*maps, aligned.registration.transform.affine)
     rigid = np.eye(4)
-    rigid[:3, :3] = image_axes(field.image.affine)
+    rigid[:3, :3] = image_axes(series.image.affine)
     transform = SpatialTransform(affine=affine, rigid=rigid)
     return replace(
         aligned,
         method=replace(aligned.method, roi_weighting="fraction"),
-        fitted=replace(aligned.fitted, field=field, series=prepared.series),
+        fitted=replace(fitted, checks=check_acquisition(fitted)),
         registration=replace(aligned.registration, transform=transform),
     )
 

@@ -238,7 +238,7 @@ def measure_scan(
         measured.append(measure(aligned, preset))
         sensitivities.append(_sensitivity(aligned, frame.registration, measured[-1]))
     write_text(scan.outputs.path("xfm_midpoint"), itk_text(np.linalg.inv(matrix)))
-    write_measures(scan.outputs, fitted, tuple(measured), read_processing(scan.outputs), "_longitudinal")
+    write_measures(scan.outputs, tuple(measured), read_processing(scan.outputs), "_longitudinal")
     return SessionResult(
         session=scan.session,
         measured=tuple(measured),

@@ -64,7 +64,7 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> RunResult:
         preset.name: describe_processing(run, method, prepared.correction, rois)
         for rois, preset in zip(method.rois, presets, strict=True)
     }
-    write_measures(outputs, fitted, measured, processing)
+    write_measures(outputs, measured, processing)
     label_images = tuple(
         measure_atlas(outputs, fitted, registration.transform, atlas, method.atlas_threshold) for atlas in atlases
     )

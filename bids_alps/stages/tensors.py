@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bids_alps.io.results import Acquisition
-from bids_alps.model import Array, Check, DwiRun, DwiSeries, RoiPreset, SpatialMap, Statement, TensorField
+from bids_alps.model import Array, Check, DwiRun, DwiSeries, Gradients, RoiPreset, SpatialMap, Statement, TensorField
+from bids_alps.numerics.index.crossing import choose_crossing_volumes, single_fibre_response
 from bids_alps.numerics.tensors.calibration import WeightingError, estimate_weighting_error, reweight
 from bids_alps.numerics.tensors.coherence import measure_coherence_gain
 from bids_alps.numerics.tensors.free_water import choose_volumes
@@ -49,9 +50,14 @@ class TensorFit:
         The series with all shells.
     water_volumes
         Volumes of `whole` for the free-water fit; None without two shells.
+    crossing
+        Volumes of `whole` for the fit of crossing fibres, and the response of single fibres (diffusivity along and
+        across, mm^2/s); None without enough directions.
     b_value, weighted
         Mean b-value of the diffusion-weighted volumes, from the gradient table, s/mm^2, and their mask in `series`,
         shape (n,).
+    checks
+        Quality checks of the acquisition.
     statements
         Statements for the methods text.
     """
@@ -67,8 +73,10 @@ class TensorFit:
     tabled: DwiSeries
     whole: DwiSeries
     water_volumes: Array | None
+    crossing: tuple[Array, tuple[float, float]] | None
     b_value: float
     weighted: Array
+    checks: tuple[Check, ...] = ()
     statements: tuple[Statement, ...] = ()
 
 
@@ -88,7 +96,7 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
     elements = field.image.data
     bvals = series.gradients.bvals[volumes]
     weighted = bvals > method.b0_threshold
-    return TensorFit(
+    fitted = TensorFit(
         field=field,
         series=selected,
         fa=field.image.like(fractional_anisotropy(elements).astype(np.float32)),
@@ -100,6 +108,7 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
         tabled=tabled,
         whole=series,
         water_volumes=choose_volumes(series, b0_threshold=method.b0_threshold),
+        crossing=prepare_crossing(series.gradients, field, method.b0_threshold),
         statements=state_fit(
             tabled.gradients,
             selected.gradients,
@@ -109,6 +118,18 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
         b_value=float(bvals[weighted].mean()),
         weighted=weighted,
     )
+    return replace(fitted, checks=check_acquisition(fitted))
+
+
+def prepare_crossing(
+    gradients: Gradients, field: TensorField, b0_threshold: float
+) -> tuple[Array, tuple[float, float]] | None:
+    """Return the volumes for the fit of crossing fibres and the response of single fibres; None if not possible."""
+    volumes = choose_crossing_volumes(gradients, b0_threshold=b0_threshold)
+    if volumes is None:
+        return None
+    elements = field.image.data[field.mask]
+    return volumes, single_fibre_response(eigen_system(elements)[0], fractional_anisotropy(elements))
 
 
 def write_maps(outputs: RunOutputs, fitted: TensorFit) -> None:

@@ -26,12 +26,13 @@ from bids_alps.quality.thresholds import THRESHOLDS
 from bids_alps.registration.base import Registration
 from bids_alps.registration.engines import ENGINES
 from bids_alps.settings import Method
-from bids_alps.stages import preprocessing
+from bids_alps.stages import alps_sh, preprocessing
 from bids_alps.stages.aligned import AlignedRun
+from bids_alps.stages.alps_sh import follow_alps_sh
 from bids_alps.stages.index import Measurement, measure
 from bids_alps.stages.prepare import PreparedSeries
 from bids_alps.stages.preprocessing import PreprocessedSeries, correct
-from bids_alps.stages.tensors import TensorFit, fit
+from bids_alps.stages.tensors import TensorFit, describe_acquisition, fit
 
 ACQUISITION = Acquisition(
     roi_preset="alps",
@@ -114,6 +115,30 @@ def test_without_pose_correction_the_index_is_that_of_the_scanners_axes(
     assert default.result.alps != default.result.alps_uncorrected
     left_alone = measured(phantom, pose_correction=False).result
     assert left_alone.alps == left_alone.alps_uncorrected == default.result.alps_uncorrected
+
+
+def test_with_unknown_sides_only_bilateral_values_are_kept(phantom: PhantomSubject, default: Measurement) -> None:
+    result = measured(phantom, (evaluate("sides_known", 0.0),), keep_failed=True).result
+    of_sides = (result.alps, result.alps_uncorrected, result.alps_water_corrected, *result.alternatives.values())
+    assert len(of_sides) > 5
+    for values in of_sides:
+        assert np.isnan([values["left"], values["right"]]).all()
+    assert set(result.interval) == {"bilateral"}
+    assert result.alternatives["spheres"]["bilateral"] == default.result.alternatives["spheres"]["bilateral"]
+
+
+def test_alps_sh_fits_all_shells_and_reports_them(phantom: PhantomSubject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alps_sh, "fit_whole_brain", lambda _subject, _template, affine: affine)
+    own, truth = fitted(phantom), phantom.truth
+    found = Registration(transform=truth.transform, pose=truth.pose, placement_se_mm=0.5)
+    series = DwiSeries(image=phantom.image, gradients=phantom.gradients)
+    prepared = PreparedSeries(series=series, mask=own.field.mask, correction=PreprocessedSeries(series=series))
+    aligned = AlignedRun(fitted=own, registration=found, method=Method(gradient_calibration=False))
+    measurement = measure(follow_alps_sh(prepared, aligned, (None, None)), read_preset("alps.sh"))  # type: ignore[arg-type]
+    run = DwiRun(entities={"sub": "01"}, image=Path("a.nii"), bval=Path("a.bval"), bvec=Path("a.bvec"))
+    described, main = (describe_acquisition(measurement.preset, one, run) for one in (measurement.fitted, own))
+    assert (described.n_directions, main.n_directions) == (16, 8)
+    assert described.b_value == pytest.approx(1500)
 
 
 def test_weights_by_tissue_are_fractions_less_what_is_no_tissue(phantom: PhantomSubject, default: Measurement) -> None:
