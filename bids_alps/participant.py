@@ -186,9 +186,8 @@ def _run_logged(name: str, work: Callable[[], str], settings: Settings) -> Outco
     try:
         with _logged(participant_of(name), settings):
             try:
-                with threadpool_limits(
-                    limits=1, user_api="blas"
-                ):  # the rounding of BLAS sums depends on the number of threads
+                # the rounding of BLAS sums depends on the number of threads
+                with threadpool_limits(limits=1, user_api="blas"):
                     message = _retry_storage_errors(name, work)
             except Exception as error:  # noqa: BLE001 -- an error of one run must not stop the others
                 return fail_run(name, error, settings)

@@ -49,7 +49,7 @@ def plan_participant(participant: str, settings: Settings, indexes: Indexes | No
     """Return the runs of a participant that the settings select, and those that cannot be processed.
 
     A run in a preprocessed dataset replaces the raw one. Runs have their lesion masks and manual ROIs, where datasets
-        of these were given.
+    of these were given.
 
     Parameters
     ----------
@@ -181,14 +181,13 @@ def _with_manual_rois(runs: list[PlannedRun], participant: str, dataset: Path, m
     used = [image for run in with_rois if isinstance(run, DwiRun) for image, _ in run.regions.values()]
     for path in find_unused_manual_rois(dataset, participant, used):
         LOG.warning("%s: its name matches no processed run and preset, so it is ignored. Check the name.", path)
-
     return with_rois
 
 
 def describe_plan(run: PlannedRun, settings: Settings) -> dict[str, Any]:
     """Return the files and steps of a run as plain values, to print or to write as JSON.
 
-        Gradient tables and image headers are read, so that errors in them are found.
+    Gradient tables and image headers are read, so that errors in them are found.
 
     Parameters
     ----------
