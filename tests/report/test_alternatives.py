@@ -26,6 +26,13 @@ def test_other_presets_are_choices_too():
     assert table.rows[1][-1] == "-10.0"
 
 
+def test_spheres_have_one_row():
+    table = compare_alternatives([*rows(alps=1.5, alps_spheres=1.4), *rows("alps-sphere", alps=1.4, alps_spheres=1.4)])
+    assert [row[0] for row in table.rows] == ["As reported", "Spherical regions"]
+    (_, alone) = compare_alternatives(rows(alps=1.5, alps_spheres=1.4)).rows
+    assert alone[0] == "Spherical regions (radius 2.5 mm)"
+
+
 def test_one_value_alone_needs_no_table():
     assert compare_alternatives(rows(alps=1.5)) is None
     assert compare_alternatives([]) is None
