@@ -1,5 +1,6 @@
 """From tables of participants to tables of a cohort."""
 
+import re
 import shutil
 
 import numpy as np
@@ -314,6 +315,25 @@ def test_correlations_of_many_regions_are_drawn_in_part(tmp_path):
     row = {"participant_id": "sub-1", "alps_left": 1.5, "alps_right": 1.6, "alps_bilateral": 1.55, "status": "pass"}
     found = Findings(tables={"correlations": correlate(table, names, ["score"])})
     assert "The first 40 of 41 outcomes" in render_cohort(tmp_path, [row], {"alps": found}, plan=Plan())
+
+
+def test_correlations_with_many_variables_are_drawn_in_part(tmp_path):
+    names = [f"score{n}" for n in range(13)]
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 14)), columns=["alps_bilateral", *names])
+    row = {"participant_id": "sub-1", "alps_left": 1.5, "alps_right": 1.6, "alps_bilateral": 1.55, "status": "pass"}
+    found = Findings(tables={"correlations": correlate(table, ["alps_bilateral"], names)})
+    page = render_cohort(tmp_path, [row], {"alps": found}, plan=Plan())
+    assert "The first 12 of 13 variables" in page
+    assert "score11" in page
+    assert "score12" not in page
+
+
+def test_the_page_links_every_table(cohort):
+    bids, out = cohort
+    assert main([str(bids), str(out), "group"]) == 0
+    linked = set(re.findall(r'<a href="([^"]+)" download>', (out / "group_alps.html").read_text()))
+    assert linked == {path.name for path in out.glob("group_*.[tc]sv")}
+    assert "group_rois.tsv" in linked
 
 
 def test_groups_may_stand_in_another_column(cohort):

@@ -88,7 +88,7 @@ def run_group(settings: Settings) -> Path:
     notes = _notes(joined, variables, findings_by_preset)
     for note in notes:
         LOG.warning(note)
-    page = render_cohort(request.output_dir, written, findings_by_preset, plan=plan, notes=notes)
+    page = render_cohort(request.output_dir, written, findings_by_preset, plan=plan, notes=notes, files=outputs.tables)
     outputs.write_text("group_alps.html", page)
     outputs.end(previous, _settings_of(request))
     if joined.errors:
