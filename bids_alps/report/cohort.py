@@ -266,7 +266,8 @@ def _pictures(
         ),
     ]
     if checks:
-        charts.append(("Checks", "Number of runs by status for each quality check.", figures_group.draw_checks(checks)))
+        named = {words(name): count for name, count in checks.items()}
+        charts.append(("Checks", "Number of runs by status for each quality check.", figures_group.draw_checks(named)))
     return tuple(
         Picture(title=title, caption=caption, alt=f"{title}. {caption}", svg=(svg,), chart=True)
         for title, caption, svg in charts

@@ -87,7 +87,7 @@ def draw_changes(table: pd.DataFrame, levels: Sequence[str]) -> bytes:
         Columns in order.
     """
     groups = list(dict.fromkeys(table["group"].astype(str)))
-    figure = new_figure(max(3.2, min(8, 2.6 * len(groups))), 3.4)
+    figure = new_figure(max(5.2, min(8, 2.6 * len(groups))), 3.4)
     grid: Any = figure.subplots(1, len(groups), sharey=True, squeeze=False)
     for n, (axes, name) in enumerate(zip(grid[0], groups, strict=True)):
         part = table.loc[table["group"].astype(str) == name, list(levels)].to_numpy(dtype=float)

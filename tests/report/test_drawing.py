@@ -105,7 +105,7 @@ def test_charts_of_cohorts_of_any_size(n):
     assert b"left" in draw_index_distribution(indices)
     assert b"ALPS index, right" in draw_left_right(values, values, statuses)
     assert b"pitch" in draw_pose({"pitch": values}, values, statuses)
-    assert b"snr b0" in draw_checks({"snr_b0": {"pass": n}})
+    assert b"SNR b=0" in draw_checks({"SNR b=0": {"pass": n}})
 
 
 def test_correlation_with_pose_is_told():
