@@ -328,6 +328,13 @@ def test_correlations_with_many_variables_are_drawn_in_part(tmp_path):
     assert "score12" not in page
 
 
+def test_correlations_of_too_few_participants_are_not_drawn(tmp_path):
+    table = pd.DataFrame({"alps_bilateral": [1.5, 1.6], "score": [1.0, 2.0]})
+    row = {"participant_id": "sub-1", "alps_left": 1.5, "alps_right": 1.6, "alps_bilateral": 1.55, "status": "pass"}
+    found = Findings(tables={"correlations": correlate(table, ["alps_bilateral"], ["score"])})
+    assert "Pearson" not in render_cohort(tmp_path, [row], {"alps": found}, plan=Plan())
+
+
 def test_the_page_links_every_table(cohort):
     bids, out = cohort
     assert main([str(bids), str(out), "group"]) == 0

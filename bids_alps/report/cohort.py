@@ -132,7 +132,8 @@ def _result_pictures(findings: Findings, plan: Plan) -> tuple[Picture, ...]:
             caption += f" The first {_DRAWN_OUTCOMES} of {len(outcomes)} outcomes are shown."
         if len(variables) > _DRAWN_VARIABLES:
             caption += f" The first {_DRAWN_VARIABLES} of {len(variables)} variables are shown."
-        charts.append(("Correlations", caption, figures_group.draw_correlations(shown, kind)))
+        if shown.loc[shown["kind"] == kind, "r"].notna().any():
+            charts.append(("Correlations", caption, figures_group.draw_correlations(shown, kind)))
     if findings.before is not None and "harmonised" in tables:
         site = str(findings.facts["harmonised"])
         values_by = {
