@@ -26,7 +26,7 @@ from bids_alps.statistics.categories import compare_categories
 from bids_alps.statistics.comparison import compare_groups
 from bids_alps.statistics.discrimination import fit_odds, measure_auc
 from bids_alps.statistics.models import fit_model
-from bids_alps.statistics.multiplicity import with_corrected
+from bids_alps.statistics.multiplicity import add_corrected_p_values
 from bids_alps.statistics.precision import fit_random_effects
 from bids_alps.statistics.reliability import measure_icc
 from bids_alps.statistics.samples import compare
@@ -82,7 +82,7 @@ def _groups(people: pd.DataFrame) -> Iterator[tuple[str, float]]:
             yield f"{name} F", row["statistic"]
         yield f"{name} p", row["p"]
     yield "chi-square p", compare_categories(people["sex"], people["group"])["p"]
-    holm = with_corrected(pd.DataFrame({"p": [0.01, 0.04, 0.03]}))["p_holm"]
+    holm = add_corrected_p_values(pd.DataFrame({"p": [0.01, 0.04, 0.03]}))["p_holm"]
     yield from ((f"holm {n + 1}", value) for n, value in enumerate(holm))
     every, pairs, _ = compare_adjusted(people, {"f": ["y"]}, "group", ["age", "sex", "site"])
     pair = pairs.set_index("group_b").loc["patient"].iloc[0]

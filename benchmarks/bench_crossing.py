@@ -11,7 +11,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from bids_alps.model import DwiSeries, Gradients, Roi, SpatialMap
-from bids_alps.numerics.index.alps import index_of_series
+from bids_alps.numerics.index.alps import alps_from_series
 from bids_alps.numerics.index.crossing import choose_crossing_volumes, measure_crossing
 from bids_alps.numerics.tensors.gradients import choose_shells
 
@@ -95,7 +95,7 @@ def print_mixture(
     for _ in range(REPEATS):
         series, rois = make_regions(gradients, index, mixture, rng)
         shell = DwiSeries(image=series.image.like(series.image.data[..., fitted]), gradients=gradients.take(fitted))
-        tensor.append(index_of_series(shell, rois, np.eye(3))["left"])
+        tensor.append(alps_from_series(shell, rois, np.eye(3))["left"])
         if volumes is not None:
             found = measure_crossing(series, volumes, rois, np.eye(3), ASSUMED, seed=0)
             crossing.append(found.alps["left"])

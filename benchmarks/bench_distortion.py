@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from alone import alone
-from moving_head import Head, Protocol, make_head, make_pose, make_volume, world_grid
+from isolated import run_isolated
+from motion_phantom import Head, Protocol, make_head, make_pose, make_volume, world_grid
 from scipy import ndimage
 
 from bids_alps.io.combining import combine
@@ -84,7 +84,7 @@ def main() -> None:
         ]
         rest = ndimage.binary_opening(make_volume(head, protocol, 0, np.eye(4)) > 250, iterations=2)
         mask = ndimage.binary_dilation(rest, iterations=2)
-        measured = alone(estimate_distortion, images[0], images[1], mask)
+        measured = run_isolated(estimate_distortion, images[0], images[1], mask)
         found = measured.result
         true = field_mm(world_grid(protocol)).reshape(shape) / step
         error = (found.displacement - true)[rest] * voxel
@@ -115,11 +115,11 @@ def compare_runs(runs: list[DwiRun]) -> None:
     }.items():
         with tempfile.TemporaryDirectory() as scratch:
             both = [prepare(run, method, Path(scratch)) for run in runs]
-            values = [index_of(run, found, method) for run, found in zip(runs, both, strict=True)]
+            values = [measure_index(run, found, method) for run, found in zip(runs, both, strict=True)]
             merged = float("nan")
             if not method.skip_preprocessing:
                 (pair,) = combine(runs, everything=True)
-                merged = index_of(pair, prepare(pair, method, Path(scratch)), method)
+                merged = measure_index(pair, prepare(pair, method, Path(scratch)), method)
         print(f"{title:28}{difference(*both):36.1f}{values[0]:8.3f}{values[1]:8.3f}{merged:9.3f}", flush=True)
 
 
@@ -137,7 +137,7 @@ def difference(one: PreparedSeries, other: PreparedSeries) -> float:
     return 100 * float(np.abs(bases[0] - moved)[seen].mean() / np.median(bases[0][seen]))
 
 
-def index_of(run: DwiRun, prepared: PreparedSeries, method: Method) -> float:
+def measure_index(run: DwiRun, prepared: PreparedSeries, method: Method) -> float:
     fitted = fit(prepared, method)
     registration = ENGINES[method.registrar].make().register(subject_maps(fitted, run), read_template())
     return measure(

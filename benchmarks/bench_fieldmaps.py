@@ -16,7 +16,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from bench_distortion import index_of
+from bench_distortion import measure_index
 
 from bids_alps.io.images import read_series
 from bids_alps.io.layout import find_runs
@@ -225,7 +225,7 @@ def measure_real(source: Path) -> None:
             put(root)
             run = the_run(root)
             taken = ", ".join(path.name[7:-7] for path in run.reverse_phase) or "nothing"
-            index = index_of(run, prepare(run, Method(), Path(scratch) / "out"), Method())
+            index = measure_index(run, prepare(run, Method(), Path(scratch) / "out"), Method())
         print(f"{title:45s}{taken:60s}{index:9.4f}", flush=True)
 
 

@@ -22,7 +22,7 @@ from bids_alps.io.images import read_series
 from bids_alps.io.layout import find_runs
 from bids_alps.io.writing import write_map
 from bids_alps.model import Array, DwiRun, DwiSeries, Gradients
-from bids_alps.numerics.tensors.coherence import _readings
+from bids_alps.numerics.tensors.coherence import axis_conventions
 from bids_alps.settings import Method
 from bids_alps.stages.gradient_table import repair_table
 from bids_alps.stages.masking import find_mask
@@ -49,7 +49,7 @@ def measure_run(run: DwiRun, ours: int, peers: int) -> None:
     series = read_series(run)
     mask = find_mask(series, b0_threshold=50.0)
     right, alone, begun = 0, 0, time.process_time()
-    for reading in _readings()[:ours]:
+    for reading in axis_conventions()[:ours]:
         wrong = misread(series, reading)
         repaired = repair_table(wrong, mask, REPAIR)
         right += is_same(repaired.gradients.bvecs, series.gradients.bvecs)
@@ -57,7 +57,9 @@ def measure_run(run: DwiRun, ours: int, peers: int) -> None:
     seconds = (time.process_time() - begun) / max(ours, 1)
     line = f"{run.image.parents[2].name[:18] + ' ' + run.name:40s}{right:6d} of {ours:2d}{alone:12d}{seconds:12.1f}"
     if shutil.which("dwigradcheck") and peers:
-        found = [check_by_mrtrix(misread(series, one), mask, series) for one in _readings()[1 : 1 + 7 * peers : 7]]
+        found = [
+            check_by_mrtrix(misread(series, one), mask, series) for one in axis_conventions()[1 : 1 + 7 * peers : 7]
+        ]
         line += f"{sum(same for same, _ in found):9d} of {len(found):2d}{np.mean([spent for _, spent in found]):12.1f}"
     print(line, flush=True)
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from made_cohort import MADE, PARK, sample
+from simulated_cohort import MADE, PARK, sample
 
 from bids_alps.cli import main as bids_alps
 from bids_alps.io.results import ALPS_COLUMNS, QUALITY_COLUMNS, ROI_COLUMNS

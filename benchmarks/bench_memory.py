@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from moving_head import make_directions
+from motion_phantom import make_directions
 from scipy.ndimage import gaussian_filter
 
 from bids_alps.model import DwiRun, DwiSeries, Gradients, SpatialMap

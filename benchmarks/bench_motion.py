@@ -6,8 +6,8 @@ from importlib.util import find_spec
 
 import numpy as np
 import SimpleITK as sitk
-from alone import Measurement, alone
-from moving_head import MovingSeries, Protocol, make_directions, make_head, make_series, world_grid
+from isolated import Measurement, run_isolated
+from motion_phantom import MovingSeries, Protocol, make_directions, make_head, make_series, world_grid
 from scipy import ndimage
 
 from bids_alps.numerics.preprocessing.realignment import estimate_motion
@@ -120,14 +120,14 @@ def main() -> None:
     print(
         f"{'program':12} {'rms mm, median':>15} {'worst':>7} {'CPU s a volume':>15} {'peak MiB':>9} {'ratio of CPU':>15}"
     )
-    measured = alone(ours, series, points)
+    measured = run_isolated(ours, series, points)
     errors, angles = measured.result
     own = tell("bids-alps", errors, measured)
     for name, module in {"SimpleITK": "SimpleITK", "antspyx": "ants", "dipy": "dipy"}.items():
         if find_spec(module) is None:
             print(f"{name:12} not installed: skipped")
             continue
-        found = alone(peer, name, series, points)
+        found = run_isolated(peer, name, series, points)
         tell(name, found.result, found, own)
     absolute = [rms(error) for error in errors]
     print(f"to the first b0: rms median {np.median(absolute):.3f} mm, worst {max(absolute):.3f} mm")

@@ -11,8 +11,8 @@ import numpy as np
 from bench_crossing import make_table
 
 from bids_alps.model import DwiSeries, Roi, SpatialMap
-from bids_alps.numerics.index.alps import index_of, index_of_series
-from bids_alps.numerics.index.noise_floor import floor_bias
+from bids_alps.numerics.index.alps import alps_from_series, alps_index
+from bids_alps.numerics.index.noise_floor import noise_floor_bias
 from bids_alps.numerics.tensors.tensor import design_matrix
 
 TENSORS = {
@@ -24,7 +24,7 @@ VOXELS, SCANS = 2000, 40
 
 
 def main() -> None:
-    truth = float(index_of(*TENSORS.values()))
+    truth = float(alps_index(*TENSORS.values()))
     print(
         f"{'b':>5s}{'SNR':>5s}{'bias %':>9s}{'computed % (SD over scans)':>29s}{'left by it %':>14s}{'left by M^2 - 2 sigma^2 %':>27s}"
     )
@@ -43,7 +43,7 @@ def main() -> None:
             told = []
             for n in range(SCANS):
                 series, rois = regions_of(data[:, n * size : n * size + 12], gradients)
-                told.append(floor_bias(series, rois, np.eye(3), 1 / snr)["left"])
+                told.append(noise_floor_bias(series, rois, np.eye(3), 1 / snr)["left"])
             left = (1 + raw) / (1 + np.mean(told)) - 1
             print(
                 f"{b:5.0f}{snr:5.0f}{100 * raw:9.1f}{100 * np.mean(told):17.1f} ({100 * np.std(told):.1f}){'':6s}{100 * left:14.1f}{100 * squared:27.1f}",
@@ -61,7 +61,7 @@ def regions_of(data, gradients):  # type: ignore[no-untyped-def]
 
 
 def measured(data, gradients) -> float:  # type: ignore[no-untyped-def]
-    return index_of_series(*regions_of(data, gradients), np.eye(3))["left"]
+    return alps_from_series(*regions_of(data, gradients), np.eye(3))["left"]
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from bids_alps.statistics.comparison import compare_groups
 from bids_alps.statistics.correlation import correlation
 from bids_alps.statistics.harmonisation import describe_imbalance, harmonise_table
 from bids_alps.statistics.models import fit_model
-from bids_alps.statistics.paired import Within, compare_changes, compare_within
+from bids_alps.statistics.paired import WithinFactor, compare_changes, compare_within
 from bids_alps.statistics.permutation import permute_groups
 from bids_alps.statistics.samples import to_floats
 
@@ -157,7 +157,7 @@ def dropouts(rng: np.random.Generator) -> dict[str, float]:
     one = pd.DataFrame({"_person": np.arange(n).astype(str), "session": "1", "group": groups, "alps_bilateral": first})
     two = one.assign(session="2", alps_bilateral=second)[stays]
     table = pd.concat([one, two], ignore_index=True)
-    asked = Within(factor="session", levels=("1", "2"), group="group")
+    asked = WithinFactor(factor="session", levels=("1", "2"), group="group")
     _, pairs = compare_within(table, {"index": INDICES[:1]}, asked)
     apart = compare_changes(table, {"index": INDICES[:1]}, asked)
     naive: Any = stats.ttest_ind(first, second[stays], equal_var=False)

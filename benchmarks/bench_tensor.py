@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from alone import alone, is_installed, run_mrtrix
+from isolated import is_installed, run_isolated, run_mrtrix
 
 from bids_alps.numerics.tensors.tensor import design_matrix, fit_coefficients
 
@@ -93,7 +93,7 @@ def main() -> None:
         methods["MRtrix3 dwi2tensor"] = mrtrix
     own = None
     for name, method in methods.items():
-        one = alone(method, signal, bvals, bvecs)
+        one = run_isolated(method, signal, bvals, bvecs)
         own = one.result if own is None else own
         error = 1e3 * np.sqrt(((one.result - truth) ** 2).mean())
         difference = 1e3 * np.median(np.abs(one.result - own))

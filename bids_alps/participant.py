@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from bids_alps.consistency import check_run, record_settings
 from bids_alps.errors import AlpsError, permission_error
 from bids_alps.io.output import check_links
-from bids_alps.io.writing import append_text, is_passing, write_text
+from bids_alps.io.writing import append_text, is_transient, write_text
 from bids_alps.model import DwiRun
 from bids_alps.progress import log_stage
 from bids_alps.provenance import (
@@ -204,7 +204,7 @@ def _retry_storage_errors(name: str, work: Callable[[], str]) -> str:
     try:
         return work()
     except Exception as error:
-        if not is_passing(error):
+        if not is_transient(error):
             raise
         LOG.warning("%s: %s. Retrying once.", name, error)
     time.sleep(_PAUSE_SECONDS)

@@ -19,7 +19,7 @@ from bids_alps.io.gradient_tables import read_gradients
 from bids_alps.io.images import read_header
 from bids_alps.io.indexing import Index, open_index
 from bids_alps.io.inheritance import read_json, suffix_of
-from bids_alps.io.layout import PlannedRun, SetAside, UnusableRun, find_runs
+from bids_alps.io.layout import ExcludedRun, PlannedRun, UnusableRun, find_runs
 from bids_alps.io.lesions import LESIONS, find_lesions
 from bids_alps.io.manual_rois import ROIS, find_manual_rois, find_unused_manual_rois
 from bids_alps.io.preprocessed import replace_preprocessed
@@ -196,7 +196,7 @@ def describe_plan(run: PlannedRun, settings: Settings) -> dict[str, Any]:
     settings
         Settings of the user.
     """
-    if isinstance(run, SetAside):
+    if isinstance(run, ExcludedRun):
         return {"run": run.name, "state": "set aside", "reason": run.reason, "exit_code": 0}
     if isinstance(run, DwiRun):
         try:
@@ -213,7 +213,7 @@ def _describe_run(run: DwiRun, settings: Settings) -> dict[str, Any]:
         run, header.affine, volumes=header.shape[3], b0_threshold=method.b0_threshold, notes=notes
     )
     fitted = choose_shells(gradients, wanted=method.shells, b0_threshold=method.b0_threshold)
-    if not header.sides_known:
+    if not header.left_right_known:
         notes.append("the header does not define left and right: only the bilateral index will be reported")
     up_to_date = not settings.request.force and receipt_path(settings.request.output_dir, run).exists()
     plan: dict[str, Any] = {

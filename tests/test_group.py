@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
-from made_cohort import write_run
+from simulated_cohort import write_run
 
 from bids_alps.cli import main
 from bids_alps.group.atlases import join_atlases
@@ -166,7 +166,7 @@ def test_an_age_that_is_no_number_is_missing_and_counted(cohort):
     found = pd.read_csv(out / "group_models.tsv", sep="\t").set_index("term")
     assert "age" in found.index
     assert set(found["n"]) == {22}
-    assert set(found["left_out"]) == {1}
+    assert set(found["n_excluded"]) == {1}
 
 
 @pytest.mark.parametrize("people", ["one group", "one participant", "no participants.tsv"])

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from made_cohort import write_people, write_run, write_sixty
+from simulated_cohort import write_people, write_run, write_sixty
 
 from bids_alps.cli import main
 from bids_alps.io.root import write_root
@@ -56,9 +56,9 @@ def test_whoever_is_not_analysed_is_listed_with_the_reason(sixty):
     groups = runs.drop_duplicates("participant_id").set_index("participant_id")["group"]
     assert row["n_a"] == (groups[first["participant_id"]] == row["group_a"]).sum()
     missing = set(groups.index) - set(first["participant_id"])
-    listed = excluded[(excluded["roi_preset"] == "alps") & (excluded["left_out_of"] == "comparison of groups")]
+    listed = excluded[(excluded["roi_preset"] == "alps") & (excluded["excluded_from"] == "comparison of groups")]
     assert set(listed["participant_id"]) == missing
-    failed = excluded[(excluded["roi_preset"] == "alps") & (excluded["left_out_of"] == "all statistics")]
+    failed = excluded[(excluded["roi_preset"] == "alps") & (excluded["excluded_from"] == "all statistics")]
     assert set(failed["reason"]) == {"status fail (snr_b0)"}
     assert len(failed) == 5
 
@@ -66,7 +66,7 @@ def test_whoever_is_not_analysed_is_listed_with_the_reason(sixty):
 def test_every_step_of_the_flow_adds_up(sixty):
     for _, steps in read(sixty[1], "flow").groupby("roi_preset"):
         counts = steps["runs"].to_numpy()
-        np.testing.assert_array_equal(counts[:-1] - steps["lost_runs"].to_numpy()[1:], counts[1:])
+        np.testing.assert_array_equal(counts[:-1] - steps["excluded_runs"].to_numpy()[1:], counts[1:])
 
 
 def test_the_page_tells_the_flow_the_difference_and_the_change(sixty):

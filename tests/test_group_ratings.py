@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from made_cohort import write_run
+from simulated_cohort import write_run
 
 from bids_alps.cli import main
 from bids_alps.io.root import write_root

@@ -23,7 +23,7 @@ from bids_alps.group.gather import (
     gather_regions,
 )
 from bids_alps.group.outputs import GroupOutputs
-from bids_alps.group.phenotype import Joined, find_roots, join_phenotype
+from bids_alps.group.phenotype import JoinedPhenotype, find_roots, join_phenotype
 from bids_alps.group.ratings import add_ratings
 from bids_alps.group.script import script_table
 from bids_alps.io.changes import CHANGE_COLUMNS
@@ -38,9 +38,9 @@ from bids_alps.statistics.comparability import METHOD
 from bids_alps.statistics.comparison import group_names
 from bids_alps.statistics.dictionary import DESCRIPTIONS
 from bids_alps.statistics.findings import Findings
-from bids_alps.statistics.plan import Plan, settle_reference
+from bids_alps.statistics.plan import Plan, choose_reference
 from bids_alps.statistics.presets import analyse_presets
-from bids_alps.statistics.variables import Variable, settle_variables
+from bids_alps.statistics.variables import Variable, infer_variables
 
 LOG = logging.getLogger(__name__)
 
@@ -104,10 +104,12 @@ def _datasets(request: Request) -> dict[str, Path]:
     return {"": request.output_dir, **pooled}
 
 
-def _assign_types(table: pd.DataFrame, joined: Joined, request: Request) -> tuple[pd.DataFrame, tuple[Variable, ...]]:
+def _assign_types(
+    table: pd.DataFrame, joined: JoinedPhenotype, request: Request
+) -> tuple[pd.DataFrame, tuple[Variable, ...]]:
     """Assign types to the variables of the participants; columns chosen as groups or sites become categories."""
     categories = [name for name in (request.group_column, request.harmonise) if name is not None and name in table]
-    return settle_variables(table, joined.names, joined.dictionary, categories=categories)
+    return infer_variables(table, joined.names, joined.dictionary, categories=categories)
 
 
 def _plan(table: pd.DataFrame, variables: tuple[Variable, ...], outcomes: tuple[str, ...], settings: Settings) -> Plan:
@@ -121,7 +123,7 @@ def _plan(table: pd.DataFrame, variables: tuple[Variable, ...], outcomes: tuple[
         )
     return Plan(
         group=group,
-        reference=settle_reference(groups, request.reference_group, group),
+        reference=choose_reference(groups, request.reference_group, group),
         variables=variables,
         outcomes=outcomes,
         formulas=request.model,
@@ -149,7 +151,7 @@ def _group_column(table: pd.DataFrame, request: Request) -> str | None:
     return None
 
 
-def _phenotype_columns(joined: Joined, variables: tuple[Variable, ...]) -> list[Column]:
+def _phenotype_columns(joined: JoinedPhenotype, variables: tuple[Variable, ...]) -> list[Column]:
     by_name = {variable.name: variable for variable in variables}
     columns = []
     for name in joined.names:
@@ -206,7 +208,7 @@ def _described(name: str) -> Column:
 
 
 def _write_exclusions(
-    outputs: GroupOutputs, table: pd.DataFrame, joined: Joined, findings_by_preset: Mapping[str, Findings]
+    outputs: GroupOutputs, table: pd.DataFrame, joined: JoinedPhenotype, findings_by_preset: Mapping[str, Findings]
 ) -> None:
     labels = sorted(path.name.removeprefix("sub-") for path in (outputs.folder / "logs").glob("sub-*"))
     crashes = {failure.run: failure.message for label in labels for failure in find_failures(outputs.folder, label)}
@@ -214,7 +216,9 @@ def _write_exclusions(
     outputs.write_table("exclusions", rows, columns)
 
 
-def _notes(joined: Joined, variables: tuple[Variable, ...], findings_by_preset: Mapping[str, Findings]) -> list[str]:
+def _notes(
+    joined: JoinedPhenotype, variables: tuple[Variable, ...], findings_by_preset: Mapping[str, Findings]
+) -> list[str]:
     notes = [str(error) for error in joined.errors] + joined.notes
     notes += [f"{variable.name}: {note}." for variable in variables for note in variable.notes]
     notes_by_preset = {preset: [*findings.banners, *findings.notes] for preset, findings in findings_by_preset.items()}

@@ -19,7 +19,7 @@ from bids_alps.numerics.tensors.tensor import fit_tensor
 from bids_alps.registration.staged import fit_whole_brain
 from bids_alps.stages.aligned import AlignedRun
 from bids_alps.stages.prepare import PreparedSeries
-from bids_alps.stages.statements import literal, say
+from bids_alps.stages.statements import literal, make_statement
 from bids_alps.stages.tensors import check_acquisition
 
 SENTENCE = (
@@ -30,12 +30,12 @@ SENTENCE = (
 )
 
 
-def state_alps_sh(preset: RoiPreset) -> tuple[Statement, ...]:
+def alps_sh_statement(preset: RoiPreset) -> tuple[Statement, ...]:
     """Return the statements of the measurement of a preset by these conventions."""
-    return say("index", SENTENCE.replace("{preset}", literal(preset.name)), radius=preset.radius_mm)
+    return make_statement("index", SENTENCE.replace("{preset}", literal(preset.name)), radius=preset.radius_mm)
 
 
-def follow_alps_sh(prepared: PreparedSeries, aligned: AlignedRun, maps: tuple[SubjectMaps, Template]) -> AlignedRun:
+def measure_alps_sh(prepared: PreparedSeries, aligned: AlignedRun, maps: tuple[SubjectMaps, Template]) -> AlignedRun:
     """Return the run with the tensor fit and registration of ``alps.sh``; the head pose is kept."""
     series = prepared.series
     weighted = series.gradients.bvals > aligned.method.b0_threshold

@@ -14,7 +14,7 @@ from bids_alps.io.presets import preset_labels
 from bids_alps.io.results import Processing, alps_rows, quality_rows, roi_rows, write_results
 from bids_alps.model import SIDES, AlpsResult, Check, Roi, RoiPreset, Statement, Status
 from bids_alps.numerics.index.alps import measure_alps
-from bids_alps.numerics.index.noise_floor import floor_bias
+from bids_alps.numerics.index.noise_floor import noise_floor_bias
 from bids_alps.numerics.index.rois import place_preset, place_trilinear
 from bids_alps.numerics.index.tract_profile import measure_tract_shift
 from bids_alps.quality.checks import apply_thresholds, check_index, evaluate, overall_status, parse_thresholds
@@ -28,7 +28,7 @@ from bids_alps.stages.alternatives import (
 )
 from bids_alps.stages.lesions import add_lesion_effect, check_lesions
 from bids_alps.stages.outputs import RunOutputs
-from bids_alps.stages.statements import state_index, state_quality
+from bids_alps.stages.statements import index_statements, quality_statements
 from bids_alps.stages.tensors import TensorFit, describe_acquisition
 from bids_alps.stages.uncertainty import measure_intervals
 
@@ -82,7 +82,7 @@ def measure(aligned: AlignedRun, preset: RoiPreset) -> Measurement:
     result = add_other_tissue(aligned, result, whole)
     floor: Mapping[str, float] = {}
     if preset.conventions == "anatomical" and has_regions(rois):
-        floor = floor_bias(aligned.fitted.series, used_regions(rois), aligned.rotation, aligned.fitted.noise_sd)
+        floor = noise_floor_bias(aligned.fitted.series, used_regions(rois), aligned.rotation, aligned.fitted.noise_sd)
         result = replace(result, interval=measure_intervals(aligned, preset, rois, floor))
         result = add_crossing_index(aligned, add_free_water_index(aligned, result, rois), rois)
         others = alternative_indices(aligned, rois) | sphere_index(aligned, preset)
@@ -96,11 +96,11 @@ def measure(aligned: AlignedRun, preset: RoiPreset) -> Measurement:
     )
     checks = apply_thresholds((*index_checks, *aligned.checks), parse_thresholds(aligned.method.threshold))
     status = overall_status(checks)
-    statements = state_index(preset, result, aligned.method) if preset.conventions == "anatomical" else ()
-    statements += state_quality(checks, aligned.method, failed=status == "fail")
+    statements = index_statements(preset, result, aligned.method) if preset.conventions == "anatomical" else ()
+    statements += quality_statements(checks, aligned.method, failed=status == "fail")
     if status == "fail" and not aligned.method.keep_failed:
         result = withhold_index(result)
-    if any(check.name == "sides_known" and check.value < 1 for check in checks):
+    if any(check.name == "left_right_known" and check.value < 1 for check in checks):
         result = withhold_sides(result)
     return Measurement(
         preset=preset,

@@ -27,7 +27,7 @@ from bids_alps.quality.checks import evaluate
 from bids_alps.settings import Method
 from bids_alps.stages.outputs import RunOutputs
 from bids_alps.stages.prepare import PreparedSeries
-from bids_alps.stages.statements import state_fit
+from bids_alps.stages.statements import fit_statements
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +44,15 @@ class TensorFit:
         SNR of the b=0 signal in white matter, from the residuals of the fit, and SD of the noise in signal units.
     weighting
         Estimated error of the gradient strength along each axis.
-    tabled
+    as_recorded
         The same volumes with the b-values of the gradient table.
-    whole
+    all_shells
         The series with all shells.
     water_volumes
-        Volumes of `whole` for the free-water fit; None without two shells.
+        Volumes of `all_shells` for the free-water fit; None without two shells.
     crossing
-        Volumes of `whole` for the fit of crossing fibres, and the response of single fibres (diffusivity along and
-        across, mm^2/s); None without enough directions.
+        Volumes of `all_shells` for the fit of crossing fibres, and the response of single fibres (diffusivity along
+        and across, mm^2/s); None without enough directions.
     b_value, weighted
         Mean b-value of the diffusion-weighted volumes, from the gradient table, s/mm^2, and their mask in `series`,
         shape (n,).
@@ -70,8 +70,8 @@ class TensorFit:
     snr: float
     noise_sd: float
     weighting: WeightingError
-    tabled: DwiSeries
-    whole: DwiSeries
+    as_recorded: DwiSeries
+    all_shells: DwiSeries
     water_volumes: Array | None
     crossing: tuple[Array, tuple[float, float]] | None
     b_value: float
@@ -87,7 +87,7 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
     selected = DwiSeries(
         image=series.image.like(series.image.data[..., volumes]), gradients=series.gradients.take(volumes)
     )
-    field, tabled = fit_tensor(selected, prepared.mask), selected
+    field, as_recorded = fit_tensor(selected, prepared.mask), selected
     weighting = estimate_weighting_error(field)
     if method.gradient_calibration and weighting.corrected.any():
         selected = reweight(selected, weighting.corrected)
@@ -105,12 +105,12 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
         snr=snr,
         noise_sd=noise_sd,
         weighting=weighting,
-        tabled=tabled,
-        whole=series,
+        as_recorded=as_recorded,
+        all_shells=series,
         water_volumes=choose_volumes(series, b0_threshold=method.b0_threshold),
         crossing=prepare_crossing(series.gradients, field, method.b0_threshold),
-        statements=state_fit(
-            tabled.gradients,
+        statements=fit_statements(
+            as_recorded.gradients,
             selected.gradients,
             b0_threshold=method.b0_threshold,
             compared=method.gradient_calibration,

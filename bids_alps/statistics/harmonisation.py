@@ -16,7 +16,7 @@ from scipy.stats.contingency import association
 from bids_alps.errors import BadDataError
 from bids_alps.model import Array
 
-SMALLEST_SITE = 5
+MIN_SITE_SIZE = 5
 IMBALANCED = 0.1
 """Cramer's V of site and group above which tests of harmonised values are unreliable."""
 _TOLERANCE = 1e-8
@@ -67,9 +67,9 @@ def _refuse(values: Array, names: Array, indicator: Array, design: Array) -> Non
     if len(names) < 2 or values.shape[1] < 2:
         what = f"{len(names)} site and {values.shape[1]} outcomes"
         raise BadDataError("ComBat", what, "provide two or more of both, or skip harmonisation")
-    if counts.min() < SMALLEST_SITE:
+    if counts.min() < MIN_SITE_SIZE:
         small = f"site {names[counts.argmin()]} has {counts.min():.0f} participants"
-        raise BadDataError("ComBat", small, f"exclude sites with fewer than {SMALLEST_SITE}")
+        raise BadDataError("ComBat", small, f"exclude sites with fewer than {MIN_SITE_SIZE}")
     rank = int(np.linalg.matrix_rank(design))
     if rank < design.shape[1]:
         what = f"sites and covariates are collinear (rank {rank} of {design.shape[1]})"

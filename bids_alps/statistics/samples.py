@@ -18,7 +18,7 @@ RULE = (
     f"Welch's t-test where every group has {LARGE} values or more or passes Shapiro-Wilk (p >= 0.05), "
     "otherwise the Mann-Whitney test"
 )
-_SMALLEST = 3  # values required for a test of normality
+_MIN_VALUES = 3  # values required for a test of normality
 EXACT = 50
 """Samples below this size have exact rank tests and intervals, as in R."""
 _SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
@@ -41,7 +41,7 @@ def choose_test(samples: list[Array], test: str = "rule") -> str:
 def _nearly_normal(values: Array) -> bool:
     if values.size >= LARGE:
         return True
-    if values.size < _SMALLEST or np.ptp(values) == 0:
+    if values.size < _MIN_VALUES or np.ptp(values) == 0:
         return False
     return bool(stats.shapiro(values).pvalue >= 0.05)
 
@@ -180,16 +180,16 @@ def _signed_rank_counts(n: int) -> Array:
 
 def hedges_g(a: Array, b: Array) -> tuple[float, float, float]:
     """Return Hedges' g of b against a with its 95 % interval (Hedges & Olkin 1985, doi 10.1016/C2009-0-03396-0)."""
-    freedom = a.size + b.size - 2
-    pooled = np.sqrt(((a.size - 1) * a.var(ddof=1) + (b.size - 1) * b.var(ddof=1)) / freedom)
-    g = float((b.mean() - a.mean()) / pooled * small_sample_factor(freedom))
+    dof = a.size + b.size - 2
+    pooled = np.sqrt(((a.size - 1) * a.var(ddof=1) + (b.size - 1) * b.var(ddof=1)) / dof)
+    g = float((b.mean() - a.mean()) / pooled * small_sample_factor(dof))
     se = np.sqrt((a.size + b.size) / (a.size * b.size) + g**2 / (2 * (a.size + b.size)))
     return g, g - _Z * float(se), g + _Z * float(se)
 
 
-def small_sample_factor(freedom: float) -> float:
+def small_sample_factor(dof: float) -> float:
     """Return the bias correction of a standardised mean difference (Hedges 1981, doi 10.3102/10769986006002107)."""
-    return float(np.exp(special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2)) / np.sqrt(freedom / 2))
+    return float(np.exp(special.gammaln(dof / 2) - special.gammaln((dof - 1) / 2)) / np.sqrt(dof / 2))
 
 
 def compare_pairs(a: Array, b: Array, *, test: str = "rule") -> dict[str, Any]:

@@ -190,7 +190,7 @@ def test_a_header_tells_left_from_right_or_does_not(run, sform, qform, known):
     made.set_qform(qform, 0 if qform is None else 1)
     made.to_filename(run.image)
     header = read_header(run.image)
-    assert header.sides_known is known
+    assert header.left_right_known is known
     assert (header.sform_code, header.qform_code) == (0 if sform is None else 1, 0 if qform is None else 1)
 
 

@@ -11,7 +11,7 @@ import pytest
 from helpers import nifti_bytes
 
 from bids_alps.errors import InvalidBidsError, NothingSelectedError
-from bids_alps.io.layout import SetAside, UnusableRun, find_participants, find_runs
+from bids_alps.io.layout import ExcludedRun, UnusableRun, find_participants, find_runs
 from bids_alps.io.queries import Selection
 from bids_alps.model import DwiRun, SpatialMap
 
@@ -54,8 +54,8 @@ def test_a_series_without_weighting_is_no_run_where_its_session_has_one(dataset:
     found = {run.name: type(run) for run in find_runs(dataset, "01")}
     assert found == {
         "sub-01_ses-1_dir-AP": DwiRun,
-        "sub-01_ses-1_dir-PA": SetAside,
-        "sub-01_ses-1_dir-PA_run-2": SetAside,
+        "sub-01_ses-1_dir-PA": ExcludedRun,
+        "sub-01_ses-1_dir-PA_run-2": ExcludedRun,
         "sub-01_ses-2_dir-PA": DwiRun,  # it will say that it holds no weighting
     }
     found = {run.name: type(run) for run in find_runs(dataset, "01", b0_threshold=0)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bids_alps.errors import NoInputError
-from bids_alps.io.layout import PlannedRun, SetAside, UnusableRun
+from bids_alps.io.layout import ExcludedRun, PlannedRun, UnusableRun
 from bids_alps.io.preprocessed import replace_preprocessed
 from bids_alps.model import DwiRun
 
@@ -46,7 +46,7 @@ def test_of_two_datasets_the_first_one_counts_and_the_other_is_told() -> None:
         [run("sub-01")], {"a": [made("sub-01")], "b": [run("sub-01_space-T1w", preprocessed=True)]}
     )
     assert first.name == "sub-01_space-ACPC"
-    assert second == SetAside(name="sub-01_space-T1w", reason="preprocessed in b, but the series in a is used")
+    assert second == ExcludedRun(name="sub-01_space-T1w", reason="preprocessed in b, but the series in a is used")
 
 
 def test_a_preprocessed_series_without_a_raw_one_is_taken_and_says_so() -> None:

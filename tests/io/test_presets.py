@@ -66,12 +66,12 @@ def test_a_label_image_is_a_preset_of_its_own(tmp_path):
     assert preset.shape("projection_left").semi_axes_mm == (1.5, 2.5, 3.5)
     for roi, centre in read_preset("alps").centres.items():
         np.testing.assert_allclose(preset.centres[roi], np.rint(centre))
-    assert np.unique(preset.drawn.data, return_counts=True)[1][1:].tolist() == [105] * 6
+    assert np.unique(preset.label_image.data, return_counts=True)[1][1:].tolist() == [105] * 6
 
 
 def test_spheres_may_stand_at_the_centres_of_a_label_image(tmp_path):
     preset = read_preset(write_labels(tmp_path), radius_mm=3)
-    assert preset.drawn is None
+    assert preset.label_image is None
     assert preset.radius_mm == 3
 
 

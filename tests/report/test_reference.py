@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bids_alps.report.page import LITERATURE
-from bids_alps.report.reference import LEAST_PARTICIPANTS, find_reference
+from bids_alps.report.reference import MIN_PARTICIPANTS, find_reference
 
 
 def write_group(folder, n, *, status="pass", presets=("alps",)):
@@ -22,7 +22,7 @@ def test_a_large_cohort_is_its_own_reference(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "how", [{"n": LEAST_PARTICIPANTS - 1}, {"n": 40, "status": "fail"}, {"n": 40, "presets": ("alps", "alps.sh")}]
+    "how", [{"n": MIN_PARTICIPANTS - 1}, {"n": 40, "status": "fail"}, {"n": 40, "presets": ("alps", "alps.sh")}]
 )
 def test_otherwise_the_literature_is(tmp_path, how):
     assert find_reference(tmp_path) == LITERATURE

@@ -26,7 +26,7 @@ from bids_alps.model import (
     worst_status,
 )
 from bids_alps.numerics.index.alps import measure_alps
-from bids_alps.numerics.index.noise_floor import floor_bias
+from bids_alps.numerics.index.noise_floor import noise_floor_bias
 from bids_alps.numerics.index.rois import place_preset, tissue_share
 from bids_alps.numerics.index.tract_profile import measure_tract_shift
 from bids_alps.numerics.preprocessing.correction import measure_motion
@@ -151,7 +151,7 @@ def check_floor(*, b=1000.0, sd=20.0):
         gradients=Gradients(bvals=bvals, bvecs=vectors),
     )
     rois = [Roi(name=name, voxels=np.array([[row, 0, 0]]), weights=np.ones(1)) for row, name in enumerate(NAMES)]
-    return check_noise_floor(floor_bias(series, rois, np.eye(3), sd))
+    return check_noise_floor(noise_floor_bias(series, rois, np.eye(3), sd))
 
 
 def check_tracts(*, outward=0.0):
@@ -240,14 +240,14 @@ def check_header(*, known=True):
     """Checks of an image whose header tells left from right, or does not."""
     image = SpatialMap(data=np.ones((4, 4, 4, 1)), affine=np.eye(4))
     series = DwiSeries(image=image, gradients=Gradients(bvals=np.zeros(1), bvecs=np.zeros((1, 3))))
-    header = ImageHeader(shape=(4, 4, 4, 1), stored_bytes=64, affine=np.eye(4), sides_known=known)
+    header = ImageHeader(shape=(4, 4, 4, 1), stored_bytes=64, affine=np.eye(4), left_right_known=known)
     correction = PreprocessedSeries(series=series)
     return PreparedSeries(series=series, mask=np.ones((4, 4, 4), bool), correction=correction, header=header).checks
 
 
 MOTION = {"framewise_displacement": {"step": 1.5}, "outlier_slices": {"lost": 5}}
 CENTRES = {"projection_left": (-26.1, -16.1, 27.6), "projection_right": (26.1, -16.1, 27.6)}
-FIGURES = {"similarity": 0.8, "similarity_coarse": 0.7, "similarity_random": 0.4, "similarity_turned": 0.5}
+FIGURES = {"similarity": 0.8, "similarity_coarse": 0.7, "similarity_random": 0.4, "similarity_rotated": 0.5}
 SCALES = {"scale_min": 0.9, "scale_max": 1.0}
 
 
@@ -308,7 +308,7 @@ ALIGNMENTS = {
     "overlap": {"matrix": shift(40.0)},
     "similarity": {"similarity": 0.5},
     "similarity_margin": {"similarity_random": 0.65},
-    "orientation_margin": {"similarity_turned": 0.65},
+    "orientation_margin": {"similarity_rotated": 0.65},
     "scale_min": {"scale_min": 0.7},
     "scale_max": {"scale_max": 1.3},
     "jacobian_low": {"bend": 6.0},
@@ -324,8 +324,8 @@ TRIPS = {
     **{name: (check_motion, change) for name, change in MOTION.items()},
     "noise_floor": (check_floor, {"b": 3000.0, "sd": 80.0}),
     "registration_tract_shift": (check_tracts, {"outward": -4.0}),
-    "distortion_left": (check_distortion, {"readout": 0.05}),
-    "sides_known": (check_header, {"known": False}),
+    "residual_distortion": (check_distortion, {"readout": 0.05}),
+    "left_right_known": (check_header, {"known": False}),
     "lesion_overlap": (check_overlap, {"reach": 2}),
     "lesion_t1w_shift": (check_overlap, {"shift": 4.0}),
 }

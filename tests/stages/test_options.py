@@ -28,7 +28,7 @@ from bids_alps.registration.engines import ENGINES
 from bids_alps.settings import Method
 from bids_alps.stages import alps_sh, preprocessing
 from bids_alps.stages.aligned import AlignedRun
-from bids_alps.stages.alps_sh import follow_alps_sh
+from bids_alps.stages.alps_sh import measure_alps_sh
 from bids_alps.stages.index import Measurement, measure
 from bids_alps.stages.prepare import PreparedSeries
 from bids_alps.stages.preprocessing import PreprocessedSeries, correct
@@ -118,7 +118,7 @@ def test_without_pose_correction_the_index_is_that_of_the_scanners_axes(
 
 
 def test_with_unknown_sides_only_bilateral_values_are_kept(phantom: PhantomSubject, default: Measurement) -> None:
-    result = measured(phantom, (evaluate("sides_known", 0.0),), keep_failed=True).result
+    result = measured(phantom, (evaluate("left_right_known", 0.0),), keep_failed=True).result
     of_sides = (result.alps, result.alps_uncorrected, result.alps_water_corrected, *result.alternatives.values())
     assert len(of_sides) > 5
     for values in of_sides:
@@ -134,7 +134,7 @@ def test_alps_sh_fits_all_shells_and_reports_them(phantom: PhantomSubject, monke
     series = DwiSeries(image=phantom.image, gradients=phantom.gradients)
     prepared = PreparedSeries(series=series, mask=own.field.mask, correction=PreprocessedSeries(series=series))
     aligned = AlignedRun(fitted=own, registration=found, method=Method(gradient_calibration=False))
-    measurement = measure(follow_alps_sh(prepared, aligned, (None, None)), read_preset("alps.sh"))  # type: ignore[arg-type]
+    measurement = measure(measure_alps_sh(prepared, aligned, (None, None)), read_preset("alps.sh"))  # type: ignore[arg-type]
     run = DwiRun(entities={"sub": "01"}, image=Path("a.nii"), bval=Path("a.bval"), bvec=Path("a.bvec"))
     described, main = (describe_acquisition(measurement.preset, one, run) for one in (measurement.fitted, own))
     assert (described.n_directions, main.n_directions) == (16, 8)

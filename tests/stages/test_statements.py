@@ -260,8 +260,8 @@ def test_every_reference_is_in_use() -> None:
 
 
 def test_a_statement_has_the_values_that_it_names() -> None:
-    from bids_alps.stages.statements import say
+    from bids_alps.stages.statements import make_statement
 
-    one, other = say("tensors", "{a:g} of", "{b:.1f} of", a=1.0, b=2.0)
+    one, other = make_statement("tensors", "{a:g} of", "{b:.1f} of", a=1.0, b=2.0)
     assert one == Statement(stage="tensors", text="{a:g} of", values={"a": 1.0})
     assert other.values == {"b": 2.0}

@@ -15,7 +15,7 @@ import pytest
 from bids_alps.errors import BadDataError
 from bids_alps.statistics.adjusted import compare_adjusted, design_groups
 
-from .closed import cohort
+from .closed_forms import cohort
 
 MEANS = {
     "control": (1.51090150039, 1.45722176709),
@@ -68,7 +68,7 @@ def test_who_is_alone_at_a_site_tells_nothing_and_is_left_out():
     table = cohort()
     table.loc[7, "site"] = "alone"
     design = design_groups(table, "group", ["site"], outcome=table["y"].to_numpy())
-    assert design.alone.tolist() == [n == 7 for n in range(60)]
+    assert design.singletons.tolist() == [n == 7 for n in range(60)]
     without = compare_adjusted(table.drop(7), {"f": ["y"]}, "group", ["site"])[1]
     np.testing.assert_allclose(
         compare_adjusted(table, {"f": ["y"]}, "group", ["site"])[1][["difference", "p"]], without[["difference", "p"]]

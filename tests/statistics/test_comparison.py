@@ -8,11 +8,11 @@ Constants are those of R 4.2.2 on the cohort of `closed`::
 import numpy as np
 import pandas as pd
 import pytest
-from made_cohort import PARK, sample
+from simulated_cohort import PARK, sample
 
 from bids_alps.statistics.comparison import compare_all, compare_groups
 
-from .closed import cohort
+from .closed_forms import cohort
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ def test_description_counts_numbers_levels_percent_and_missing(people):
     assert (age.loc["a", "mean"], age.loc["a", "n"], age.loc["a", "missing"]) == (35, 4, 1)
     assert found.loc[("sex", "a", "F"), "percent"] == 75
     assert found.loc[("sex", "all", "F"), "n"] == 4
-    assert set(found["type_from"]) == {"its name"}
+    assert set(found["type_source"]) == {"its name"}
 
 
 def test_every_row_tells_its_variable(people):

@@ -7,7 +7,7 @@ import pytest
 from bids_alps.errors import BadDataError, UsageError
 from bids_alps.statistics.design import make_design, split_formula, variables_of
 
-from .closed import cohort
+from .closed_forms import cohort
 
 
 @pytest.mark.parametrize(

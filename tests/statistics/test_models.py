@@ -9,7 +9,7 @@ from bids_alps.errors import BadDataError, UsageError
 from bids_alps.statistics.mixed import fit_mixed
 from bids_alps.statistics.models import fit_model
 
-from .closed import cohort, visits
+from .closed_forms import cohort, visits
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_repeats_make_a_mixed_model(table):
 
 def test_missing_covariates_are_counted(table):
     gappy = table.assign(age=table.age.mask(table.index < 5))
-    assert len(fit_model(gappy, "y ~ age").left_out) == 5
+    assert len(fit_model(gappy, "y ~ age").excluded) == 5
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_what_cannot_be_fitted_is_told(table, formula, error, told):
 def test_age_can_bend(table, term):
     gappy = table.assign(age=table.age.mask(table.index < 5))
     found = fit_model(gappy, f"y ~ group + {term}")
-    assert list(found.left_out) == [0, 1, 2, 3, 4]
+    assert list(found.excluded) == [0, 1, 2, 3, 4]
     linear = smf.ols("y ~ group + age", gappy).fit()
     group = found.coefficients.set_index("term").loc["group[T.b]"]
     assert group["estimate"] == pytest.approx(linear.params["group[T.b]"], abs=2 * linear.bse["group[T.b]"])

@@ -9,7 +9,7 @@ from scipy import stats
 from bids_alps.errors import BadDataError
 from bids_alps.statistics.norms import find_norms, measure_norms, spline
 
-from .closed import cohort
+from .closed_forms import cohort
 
 
 def test_equals_fitting_without_the_value():
@@ -70,7 +70,7 @@ def test_ages_beyond_those_of_the_reference_are_marked():
         {"age": [20.0, *range(30, 40), 60], "group": ["p", *["c"] * 10, "p"], "y": np.arange(12.0) ** 2}
     )
     scores, _ = find_norms(table, ["y"], "group", "c")
-    assert scores["age_outside"].tolist() == [True, *[False] * 10, True]
+    assert scores["age_extrapolated"].tolist() == [True, *[False] * 10, True]
     assert scores["in_reference"].tolist() == [False, *[True] * 10, False]
 
 

@@ -15,11 +15,11 @@ from scipy import stats
 from bids_alps.errors import BadDataError
 from bids_alps.statistics.adjusted import design_groups
 from bids_alps.statistics.discrimination import discriminate, fit_odds, measure_auc
-from bids_alps.statistics.equivalence import find_equivalence
+from bids_alps.statistics.equivalence import assess_equivalence
 from bids_alps.statistics.permutation import permute_groups
 from bids_alps.statistics.precision import fit_random_effects, measure_precision
 
-from .closed import cohort
+from .closed_forms import cohort
 
 
 def samples():
@@ -47,7 +47,7 @@ def test_error_of_measurement_is_told_apart_from_people():
     table = pd.DataFrame({"y": 1.5 + rng.normal(0, 0.1, 4000) + rng.normal(0, se), "y_se": se})
     row = measure_precision(table, ["y"]).iloc[0]
     assert row["sd_between"] == pytest.approx(0.1, rel=0.05)
-    assert row["measurement_share"] == pytest.approx((se**2).mean() / (0.01 + (se**2).mean()), rel=0.1)
+    assert row["measurement_error_fraction"] == pytest.approx((se**2).mean() / (0.01 + (se**2).mean()), rel=0.1)
 
 
 def test_area_and_its_error_are_those_of_proc():
@@ -76,7 +76,7 @@ def test_equivalence_is_two_one_sided_tests():
     result = stats.ttest_ind(b, a)
     row = {"outcome": "y", "group_a": "a", "group_b": "b", "df": float(n)}
     row |= {"difference": b.mean() - a.mean(), "statistic": result.statistic}
-    found = find_equivalence(pd.DataFrame([row]), margin).iloc[0]
+    found = assess_equivalence(pd.DataFrame([row]), margin).iloc[0]
     low = stats.ttest_ind(b + margin, a, alternative="greater").pvalue
     high = stats.ttest_ind(b - margin, a, alternative="less").pvalue
     assert found["p_equivalence"] == pytest.approx(max(low, high), rel=1e-9)

@@ -4,33 +4,33 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_alps.statistics.repeats import PERSON, VISIT, average_visits, find_visits, is_within, person_of
+from bids_alps.statistics.repeats import PARTICIPANT_KEY, VISIT, average_visits, find_visits, is_within, participant_key
 
 
 def test_one_label_in_two_datasets_is_two_people():
     runs = pd.DataFrame({"dataset": ["a", "a", "b"], "participant_id": ["sub-01", "sub-02", "sub-01"]})
-    assert person_of(runs).nunique() == 3
-    assert person_of(runs.drop(columns="dataset")).nunique() == 2
+    assert participant_key(runs).nunique() == 3
+    assert participant_key(runs.drop(columns="dataset")).nunique() == 2
 
 
 def test_repeats_of_a_visit_become_their_mean():
     runs = pd.DataFrame(
         {
-            PERSON: ["1", "1", "2"],
+            PARTICIPANT_KEY: ["1", "1", "2"],
             VISIT: "",
             "alps_left": [1.0, 1.6, 1.4],
             "alps_left_se": [0.3, 0.4, 0.2],
             "status": ["pass", "warn", "pass"],
         }
     )
-    found = average_visits(runs).set_index(PERSON)
+    found = average_visits(runs).set_index(PARTICIPANT_KEY)
     assert found["alps_left"].to_dict() == pytest.approx({"1": 1.3, "2": 1.4})
     assert found["alps_left_se"].to_dict() == pytest.approx({"1": np.hypot(0.3, 0.4) / 2, "2": 0.2})
     assert found.loc["1", "status"] == "pass"
 
 
 def test_missing_errors_do_not_count():
-    runs = pd.DataFrame({PERSON: "1", VISIT: "", "x_se": [0.3, np.nan, 0.4]})
+    runs = pd.DataFrame({PARTICIPANT_KEY: "1", VISIT: "", "x_se": [0.3, np.nan, 0.4]})
     assert average_visits(runs)["x_se"].tolist() == pytest.approx([0.25])
 
 
@@ -72,7 +72,7 @@ def test_dates_as_labels_are_counted_within_participants():
 @pytest.mark.parametrize(("varying", "within"), [(1, False), (2, True), (4, True)])
 def test_a_column_is_within_where_it_varies_in_half_of_those_who_repeat(varying, within):
     rows = [
-        {PERSON: str(n), VISIT: visit, "state": "b" if n < varying and visit else "a"}
+        {PARTICIPANT_KEY: str(n), VISIT: visit, "state": "b" if n < varying and visit else "a"}
         for n in range(4)
         for visit in (0, 1)
     ]

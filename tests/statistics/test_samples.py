@@ -16,7 +16,7 @@ from scipy import stats
 
 from bids_alps.statistics.samples import choose_test, compare, compare_pairs, find_shift, hedges_g
 
-from .closed import cohort
+from .closed_forms import cohort
 
 
 @pytest.fixture(scope="module")

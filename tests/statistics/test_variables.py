@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_alps.statistics.variables import settle_variables
+from bids_alps.statistics.variables import infer_variables
 
 
 def settle(values, entry=None, name="x", **more):
     table = pd.DataFrame({"participant_id": [f"sub-{n}" for n in range(len(values))], name: values})
-    table, variables = settle_variables(table, [name], {name: entry} if entry else {}, **more)
+    table, variables = infer_variables(table, [name], {name: entry} if entry else {}, **more)
     return table[name], variables[0]
 
 
@@ -89,4 +89,4 @@ def test_a_participant_counts_once():
     """Ten notes of ten participants with four runs each are notes, not a category."""
     table = pd.DataFrame({"participant_id": [f"sub-{n // 4}" for n in range(40)]})
     table["comment"] = [f"note {n // 4}" for n in range(40)]
-    assert settle_variables(table, ["comment"], {})[1][0].kind == "text"
+    assert infer_variables(table, ["comment"], {})[1][0].kind == "text"

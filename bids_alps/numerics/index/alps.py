@@ -36,7 +36,7 @@ SCALARS = (
 """Scalars measured in each region in addition to the tensor."""
 
 
-def index_of(projection: Array, association: Array) -> Array:
+def alps_index(projection: Array, association: Array) -> Array:
     """Return the index of one hemisphere, mean(Dxx, Dxx) / mean(Dyy of projection, Dzz of association).
 
     Taoka 2017, doi 10.1007/s11604-017-0617-z: a ratio of means over regions; a mean of voxel-wise ratios would be
@@ -55,7 +55,7 @@ def index_of(projection: Array, association: Array) -> Array:
     Examples
     --------
     >>> isotropic = np.array([1.0, 0, 0, 1, 0, 1])
-    >>> float(index_of(isotropic, isotropic))
+    >>> float(alps_index(isotropic, isotropic))
     1.0
     """
     projection, association = np.asarray(projection, dtype=float), np.asarray(association, dtype=float)
@@ -78,7 +78,7 @@ def alps_by_hemisphere(tensors: Mapping[str, Array]) -> dict[str, Array]:
     dict
         ``left``, ``right`` and ``bilateral``, each of the leading shape.
     """
-    left, right = (index_of(tensors[f"projection_{side}"], tensors[f"association_{side}"]) for side in SIDES)
+    left, right = (alps_index(tensors[f"projection_{side}"], tensors[f"association_{side}"]) for side in SIDES)
     return {"left": left, "right": right, "bilateral": (left + right) / 2}
 
 
@@ -118,7 +118,7 @@ def measure_alps(
     )
 
 
-def index_of_series(series: DwiSeries, rois: Iterable[Roi], rotation: Array) -> dict[str, float]:
+def alps_from_series(series: DwiSeries, rois: Iterable[Roi], rotation: Array) -> dict[str, float]:
     """Return the index left, right and bilateral from tensors refitted in the voxels of the regions.
 
     Parameters

@@ -15,7 +15,7 @@ from bids_alps.model import Array
 
 NOISE_FLOOR = 0.01
 """Minimum noise variance, as a fraction of the variance of the shell."""
-_MOST_CONDITION = 20.0
+_MAX_CONDITION = 20.0
 
 
 def fit_covariance(moments: Array, bvecs: Array, shells: Array) -> Array:
@@ -64,7 +64,7 @@ def _fit_terms(basis: Array, moments: Array) -> Array:
     The pairs of six evenly spread directions all have the same angle, which determines only the constant term.
     """
     terms = int(np.clip(moments.size // 6, 1, len(basis)))
-    while terms > 1 and np.linalg.cond(basis[:terms].T) > _MOST_CONDITION:
+    while terms > 1 and np.linalg.cond(basis[:terms].T) > _MAX_CONDITION:
         terms -= 1
     fitted = np.zeros(len(basis))
     fitted[:terms] = np.linalg.lstsq(basis[:terms].T, moments, rcond=1e-6)[0]

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from bids_alps.model import DwiSeries, Gradients, Pose, Roi, SpatialMap, TensorField
-from bids_alps.numerics.index.alps import alps_by_hemisphere, index_of, index_of_series, measure_alps, measure_roi
+from bids_alps.numerics.index.alps import alps_by_hemisphere, alps_from_series, alps_index, measure_alps, measure_roi
 
 NAMES = ("projection_left", "projection_right", "association_left", "association_right")
 POSE = Pose(pitch=0.0, roll=0.0, yaw=0.0)
@@ -41,18 +41,18 @@ def scalars(name, weights, tensors, rotation=None):
 
 def test_index_divides_sums_of_the_right_elements():
     projection, association = np.array([7.0, 91, 92, 5, 93, 94]), np.array([11.0, 95, 96, 97, 98, 4])
-    assert float(index_of(projection, association)) == pytest.approx((7 + 11) / (5 + 4))
+    assert float(alps_index(projection, association)) == pytest.approx((7 + 11) / (5 + 4))
 
 
 def test_index_is_a_ratio_of_sums_and_not_a_mean_of_ratios():
     projection, association = np.array([6.0, 0, 0, 3, 0, 0]), np.array([2.0, 0, 0, 0, 0, 4])
-    assert float(index_of(projection, association)) == pytest.approx(8 / 7)
+    assert float(alps_index(projection, association)) == pytest.approx(8 / 7)
     assert pytest.approx(8 / 7) != (6 / 3 + 2 / 4) / 2
 
 
 @pytest.mark.parametrize("denominator", [0.0, -1.0])
 def test_there_is_no_index_without_a_positive_denominator(denominator):
-    assert np.isnan(index_of(np.array([1.0, 0, 0, denominator, 0, 0]), np.array([1.0, 0, 0, 0, 0, 0])))
+    assert np.isnan(alps_index(np.array([1.0, 0, 0, denominator, 0, 0]), np.array([1.0, 0, 0, 0, 0, 0])))
 
 
 def test_bilateral_index_is_the_arithmetic_mean_of_the_hemispheres():
@@ -196,5 +196,5 @@ def test_index_of_a_series_is_that_of_the_tensors_it_was_made_from():
     data = 500 * np.exp(-gradients.bvals * 1e-3 * np.array(attenuation))[:, None, None, :]
     series = DwiSeries(image=SpatialMap(data=data, affine=np.eye(4)), gradients=gradients)
     other = roi("subcortical_left", 1)
-    found = index_of_series(series, [other, *(roi(name, 1, first=n) for n, name in enumerate(NAMES))], TURN)
+    found = alps_from_series(series, [other, *(roi(name, 1, first=n) for n, name in enumerate(NAMES))], TURN)
     assert found == pytest.approx(dict.fromkeys(("left", "right", "bilateral"), 1.1 / 0.7), rel=1e-6)

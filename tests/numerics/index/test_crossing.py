@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bids_alps.model import SIDES, DwiSeries, Gradients, Roi, SpatialMap
-from bids_alps.numerics.index.alps import index_of_series
+from bids_alps.numerics.index.alps import alps_from_series
 from bids_alps.numerics.index.crossing import choose_crossing_volumes, measure_crossing, single_fibre_response
 
 RESPONSE = (1.45e-3, 0.40e-3)
@@ -51,7 +51,7 @@ def test_shares_and_the_index_of_the_tracts_are_found(shells, water):
     assert found.fractions["projection_left"]["water"] == pytest.approx(water, abs=0.02)
     assert sum(found.fractions["association_right"].values()) == pytest.approx(1)
     assert found.alps["bilateral"] == pytest.approx(INDEX, rel=0.03)
-    assert index_of_series(series, rois, np.eye(3))["left"] > 1.1 * INDEX or water
+    assert alps_from_series(series, rois, np.eye(3))["left"] > 1.1 * INDEX or water
 
 
 @pytest.mark.parametrize("shells", [((1000, 64),), ((2000, 30),), ((700, 30), (1400, 30))])

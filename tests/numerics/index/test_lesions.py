@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from bids_alps.errors import CoverageError
 from bids_alps.io.presets import read_preset
 from bids_alps.model import Roi, SpatialMap, SpatialTransform
-from bids_alps.numerics.index.alps import index_of
+from bids_alps.numerics.index.alps import alps_index
 from bids_alps.numerics.index.lesions import lesion_fraction_map, lesion_overlap, volume_ml, without_lesions
 from bids_alps.numerics.index.rois import place_preset
 
@@ -68,7 +68,7 @@ def test_a_twentieth_of_a_region_in_a_lesion_costs_three_per_cent():
     """What the threshold of the check rests on."""
     projection, association = np.diag([0.629, 0.422, 1.112]), np.diag([0.636, 1.114, 0.381])
     healthy, touched = (
-        index_of(*(tensor[np.triu_indices(3)] for tensor in (0.95 * projection + 0.05 * other, association)))
+        alps_index(*(tensor[np.triu_indices(3)] for tensor in (0.95 * projection + 0.05 * other, association)))
         for other in (projection, 1.5 * np.eye(3))
     )
     assert touched / healthy == pytest.approx(0.97, abs=0.005)

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from bids_alps.io.presets import preset_names, read_preset
 from bids_alps.model import SIDES, Pose, Roi, SpatialMap, SpatialTransform, TensorField, sample_linear
-from bids_alps.numerics.index.alps import alps_by_hemisphere, index_of, mean_tensor, measure_alps
+from bids_alps.numerics.index.alps import alps_by_hemisphere, alps_index, mean_tensor, measure_alps
 from bids_alps.numerics.index.rois import (
     angles_to_expected_axis,
     place_preset,
@@ -87,7 +87,7 @@ def test_turning_the_head_leaves_the_index_but_not_the_uncorrected_one(euler):
 @given(st.floats(0.1, 10))
 def test_scaling_diffusivities_leaves_the_index(factor):
     projection, association = np.array(P), np.array(A)
-    assert index_of(projection * factor, association * factor) == pytest.approx(index_of(projection, association))
+    assert alps_index(projection * factor, association * factor) == pytest.approx(alps_index(projection, association))
 
 
 def test_swapping_hemispheres_swaps_the_index():
@@ -217,7 +217,7 @@ def test_drawn_regions_are_placed_as_the_ellipsoids_that_they_draw(axes):
     values = np.zeros(image.shape, np.uint8)
     for n, (name, centre) in enumerate(preset.centres.items(), start=1):
         values[preset.shape(name).contains((points - centre) * [1 if centre[0] > 0 else -1, 1, 1])] = n
-    drawn = replace(preset, drawn=image.like(values))
+    drawn = replace(preset, label_image=image.like(values))
     turn = np.eye(4)
     turn[:3, :3] = Rotation.from_euler("xyz", [8, -5, 10], degrees=True).as_matrix()
     transform, mask = SpatialTransform(affine=turn, rigid=turn), grid(axes)

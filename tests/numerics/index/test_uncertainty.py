@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bids_alps.model import SIDES, DwiSeries, Gradients, Roi, SpatialMap, TensorField
-from bids_alps.numerics.index.alps import index_of
+from bids_alps.numerics.index.alps import alps_index
 from bids_alps.numerics.index.uncertainty import (
     OTHER_TISSUE,
     Errors,
@@ -112,7 +112,7 @@ def test_a_region_without_voxels_has_no_interval():
 
 def test_index_of_the_truth():
     projection, association = (np.array([x, 0, 0, y, 0, z]) for x, y, z in DIAGONALS.values())
-    assert index_of(projection, association) == pytest.approx(TRUTH)
+    assert alps_index(projection, association) == pytest.approx(TRUTH)
 
 
 def test_blur_leaves_an_even_field_and_has_the_variance_of_a_voxel():
@@ -137,7 +137,7 @@ def test_blur_leaves_an_even_field_and_has_the_variance_of_a_voxel():
 def test_what_is_in_doubt_widens_the_interval():
     series, rois = make(30, 3, 20, 8, np.random.default_rng(1))
     sharp, found = means_of(series, rois), intervals(series, rois)["left"]
-    value = float(index_of(sharp["projection_left"], sharp["association_left"]))
+    value = float(alps_index(sharp["projection_left"], sharp["association_left"]))
     same = add_systematic(found, value, Systematic())
     assert same.se_resolution == pytest.approx(OTHER_TISSUE * (value - 1), rel=1e-6)
     assert same.se == pytest.approx(np.hypot(found.se, same.se_resolution))
@@ -172,7 +172,7 @@ def test_a_fit_without_freedom_is_not_sure_of_itself():
     for n in range(40):
         series, rois = six_directions(rng, shared=0.03)
         means = means_of(series, rois)
-        values.append(float(index_of(means["projection_left"], means["association_left"])))
+        values.append(float(alps_index(means["projection_left"], means["association_left"])))
         told.append(intervals(series, rois, seed=n, errors=errors)["left"].se_noise)
     assert np.median(told) == pytest.approx(np.std(values), rel=0.35)
     assert min(told) > 0.02

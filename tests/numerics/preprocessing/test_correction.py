@@ -12,7 +12,7 @@ from bids_alps.numerics.preprocessing.correction import (
     combine_runs,
     correct_series,
     encoding_from_sidecar,
-    series_at_rest,
+    series_without_motion,
 )
 from bids_alps.numerics.preprocessing.distortion import Distortion, EncodedImage, estimate_distortion
 from bids_alps.numerics.preprocessing.resampling import Grid, replace_outliers, resample_series
@@ -52,7 +52,7 @@ def one_field(displacement):
 
 def test_stillness_gives_the_series_back():
     series = made_series()
-    again = resample_series(series.image.data, AFFINE, series_at_rest(series))
+    again = resample_series(series.image.data, AFFINE, series_without_motion(series))
     assert np.allclose(again, series.image.data, atol=1e-2)
 
 
@@ -65,7 +65,7 @@ def test_whole_voxels_of_motion_and_distortion_add_up():
         centre=np.zeros(3),
         direction=np.zeros(3),
     )
-    motion = replace(series_at_rest(series), volumes=(shift, shift))
+    motion = replace(series_without_motion(series), volumes=(shift, shift))
     out = resample_series(series.image.data, AFFINE, motion, distortion=one_field(np.full(SHAPE, 3.0)))
     assert np.allclose(out[:, :-5], series.image.data[:, 5:], atol=1e-2)  # 4 mm are two voxels, and three more
 
@@ -75,7 +75,7 @@ def test_a_stretching_field_keeps_the_mass():
     data = np.zeros((*SHAPE, 1), dtype=np.float32)
     data[..., 0] = np.exp(-((np.indices(SHAPE).T - [10, 12, 8]) ** 2).sum(-1) / 12).T
     ramp = 0.25 * np.broadcast_to(np.arange(24.0)[None, :, None] - 12, SHAPE)
-    out = resample_series(data, AFFINE, series_at_rest(series), distortion=one_field(ramp))
+    out = resample_series(data, AFFINE, series_without_motion(series), distortion=one_field(ramp))
     assert out.sum() == pytest.approx(data.sum(), rel=3e-3)
 
 
@@ -84,7 +84,7 @@ def test_lost_slices_are_replaced_by_what_the_others_predict():
     truth = series.image.data
     data = truth.copy()
     data[:, :, 7, 5] *= 0.2
-    motion = series_at_rest(series)
+    motion = series_without_motion(series)
     flags = motion.outlier_slices.copy()
     flags[5, 7] = True
     motion = replace(motion, outlier_slices=flags)
@@ -125,7 +125,7 @@ def test_a_grid_with_a_pose_reads_the_turned_series():
     pose = np.eye(4)
     pose[0, 3] = -6.0  # the rest of the series lies 6 mm, three voxels, away
     grid = Grid(shape=SHAPE, affine=AFFINE, pose=pose)
-    moved = resample_series(series.image.data, AFFINE, series_at_rest(series), grid=grid)
+    moved = resample_series(series.image.data, AFFINE, series_without_motion(series), grid=grid)
     assert np.allclose(moved[:-3], series.image.data[3:], atol=1e-2)
 
 

@@ -10,7 +10,7 @@ from bids_alps.errors import ImageError
 from bids_alps.numerics.preprocessing.outliers import find_outlier_slices
 from bids_alps.numerics.preprocessing.prediction import fit_covariance, leave_one_out_weights
 from bids_alps.numerics.preprocessing.realignment import estimate_motion
-from bids_alps.numerics.preprocessing.volume_motion import QUADRATIC_TERMS, VolumeMotion, at_rest
+from bids_alps.numerics.preprocessing.volume_motion import QUADRATIC_TERMS, VolumeMotion, no_motion
 
 DIRECTION = np.array([0.0, 1.0, 0.0])
 
@@ -45,7 +45,7 @@ def test_motion_after_a_change_of_rest_shows_the_same_points(seed):
 
 def test_stillness_moves_nothing():
     points = np.arange(6.0).reshape(2, 3)
-    assert np.array_equal(at_rest(np.ones(3), DIRECTION, 3).acquired(points), points)
+    assert np.array_equal(no_motion(np.ones(3), DIRECTION, 3).acquired(points), points)
 
 
 def unit_vectors(number, seed=0):

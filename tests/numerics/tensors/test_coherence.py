@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from bids_alps.model import SpatialMap, TensorField
-from bids_alps.numerics.tensors.coherence import TableReading, _readings, find_reading, measure_coherence_gain
+from bids_alps.numerics.tensors.coherence import (
+    AxisConvention,
+    axis_conventions,
+    find_axis_convention,
+    measure_coherence_gain,
+)
 
 SHAPE = (24, 24, 12)
 
@@ -47,8 +52,8 @@ def test_a_flipped_or_exchanged_table_is_told(reading):
 
 @pytest.mark.parametrize("affine", [np.diag([2.0, 2, 2, 1]), np.diag([-2.0, 2, 2, 1])], ids=["RAS", "LAS"])
 def test_each_of_the_24_readings_is_found_and_undone(affine):
-    for reading in _readings():
-        found = find_reading(bundles(reading, affine))
+    for reading in axis_conventions():
+        found = find_axis_convention(bundles(reading, affine))
         bvecs = np.eye(3) @ reading
         again = found.apply(bvecs, affine)
         assert all(abs(abs(again[n] @ np.eye(3)[n]) - 1) < 1e-9 for n in range(3))
@@ -57,7 +62,7 @@ def test_each_of_the_24_readings_is_found_and_undone(affine):
 
 
 def test_a_reading_is_told_by_its_axes():
-    assert [str(TableReading(matrix=one, lead=1.0, gain=1.0)) for one in _readings()[:5]] == [
+    assert [str(AxisConvention(matrix=one, lead=1.0, gain=1.0)) for one in axis_conventions()[:5]] == [
         "x y z",
         "-x y z",
         "x -y z",

@@ -19,7 +19,7 @@ from bids_alps.phantom import PhantomSettings, write_phantom
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("mishaps") / "data"
+    folder = tmp_path_factory.mktemp("interruptions") / "data"
     write_phantom(folder, PhantomSettings(participants=2, voxel_size=4.0, directions=6, b0=1))
     return folder
 

@@ -28,7 +28,7 @@ class Measurement:
     peak: float
 
 
-def alone(work: Callable[..., Any], *arguments: Any) -> Measurement:
+def run_isolated(work: Callable[..., Any], *arguments: Any) -> Measurement:
     """Return what `work`, a function of a module, gives in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_measure, work, arguments).result()
