@@ -80,7 +80,7 @@ def write_run(
     rows = []
     for preset in presets:
         value = index[preset] if isinstance(index, Mapping) else index
-        shared = {column.name: None for column in ALPS_COLUMNS} | MADE
+        shared: dict[str, Any] = {column.name: None for column in ALPS_COLUMNS} | MADE
         shared |= {
             "alps_se": 0.05 + 0.02 * rng.random(),
             "roi_preset": preset,

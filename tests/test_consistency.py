@@ -20,7 +20,7 @@ from bids_alps.io.writing import write_text
 from bids_alps.model import DwiRun
 from bids_alps.participant import process_run
 from bids_alps.planning import plan_participant
-from bids_alps.provenance import describe_provenance, settings_hash, write_receipt
+from bids_alps.provenance import clear_run, describe_provenance, settings_hash, write_receipt
 from bids_alps.settings import Method
 from bids_alps.stages.run import RunResult
 
@@ -35,7 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def measure(run: DwiRun, settings: Any) -> str:
     """Stand for the stages: write one file that tells the settings, and the receipt."""
     out, made = settings.request.output_dir, describe_provenance(run, settings.method)
-    participant.clear_run(out, run)
+    clear_run(out, run)
     write_text(derivative_path(out, run, "alps"), f"radius {settings.method.roi_radius}")
     write_receipt(out, run, made, "alps bilateral 1.5")
     return "alps bilateral 1.5"
@@ -245,8 +245,8 @@ def test_regions_of_ones_own_count_by_what_they_hold(tmp_path: Path) -> None:
 def test_files_that_were_moved_are_the_same_settings(tmp_path: Path, name: str) -> None:
     for folder, content in (("a", "one"), ("b", "one"), ("c", "two")):
         write_text(tmp_path / folder / "mine_dseg.nii.gz", content)
-    paths = [str(tmp_path / folder / "mine_dseg.nii.gz") for folder in "abc"]
-    first, moved, changed = (method_provenance(replace(Method(), **{name: (path,)})) for path in paths)
+    settings: list[dict[str, Any]] = [{name: (str(tmp_path / folder / "mine_dseg.nii.gz"),)} for folder in "abc"]
+    first, moved, changed = (method_provenance(replace(Method(), **chosen)) for chosen in settings)
     assert first == moved
     assert (
         describe_differences([first], changed) == f"{name}: mine_dseg.nii.gz (7692c3ad) before, "

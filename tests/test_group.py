@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -141,7 +142,7 @@ def test_the_table_of_the_script_has_its_thirteen_columns(cohort):
     bids, out = cohort
     assert main([str(bids), str(out), "group"]) == 0
     table = pd.read_csv(out / "group_alps-sh.csv")
-    assert ",".join(table) == SCRIPT_COLUMNS
+    assert ",".join(table.columns) == SCRIPT_COLUMNS
 
 
 def test_sites_that_differ_are_harmonised_and_shown(cohort):
@@ -240,10 +241,10 @@ def test_multiple_regression_returns_what_the_putamen_depends_on(atlas):
     assert main([str(bids), str(out), "group", "--model", "putamen_left_fa ~ age + score"]) == 0
     found = pd.read_csv(out / "group_models.tsv", sep="\t").set_index("term")
     for term, slope in PUTAMEN.items():
-        assert found.loc[term, "ci_low"] < slope < found.loc[term, "ci_high"]
-        low, high = found.loc[term, ["standardised_ci_low", "standardised_ci_high"]]
-        assert low < found.loc[term, "standardised"] < high
-        assert found.loc[term, "p"] < 0.001
+        row: dict[Any, Any] = found.loc[term].to_dict()
+        assert row["ci_low"] < slope < row["ci_high"]
+        assert row["standardised_ci_low"] < row["standardised"] < row["standardised_ci_high"]
+        assert row["p"] < 0.001
     tests = pd.read_csv(out / "group_model_tests.tsv", sep="\t", na_values="n/a").set_index("term")
     people = pd.read_csv(bids / "participants.tsv", sep="\t")
     table = pd.read_csv(out / "group_seg-basal.tsv", sep="\t").query("region == 'putamen_left'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,10 +55,10 @@ def drawn(study: Path, tmp_path: Path) -> Path:
 
 def with_manual_rois(folder: Path, change: object) -> None:
     image = read_map(folder / NAME)
-    write_map(folder / NAME, change(image), dtype=np.uint8)  # type: ignore[operator]
+    write_map(folder / NAME, change(image), dtype=np.uint8)
 
 
-def rows(out: Path, label: str, kind: str = "desc-alps") -> dict[str, list[object]]:
+def rows(out: Path, label: str, kind: str = "desc-alps") -> dict[str, list[Any]]:
     table = read_table(out / f"sub-{label}/dwi/sub-{label}_{kind}_scalarstats.tsv")
     return {str(name): values.tolist() for name, values in table.items()}
 
@@ -133,7 +134,7 @@ def test_what_does_not_fit_is_refused(
 def test_what_cannot_be_told_is_refused_in_the_plan(
     study: Path, drawn: Path, tmp_path: Path, spoil: object, code: int
 ) -> None:
-    spoil(drawn)  # type: ignore[operator]
+    spoil(drawn)
     assert run(study / "in", tmp_path / "out", "--participant-label", "01", "-d", f"rois={drawn}", "--dry-run") == code
 
 

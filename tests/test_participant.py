@@ -207,7 +207,7 @@ def test_a_participant_is_planned_by_its_own_folder(tmp_path: Path, monkeypatch:
 
     def scandir(path: object = ".") -> object:
         looked.append(str(path))
-        return seen(path)  # type: ignore[call-overload]
+        return seen(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
     assert plan_participant("01", settings_for(tmp_path))

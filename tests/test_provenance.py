@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ METHOD = Method()
 
 @pytest.fixture
 def run(tmp_path: Path) -> DwiRun:
-    files = {name: tmp_path / f"in/{name}" for name in ("image", "bval", "bvec")}
+    files: dict[str, Any] = {name: tmp_path / f"in/{name}" for name in ("image", "bval", "bvec")}
     for path in files.values():
         write_text(path, path.name)
     return DwiRun(entities={"sub": "01"}, **files, metadata={"EchoTime": 0.1})

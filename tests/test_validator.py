@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from bids_alps.phantom import PhantomSettings, write_phantom
 
 pytestmark = pytest.mark.slow  # whole runs of a phantom
 
-SMALL = {"participants": 1, "voxel_size": 5.0, "directions": 6, "b0": 1, "rotation": 0.0, "warp": 0.0}
+SMALL: dict[str, Any] = {"participants": 1, "voxel_size": 5.0, "directions": 6, "b0": 1, "rotation": 0.0, "warp": 0.0}
 ALL = PhantomSettings(**SMALL, t1w=True, susceptibility=3.0)
 SESSIONS = PhantomSettings(**SMALL, sessions=1)
 

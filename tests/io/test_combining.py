@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from bids_alps.io.combining import combine, find_groups, parts_by_encoding
 from bids_alps.io.layout import PlannedRun, UnusableRun
 from bids_alps.model import DwiRun, SpatialMap
 
-AP, PA = {"PhaseEncodingDirection": "j-"}, {"PhaseEncodingDirection": "j"}
+AP: dict[str, Any] = {"PhaseEncodingDirection": "j-"}
+PA: dict[str, Any] = {"PhaseEncodingDirection": "j"}
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def run(place: Path, name: str, *, shift: float = 0.0, voxel: float = 2.0, **met
     return DwiRun(entities=entities, image=image, bval=image, bvec=image, metadata=metadata)
 
 
-def names(runs: list[PlannedRun]) -> list[str]:
+def names(runs: Sequence[PlannedRun]) -> list[str]:
     return [one.name for one in runs]
 
 
@@ -79,7 +81,7 @@ def test_preprocessed_runs_and_problems_stay_as_they_are(place: Path) -> None:
     problem = UnusableRun(name="sub-01_run-9", error=NoInputError("a", "b", "c"))
     image = place / "a.nii.gz"
     made = DwiRun(entities={"sub": "01"}, image=image, bval=image, bvec=image, preprocessed=True)
-    runs = [problem, made, made]
+    runs: list[PlannedRun] = [problem, made, made]
     assert find_groups(runs, everything=True) == []
 
 

@@ -15,7 +15,8 @@ from bids_alps.model import DwiRun, SpatialMap
 
 GRID = np.diag([2.0, 2.0, 2.0, 1.0])
 RUN = "sub-01/dwi/sub-01_dir-AP_dwi"
-AP, PA = {"PhaseEncodingDirection": "j-"}, {"PhaseEncodingDirection": "j"}
+AP: dict[str, Any] = {"PhaseEncodingDirection": "j-"}
+PA: dict[str, Any] = {"PhaseEncodingDirection": "j"}
 
 
 @pytest.fixture
@@ -188,7 +189,7 @@ def put_phase(root: Path, suffix: str, *, magnitudes: bool = True, acq: str = ""
 def test_phases_and_fields_serve_with_their_magnitudes(
     dataset: Path, suffix: str, method: str, images: list[str], meant: bool
 ) -> None:
-    aim = {"IntendedFor": ["dwi/sub-01_dir-AP_dwi.nii.gz"]} if meant else {}
+    aim: dict[str, Any] = {"IntendedFor": ["dwi/sub-01_dir-AP_dwi.nii.gz"]} if meant else {}
     put_phase(dataset, suffix, **aim)
     assert found(dataset) == [(method, [f"sub-01_{name}" for name in images])]
     (one,) = run_of(dataset).fieldmaps
@@ -208,7 +209,7 @@ def test_of_two_phases_that_say_nothing_none_is_chosen(dataset: Path) -> None:
 
 
 def test_reverse_images_go_before_phases_and_what_is_said_before_what_is_alike(dataset: Path) -> None:
-    target = {"IntendedFor": "dwi/sub-01_dir-AP_dwi.nii.gz"}
+    target: dict[str, Any] = {"IntendedFor": "dwi/sub-01_dir-AP_dwi.nii.gz"}
     put_phase(dataset, "phasediff", **target)
     put(dataset, "sub-01/fmap/sub-01_dir-PA_epi", **PA, **target)
     put(dataset, "sub-01/dwi/sub-01_dir-PA_dwi", volumes=7, **PA)

@@ -109,7 +109,7 @@ def test_a_3d_image_is_refused(run):
 
 
 def change_image(run, change, affine=LAS):
-    data = np.asarray(nib.load(run.image).dataobj).copy()
+    data = np.asarray(nib.Nifti1Image.from_filename(run.image).dataobj).copy()
     change(data)
     nib.save(nib.Nifti1Image(data, affine), run.image)
 
@@ -184,7 +184,7 @@ def test_volumes_below_the_threshold_need_no_direction(run):
     ],
 )
 def test_a_header_tells_left_from_right_or_does_not(run, sform, qform, known):
-    image = nib.load(run.image)
+    image = nib.Nifti1Image.from_filename(run.image)
     made = nib.Nifti1Image(np.asarray(image.dataobj), None)
     made.set_sform(sform, 0 if sform is None else 1)
     made.set_qform(qform, 0 if qform is None else 1)

@@ -159,7 +159,7 @@ def test_an_md_map_beside_the_fa_map_tells_csf(tmp_path: Path) -> None:
 )
 def test_an_fa_map_in_other_units_is_refused(tmp_path: Path, spoil: object, told: str) -> None:
     path = tmp_path / "fa.nii.gz"
-    write_map(path, spoil(maps()["FA"]))  # type: ignore[operator]
+    write_map(path, spoil(maps()["FA"]))
     with pytest.raises(ImageError, match=told):
         read_template(str(path))
 

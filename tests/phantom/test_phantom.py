@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from bids_alps.io.images import read_series
 from bids_alps.io.layout import find_participants, find_runs
 from bids_alps.io.tables import read_table
-from bids_alps.model import sample_linear
+from bids_alps.model import DwiRun, sample_linear
 from bids_alps.numerics.tensors.tensor import eigen_system, fit_tensor
 from bids_alps.phantom import PARK_2023, PhantomSettings, make_subject, true_index, write_phantom
 from bids_alps.phantom import subject as scan
@@ -55,6 +55,7 @@ def test_written_gradients_lead_back_to_world_axes(tmp_path):
     )
     write_phantom(tmp_path, settings)
     (run,) = find_runs(tmp_path, "01")
+    assert isinstance(run, DwiRun)
     made = make_subject(settings, 0)
     read = read_series(run)
     np.testing.assert_allclose(read.gradients.bvecs, made.gradients.bvecs, atol=2e-6)
@@ -118,7 +119,7 @@ def acquired_one_by_one(settings, subject, seed):
     volumes = []
     for n in range(len(gradients)):
         rotation, shift = subject.truth.motion[n, :3, :3], subject.truth.motion[n, :3, 3]
-        total = 0.0
+        total = np.zeros(len(voxels))
         for offset in itertools.product((-0.25, 0.25), repeat=3):
             source, intensity = distortion.of_volume(gradients, n).undo(grid.world(voxels + np.array(offset)))
             turned = replace(gradients.take(np.array([n])), bvecs=gradients.bvecs[n : n + 1] @ rotation)
@@ -217,7 +218,9 @@ def test_a_template_point_has_its_true_place_in_the_subject():
     point = np.array([[26.1, -16.1, 27.6], [-38.7, -16.4, 27.6]])
     there = truth.transform.subject_from_template(point)
     np.testing.assert_allclose(truth.transform.template_from_subject(there), point, atol=1e-3)
-    assert np.ptp(sample_linear(truth.transform.displacement, there)) > 0
+    displacement = truth.transform.displacement
+    assert displacement is not None
+    assert np.ptp(sample_linear(displacement, there)) > 0
 
 
 def vars_of(settings):

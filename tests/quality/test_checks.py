@@ -7,7 +7,8 @@ import pytest
 
 from bids_alps.errors import UsageError
 from bids_alps.model import SIDES, AlpsResult, Pose, RoiDiffusivity
-from bids_alps.quality.checks import THRESHOLDS, apply_thresholds, check_index, evaluate, parse_thresholds
+from bids_alps.quality.checks import apply_thresholds, check_index, evaluate, parse_thresholds
+from bids_alps.quality.thresholds import THRESHOLDS
 
 GOOD = {
     "v1_angle": 8.0,

@@ -14,7 +14,7 @@ import pytest
 from heads import CENTRES, Head, centre_errors, make_head, pose_error
 
 from bids_alps.errors import BadDataError, CoverageError, RegistrationError
-from bids_alps.model import SpatialTransform, SubjectMaps, Template
+from bids_alps.model import SpatialMap, SpatialTransform, SubjectMaps, Template
 from bids_alps.registration.base import Registrar, Registration
 from bids_alps.registration.checks import check_registration
 from bids_alps.registration.staged import Staged
@@ -80,7 +80,7 @@ def test_storage_order_does_not_matter(
     assert found.pose.pitch == pytest.approx(usual.pose.pitch, abs=0.1)
 
 
-def _restored(image):  # type: ignore[no-untyped-def]
+def _restored(image: SpatialMap) -> SpatialMap:
     """The same image with its axes permuted and one of them reversed."""
     data = np.transpose(image.data, (1, 2, 0))[:, ::-1]
     affine = image.affine[:, [1, 2, 0, 3]].copy()

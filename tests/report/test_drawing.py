@@ -3,6 +3,7 @@
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
@@ -90,7 +91,7 @@ def test_motion_is_drawn_in_millimetres_and_degrees():
         outlier_slices=np.array([[False, False], [True, False]]),
         slice_axis=2,
     )
-    trace = trace_motion(motion)
+    trace = trace_motion(cast(Any, motion))
     np.testing.assert_allclose(trace.translations_mm[1], [0, 1, 2])
     np.testing.assert_allclose(trace.rotations_degrees[1], 90)
     assert trace.outlier_fraction == (0.0, 0.5)

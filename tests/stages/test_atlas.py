@@ -1,5 +1,6 @@
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def measured(tmp_path):
     run = DwiRun(entities={"sub": "01"}, image=Path("a"), bval=Path("b"), bvec=Path("c"))
     place = RunOutputs(output_dir=tmp_path, run=run, template="T")
     identity = SpatialTransform(affine=np.eye(4), rigid=np.eye(4))
-    image = measure_atlas(place, fitted, identity, atlas, 0.5)
+    image = measure_atlas(place, cast(Any, fitted), identity, atlas, 0.5)
     return tmp_path / "sub-01" / "dwi", image
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,7 +169,7 @@ def check_tracts(*, outward=0.0):
     return tuple(evaluate("registration_tract_shift", shift) for shift in shifts.values())
 
 
-SCANS = {
+SCANS: dict[str, dict[str, Any]] = {
     "snr_b0": {"sd": 150.0},
     "b_value": {"b": 2600.0},
     "directions": {"directions": 8},
@@ -245,7 +246,7 @@ def check_header(*, known=True):
     return PreparedSeries(series=series, mask=np.ones((4, 4, 4), bool), correction=correction, header=header).checks
 
 
-MOTION = {"framewise_displacement": {"step": 1.5}, "outlier_slices": {"lost": 5}}
+MOTION: dict[str, dict[str, Any]] = {"framewise_displacement": {"step": 1.5}, "outlier_slices": {"lost": 5}}
 CENTRES = {"projection_left": (-26.1, -16.1, 27.6), "projection_right": (26.1, -16.1, 27.6)}
 FIGURES = {"similarity": 0.8, "similarity_coarse": 0.7, "similarity_random": 0.4, "similarity_rotated": 0.5}
 SCALES = {"scale_min": 0.9, "scale_max": 1.0}
@@ -318,7 +319,7 @@ ALIGNMENTS = {
     "ventricle_contrast": {"fluid": 0.9e-3},
     "hemisphere_distance": {"matrix": np.diag([2.0, 1, 1, 1])},
 }
-TRIPS = {
+TRIPS: dict[str, tuple[Any, dict[str, Any]]] = {
     **{name: (check_regions, change) for name, change in REGIONS.items()},
     **{name: (check_scan, change) for name, change in SCANS.items()},
     **{name: (check_motion, change) for name, change in MOTION.items()},

@@ -7,6 +7,8 @@ Constants are those of R 4.2.2, metafor 3.8-1, pROC 1.18.0 on the cohort of `clo
     glm(group == "patient" ~ scale(y) + age + sex, binomial, cohort[cohort$group != "mild", ])
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -29,7 +31,7 @@ def samples():
 
 def test_random_effects_are_those_of_metafor():
     table = cohort()
-    columns = [np.ones(60), table["group"] == "mild", table["group"] == "patient", table["age"]]
+    columns: list[Any] = [np.ones(60), table["group"] == "mild", table["group"] == "patient", table["age"]]
     fitted = fit_random_effects(table["y"].to_numpy(), np.column_stack(columns).astype(float), table["y_se"].to_numpy())
     assert fitted.between == pytest.approx(0.010281901, rel=1e-5)
     assert fitted.beta[2] == pytest.approx(-0.1052182, rel=1e-6)

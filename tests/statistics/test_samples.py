@@ -7,6 +7,8 @@ Constants are those of R 4.2.2 on the cohort of `closed`::
     wilcox.test(b, a, paired = TRUE, conf.int = TRUE); t.test(b, a, paired = TRUE)
 """
 
+from typing import Any
+
 import numpy as np
 import pingouin
 import pytest
@@ -129,7 +131,7 @@ def test_hedges_g_and_its_interval_are_those_of_the_formulas_in_r():
 
 def test_each_test_is_the_one_that_was_asked_for(samples):
     a, b = samples
-    direct = {
+    direct: dict[str, Any] = {
         "welch": stats.ttest_ind(b, a, equal_var=False),
         "student": stats.ttest_ind(b, a),
         "mann-whitney": stats.mannwhitneyu(b, a, method="exact"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -55,7 +58,7 @@ def test_a_change_backwards_is_its_negative(one: float, other: float) -> None:
 
 
 def test_equal_scans_are_displaced_and_turned_alike() -> None:
-    def placed(offsets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def placed(offsets: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Regions whose diffusivity across rises by a tenth for each mm that they are displaced along x."""
         shift = {name: 1 + 0.1 * float(offsets.get(name, np.zeros(3))[0]) for name in NAMES}
         return {
@@ -65,7 +68,7 @@ def test_equal_scans_are_displaced_and_turned_alike() -> None:
 
     interval = Interval(low=1.4, high=1.6, se=0.05, se_noise=0.03, se_placement=0.02, se_pose=0.01)
     intervals = dict.fromkeys(SIDES, interval)
-    errors = ((0.5, 1.0), (0.1, 0.1))
+    errors: Any = ((0.5, 1.0), (0.1, 0.1))
     one, other = (measure_sensitivity(intervals, placed, errors, placed({}), seed=7) for _ in range(2))
     assert np.std(one.placement["left"]) > 0.02
     change = measure_change(one, other, "left")

@@ -46,6 +46,7 @@ def test_shares_and_the_index_of_the_tracts_are_found(shells, water):
     gradients = table(*shells)
     series, rois = regions(gradients, 0.2, water)
     volumes = choose_crossing_volumes(gradients, b0_threshold=50.0)
+    assert volumes is not None
     found = measure_crossing(series, volumes, rois, np.eye(3), RESPONSE, seed=0)
     assert found.fractions["projection_left"]["x"] == pytest.approx(0.2, abs=0.02)
     assert found.fractions["projection_left"]["water"] == pytest.approx(water, abs=0.02)

@@ -39,4 +39,5 @@ def test_the_computed_change_is_that_of_the_simulation(b, snr, within):
 
 
 def test_without_known_noise_nothing_is_said():
-    assert np.isnan(noise_floor_bias(*regions(3000.0, 15.0), np.eye(3), float("nan"))["left"])
+    series, rois = regions(3000.0, 15.0)
+    assert np.isnan(noise_floor_bias(series, rois, np.eye(3), float("nan"))["left"])

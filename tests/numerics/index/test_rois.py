@@ -91,8 +91,8 @@ def test_scaling_diffusivities_leaves_the_index(factor):
 
 
 def test_swapping_hemispheres_swaps_the_index():
-    tensors = {"projection_left": P, "association_left": A, "projection_right": S, "association_right": A}
-    tensors = {name: np.array(tensor) for name, tensor in tensors.items()}
+    elements = {"projection_left": P, "association_left": A, "projection_right": S, "association_right": A}
+    tensors = {name: np.array(values) for name, values in elements.items()}
     swapped = {
         name.replace("left", "x").replace("right", "left").replace("x", "right"): t for name, t in tensors.items()
     }
@@ -158,7 +158,7 @@ def test_tissue_rule_drops_fluid_and_keeps_white_matter():
     field = TensorField(
         image=SpatialMap(data=data, affine=np.eye(4)), mask=np.ones((3, 1, 1), bool), s0=np.ones((3, 1, 1))
     )
-    roi = Roi(name="projection_left", voxels=[[0, 0, 0], [1, 0, 0], [2, 0, 0]], weights=np.ones(3))
+    roi = Roi(name="projection_left", voxels=np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0]]), weights=np.ones(3))
     np.testing.assert_allclose(weight_by_tissue((roi,), field)[0].weights, [1, 0.01, 1])
 
 
@@ -173,7 +173,7 @@ def test_no_voxel_of_fluid_more_makes_weights_by_tissue_jump(name):
     )
     means = []
     for row in range(400):
-        roi = Roi(name=name, voxels=[[row, n, 0] for n in range(8)], weights=np.ones(8))
+        roi = Roi(name=name, voxels=np.array([[row, n, 0] for n in range(8)]), weights=np.ones(8))
         means.append(mean_tensor(field, weight_by_tissue((roi,), field)[0])[0])
     assert np.abs(np.diff(means)).max() < 0.02 * np.ptp(means)
 

@@ -36,7 +36,7 @@ def make(n_directions, b0, snr, voxels, rng, smooth=False):
         data[n, :, 0] = 1000 * np.hypot(signal + noise[0], noise[1])
     series = DwiSeries(image=SpatialMap(data=data, affine=np.eye(4)), gradients=gradients)
     rois = [
-        Roi(name=name, voxels=[[n, v, 0] for v in range(voxels)], weights=np.ones(voxels))
+        Roi(name=name, voxels=np.array([[n, v, 0] for v in range(voxels)]), weights=np.ones(voxels))
         for n, name in enumerate(NAMES)
     ]
     return series, rois
