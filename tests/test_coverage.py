@@ -37,6 +37,6 @@ def test_every_row_names_a_test() -> None:
 
 
 @pytest.mark.parametrize("name", TESTS)
-def test_every_test_that_is_named_exists(name: str) -> None:
+def test_every_named_test_exists(name: str) -> None:
     path, _, function = name.partition("::")
     assert function in functions(ROOT / path)

@@ -63,9 +63,7 @@ def rows(out: Path, label: str, kind: str = "desc-alps") -> dict[str, list[Any]]
     return {str(name): values.tolist() for name, values in table.items()}
 
 
-def test_one_run_is_measured_in_what_was_drawn_and_the_other_as_before(
-    study: Path, drawn: Path, tmp_path: Path
-) -> None:
+def test_manual_regions_are_used_for_their_run_only(study: Path, drawn: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(study / "in", out, "-d", f"rois={drawn}") == 0
     np.testing.assert_array_equal(read_map(out / NAME).data, read_map(drawn / NAME).data)
@@ -87,7 +85,7 @@ def test_one_run_is_measured_in_what_was_drawn_and_the_other_as_before(
     assert rows(out, "02")["roi_source"] == ["template"] * 3
 
 
-def test_what_was_drawn_again_makes_its_run_due(
+def test_redrawn_regions_trigger_reprocessing(
     study: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = [study / "in", tmp_path / "out", "--participant-label", "01", "-d", f"rois={drawn}"]
@@ -115,7 +113,7 @@ def test_what_was_drawn_again_makes_its_run_due(
     ],
     ids=["shape", "position", "missing", "sides"],
 )
-def test_what_does_not_fit_is_refused(
+def test_unusable_manual_regions_are_refused(
     study: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: object, told: str
 ) -> None:
     with_manual_rois(drawn, change)
@@ -131,14 +129,14 @@ def test_what_does_not_fit_is_refused(
     ],
     ids=["table", "twice"],
 )
-def test_what_cannot_be_told_is_refused_in_the_plan(
+def test_ambiguous_manual_regions_are_refused_in_the_plan(
     study: Path, drawn: Path, tmp_path: Path, spoil: object, code: int
 ) -> None:
     spoil(drawn)
     assert run(study / "in", tmp_path / "out", "--participant-label", "01", "-d", f"rois={drawn}", "--dry-run") == code
 
 
-def test_an_image_that_serves_no_run_is_told(
+def test_an_unused_manual_image_is_reported(
     study: Path, drawn: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     misspelt = (drawn / NAME).rename(drawn / NAME.replace("seg-alps", "seg-apls"))
@@ -146,7 +144,7 @@ def test_an_image_that_serves_no_run_is_told(
     assert f"{misspelt}: its name matches no processed run and preset" in caplog.text
 
 
-def test_the_plan_names_what_was_drawn(
+def test_the_plan_names_manual_regions(
     study: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(study / "in", tmp_path / "out", "-d", f"rois={drawn}", "--dry-run") == 0

@@ -148,7 +148,7 @@ def test_a_plain_derivative_gives_the_index_of_the_raw_data(
     np.testing.assert_allclose(index, raw[0], atol=0.01)
 
 
-def test_without_a_transform_to_the_template_the_run_is_told(
+def test_a_run_without_a_transform_to_the_template_is_reported(
     aligned: Aligned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_plain(tmp_path / "in", aligned)

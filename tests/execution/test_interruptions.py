@@ -52,7 +52,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_told_and_leaves_no_half_written_file(data: Path, small_disk: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_half_written_file(data: Path, small_disk: Path) -> None:
     with start(data, small_disk, "--participant-label", "01") as program:
         told, _ = program.communicate(timeout=240)
     assert program.returncode == 74, told
@@ -77,7 +77,7 @@ def test_an_interrupt_ends_every_process_at_once(data: Path, tmp_path: Path, num
 
 
 @pytest.mark.slow
-def test_processes_do_not_outlive_a_program_that_is_killed(data: Path, tmp_path: Path) -> None:
+def test_processes_do_not_outlive_a_killed_program(data: Path, tmp_path: Path) -> None:
     with start(data, tmp_path, "--nprocs", "2") as program:
         workers = wait_for_workers(program, tmp_path)
         program.kill()
@@ -94,7 +94,7 @@ def results(out: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_any_moment_and_started_again_gives_the_same_bytes(data: Path, tmp_path: Path) -> None:
+def test_a_killed_and_restarted_run_gives_the_same_bytes(data: Path, tmp_path: Path) -> None:
     begun = time.monotonic()
     with start(data, tmp_path / "undisturbed", *FAST) as program:
         assert program.wait() == 0

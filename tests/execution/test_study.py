@@ -50,7 +50,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return done
 
 
-def test_a_page_follows_the_last_run_of_its_participant(tmp_path: Path, told: list[str]) -> None:
+def test_the_report_follows_the_last_run_of_a_participant(tmp_path: Path, told: list[str]) -> None:
     ended = dict(study.process_participants(["01", "02", "03", "04"], settings(tmp_path)))
     assert told == ["sub-01_run-1", "sub-01_run-2", "page 01", "sub-02_run-1", "sub-02_run-2", "page 02", "page 04"]
     codes = {label: [outcome.exit_code for outcome in outcomes] for label, outcomes in ended.items()}
@@ -58,20 +58,20 @@ def test_a_page_follows_the_last_run_of_its_participant(tmp_path: Path, told: li
     assert not ended["03"][0].selected
 
 
-def test_work_begins_before_everyone_is_planned(tmp_path: Path, told: list[str]) -> None:
+def test_processing_starts_before_all_participants_are_planned(tmp_path: Path, told: list[str]) -> None:
     ended = study.process_participants(["01", *(f"{n}" for n in range(10, 1000))], settings(tmp_path))
     assert next(ended)[0] == "01"
     ended.close()
     assert told == ["sub-01_run-1", "sub-01_run-2", "page 01"]
 
 
-def test_nothing_more_is_begun_after_a_failure_where_that_is_asked_for(tmp_path: Path, told: list[str]) -> None:
+def test_stop_on_first_crash_starts_no_further_runs(tmp_path: Path, told: list[str]) -> None:
     ended = list(study.process_participants(["02", "01"], settings(tmp_path, "--stop-on-first-crash")))
     assert [label for label, _ in ended] == ["02"]
     assert told == ["sub-02_run-1", "sub-02_run-2", "page 02"]
 
 
-def test_a_participant_whose_other_runs_are_dropped_has_its_page_all_the_same(
+def test_a_participant_with_dropped_runs_still_has_a_report(
     tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Pool(InProcess):
@@ -97,7 +97,7 @@ def test_a_participant_whose_other_runs_are_dropped_has_its_page_all_the_same(
     assert [outcome.name for outcome in ended["01"]] == ["sub-01_run-1"]
 
 
-def test_sessions_are_compared_when_all_are_done_and_before_the_page(
+def test_sessions_are_compared_after_all_runs_and_before_the_report(
     tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def plan(label: str, _: Settings) -> list[DwiRun]:
@@ -120,13 +120,13 @@ def test_sessions_are_compared_when_all_are_done_and_before_the_page(
     assert told == ["sub-01_ses-1_run-1", "sub-01_ses-2_run-1", "page 01"]
 
 
-def test_only_pages_are_written_again(tmp_path: Path, told: list[str]) -> None:
+def test_reports_only_rewrites_reports(tmp_path: Path, told: list[str]) -> None:
     ended = dict(study.process_participants(["01", "02"], settings(tmp_path, "--reports-only")))
     assert told == ["page 01", "page 02"]
     assert [outcome.message for outcome in ended["01"]] == ["written"]
 
 
-def test_a_run_that_is_lost_is_told_and_the_others_go_on(
+def test_a_lost_run_is_reported_and_the_others_continue(
     tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Forgetful(InProcess):
@@ -144,5 +144,5 @@ def test_a_run_that_is_lost_is_told_and_the_others_go_on(
     assert "it was killed" in (tmp_path / "out/logs/sub-01/x/crash-sub-01_run-1.txt").read_text()
 
 
-def test_a_run_whose_image_cannot_be_read_asks_for_the_base() -> None:
+def test_a_run_with_an_unreadable_image_requests_the_base_memory() -> None:
     assert estimate_megabytes(a_run("01", 1)) == BASE_MEGABYTES

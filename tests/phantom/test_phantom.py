@@ -41,7 +41,7 @@ def tensor_at(subject, template_point):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("storage", STORAGES)
-def test_fibres_run_as_chosen_in_every_storage_order(storage):
+def test_fibres_have_the_chosen_directions_in_every_storage_order(storage):
     subject = make_subject(SMALL, seed=3, storage=storage)
     for x in (-1, 1):
         assert abs(tensor_at(subject, (26.1 * x, -16.1, 27.6))[2]) > 0.97
@@ -95,13 +95,13 @@ def test_rician_noise_has_the_chosen_size():
 
 
 @pytest.mark.slow
-def test_a_slab_is_as_high_as_asked():
+def test_a_slab_has_the_requested_height():
     image = make_subject(PhantomSettings(**{**vars_of(SMALL), "slab": 84.0})).image
     assert image.shape[2] * 4.0 == pytest.approx(84, abs=4)
 
 
 @pytest.mark.slow
-def test_motion_is_in_the_truth_and_moves_the_image():
+def test_motion_is_recorded_and_moves_the_image():
     subject = make_subject(PhantomSettings(**{**vars_of(SMALL), "motion": 2.0, "voxel_size": 5.0}))
     assert np.allclose(subject.truth.motion[0], np.eye(4))
     assert not np.allclose(subject.truth.motion[1], np.eye(4))
@@ -129,7 +129,7 @@ def acquired_one_by_one(settings, subject, seed):
 
 
 @pytest.mark.slow
-def test_a_moving_head_shows_what_each_volume_alone_would_show():
+def test_each_volume_of_a_moving_head_equals_its_own_simulation():
     settings = PhantomSettings(
         **{**vars_of(SMALL), "directions": 6, "motion": 1.5, "eddy": 2.0, "susceptibility": 6.0, "slab": 40.0}
     )
@@ -142,7 +142,7 @@ def test_a_moving_head_shows_what_each_volume_alone_would_show():
 
 
 @pytest.mark.slow
-def test_a_head_at_rest_is_the_same_by_both_ways():
+def test_a_still_head_is_the_same_by_both_methods():
     settings = replace(SMALL, directions=6, voxel_size=5.0, susceptibility=4.0)
     head, grid = make_head(settings, 2), make_subject(settings, 2).image
     gradients = make_gradients(settings)
@@ -189,7 +189,7 @@ def test_directions_are_spread_over_the_sphere():
 
 
 @pytest.mark.slow
-def test_the_dataset_has_what_was_asked_for(tmp_path):
+def test_the_dataset_has_the_requested_contents(tmp_path):
     code = main(
         f"{tmp_path} --participants 2 --sessions 2 --runs 2 --voxel-size 8 --directions 6 --b0 1 --t1w "
         "--susceptibility 4 --group-effect --snr 0".split()

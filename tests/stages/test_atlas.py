@@ -53,7 +53,7 @@ def test_known_tensors_give_known_measures_left_and_right(measured):
     assert table.loc["left box", "n_voxels"] == 8 * 10 * 10
 
 
-def test_a_region_without_a_voxel_says_why(measured):
+def test_a_region_without_voxels_has_a_reason(measured):
     reasons = read_table(measured[0] / "sub-01_seg-boxes_scalarstats.tsv").set_index("name")["reason"]
     assert reasons["beyond"] == "outside the brain mask or the field of view"
     assert reasons["unused"] == "the atlas has no such label"
@@ -61,7 +61,7 @@ def test_a_region_without_a_voxel_says_why(measured):
     assert reasons[["left box", "right box"]].isna().all()
 
 
-def test_the_dictionary_and_the_image_go_with_the_table(measured):
+def test_the_table_has_a_dictionary_and_an_image(measured):
     folder, image = measured
     path = folder / "sub-01_seg-boxes_scalarstats.tsv"
     assert set(read_dictionary(path)) == set(read_table(path).columns)

@@ -336,13 +336,13 @@ def status_of(checks, name):
     return worst_status(check.status for check in checks if check.name == name)
 
 
-def test_every_check_is_tried_here():
+def test_every_check_is_tested_here():
     alone = {"session_similarity"}
     assert {*TRIPS, *alone, *(f"registration_{name}" for name in ALIGNMENTS)} == set(THRESHOLDS)
 
 
 @pytest.mark.parametrize("name", TRIPS)
-def test_what_is_wrong_trips_its_check(name):
+def test_wrong_data_trigger_their_check(name):
     measure, change = TRIPS[name]
     assert status_of(measure(**change), name) in ("warn", "fail")
 
@@ -360,25 +360,25 @@ def test_what_is_wrong_trips_its_check(name):
         check_header,
     ],
 )
-def test_what_is_right_trips_none(measure):
+def test_correct_data_trigger_no_check(measure):
     assert {check.name: check.value for check in measure() if check.status != "pass"} == {}
 
 
 @pytest.mark.parametrize("name", ALIGNMENTS)
-def test_a_wrong_alignment_trips_its_check(template, name):
+def test_a_wrong_registration_triggers_its_check(template, name):
     assert status_of(check_alignment(template, **ALIGNMENTS[name]), f"registration_{name}") in ("warn", "fail")
 
 
-def test_another_head_trips_the_check_of_sessions_and_the_same_one_does_not(template):
+def test_session_similarity_detects_another_head(template):
     assert check_sessions(template, other=True).status in ("warn", "fail")
     assert check_sessions(template, other=False).status == "pass"
 
 
-def test_a_right_alignment_trips_none(template):
+def test_a_correct_registration_triggers_no_check(template):
     assert {check.name: check.value for check in check_alignment(template) if check.status != "pass"} == {}
 
 
-def test_a_lesion_at_a_centre_is_no_wrong_alignment_once_it_is_known(template):
+def test_a_known_lesion_is_not_a_registration_failure(template):
     """FA lost in a ball about one centre fails the check of white matter, unless the ball is known for a lesion."""
     points = template.wm.world(np.moveaxis(np.indices(template.wm.shape), 0, -1))
     ball = np.linalg.norm(points - CENTRES["projection_left"], axis=-1) < 6
@@ -390,5 +390,5 @@ def test_a_lesion_at_a_centre_is_no_wrong_alignment_once_it_is_known(template):
     assert status_of(check_alignment(template, lesions=everything), "registration_roi_white_matter") == "fail"
 
 
-def test_an_alignment_that_cannot_be_measured_fails(template):
+def test_an_unmeasurable_registration_fails(template):
     assert status_of(check_alignment(template, similarity=float("nan")), "registration_similarity") == "fail"

@@ -24,7 +24,7 @@ def park():
     return table
 
 
-def test_published_moments_give_the_published_result(park):
+def test_published_moments_reproduce_the_published_result(park):
     families = {"index": ["alps_bilateral"], "diffusivity": list(PARK)[1:]}
     omnibus, found = compare_groups(park, families, "group", test="student")
     assert omnibus.empty
@@ -45,7 +45,7 @@ def test_published_moments_give_the_published_result(park):
         ("mann-whitney", [7.90852459016, 2, np.nan, 0.01917280721]),
     ],
 )
-def test_omnibus_tests_are_those_of_r(test, expected):
+def test_omnibus_tests_equal_r(test, expected):
     table = cohort()
     samples = {str(name): part["y"].to_numpy() for name, part in table.groupby("group")}
     found = compare_all(samples, test)
@@ -62,7 +62,7 @@ def test_correction_runs_over_outcomes_and_pairs_of_a_family():
     np.testing.assert_allclose(omnibus["p_bonferroni"], np.minimum(2 * omnibus["p"], 1))
 
 
-def test_the_reference_stands_first():
+def test_the_reference_group_comes_first():
     _, pairs = compare_groups(cohort(), {"f": ["y"]}, "group", reference="patient")
     assert list(zip(pairs["group_a"], pairs["group_b"], strict=True)) == [
         ("patient", "control"),
@@ -71,7 +71,7 @@ def test_the_reference_stands_first():
     ]
 
 
-def test_the_test_is_settled_once_over_all_groups():
+def test_one_test_is_chosen_for_all_groups():
     """One skewed small group takes every pair to ranks, so that the omnibus test and its pairs agree."""
     values = np.concatenate([np.linspace(0, 1, 12), np.linspace(0, 1, 12), np.exp(np.linspace(0, 6, 12))])
     table = pd.DataFrame({"group": np.repeat(["a", "b", "c"], 12), "y": values})
@@ -80,7 +80,7 @@ def test_the_test_is_settled_once_over_all_groups():
     assert set(pairs["test"]) == {"mann-whitney"}
 
 
-def test_what_cannot_be_compared_is_missing():
+def test_impossible_comparisons_are_missing():
     table = pd.DataFrame({"group": ["a", "a", "b", "b", None], "x": [1, 1, 1, 1, 2], "y": [1, 2, np.nan, 3, 4]})
     _, found = compare_groups(table, {"f": ["x", "y"]}, "group")
     assert list(found["test"]) == ["none", "none"]

@@ -48,7 +48,7 @@ def rows(fitted, names):
     }
 
 
-def test_random_intercept_is_that_of_lmertest():
+def test_random_intercept_equals_lmertest():
     fitted, names = fit("y ~ group * time + age")
     for name, found in rows(fitted, names).items():
         np.testing.assert_allclose(found, INTERCEPT[name], rtol=1e-5)
@@ -56,7 +56,7 @@ def test_random_intercept_is_that_of_lmertest():
     assert fitted.residual_variance == pytest.approx(0.0040327349, rel=1e-5)
 
 
-def test_random_slope_is_that_of_lmertest():
+def test_random_slope_equals_lmertest():
     fitted, names = fit("y ~ group * time + age", slope=True)
     for name, found in rows(fitted, names).items():
         np.testing.assert_allclose(found, SLOPE[name], rtol=1e-4)
@@ -66,7 +66,7 @@ def test_random_slope_is_that_of_lmertest():
     assert fitted.singular  # as lme4 says of it
 
 
-def test_several_terms_at_once_are_those_of_lmertest():
+def test_joint_tests_equal_lmertest():
     fitted, _ = fit("y ~ group + v")
     f, df, dof, p = fitted.test(np.eye(4)[2:])
     assert (f, df) == (pytest.approx(8.49434, rel=1e-5), 2)
@@ -74,7 +74,7 @@ def test_several_terms_at_once_are_those_of_lmertest():
     assert p == pytest.approx(0.00078908, rel=1e-4)
 
 
-def test_one_contrast_has_the_square_of_its_t():
+def test_f_of_one_contrast_is_t_squared():
     fitted, names = fit("y ~ group * time + age")
     contrast = np.eye(len(names))[1]
     f, _, dof, _ = fitted.test(contrast)
@@ -83,7 +83,7 @@ def test_one_contrast_has_the_square_of_its_t():
     assert dof == pytest.approx(fitted.dof(contrast))
 
 
-def test_balanced_groups_have_the_t_test_of_their_means():
+def test_balanced_groups_reduce_to_the_t_test_of_means():
     """Of groups between participants with equal repeats, the exact test is that of the participants' means."""
     from scipy import stats
 

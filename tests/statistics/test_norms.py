@@ -33,7 +33,7 @@ def test_missing_stays_missing_and_few_are_refused():
         measure_norms(y[:4], np.arange(4.0)[:, None])
 
 
-def test_patients_show_their_distance_from_the_controls_and_hide_in_a_norm_of_everybody():
+def test_patients_deviate_from_controls_but_not_from_everybody():
     rng = np.random.default_rng(1)
     n = 400
     age, group = rng.uniform(30, 75, 2 * n), np.repeat(["control", "patient"], n)
@@ -49,7 +49,7 @@ def test_patients_show_their_distance_from_the_controls_and_hide_in_a_norm_of_ev
     assert "all participants" in told
 
 
-def test_norms_given_age_and_sex_are_those_of_r():
+def test_norms_given_age_and_sex_equal_r():
     """Controls and patients of `closed` in R 4.2.2.
 
     fit <- lm(y ~ age + sex, controls); qnorm(pt(rstudent(fit)[1:3], fit$df.residual - 1))
@@ -65,7 +65,7 @@ def test_norms_given_age_and_sex_are_those_of_r():
     assert scores["in_reference"].sum() == 20
 
 
-def test_ages_beyond_those_of_the_reference_are_marked():
+def test_ages_outside_the_reference_range_are_flagged():
     table = pd.DataFrame(
         {"age": [20.0, *range(30, 40), 60], "group": ["p", *["c"] * 10, "p"], "y": np.arange(12.0) ** 2}
     )

@@ -20,12 +20,12 @@ from bids_alps.statistics.power import required_group_size, required_group_sizes
         (0.3, 0.01, 0.8, 262),
     ],
 )
-def test_sizes_are_those_of_r(effect, alpha, power, size):
+def test_group_sizes_equal_r(effect, alpha, power, size):
     assert required_group_size(effect, alpha=alpha, power=power) == size
 
 
 @pytest.mark.parametrize("effect", [0.02, 0.3, 0.7, 1.5])
-def test_size_is_the_smallest_that_has_the_power(effect):
+def test_the_group_size_is_the_smallest_with_the_power(effect):
     def power_of(n):
         """Of a two-sided t-test, by the noncentral t-distribution."""
         dof, shift = 2 * n - 2, effect * np.sqrt(n / 2)
@@ -36,12 +36,12 @@ def test_size_is_the_smallest_that_has_the_power(effect):
     assert power_of(size) >= 0.8 > power_of(size - 1)
 
 
-def test_no_effect_has_no_size():
+def test_without_an_effect_there_is_no_group_size():
     assert np.isnan([required_group_size(effect) for effect in (0.0, 0.0099, -0.0099, np.nan, np.inf)]).all()
     assert required_group_size(0.01) > 100_000
 
 
-def test_weak_end_of_an_interval_is_the_one_nearer_zero_and_none_where_it_contains_zero():
+def test_the_conservative_effect_is_the_limit_nearer_zero():
     comparison = pd.DataFrame(
         {
             "outcome": ["a", "b", "c"],

@@ -29,7 +29,7 @@ def samples():
     return (table.loc[table["group"] == name, "y"].to_numpy() for name in ("control", "patient"))
 
 
-def test_random_effects_are_those_of_metafor():
+def test_random_effects_equal_metafor():
     table = cohort()
     columns: list[Any] = [np.ones(60), table["group"] == "mild", table["group"] == "patient", table["age"]]
     fitted = fit_random_effects(table["y"].to_numpy(), np.column_stack(columns).astype(float), table["y_se"].to_numpy())
@@ -43,7 +43,7 @@ def test_a_value_without_an_error_has_no_weight():
         fit_random_effects(np.arange(4.0), np.ones((4, 1)), np.array([0.1, 0.1, 0.0, 0.1]))
 
 
-def test_error_of_measurement_is_told_apart_from_people():
+def test_measurement_error_is_separated_from_differences_between_people():
     rng = np.random.default_rng(4)
     se = rng.uniform(0.05, 0.1, 4000)
     table = pd.DataFrame({"y": 1.5 + rng.normal(0, 0.1, 4000) + rng.normal(0, se), "y_se": se})
@@ -52,19 +52,19 @@ def test_error_of_measurement_is_told_apart_from_people():
     assert row["measurement_error_fraction"] == pytest.approx((se**2).mean() / (0.01 + (se**2).mean()), rel=0.1)
 
 
-def test_area_and_its_error_are_those_of_proc():
+def test_auc_and_its_error_equal_proc():
     area, se, _, _ = measure_auc(*samples())
     assert (1 - area, se) == pytest.approx((0.725, 0.082078268), rel=1e-7)
 
 
-def test_the_odds_ratio_is_that_of_glm():
+def test_the_odds_ratio_equals_glm():
     table = cohort()
     found = fit_odds(table[table["group"] != "mild"], "y", "group", ["age", "sex"], reference="control")
     assert found["odds_ratio"] == pytest.approx(0.1596251, rel=1e-6)
     assert found["p"] == pytest.approx(0.010818403, rel=1e-5)
 
 
-def test_groups_that_do_not_overlap_have_no_interval_and_no_odds():
+def test_separated_groups_have_no_interval_and_no_odds_ratio():
     table = pd.DataFrame({"group": list("aaaaaabbbbbb"), "y": np.arange(12.0)})
     row = discriminate(table, ["y"], "group").iloc[0]
     assert row["auc"] == 1
@@ -84,7 +84,7 @@ def test_equivalence_is_two_one_sided_tests():
     assert found["p_equivalence"] == pytest.approx(max(low, high), rel=1e-9)
 
 
-def test_permutation_agrees_with_scipy_where_there_are_no_covariates():
+def test_permutation_without_covariates_agrees_with_scipy():
     table = cohort()
     table = table[table["group"] != "mild"].reset_index(drop=True)
     values = table["y"].to_numpy()

@@ -31,11 +31,11 @@ def test_rules(values, kind):
     assert settle(values)[1].kind == kind
 
 
-def test_numbered_sites_are_no_numbers():
+def test_numbered_sites_are_categories():
     assert settle([str(n) for n in range(1, 13)] * 3, name="Site")[1].kind == "category"
 
 
-def test_the_dictionary_goes_before_the_rules():
+def test_the_dictionary_takes_precedence_over_the_rules():
     scale = [str(n % 4) for n in range(40)]
     assert settle(scale)[1].kind == "category"
     found, variable = settle(scale, {"Units": "points"})
@@ -44,7 +44,7 @@ def test_the_dictionary_goes_before_the_rules():
     assert settle(codes, {"Levels": {str(n): "school" for n in range(12)}})[1].kind == "category"
 
 
-def test_codes_for_no_value_in_a_number_are_missing():
+def test_missing_value_codes_of_numbers_are_missing():
     values = ["3.5", "4.5", "-9", "5.5"] * 5
     found, variable = settle(values, {"Units": "s", "Levels": {"-9": "refused"}})
     assert variable.kind == "number"
@@ -69,7 +69,7 @@ def test_open_ends_and_decimal_commas_are_read_with_a_note():
     assert "'n/k' (1 value) not numeric, treated as missing" in told
 
 
-def test_thousands_are_not_guessed():
+def test_thousands_separators_are_not_guessed():
     found, variable = settle(["1,234", "70", "71", "72", "73"])
     assert np.isnan(found[0])
     assert "not numeric" in variable.notes[0]
@@ -79,7 +79,7 @@ def test_an_age_in_bands_is_a_category():
     assert settle(["20-29", "30-39"] * 6, name="age")[1].kind == "category"
 
 
-def test_spellings_of_one_level_are_told_and_stay_apart():
+def test_spelling_variants_of_a_level_are_reported_and_kept():
     found, variable = settle(["Control", "control", "patient"] * 3, name="group", categories=["group"])
     assert found.nunique() == 3
     assert "differ only in spelling" in variable.notes[0]

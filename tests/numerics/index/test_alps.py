@@ -64,7 +64,7 @@ def test_bilateral_index_is_the_arithmetic_mean_of_the_hemispheres():
     assert float(found["bilateral"]) == 2.5  # their geometric mean is 2, their harmonic mean 1.6
 
 
-def test_index_of_regions_is_that_of_mean_tensors_before_and_after_rotation():
+def test_the_index_uses_mean_tensors_before_and_after_rotation():
     own = {  # template axes, 1e-3 mm^2/s
         "projection_left": (0.6, 0.4, 1.2),
         "projection_right": (0.7, 0.4, 1.2),
@@ -98,7 +98,7 @@ def test_mean_tensor_is_weighted():
     assert measured.scalars["n_voxels"] == pytest.approx(1.6)  # Kish: 1 / (0.25^2 + 0.75^2)
 
 
-def test_diffusivities_are_those_of_the_sorted_eigenvalues():
+def test_axial_and_radial_diffusivity_follow_the_sorted_eigenvalues():
     found = scalars("projection_left", [1], [tensor((0.3, 0.9, 1.5))])
     assert found["ad"] == pytest.approx(1.5e-3)
     assert found["rd"] == pytest.approx(0.6e-3)
@@ -110,7 +110,7 @@ def test_diffusivities_are_those_of_the_sorted_eigenvalues():
     assert found["mode"] == pytest.approx(0, abs=1e-9)  # the middle eigenvalue is the mean of the other two
 
 
-def test_scalars_are_means_over_voxels_and_lambda2_lambda3_is_that_of_the_mean_tensor():
+def test_scalars_are_voxel_means_and_lambda2_lambda3_uses_the_mean_tensor():
     along_x, along_y = tensor((1.5, 0.3, 0.3)), tensor((0.3, 1.5, 0.3))
     found = scalars("projection_left", [3, 1], [along_x, along_y])
     assert found["ad"] == pytest.approx(1.5e-3)
@@ -119,7 +119,7 @@ def test_scalars_are_means_over_voxels_and_lambda2_lambda3_is_that_of_the_mean_t
     assert found["lambda2_lambda3"] == pytest.approx((0.75 * 0.3 + 0.25 * 1.5) / 0.3)
 
 
-def test_centre_is_the_weighted_one_in_world_millimetres():
+def test_the_centre_is_weighted_in_world_coordinates():
     affine = np.diag([2.0, 3.0, 4.0, 1.0])
     affine[:3, 3] = 10, 20, 30
     measured = measure_roi(field_of(*[tensor((1, 1, 1))] * 2, affine=affine), roi("projection_left", 1, 3), np.eye(3))
@@ -159,7 +159,7 @@ def test_dispersion_does_not_depend_on_signs_of_eigenvectors_and_counts_weights(
     assert found["v1_dispersion"] == pytest.approx(np.degrees(np.arccos(np.sqrt(0.75))))
 
 
-def test_off_tract_voxels_are_those_that_run_elsewhere_or_are_no_white_matter():
+def test_off_tract_voxels_have_another_direction_or_are_not_white_matter():
     leaning = [Rotation.from_rotvec([np.radians(angle), 0, 0]).as_matrix() for angle in (0, 44, 46)]
     fibres = [tensor((0.3, 0.3, 1.5), turn) for turn in leaning]
     grey = tensor((0.8, 0.8, 0.9))
@@ -187,7 +187,7 @@ def test_a_region_without_a_voxel_is_recorded_and_has_no_index():
     assert np.isnan([last["fa"], last["v1_angle"], last["x"]]).all()
 
 
-def test_index_of_a_series_is_that_of_the_tensors_it_was_made_from():
+def test_the_index_of_a_series_equals_that_of_its_tensors():
     directions = np.random.default_rng(0).normal(size=(12, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     gradients = Gradients(bvals=np.r_[0.0, np.full(12, 1000.0)], bvecs=np.vstack([np.zeros(3), directions]))

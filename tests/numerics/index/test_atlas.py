@@ -65,7 +65,7 @@ def test_a_higher_threshold_counts_fewer_voxels():
 
 
 @pytest.mark.slow
-def test_certain_probabilities_say_what_labels_say():
+def test_binary_probabilities_equal_labels():
     labels, mask = atlas(), grid()
     certain = labels.like(np.stack([labels.data == 1, labels.data == 2], axis=-1).astype(np.float32))
     inside = place_probabilities(certain, turned(), mask).above(1.0)
@@ -85,7 +85,7 @@ def test_voxels_outside_the_mask_or_the_atlas_do_not_count():
     assert place_labels(atlas(), turned(), mask.like(np.zeros(mask.shape, bool))).labels.size == 0
 
 
-def test_weights_are_repetitions():
+def test_weights_equal_repetitions():
     values, weights = np.array([4.0, 1.0, 2.0]), np.array([1, 2, 3])
     repeated = np.repeat(values, weights)
     found = summarise(values, weights)

@@ -42,7 +42,7 @@ def regions(gradients, callosal, water=0.0):
 @pytest.mark.parametrize(
     ("shells", "water"), [(((1000, 30), (2000, 30)), 0.0), (((1000, 30), (2000, 30)), 0.1), (((2500, 60),), 0.0)]
 )
-def test_shares_and_the_index_of_the_tracts_are_found(shells, water):
+def test_fractions_and_the_index_of_the_tracts_are_recovered(shells, water):
     gradients = table(*shells)
     series, rois = regions(gradients, 0.2, water)
     volumes = choose_crossing_volumes(gradients, b0_threshold=50.0)
@@ -56,11 +56,11 @@ def test_shares_and_the_index_of_the_tracts_are_found(shells, water):
 
 
 @pytest.mark.parametrize("shells", [((1000, 64),), ((2000, 30),), ((700, 30), (1400, 30))])
-def test_scans_that_cannot_tell_crossing_fibres_are_left_alone(shells):
+def test_scans_unsuited_to_crossing_fibres_are_not_fitted(shells):
     assert choose_crossing_volumes(table(*shells), b0_threshold=50.0) is None
 
 
-def test_the_response_is_that_of_the_most_anisotropic_voxels():
+def test_the_response_comes_from_the_most_anisotropic_voxels():
     values = np.array([[1.5e-3, 0.4e-3, 0.3e-3]] * 300 + [[0.8e-3, 0.8e-3, 0.7e-3]] * 900)
     assert single_fibre_response(values, np.r_[np.full(300, 0.7), np.full(900, 0.1)]) == pytest.approx(
         (1.5e-3, 0.35e-3)

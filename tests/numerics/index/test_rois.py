@@ -73,7 +73,7 @@ def test_storage_order_leaves_the_index(axes):
 
 
 @given(st.tuples(angles, angles, angles))
-def test_turning_the_head_leaves_the_index_but_not_the_uncorrected_one(euler):
+def test_rotating_the_head_changes_only_the_uncorrected_index(euler):
     transform = rigid(euler)
     mask = grid(size=4.0)
     field = brain(mask, transform)
@@ -127,7 +127,7 @@ def test_weighted_centre_is_the_centre_of_the_sphere():
         np.testing.assert_allclose(shift.template_from_subject(centre), preset.centres[roi.name], atol=0.25)
 
 
-def test_a_region_outside_the_field_of_view_is_covered_by_nothing():
+def test_a_region_outside_the_field_of_view_has_no_coverage():
     preset = read_preset("alps")
     mask = grid(extent=60.0)
     rois = {roi.name: roi for roi in place_preset(preset, rigid(), mask)}
@@ -137,7 +137,7 @@ def test_a_region_outside_the_field_of_view_is_covered_by_nothing():
     assert np.isnan(found.alps["left"])
 
 
-def test_what_one_half_of_the_head_does_not_cover_the_other_does():
+def test_coverage_of_two_half_masks_adds_up():
     mask = grid(size=1.0)
     above = mask.world(np.stack(np.indices(mask.shape), axis=-1))[..., 2] > 27.6
     upper = place_preset(read_preset("alps"), rigid(), mask.like(mask.data & above))
@@ -152,7 +152,7 @@ def test_angles_are_zero_along_the_expected_axes():
         assert angles_to_expected_axis(np.array([tensor]), region, np.eye(3))[0] == pytest.approx(0, abs=1e-4)
 
 
-def test_tissue_rule_drops_fluid_and_keeps_white_matter():
+def test_tissue_weighting_excludes_fluid_and_keeps_white_matter():
     fluid = (3e-3, 0, 0, 3e-3, 0, 3e-3)
     data = np.array([P, fluid, A]).reshape(3, 1, 1, 6)
     field = TensorField(
@@ -163,7 +163,7 @@ def test_tissue_rule_drops_fluid_and_keeps_white_matter():
 
 
 @pytest.mark.parametrize("name", ["projection_left", "association_right"])
-def test_no_voxel_of_fluid_more_makes_weights_by_tissue_jump(name):
+def test_tissue_weights_change_continuously_with_fluid(name):
     """A region that fills with fluid, voxel by voxel, goes over into fluid without a step."""
     tissue, fluid = np.array(P), np.array((3e-3, 0, 0, 3e-3, 0, 3e-3))
     share = np.linspace(0, 1, 400)[:, None]
@@ -192,7 +192,7 @@ def test_trilinear_weights_give_the_mean_of_the_map_resampled_at_a_millimetre(na
         assert roi.mean(values) == pytest.approx(sample_linear(mask.like(values), points).mean())
 
 
-def test_a_lean_is_towards_the_midline_on_both_sides():
+def test_ellipsoids_lean_towards_the_midline_on_both_sides():
     preset, mask = read_preset("alps"), grid(size=1.0)
     for roi in place_preset(preset, rigid(), mask):
         x, _, z = (mask.world(roi.voxels) - preset.centres[roi.name]).T
@@ -209,7 +209,7 @@ def test_isotropic_tensors_have_index_one():
 
 
 @pytest.mark.parametrize("axes", STORAGES)
-def test_drawn_regions_are_placed_as_the_ellipsoids_that_they_draw(axes):
+def test_a_label_image_is_placed_like_its_ellipsoids(axes):
     preset = read_preset("alps")
     image = SpatialMap(data=np.zeros((240, 120, 60), np.uint8), affine=np.diag([0.5, 0.5, 0.5, 1.0]))
     image = SpatialMap(data=image.data, affine=image.affine + np.outer([-60, -46, 12, 0], [0, 0, 0, 1]))

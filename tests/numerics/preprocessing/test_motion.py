@@ -27,7 +27,7 @@ def random_motion(seed, terms=QUADRATIC_TERMS):
 
 
 @given(seed=st.integers(0, 99), terms=st.sampled_from([3, 9]))
-def test_stretch_is_the_volume_change_of_acquired(seed, terms):
+def test_stretch_is_the_jacobian_of_acquired(seed, terms):
     motion, step = random_motion(seed, terms), 1e-4
     point = np.random.default_rng(seed).normal(scale=40, size=3)
     ends = motion.acquired(point + step * np.r_[np.eye(3), -np.eye(3)])
@@ -36,14 +36,14 @@ def test_stretch_is_the_volume_change_of_acquired(seed, terms):
 
 
 @given(seed=st.integers(0, 99))
-def test_motion_after_a_change_of_rest_shows_the_same_points(seed):
+def test_changing_the_reference_volume_keeps_points(seed):
     motion, matrix = random_motion(seed), random_motion(seed + 1).matrix
     points = np.random.default_rng(seed).normal(scale=40, size=(5, 3))
     there = points @ matrix[:3, :3].T + matrix[:3, 3]
     assert np.allclose(motion.after(matrix).acquired(points), motion.acquired(there), atol=1e-9)
 
 
-def test_stillness_moves_nothing():
+def test_no_motion_moves_no_points():
     points = np.arange(6.0).reshape(2, 3)
     assert np.array_equal(no_motion(np.ones(3), DIRECTION, 3).acquired(points), points)
 
@@ -53,7 +53,7 @@ def unit_vectors(number, seed=0):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def test_leave_one_out_weights_are_those_of_the_conditional_mean():
+def test_leave_one_out_weights_give_the_conditional_mean():
     covariance = np.cov(np.random.default_rng(1).normal(size=(6, 50)))
     for left_out in range(6):
         others = np.delete(np.arange(6), left_out)
@@ -71,7 +71,7 @@ def test_predictions_recover_the_signal_of_tensors():
 
 
 @given(seed=st.integers(0, 99))
-def test_six_directions_of_one_angle_predict_each_other_with_the_right_sign(seed):
+def test_six_directions_predict_each_other_with_the_right_sign(seed):
     golden, random = (1 + 5**0.5) / 2, np.random.default_rng(seed)
     vectors = np.array(
         [[0, 1, golden], [0, 1, -golden], [1, golden, 0], [1, -golden, 0], [golden, 0, 1], [golden, 0, -1]]
@@ -89,7 +89,7 @@ def test_covariance_is_positive_definite_with_few_volumes(number):
     assert np.linalg.eigvalsh(covariance).min() > 0
 
 
-def test_a_slice_without_half_its_signal_is_found_and_no_other():
+def test_only_a_slice_that_lost_half_its_signal_is_an_outlier():
     random = np.random.default_rng(0)
     predicted = np.full((8, 4000), 100.0)
     stack = predicted + random.normal(scale=10, size=predicted.shape)
@@ -133,7 +133,7 @@ def series():
     return np.stack(volumes, axis=-1), bvals, bvecs, mask, np.array(poses)
 
 
-def test_motion_and_gradients_of_a_moved_series_are_found(series):
+def test_motion_and_gradients_of_a_moved_series_are_recovered(series):
     data, bvals, bvecs, mask, poses = series
     found = estimate_motion(data, AFFINE, (bvals, bvecs), mask)
     points = np.argwhere(mask) @ AFFINE[:3, :3].T + AFFINE[:3, 3]
