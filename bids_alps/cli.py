@@ -322,7 +322,7 @@ def _write_citation(settings: Settings, labels: Sequence[str] = (), *, overwrite
     if not any(runs.values()):
         return False
     try:
-        write_citation(folder, runs)
+        write_citation(folder, runs, markdown_only=settings.request.md_only_boilerplate)
     except OutputError as error:  # the file belongs to another user
         logging.getLogger(__name__).warning("%s", error)
     return True
