@@ -43,11 +43,11 @@ class Lab:
     def command(self, data: Path, out: Path, *options: str) -> list[str]:
         return [self.python, "-m", "bids_alps", str(data), str(out), "participant", "--skip-bids-validation", *options]
 
-    def tree(self, participants: int) -> Path:
-        """Return a dataset of 4 tiny runs a participant, which can be planned, and fail at once when processed."""
-        root = self.keep / f"many{participants}"
+    def tree(self, participants: int, *, runs: int = 4) -> Path:
+        """Return a dataset with 4 tiny runs per participant, or 1; they can be planned, and fail when processed."""
+        root = self.keep / f"many{participants}x{runs}"
         if not (root / "in/dataset_description.json").exists():
-            write_tree(root, participants)
+            write_tree(root, participants, **({"sessions": "1", "runs": "1"} if runs == 1 else {}))
         return root / "in"
 
     def phantom(self, participants: int) -> Path:
@@ -171,10 +171,15 @@ def shared_folders(lab: Lab) -> None:
 
 
 def planning(lab: Lab) -> None:
-    """CPU seconds of a plan of all participants, 4 runs each."""
+    """CPU seconds of a plan of all participants, one run each, and of one of them alone."""
     for size in SIZES:
-        seconds = cpu(lab.command(lab.tree(size), lab.out(), "--dry-run"))
-        print(f"  {size:12d} participants {seconds:7.1f} CPU s, {1000 * seconds / size:.2f} ms each", flush=True)
+        everyone = lab.command(lab.tree(size, runs=1), lab.out(), "--dry-run")
+        seconds, alone = cpu(everyone), cpu([*everyone, "--participant-label", "00003"])
+        print(
+            f"  {size:12d} participants {seconds:7.1f} CPU s, {1000 * (seconds - alone) / size:.1f} ms for each more;"
+            f" one alone {alone:.2f} CPU s",
+            flush=True,
+        )
 
 
 def cpu(command: list[str]) -> float:

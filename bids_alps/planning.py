@@ -32,12 +32,12 @@ from bids_alps.settings import Method, Request, Settings
 LOG = logging.getLogger(__name__)
 Indexes = Mapping[Path, Index]
 NO_FIELD = "none: no fieldmap and no image with opposite phase encoding"
-_BATCH = 16
-"""Participants indexed together: half of the cost of an index does not depend on the number of its files."""
+_BATCH = 32
+"""Participants indexed together: most of the cost of an index and of a query does not depend on the number of files."""
 
 
 def plan_participants(labels: Sequence[str], settings: Settings) -> Iterator[tuple[str, list[PlannedRun]]]:
-    """Yield participants with their runs (see `plan_participant`), indexed in batches, which takes half the time."""
+    """Yield participants with their runs (see `plan_participant`), indexed in batches: several times as fast."""
     for first in range(0, len(labels), _BATCH):
         batch = labels[first : first + _BATCH]
         with open_indexes(batch, settings) as indexes:

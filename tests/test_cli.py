@@ -88,6 +88,8 @@ def run(*arguments: object) -> int:
         ("--dry-run", "dry_run"),
         ("--reports-only", "reports_only"),
         ("--boilerplate-only", "boilerplate_only"),
+        ("--md-only-boilerplate", "md_only_boilerplate"),
+        ("--md_only_boilerplate", "md_only_boilerplate"),
         ("--stop-on-first-crash", "stop_on_first_crash"),
         ("--resource-monitor", "resource_monitor"),
         ("--skip-bids-validation", "skip_bids_validation"),
@@ -393,17 +395,30 @@ def test_notrack_changes_nothing() -> None:
     assert settings("--run-uuid", "x", "--notrack") == settings("--run-uuid", "x")
 
 
+def finished_run(dataset: Path, out: Path) -> None:
+    write_root(out, dataset)
+    sentence = {"stage": "start", "text": "The index of {n:g} volumes.", "values": {"n": 8}}
+    receipt = out / "logs/sub-01/sub-01_desc-receipt_dwi.json"
+    receipt.parent.mkdir(parents=True)
+    receipt.write_text(json.dumps({"methods": [sentence]}))
+
+
+def test_the_boilerplate_can_be_markdown_only(dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    finished_run(dataset, out)
+    arguments = (dataset, out, "participant", "--skip-bids-validation", "--boilerplate-only")
+    for options, extensions in (((), [".bib", ".html", ".md"]), (("--md-only-boilerplate",), [".md"])):
+        assert run(*arguments, *options) == 0
+        assert sorted(path.suffix for path in (out / "logs").glob("CITATION.*")) == extensions
+
+
 def test_the_boilerplate_describes_what_ran(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     arguments = (dataset, out, "participant", "--skip-bids-validation", "--boilerplate-only")
     assert run(*arguments) == 66
     assert "no finished run, so there is no methods text to write" in capsys.readouterr().err
     assert not out.exists()
-    write_root(out, dataset)
-    sentence = {"stage": "start", "text": "The index of {n:g} volumes.", "values": {"n": 8}}
-    receipt = out / "logs/sub-01/sub-01_desc-receipt_dwi.json"
-    receipt.parent.mkdir(parents=True)
-    receipt.write_text(json.dumps({"methods": [sentence]}))
+    finished_run(dataset, out)
     assert run(*arguments) == 0
     assert "The index of 8 volumes." in (out / "logs/CITATION.md").read_text()
     assert not list(out.glob("sub-*"))
