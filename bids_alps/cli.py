@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -335,10 +335,10 @@ def _print_plan(labels: Sequence[str], settings: Settings) -> int:
     for label in labels:
         check_links(settings.request.output_dir, label)
     runs = (run for _, planned in plan_participants(labels, settings) for run in planned)
-    plans = (describe_plan(run, settings) for run in runs)
+    plans: Iterable[dict[str, Any]] = (describe_plan(run, settings) for run in runs)
     if settings.request.plan_json:
-        plans = iter(listed := list(plans))
-        _say(json.dumps(listed, indent=2, ensure_ascii=False))
+        plans = list(plans)
+        _say(json.dumps(plans, indent=2, ensure_ascii=False))
     codes = []
     for plan in plans:
         if plan["state"] != "set aside":
