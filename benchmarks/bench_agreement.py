@@ -1,7 +1,7 @@
-"""The statistics of the group level beside R's (lmerTest, emmeans, metafor, psych, pROC, car) on the same data.
+"""Group statistics compared with R (lmerTest, emmeans, metafor, psych, pROC, car) on the same data.
 
 Needs ``Rscript`` with these packages (Debian: r-cran-lmertest, r-cran-emmeans, r-cran-metafor, r-cran-psych, r-cran-proc,
-r-cran-car, r-cran-sandwich). The tests hold the same values as constants.
+r-cran-car, r-cran-sandwich). The tests contain the same values as constants.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SCRIPT = Path(__file__).parent / "r" / "agreement.R"
 
 
 def ours() -> Iterator[tuple[str, float]]:
-    """Yield what R prints too, by the same names."""
+    """Yield the values that the R script prints, with the same names."""
     people = cohort()
     a, b = (people.loc[people["group"] == name, "y"].to_numpy() for name in ("control", "patient"))
     yield from _two_samples(a, b)
@@ -59,7 +59,7 @@ def ours() -> Iterator[tuple[str, float]]:
 
 
 def scores() -> Any:
-    """Return the people who have all three visits, shape (participants, visits)."""
+    """Return participants with all three visits, shape (participants, visits)."""
     return visits().pivot_table("y", "person", "visit").dropna().to_numpy()
 
 
@@ -103,7 +103,7 @@ def _mixed() -> Iterator[tuple[str, float]]:
 
 
 def theirs() -> dict[str, float]:
-    """Return what R finds in the same tables."""
+    """Return the results of R for the same tables."""
     with tempfile.TemporaryDirectory() as scratch:
         paths = [Path(scratch) / name for name in ("cohort.csv", "visits.csv", "scores.csv")]
         for table, path in zip((cohort(), visits(), pd.DataFrame(scores())), paths, strict=True):

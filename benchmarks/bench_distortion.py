@@ -1,7 +1,7 @@
 """Susceptibility distortion: error of the field in several storage orders, CPU time and peak memory.
 
-Where the environment variable ALPS_REAL_DATA names a folder, two opposite runs of one head: how far they differ before
-and after, and what index they give, alone and merged.
+If ALPS_REAL_DATA is set, also two runs of one head with opposite phase encoding: their difference before and after
+correction, and their index, separately and merged.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def main() -> None:
         found = measured.result
         true = field_mm(world_grid(protocol)).reshape(shape) / step
         error = (found.displacement - true)[rest] * voxel
-        error = np.abs(error - np.median(error))  # a shift of all of the head cannot be told from a move
+        error = np.abs(error - np.median(error))  # a shift of the whole head is indistinguishable from motion
         direction = "ijk"[axis] + ("" if sign > 0 else "-")
         print(
             f"{axes:7} {voxel:4.1f} {direction:>9} {ratio:7.1f} {moved!s:>6} | {np.median(error):17.3f} "
@@ -104,13 +104,13 @@ def main() -> None:
 
 
 def compare_runs(runs: list[DwiRun]) -> None:
-    """Print how two opposite runs of one head differ."""
+    """Print the difference between two runs with opposite phase encoding."""
     print(
         f"\n{'two opposite runs (XA30)':28}{'difference of b0, % of the median':>36}{'index':>8}{'index':>8}{'merged':>9}"
     )
     for title, method in {
-        "as they are": Method(skip_preprocessing=True),
-        "motion alone": Method(distortion_correction=False),
+        "uncorrected": Method(skip_preprocessing=True),
+        "motion only": Method(distortion_correction=False),
         "motion and distortion": Method(),
     }.items():
         with tempfile.TemporaryDirectory() as scratch:
@@ -124,7 +124,7 @@ def compare_runs(runs: list[DwiRun]) -> None:
 
 
 def difference(one: PreparedSeries, other: PreparedSeries) -> float:
-    """Return the mean difference of two unweighted images inside the brain, aligned, percent of their median."""
+    """Return the mean difference of two aligned b=0 images within the brain, percent of their median."""
     bases = [
         found.series.image.data[..., found.series.gradients.bvals <= 50].mean(-1, dtype=np.float64)
         for found in (one, other)

@@ -22,7 +22,7 @@ from bids_alps.io.tables import fill_rows, write_table
 from bids_alps.model import REGIONS, SIDES
 from bids_alps.statistics.comparison import compare_groups
 
-PUBLISHED = {"alps_bilateral": "p = .008", "dyy_projection": "p = .005"}
+PUBLISHED = {"alps_bilateral": "p = 0.008", "dyy_projection": "p = 0.005"}
 RUNS = 10_000
 
 

@@ -1,8 +1,8 @@
-"""What the noise floor of magnitude images does to the index, and what the check `noise_floor` says of it.
+"""Effect of the noise floor of magnitude images on the index, and the estimate of the check `noise_floor`.
 
 Signals of two regions of Park's mean diffusivities with Rician noise, 30 directions and two b=0 volumes: the bias of
-the index, what is computed for it from single scans of 12 voxels, and what is left where subtracting two variances of
-the noise, or the computed effect, corrects it.
+the index, its estimate from single scans of 12 voxels, and the remaining bias after subtracting the estimate or twice the
+noise variance from the squared signal.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ VOXELS, SCANS = 2000, 40
 def main() -> None:
     truth = float(alps_index(*TENSORS.values()))
     print(
-        f"{'b':>5s}{'SNR':>5s}{'bias %':>9s}{'computed % (SD over scans)':>29s}{'left by it %':>14s}{'left by M^2 - 2 sigma^2 %':>27s}"
+        f"{'b':>5s}{'SNR':>5s}{'bias %':>9s}{'computed % (SD over scans)':>29s}{'remaining %':>14s}{'remaining, M² - 2 σ² %':>27s}"
     )
     for b in (1000.0, 2000.0, 3000.0):
         gradients = make_table(((b, 30),))
@@ -40,13 +40,13 @@ def main() -> None:
             raw = measured(data, gradients) / truth - 1
             squared = measured(np.sqrt(np.maximum(data**2 - 2 / snr**2, 1e-6)), gradients) / truth - 1
             size = VOXELS // SCANS
-            told = []
+            computed = []
             for n in range(SCANS):
                 series, rois = regions_of(data[:, n * size : n * size + 12], gradients)
-                told.append(noise_floor_bias(series, rois, np.eye(3), 1 / snr)["left"])
-            left = (1 + raw) / (1 + np.mean(told)) - 1
+                computed.append(noise_floor_bias(series, rois, np.eye(3), 1 / snr)["left"])
+            left = (1 + raw) / (1 + np.mean(computed)) - 1
             print(
-                f"{b:5.0f}{snr:5.0f}{100 * raw:9.1f}{100 * np.mean(told):17.1f} ({100 * np.std(told):.1f}){'':6s}{100 * left:14.1f}{100 * squared:27.1f}",
+                f"{b:5.0f}{snr:5.0f}{100 * raw:9.1f}{100 * np.mean(computed):17.1f} ({100 * np.std(computed):.1f}){'':6s}{100 * left:14.1f}{100 * squared:27.1f}",
                 flush=True,
             )
 

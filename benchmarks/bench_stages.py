@@ -68,7 +68,7 @@ def timed(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class TimedRegistrar:
-    """A registrar whose alignment is timed."""
+    """A registrar that measures its CPU time."""
 
     def __init__(self, name: str, registrar: Any) -> None:
         self.register = timed(name, registrar.register)

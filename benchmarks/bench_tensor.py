@@ -1,8 +1,8 @@
-"""Diffusion tensors side by side: this package, DIPY and MRtrix3's dwi2tensor on the same simulated voxels.
+"""Tensor fits compared: bids-alps, DIPY and MRtrix3's dwi2tensor on the same simulated voxels.
 
-python benchmarks/bench_tensor.py     # MRtrix3 only where dwi2tensor is installed
+python benchmarks/bench_tensor.py     # MRtrix3 only if dwi2tensor is installed
 
-Prints CPU seconds, memory beside the input, error to the true tensor, and the median difference to this package.
+Prints CPU seconds, memory in addition to the input, error to the true tensor, and the median difference to this package.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def dipy_reweighted(signal: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray) ->
 
 
 def mrtrix(signal: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray) -> np.ndarray:
-    """dwi2tensor as it comes: two passes of reweighting."""
+    """dwi2tensor with its defaults: two reweighted passes."""
     with TemporaryDirectory() as scratch:
         table = Path(scratch) / "grad.b"
         np.savetxt(table, np.c_[bvecs, bvals])

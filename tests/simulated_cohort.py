@@ -121,8 +121,8 @@ def write_run(
         for name in SIDES
     ]
     write_table(folder / f"{stem}_seg-alps_scalarstats.tsv", fill_rows(regions, ROI_COLUMNS), ROI_COLUMNS)
-    told = [{"roi_preset": presets[0], **row} for row in checks]
-    write_table(folder / f"{stem}_desc-quality_scalarstats.tsv", fill_rows(told, QUALITY_COLUMNS), QUALITY_COLUMNS)
+    quality = [{"roi_preset": presets[0], **row} for row in checks]
+    write_table(folder / f"{stem}_desc-quality_scalarstats.tsv", fill_rows(quality, QUALITY_COLUMNS), QUALITY_COLUMNS)
 
 
 def write_people(bids: Path, people: pd.DataFrame, name: str = "participants.tsv") -> None:

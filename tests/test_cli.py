@@ -311,8 +311,8 @@ def test_a_file_without_permission_is_reported(
 
     monkeypatch.setattr(planning, "plan_participant", denied)
     assert run(dataset, tmp_path / "out", "participant", "--skip-bids-validation") == 66
-    told = "/data/sub-01_dwi.bval: permission denied. Give the user that runs bids-alps access to it."
-    assert f"sub-01: failed. {told}\n" in capsys.readouterr().out
+    message = "/data/sub-01_dwi.bval: permission denied. Give the user that runs bids-alps access to it."
+    assert f"sub-01: failed. {message}\n" in capsys.readouterr().out
     (crash,) = (tmp_path / "out/logs/sub-01").glob("*/crash-sub-01.txt")
     assert "Traceback" not in crash.read_text()
 
@@ -359,8 +359,8 @@ def test_help_names_every_option_with_its_default() -> None:
         for setting in fields(group):
             if setting.name not in ("bids_dir", "output_dir"):
                 option = f"--{setting.name.replace('_', '-')}"
-                told = text.split(f"{option} ", 1)[1] if f"{option} " in text else text.split(f"{option}, ", 1)[1]
-                assert "(default: " in re.split(r" --(?!no-|dry-run=)", told)[0], option
+                entry = text.split(f"{option} ", 1)[1] if f"{option} " in text else text.split(f"{option}, ", 1)[1]
+                assert "(default: " in re.split(r" --(?!no-|dry-run=)", entry)[0], option
 
 
 @pytest.mark.parametrize(

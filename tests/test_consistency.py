@@ -110,7 +110,7 @@ def test_force_replaces_results_and_their_settings_record(done: Path, caplog: py
 
 
 def test_output_label_separates_settings(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = {name: told for name, told in results(done).items() if "summary" not in name}
+    before = {name: content for name, content in results(done).items() if "summary" not in name}
     assert run(*OTHER, "--output-label", "radius4") == 0
     beside = done / "derivatives/bids-alps-radius4"
     assert "radius 4.0" in (beside / "sub-01/ses-1/dwi/sub-01_ses-1_desc-alps_scalarstats.tsv").read_text()

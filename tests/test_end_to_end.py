@@ -56,9 +56,9 @@ def test_every_table_has_a_dictionary_of_its_columns(study):
     tables = [*sorted(study[1].rglob("*_scalarstats.tsv")), study[1] / "group_alps.tsv"]
     assert len(tables) == 7
     for path in tables:
-        told = json.loads(path.with_suffix(".json").read_text())
-        assert set(read_table(path).columns) == set(told)
-        assert all(entry["Description"] for entry in told.values())
+        dictionary = json.loads(path.with_suffix(".json").read_text())
+        assert set(read_table(path).columns) == set(dictionary)
+        assert all(entry["Description"] for entry in dictionary.values())
 
 
 def test_pages_are_written_and_self_contained(study):

@@ -269,7 +269,7 @@ def test_a_failing_formula_leaves_page_and_comparison(study):
 def test_irregular_tables_are_read_with_a_note(study, damage):
     path = study[0] / "participants.tsv"
     text = path.read_text()
-    changed, told = {
+    changed, message = {
         "latin-1": (text.replace("patient", "pätient").encode("latin-1"), "read as Latin-1"),
         "no prefix": (text.replace("sub-", "").encode(), "lack sub-"),
         "ragged": (text.replace("\tM\n", "\n").encode(), "fewer cells than columns"),
@@ -277,7 +277,7 @@ def test_irregular_tables_are_read_with_a_note(study, damage):
     }[damage]
     path.write_bytes(changed)
     assert run(study) == 0
-    assert told in (study[1] / "group_alps.html").read_text()
+    assert message in (study[1] / "group_alps.html").read_text()
     assert read(study[1], "comparison")["n_a"].max() == 15
 
 

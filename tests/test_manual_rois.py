@@ -70,12 +70,12 @@ def test_manual_regions_are_used_for_their_run_only(study: Path, drawn: Path, tm
     placed, moved = (rows(folder, "01", "seg-alps") for folder in (study / "out", out))
     labels = read_map(drawn / NAME)
     inside = [labels.world(np.argwhere(labels.data == value)).mean(axis=0)[1] for value in (1, 2, 4, 5)]
-    told = [
+    measured = [
         moved["y"][moved["roi"].index(f"{region}_{side}")]
         for side in ("left", "right")
         for region in ("projection", "association")
     ]
-    np.testing.assert_allclose(told, inside, atol=1.5)
+    np.testing.assert_allclose(measured, inside, atol=1.5)
     assert moved["y"] != placed["y"]
     assert rows(out, "01")["roi_source"] == ["scan"] * 3
     assert rows(out, "01")["roi_preset"] == ["alps"] * 3
@@ -98,7 +98,7 @@ def test_redrawn_regions_trigger_reprocessing(
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda image: image.like(image.data[:-1]), "Draw the regions on the grid"),
         (
@@ -114,11 +114,11 @@ def test_redrawn_regions_trigger_reprocessing(
     ids=["shape", "position", "missing", "sides"],
 )
 def test_unusable_manual_regions_are_refused(
-    study: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: object, told: str
+    study: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: object, message: str
 ) -> None:
     with_manual_rois(drawn, change)
     assert run(study / "in", tmp_path / "out", "--participant-label", "01", "-d", f"rois={drawn}") == 65
-    assert told in capsys.readouterr().out
+    assert message in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_colours_follow_template_axes_and_are_averaged_over_participants(out: Pa
     middle = tuple(n // 2 for n in mean.shape[:3])
     red, green, blue = mean.data[middle]
     assert count == 2
-    assert red == pytest.approx(green, abs=0.02)  # one along x, one turned to y
+    assert red == pytest.approx(green, abs=0.02)  # one along x, one rotated to y
     assert red > 0.3
     assert blue == pytest.approx(0, abs=0.02)
 

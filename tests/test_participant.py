@@ -179,8 +179,8 @@ def test_a_finished_run_is_reprocessed_only_with_force(tmp_path: Path, monkeypat
     done: list[str] = []
     monkeypatch.setattr(participant, "find_finished", lambda *_: "left 1.5")
     monkeypatch.setattr("bids_alps.stages.run_stages", lambda run, *_: done.append(run.name) or ())
-    told = participant.process_run(run, settings_for(tmp_path))
-    assert (told.message, done) == ("left 1.5 [up to date]", [])
+    outcome = participant.process_run(run, settings_for(tmp_path))
+    assert (outcome.message, done) == ("left 1.5 [up to date]", [])
     participant.process_run(run, settings_for(tmp_path, "--force"))
     assert done == ["sub-01"]
 
@@ -192,10 +192,10 @@ def test_resources_are_logged_on_request(
     (run,) = plan_participant("01", settings_for(tmp_path))
     assert isinstance(run, DwiRun)
     monkeypatch.setattr(participant, "_measure", lambda *_: "left 1.5")
-    for options, told in (([], False), (["--resource-monitor"], True)):
+    for options, logged in (([], False), (["--resource-monitor"], True)):
         caplog.clear()
         participant.process_run(run, settings_for(tmp_path, *options))
-        assert ("of CPU time" in caplog.text) is told
+        assert ("of CPU time" in caplog.text) is logged
 
 
 def test_planning_reads_only_the_folder_of_the_participant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

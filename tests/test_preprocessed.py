@@ -31,7 +31,7 @@ AC_MM = np.array([0.0, 2.0, -4.0])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aligned:
-    """The phantom's head scanned along AC-PC, turned so that these are the world's axes; `turn` leads from the scan."""
+    """The phantom's head scanned along AC-PC, rotated to world axes; `turn` is the rotation."""
 
     series: SpatialMap
     gradients: Gradients

@@ -79,9 +79,9 @@ def test_checks_of_a_preset_are_in_its_group_row(out: Path) -> None:
     rows = {row["roi_preset"]: row for row in gather({"": out})}
     assert set(rows) == set(PRESETS)
     for preset, checks in quality.groupby("roi_preset"):
-        told = checks.set_index("name")["value"]
-        found = pd.Series({name: rows[preset][f"check_{name}"] for name in told.index})
-        assert found.equals(told.rename(None).rename_axis(None))
+        expected = checks.set_index("name")["value"]
+        found = pd.Series({name: rows[preset][f"check_{name}"] for name in expected.index})
+        assert found.equals(expected.rename(None).rename_axis(None))
 
 
 def test_presets_have_their_figures_and_share_a_registration(out: Path) -> None:

@@ -54,10 +54,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.slow
 def test_a_full_disk_is_reported_and_leaves_no_half_written_file(data: Path, small_disk: Path) -> None:
     with start(data, small_disk, "--participant-label", "01") as program:
-        told, _ = program.communicate(timeout=240)
-    assert program.returncode == 74, told
-    assert "No space left on device" in told
-    assert told.splitlines()[-1] == "bids-alps finished with errors (exit code 74)."
+        output, _ = program.communicate(timeout=240)
+    assert program.returncode == 74, output
+    assert "No space left on device" in output
+    assert output.splitlines()[-1] == "bids-alps finished with errors (exit code 74)."
     assert not list(small_disk.rglob("*.tmp"))
     assert not list(small_disk.rglob("*receipt*"))
     assert (small_disk / "dataset_description.json").stat().st_size > 0
@@ -69,10 +69,10 @@ def test_an_interrupt_ends_every_process_at_once(data: Path, tmp_path: Path, num
     with start(data, tmp_path, "--nprocs", "2") as program:
         workers = wait_for_workers(program, tmp_path)
         program.send_signal(number)
-        told, _ = program.communicate(timeout=30)
-    assert program.returncode == 130, told
-    assert "Traceback" not in told
-    assert told.splitlines()[-1] == "bids-alps finished with errors (exit code 130)."
+        output, _ = program.communicate(timeout=30)
+    assert program.returncode == 130, output
+    assert "Traceback" not in output
+    assert output.splitlines()[-1] == "bids-alps finished with errors (exit code 130)."
     assert not psutil.wait_procs(workers, timeout=30)[1]
 
 

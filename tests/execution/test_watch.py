@@ -65,5 +65,7 @@ def test_stragglers_are_named_again_when_their_time_has_doubled(clock: Clock, ca
         for seconds in (0, 299, 302, 400, 605):
             clock.now = 300 + seconds
             watch.name_stragglers()
-    told = [record.message for record in caplog.records]
-    assert told == [f"sub-09: running for {n} minutes on node7, where the median of 5 runs is 1.0." for n in (5, 10)]
+    messages = [record.message for record in caplog.records]
+    assert messages == [
+        f"sub-09: running for {n} minutes on node7, where the median of 5 runs is 1.0." for n in (5, 10)
+    ]

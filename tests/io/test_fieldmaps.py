@@ -147,7 +147,7 @@ def test_the_closest_name_comes_first_and_a_series_before_an_sbref(dataset: Path
     ]
 
 
-def turned(degrees: float) -> Any:
+def rotated(degrees: float) -> Any:
     angle = np.radians(degrees)
     turn = np.eye(4)
     turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
@@ -156,7 +156,7 @@ def turned(degrees: float) -> Any:
 
 @pytest.mark.parametrize(
     ("affine", "serves"),
-    [(GRID, True), (turned(2), True), (turned(20), False), (np.diag([2.5, 2.5, 2, 1]), False)],
+    [(GRID, True), (rotated(2), True), (rotated(20), False), (np.diag([2.5, 2.5, 2, 1]), False)],
 )
 def test_unassigned_images_are_used_only_on_the_same_grid(dataset: Path, affine: Any, serves: bool) -> None:
     put(dataset, "sub-01/dwi/sub-01_dir-PA_dwi", volumes=7, affine=affine, **PA)

@@ -156,7 +156,7 @@ def test_an_unlocked_annex_pointer_is_reported_with_a_remedy(dataset: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "an empty file"),
         (b"no image", "cannot be read as NIfTI"),
@@ -166,10 +166,10 @@ def test_an_unlocked_annex_pointer_is_reported_with_a_remedy(dataset: Path) -> N
     ],
     ids=["empty", "text", "short", "zeros", "3-D"],  # contents hold the time of compression
 )
-def test_a_file_that_is_not_a_series_is_reported(dataset: Path, content: bytes, told: str) -> None:
+def test_a_file_that_is_not_a_series_is_reported(dataset: Path, content: bytes, message: str) -> None:
     put_run(dataset, "sub-01/dwi/sub-01_dwi")
     put(dataset, "sub-01/dwi/sub-01_dwi.nii.gz", content=content)
-    assert told in str(problem_of(dataset).error)
+    assert message in str(problem_of(dataset).error)
 
 
 def test_a_header_larger_than_its_file_is_refused(dataset: Path) -> None:

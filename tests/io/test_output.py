@@ -106,11 +106,11 @@ def test_a_foreign_folder_is_refused_and_unchanged(
     before = bytes_below(place)
     options = ("participant", "--dry-run") if level == "--dry-run" else (level,)
     assert main([source, target, *options, "--skip-bids-validation"]) == 73
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     assert bytes_below(place) == before
-    assert told.out.splitlines()[-1] == "bids-alps finished with errors (exit code 73)."
-    assert len(told.err.splitlines()) == 1
-    print(f"{name}: {told.err.strip()} {len(before)} files as before.")  # noqa: T201 -- shown by -s
+    assert printed.out.splitlines()[-1] == "bids-alps finished with errors (exit code 73)."
+    assert len(printed.err.splitlines()) == 1
+    print(f"{name}: {printed.err.strip()} {len(before)} files as before.")  # noqa: T201 -- shown by -s
 
 
 @pytest.fixture

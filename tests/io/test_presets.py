@@ -76,7 +76,7 @@ def test_spheres_may_stand_at_the_centres_of_a_label_image(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("made", "error", "told"),
+    ("made", "error", "message"),
     [
         ({"flip": True}, ImageError, "is at x"),
         ({"omitted": "association_left"}, ImageError, "no voxel of association_left"),
@@ -86,8 +86,8 @@ def test_spheres_may_stand_at_the_centres_of_a_label_image(tmp_path):
         ({"name": "tpl-Other_dseg.nii.gz"}, UsageError, "in Other by its name"),
     ],
 )
-def test_an_invalid_label_image_is_refused_with_the_reason(tmp_path, made, error, told):
-    with pytest.raises(error, match=told):
+def test_an_invalid_label_image_is_refused_with_the_reason(tmp_path, made, error, message):
+    with pytest.raises(error, match=message):
         read_preset(write_labels(tmp_path, **made), template="MNI152NLin2009aSym")
 
 

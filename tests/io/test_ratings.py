@@ -27,14 +27,14 @@ def test_the_more_cautious_of_two_ratings_is_used_in_any_order(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [("run\tvote\nsub-01\tkeep\n", "no column rating"), ("run\trating\nsub-01\tdropp\n", "did you mean drop?")],
 )
-def test_tables_of_another_kind_are_refused(tmp_path, text, told):
+def test_tables_of_another_kind_are_refused(tmp_path, text, message):
     (tmp_path / "a.tsv").write_text(text)
     with pytest.raises(MetadataError) as caught:
         read_ratings([tmp_path / "a.tsv"])
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_missing_table(tmp_path):

@@ -86,9 +86,9 @@ def test_an_unavailable_template_is_reported_before_processing(
     with pytest.raises(TemplateMissingError, match="Download it on a machine with network"):
         find_template("MNI152NLin6Asym")
     assert cli.main([str(tmp_path / "in"), str(tmp_path / "out"), "participant", "--template", "MNI152NLin6Asym"]) == 66
-    told = capsys.readouterr().err
-    assert "--template MNI152NLin6Asym: not in the cache" in told
-    assert "templateflow get MNI152NLin6Asym --res 1" in told
+    printed = capsys.readouterr().err
+    assert "--template MNI152NLin6Asym: not in the cache" in printed
+    assert "templateflow get MNI152NLin6Asym --res 1" in printed
 
 
 def test_missing_files_are_downloaded_to_the_cache(
@@ -153,16 +153,16 @@ def test_csf_is_derived_from_an_md_map(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (lambda image: image.like(image.data * 10000), "Give FA from 0 to 1"),
         (lambda image: image.like(np.where(image.data > 0.5, np.nan, image.data)), "FA from nan"),
     ],
 )
-def test_an_fa_map_in_other_units_is_refused(tmp_path: Path, spoil: object, told: str) -> None:
+def test_an_fa_map_in_other_units_is_refused(tmp_path: Path, spoil: object, message: str) -> None:
     path = tmp_path / "fa.nii.gz"
     write_map(path, spoil(maps()["FA"]))
-    with pytest.raises(ImageError, match=told):
+    with pytest.raises(ImageError, match=message):
         read_template(str(path))
 
 

@@ -122,8 +122,8 @@ def acquired_one_by_one(settings, subject, seed):
         total = np.zeros(len(voxels))
         for offset in itertools.product((-0.25, 0.25), repeat=3):
             source, intensity = distortion.of_volume(gradients, n).undo(grid.world(voxels + np.array(offset)))
-            turned = replace(gradients.take(np.array([n])), bvecs=gradients.bvecs[n : n + 1] @ rotation)
-            total = total + head.signal((source - shift) @ rotation, turned)[:, 0] * intensity / 8
+            rotated = replace(gradients.take(np.array([n])), bvecs=gradients.bvecs[n : n + 1] @ rotation)
+            total = total + head.signal((source - shift) @ rotation, rotated)[:, 0] * intensity / 8
         volumes.append(1000 * total.reshape(grid.shape))
     return np.stack(volumes, axis=-1)
 

@@ -101,7 +101,7 @@ def test_thresholds_can_be_chosen():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("pitch", "is not a threshold"),
         ("pitch=a,b", "is not a threshold"),
@@ -110,8 +110,8 @@ def test_thresholds_can_be_chosen():
         ("registration_pose_se=5,1", "before"),
     ],
 )
-def test_invalid_thresholds_are_refused(text, told):
-    with pytest.raises(UsageError, match=told):
+def test_invalid_thresholds_are_refused(text, message):
+    with pytest.raises(UsageError, match=message):
         apply_thresholds(check_index(result()), parse_thresholds([text]))
 
 

@@ -99,7 +99,7 @@ def test_a_registration_is_transferred_exactly(turn: Array, shift: Array) -> Non
 
 @pytest.fixture(scope="module")
 def scans(template: Template, turned_head: tuple[SubjectMaps, SpatialTransform]) -> list[tuple[SubjectMaps, Array]]:
-    """Three scans of one head: turned and moved on the same grid of voxels, with what takes the first to them."""
+    """Three scans of one head: rotated and moved on the same grid of voxels, with what takes the first to them."""
     head = turned_head[0]
     rng = np.random.default_rng(3)
     found = []
@@ -164,12 +164,12 @@ def test_rotating_a_scan_moves_the_frame_with_the_head(
 ) -> None:
     turn = rigid(np.array([0.12, 0.0, -0.1]), np.array([6.0, 0, -4]))
     images = {name: getattr(scans[1][0], name) for name in ("fa", "md", "b0", "mask")}
-    turned = SubjectMaps(
+    rotated = SubjectMaps(
         **{name: SpatialMap(data=image.data, affine=turn @ image.affine) for name, image in images.items()}
     )
     back = np.linalg.inv(turn)
     way = SpatialTransform(affine=alignments[1].affine @ back, rigid=alignments[1].rigid @ back)
-    again = find_midpoint([scans[0][0], turned, scans[2][0]], [alignments[0], way, alignments[2]], template)
+    again = find_midpoint([scans[0][0], rotated, scans[2][0]], [alignments[0], way, alignments[2]], template)
     before = np.linalg.inv(midpoint.frame_from_scan[1]) @ midpoint.frame_from_scan[0]
     after = back @ np.linalg.inv(again.frame_from_scan[1]) @ again.frame_from_scan[0]
     np.testing.assert_allclose(after, before, atol=1e-4)

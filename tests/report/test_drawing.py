@@ -33,9 +33,9 @@ def test_every_figure_of_a_run_is_drawn_and_small(figures):
 
 def test_pictures_say_which_side_is_left(figures):
     for name in ("rois", "sticks", "registrationBefore", "denoiseAfter"):
-        told = texts(figures[name])
-        assert "Left of the image = left of the head" in told
-        assert {"L", "R", "A", "P", "S", "I"} <= set(told.split())
+        labels = texts(figures[name])
+        assert "Left of the image = left of the head" in labels
+        assert {"L", "R", "A", "P", "S", "I"} <= set(labels.split())
 
 
 def test_same_input_same_bytes_whatever_the_users_settings(drawing, figures):

@@ -54,8 +54,8 @@ def rendered(output, **how):
 
 def test_page_of_a_run(output):
     text = rendered(output)
-    for told in ("1.51", "1.41 to 1.61", "1.46", "21.5", "below 10", "Noise widens", "0.612", CAVEAT, "Taoka", "32"):
-        assert told in text, told
+    for value in ("1.51", "1.41 to 1.61", "1.46", "21.5", "below 10", "Noise widens", "0.612", CAVEAT, "Taoka", "32"):
+        assert value in text, value
     assert len(text) < 6e6
 
 

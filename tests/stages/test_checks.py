@@ -53,7 +53,7 @@ NAMES = [f"{region}_{side}" for side in ("left", "right") for region in TENSORS]
 N = 10
 
 
-def turned(tensor, *angles):
+def rotated(tensor, *angles):
     turn = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
     return turn @ tensor @ turn.T
 
@@ -92,11 +92,11 @@ def coverage_by_a_mask(edge):
     return roi.coverage
 
 
-SCATTERED = np.array([turned(TENSORS["projection"], 40 * (n % 2) - 20, 40 * (n // 2 % 2) - 20, 0) for n in range(N)])
+SCATTERED = np.array([rotated(TENSORS["projection"], 40 * (n % 2) - 20, 40 * (n // 2 % 2) - 20, 0) for n in range(N)])
 HALF_GREY = np.array([TENSORS["projection"] if n % 2 else 0.8e-3 * np.eye(3) for n in range(N)])
 REGIONS = {
-    "angle_projection": {"projection": turned(TENSORS["projection"], 30, 0, 0)},
-    "angle_association": {"association": turned(TENSORS["association"], 0, 0, 30)},
+    "angle_projection": {"projection": rotated(TENSORS["projection"], 30, 0, 0)},
+    "angle_association": {"association": rotated(TENSORS["association"], 0, 0, 30)},
     "dispersion": {"projection": SCATTERED},
     "fa": {"association": np.diag([0.65, 0.9, 0.55]) * 1e-3},
     "lambda2_lambda3": {"projection": np.diag([0.8, 0.4, 1.1]) * 1e-3},
@@ -118,8 +118,10 @@ def check_scan(*, b=1000.0, directions=20, sd=20.0, strays=0.0, reading=(0, 1, 2
     truth = np.r_[np.zeros((2, 3)), vectors]
     exponents = weighting * np.einsum("ni,...ij,nj->...n", truth, bundles(), truth)
     data = 1000 * np.exp(-exponents) + np.random.default_rng(1).normal(scale=sd, size=exponents.shape)
-    told = Gradients(bvals=np.r_[0, 0, np.full(directions, b)], bvecs=truth[:, list(reading)])
-    series = DwiSeries(image=SpatialMap(data=data.astype(np.float32), affine=np.diag([3.0, 3, 3, 1])), gradients=told)
+    recorded = Gradients(bvals=np.r_[0, 0, np.full(directions, b)], bvecs=truth[:, list(reading)])
+    series = DwiSeries(
+        image=SpatialMap(data=data.astype(np.float32), affine=np.diag([3.0, 3, 3, 1])), gradients=recorded
+    )
     prepared = PreparedSeries(
         series=series, mask=np.ones(data.shape[:3], dtype=bool), correction=PreprocessedSeries(series=series)
     )

@@ -100,11 +100,11 @@ def test_volumes_up_to_the_b0_threshold_are_b0(phantom: PhantomSubject) -> None:
 
 
 def test_volumes_with_wrong_b_values_are_calibrated(phantom: PhantomSubject) -> None:
-    told = phantom.gradients.bvals.copy()
-    first = int(np.flatnonzero(np.isclose(told, 1000))[0])
-    told[first] *= 0.92
-    kept = fitted(phantom, told).series.gradients.bvals
-    calibrated = fitted(phantom, told, gradient_calibration=True).series.gradients.bvals
+    bvals = phantom.gradients.bvals.copy()
+    first = int(np.flatnonzero(np.isclose(bvals, 1000))[0])
+    bvals[first] *= 0.92
+    kept = fitted(phantom, bvals).series.gradients.bvals
+    calibrated = fitted(phantom, bvals, gradient_calibration=True).series.gradients.bvals
     volume = int(np.flatnonzero(np.isclose(kept, 920))[0])
     assert calibrated[volume] > 950
 

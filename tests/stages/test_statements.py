@@ -76,7 +76,7 @@ def watch_calls() -> Iterator[set[str]]:
         called &= set(MODULES)
 
 
-def tell(run: DwiRun, out: Path, **method: Any) -> str:
+def methods_text(run: DwiRun, out: Path, **method: Any) -> str:
     """Take a run through its stages but the figures; return its methods text, of which no library was idle."""
     with watch_calls() as called:
         result = run_stages(run, Method(**method), out)
@@ -105,7 +105,7 @@ def default(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """What is said of a run without preprocessing and alignment, and with the defaults else."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(story, "draw", lambda *_: None)
-        return tell(run_of(data, "still"), tmp_path_factory.mktemp("default"), **ALONE)
+        return methods_text(run_of(data, "still"), tmp_path_factory.mktemp("default"), **ALONE)
 
 
 def test_default_statements(default: str) -> None:
@@ -150,7 +150,7 @@ def test_default_statements(default: str) -> None:
 def test_measurement_options_change_the_text(
     data: Path, out: Path, default: str, method: dict[str, Any], come: list[str], gone: list[str]
 ) -> None:
-    text = tell(run_of(data, "still"), out, **{**ALONE, **method})
+    text = methods_text(run_of(data, "still"), out, **{**ALONE, **method})
     assert [words for words in come if words not in text] == []
     assert [words for words in gone if words in text] == []
     if any(getattr(Method(), name) != value for name, value in method.items()):
@@ -162,7 +162,7 @@ def test_measurement_options_change_the_text(
     [({}, "8 diffusion-weighted volumes (b = 1000 s"), ({"shells": (1000.0, 2000.0)}, "(b = 1000 and 2000 s/mm²)")],
 )
 def test_shells_and_free_water_are_stated(data: Path, out: Path, method: dict[str, Any], fitted: str) -> None:
-    text = tell(run_of(data, "two"), out, **{**ALONE, **method})
+    text = methods_text(run_of(data, "two"), out, **{**ALONE, **method})
     assert fitted in text
     assert "Free water and tensors were fitted jointly" in text
 
@@ -192,14 +192,14 @@ def test_shells_and_free_water_are_stated(data: Path, out: Path, method: dict[st
 def test_a_correction_is_stated_if_it_ran(
     data: Path, out: Path, method: dict[str, Any], come: list[str], gone: list[str]
 ) -> None:
-    text = tell(run_of(data, "moved"), out, **{**FAST, **method})
+    text = methods_text(run_of(data, "moved"), out, **{**FAST, **method})
     assert [words for words in come if words not in text] == []
     assert [words for words in gone if words in text] == []
 
 
 def test_a_requested_correction_that_did_not_run_is_not_stated(data: Path, out: Path) -> None:
     run = replace(run_of(data, "still"), fieldmaps=())
-    text = tell(run, out, **FAST, denoising=True, motion_correction=False, distortion_correction=True)
+    text = methods_text(run, out, **FAST, denoising=True, motion_correction=False, distortion_correction=True)
     assert "used without preprocessing" in text
     assert "Noise" not in text
     assert "Susceptibility" not in text
@@ -212,7 +212,7 @@ def test_uncorrected_opposite_runs_are_not_stated_as_merged(data: Path, out: Pat
     twin = replace(run, entities={**run.entities, "run": "2"}, metadata=opposite)
     merged = replace(run, partners=(twin,))
     assert combine([run], everything=True) == [run]
-    text = tell(merged, out, **FAST, motion_correction=False, combine_runs=True)
+    text = methods_text(merged, out, **FAST, motion_correction=False, combine_runs=True)
     assert "Runs of opposite phase encoding were merged" not in text
     assert "8 diffusion-weighted volumes" in text
 
@@ -221,7 +221,7 @@ def test_preprocessed_series_and_masks_are_stated(data: Path, out: Path) -> None
     run = run_of(data, "still")
     image = read_volumes(run.image)
     write_map(data / "brain_mask.nii.gz", image.like(image.data[..., 0] > 100), dtype=np.uint8)
-    text = tell(replace(run, preprocessed=True, mask=data / "brain_mask.nii.gz"), out / "again", **FAST)
+    text = methods_text(replace(run, preprocessed=True, mask=data / "brain_mask.nii.gz"), out / "again", **FAST)
     assert "had been preprocessed by another program" in text
     assert "The brain mask of the preprocessed series was used" in text
     assert "Otsu" not in text
@@ -233,14 +233,14 @@ def test_preprocessed_series_and_masks_are_stated(data: Path, out: Path) -> None
 )
 def test_lesions_are_stated(data: Path, out: Path, method: dict[str, Any], come: list[str]) -> None:
     lesions = LesionMask(path=data / "lesion.nii.gz", space="MNI152NLin2009aSym")
-    text = tell(replace(run_of(data, "still"), lesions=lesions), out, **{**ALONE, **method})
+    text = methods_text(replace(run_of(data, "still"), lesions=lesions), out, **{**ALONE, **method})
     assert [words for words in come if words not in text] == []
     assert ("were excluded from the regions" in text) is bool(method)
 
 
 def test_atlases_are_stated(data: Path, out: Path) -> None:
     atlas = str(data / "halves_dseg.nii.gz")
-    text = tell(run_of(data, "still"), out, **ALONE, atlas=(atlas,), atlas_threshold=0.7)
+    text = methods_text(run_of(data, "still"), out, **ALONE, atlas=(atlas,), atlas_threshold=0.7)
     assert "over the regions of the atlas halvesdseg, in voxels with a fraction of 0.7 or more" in text
 
 
@@ -249,7 +249,7 @@ def test_atlases_are_stated(data: Path, out: Path) -> None:
     [("staged", "(greedy; Yushkevich et al., 2016)"), ("dipy", "SyN (Avants et al., 2008)")],
 )
 def test_the_engine_is_stated_and_called(data: Path, out: Path, registrar: str, words: str) -> None:
-    text = tell(run_of(data, "still"), out, skip_preprocessing=True, registrar=registrar)
+    text = methods_text(run_of(data, "still"), out, skip_preprocessing=True, registrar=registrar)
     assert words in text
     assert "SimpleITK" not in text
 

@@ -48,7 +48,7 @@ def test_an_empty_level_has_no_column():
 
 
 @pytest.mark.parametrize(
-    ("formula", "error", "told"),
+    ("formula", "error", "message"),
     [
         ("y ~ group | site", UsageError, "outside of parentheses. Write .* random intercept"),
         ("y ~ group + (1 | a) + (1 | b)", UsageError, "2 random-effects terms"),
@@ -66,9 +66,9 @@ def test_an_empty_level_has_no_column():
         ("y ~ C(participant_id)", BadDataError, "complete rows"),
     ],
 )
-def test_unusable_formulas_are_refused_with_the_reason(formula, error, told):
+def test_unusable_formulas_are_refused_with_the_reason(formula, error, message):
     table = cohort().assign(double=lambda all_: 2 * all_["age"], constant=1.0)
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         make_design(table, formula)
 
 

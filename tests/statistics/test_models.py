@@ -50,7 +50,7 @@ def test_missing_covariates_are_counted(table):
 
 
 @pytest.mark.parametrize(
-    ("formula", "error", "told"),
+    ("formula", "error", "message"),
     [
         ("y ~ nothing", UsageError, "nothing"),
         ("y ~ +* age", UsageError, "cannot be used"),
@@ -60,9 +60,9 @@ def test_missing_covariates_are_counted(table):
         ("y ~ C(participant_id)", BadDataError, "complete rows"),
     ],
 )
-def test_models_that_cannot_be_fitted_are_reported(table, formula, error, told):
+def test_models_that_cannot_be_fitted_are_reported(table, formula, error, message):
     table = table.assign(double=2 * table.age, constant=1.0)
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         fit_model(table, formula)
 
 

@@ -63,10 +63,10 @@ def test_missing_values_and_spaces():
 def test_open_ends_and_decimal_commas_are_read_with_a_note():
     found, variable = settle(["89+", "12,3", ">90", "45", "50", "n/k", "61"], name="age")
     np.testing.assert_equal(found.to_numpy(), [89, 12.3, 90, 45, 50, np.nan, 61])
-    told = " ".join(variable.notes)
-    assert "'89+'" in told
-    assert "'12,3' (1 value) read with a decimal comma" in told
-    assert "'n/k' (1 value) not numeric, treated as missing" in told
+    notes = " ".join(variable.notes)
+    assert "'89+'" in notes
+    assert "'12,3' (1 value) read with a decimal comma" in notes
+    assert "'n/k' (1 value) not numeric, treated as missing" in notes
 
 
 def test_thousands_separators_are_not_guessed():

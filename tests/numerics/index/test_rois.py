@@ -51,8 +51,8 @@ def brain(mask, transform):
     voxels = np.stack(np.indices(mask.shape), axis=-1)
     x = np.abs(transform.template_from_subject(mask.world(voxels))[..., 0])
     kinds = np.select([x[..., None] < 32, x[..., None] < 45], [np.array(P), np.array(A)], np.array(S))
-    turned = rotate_elements(kinds.reshape(-1, 6), transform.rotation.T).reshape(*mask.shape, 6)
-    return TensorField(image=mask.like(turned), mask=mask.data, s0=np.ones(mask.shape))
+    rotated = rotate_elements(kinds.reshape(-1, 6), transform.rotation.T).reshape(*mask.shape, 6)
+    return TensorField(image=mask.like(rotated), mask=mask.data, s0=np.ones(mask.shape))
 
 
 def rigid(euler=(0, 0, 0), shift=(0, 0, 0)):

@@ -168,18 +168,18 @@ def test_an_exact_fit_still_has_noise():
     """The standard error of noise is that of repeats, where residuals say nothing."""
     rng = np.random.default_rng(8)
     errors = Errors(placement_mm=0.0, pose_degrees=0.0, noise_sd=50.0)
-    values, told = [], []
+    values, reported = [], []
     for n in range(40):
         series, rois = six_directions(rng, shared=0.03)
         means = means_of(series, rois)
         values.append(float(alps_index(means["projection_left"], means["association_left"])))
-        told.append(intervals(series, rois, seed=n, errors=errors)["left"].se_noise)
-    assert np.median(told) == pytest.approx(np.std(values), rel=0.35)
-    assert min(told) > 0.02
+        reported.append(intervals(series, rois, seed=n, errors=errors)["left"].se_noise)
+    assert np.median(reported) == pytest.approx(np.std(values), rel=0.35)
+    assert min(reported) > 0.02
 
 
 def test_residuals_suffice_with_a_few_degrees_of_freedom():
-    """From a few degrees of freedom on residuals alone tell: a clean scan is sure of itself."""
+    """With a few degrees of freedom the residuals suffice: a clean scan has a small standard error."""
     clean = {n: intervals(*make(n, 1, 1e5, 8, np.random.default_rng(6)))["left"].se_noise for n in (6, 8, 10, 30)}
     assert clean[6] > clean[8] > clean[10]
     assert clean[30] < 0.002

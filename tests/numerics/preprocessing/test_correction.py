@@ -130,7 +130,7 @@ def test_a_rotated_grid_resamples_the_rotated_series():
 
 
 @pytest.mark.parametrize(
-    ("metadata", "told"),
+    ("metadata", "expected"),
     [
         ({"PhaseEncodingDirection": "j-"}, (1, -1, None)),
         ({"PhaseEncodingDirection": "k", "TotalReadoutTime": 0.03}, (2, 1, 0.03)),
@@ -138,6 +138,6 @@ def test_a_rotated_grid_resamples_the_rotated_series():
         ({}, (1, 0, None)),
     ],
 )
-def test_the_readout_time_is_read_from_sidecars(metadata, told):
+def test_the_readout_time_is_read_from_sidecars(metadata, expected):
     encoding = encoding_from_sidecar(metadata)
-    assert (encoding.phase_axis, encoding.polarity, encoding.readout) == told
+    assert (encoding.phase_axis, encoding.polarity, encoding.readout) == expected

@@ -73,12 +73,12 @@ def test_storage_order_only_reorients_the_field():
     plain = estimate_distortion(encoded(images[0], 1), encoded(images[1], -1), wide)
     affine = np.diag([-2.0, 2, 2, 1])[:, [1, 2, 0, 3]]  # axis 1 becomes axis 0
     stored = [np.moveaxis(image, 0, 2) for image in images]
-    turned = estimate_distortion(
+    rotated = estimate_distortion(
         encoded(stored[0], 1, affine=affine, axis=0),
         encoded(stored[1], -1, affine=affine, axis=0),
         np.moveaxis(wide, 0, 2),
     )
-    assert np.allclose(np.moveaxis(turned.displacement, 2, 0), plain.displacement, atol=0.02)
+    assert np.allclose(np.moveaxis(rotated.displacement, 2, 0), plain.displacement, atol=0.02)
     flip = np.diag([1.0, -1, 1, 1])
     flip[1, 3] = SHAPE[1] - 1
     affine = np.diag([-2.0, 2, 2, 1]) @ flip

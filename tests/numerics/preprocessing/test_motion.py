@@ -104,7 +104,7 @@ AFFINE[:3, 3] = [34.5, -34.5, -24]
 
 
 def blob_head(points, matrix, b, vector):
-    """An ellipsoid with blobs that have a fibre direction each, of a head turned by `matrix`."""
+    """An ellipsoid with blobs that have a fibre direction each, of a head rotated by `matrix`."""
     rest = (points - matrix[:3, 3]) @ matrix[:3, :3]
     image = 300 * np.exp(-b * 8e-4) / (1 + np.exp(20 * (((rest / [28, 28, 20]) ** 2).sum(1) - 1)))
     for number, centre in enumerate(BLOBS):
@@ -143,8 +143,8 @@ def test_motion_and_gradients_of_a_moved_series_are_recovered(series):
         errors.append(np.sqrt(((volume.acquired(points) - true) ** 2).sum(1).mean()))
     moved = np.sqrt(sum(np.sum(pose[:3, 3] ** 2) for pose in poses) / len(poses))
     assert np.median(errors) < 0.45 < moved
-    turned = np.array([vector @ pose[:3, :3] for vector, pose in zip(bvecs, poses, strict=True)])
-    cosine = np.clip((turned[1:] * found.bvecs[1:]).sum(1), -1, 1)
+    rotated = np.array([vector @ pose[:3, :3] for vector, pose in zip(bvecs, poses, strict=True)])
+    cosine = np.clip((rotated[1:] * found.bvecs[1:]).sum(1), -1, 1)
     assert np.median(np.rad2deg(np.arccos(cosine))) < 0.8
     assert found.framewise_displacement[0] == 0
     assert set(found.confounds) >= {"trans_x", "rot_z", "framewise_displacement", "outlier_slices"}

@@ -54,9 +54,9 @@ def test_rotating_head_and_gradients_rotates_the_tensor(seed):
     signal = signal_of(elements, gradients) + rng.normal(scale=20, size=(4, 33))
     rotation = Rotation.random(random_state=rng).as_matrix()
     design = tensor.design_matrix(gradients.bvals, gradients.bvecs)
-    turned = tensor.design_matrix(gradients.bvals, gradients.bvecs @ rotation.T)
+    rotated = tensor.design_matrix(gradients.bvals, gradients.bvecs @ rotation.T)
     here = tensor.fit_coefficients(signal, design)[:, :6]
-    there = tensor.fit_coefficients(signal, turned)[:, :6]
+    there = tensor.fit_coefficients(signal, rotated)[:, :6]
     np.testing.assert_allclose(tensor.rotate_elements(here, rotation), there, atol=1e-9)
 
 
@@ -109,9 +109,9 @@ def test_a_volume_without_signal_has_no_weight(value):
 def test_rotation_leaves_scalars_unchanged(seed):
     rng = np.random.default_rng(seed)
     elements = random_elements(rng, 6)
-    turned = tensor.rotate_elements(elements, Rotation.random(random_state=rng).as_matrix())
+    rotated = tensor.rotate_elements(elements, Rotation.random(random_state=rng).as_matrix())
     for scalar in (tensor.fractional_anisotropy, tensor.mean_diffusivity, tensor.mode_of_anisotropy):
-        np.testing.assert_allclose(scalar(elements), scalar(turned), atol=1e-8)
+        np.testing.assert_allclose(scalar(elements), scalar(rotated), atol=1e-8)
 
 
 def test_closed_forms_of_the_scalars():
