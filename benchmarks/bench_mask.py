@@ -8,6 +8,7 @@ the number of connected components.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from scipy import ndimage
 from bids_alps.io.images import read_series
 from bids_alps.io.layout import find_participants, find_runs
 from bids_alps.io.templates import read_template
-from bids_alps.model import DwiSeries, sample_linear
+from bids_alps.model import DwiRun, DwiSeries, sample_linear
 from bids_alps.numerics.tensors.mask import estimate_brain_mask
 from bids_alps.phantom import PhantomSettings, make_subject
 
@@ -45,11 +46,12 @@ def main() -> None:
         return
     print(f"\n{'real scan':36s}{'volume, mL: ours, DIPY b0, dwi':>32s}{'outside, %':>22s}{'components':>14s}")
     for dataset in DATASETS:
-        for label in find_participants(Path(folder) / dataset):
-            for run in find_runs(Path(folder) / dataset, label):
-                series = read_series(run)
-                if (series.gradients.bvals > 50).sum() >= 6:
-                    print_real(run.name, series)
+        root = Path(folder) / dataset
+        runs = [run for label in find_participants(root) for run in find_runs(root, label) if isinstance(run, DwiRun)]
+        for run in runs if "all" in sys.argv[1:] else runs[:1]:
+            series = read_series(run)
+            if (series.gradients.bvals > 50).sum() >= 6:
+                print_real(f"{dataset[:16]} {run.name}", series)
 
 
 def print_real(name: str, series: DwiSeries) -> None:
