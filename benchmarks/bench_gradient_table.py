@@ -79,20 +79,20 @@ def measure_run(run: DwiRun, ours: int, peers: int) -> None:
 
 
 def misread(series: DwiSeries, reading: Array) -> DwiSeries:
-    """Return a series whose b-vectors have voxel axes exchanged or flipped."""
+    """Return a series whose b-vectors have permuted or flipped voxel axes."""
     turn, _ = polar(series.image.affine[:3, :3])
     bvecs = series.gradients.bvecs @ turn @ reading @ turn.T
     return DwiSeries(image=series.image, gradients=Gradients(bvals=series.gradients.bvals, bvecs=bvecs))
 
 
 def is_same(one: Array, other: Array) -> bool:
-    """Whether directions are alike but for their sign."""
+    """Return whether directions are equal up to their sign."""
     weighted = np.linalg.norm(other, axis=1) > 0.5
     return bool((np.abs((one[weighted] * other[weighted]).sum(1)) > 0.99).all())
 
 
 def check_by_mrtrix(wrong: DwiSeries, mask: Array, right: DwiSeries) -> tuple[bool, float]:
-    """Return whether dwigradcheck finds the right reading, and its CPU seconds."""
+    """Return whether dwigradcheck finds the correct convention, and its CPU seconds."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_map(folder / "dwi.nii.gz", wrong.image)

@@ -1,6 +1,6 @@
-"""A plan of many runs, and the start of the first: seconds and peak memory.
+"""Planning of many runs and start of the first one: seconds and peak memory.
 
-python benchmarks/bench_planning.py [PARTICIPANTS]      # 1,000 where nothing is said; 4 runs in 2 sessions each
+python benchmarks/bench_planning.py [PARTICIPANTS]      # default 1,000; 4 runs in 2 sessions each
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def write_tree(root: Path, participants: int, *, sessions: str = "12", runs: str
 
 
 def plan(root: Path) -> str:
-    """Plan everything in a process of its own; return a line of figures."""
+    """Plan everything in a separate process; return a row of figures."""
     command = [sys.executable, "-m", "bids_alps", str(root / "in"), str(root / "out"), "participant", "--dry-run"]
     begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
