@@ -96,7 +96,7 @@ def test_the_page_lists_common_checks_once(out: Path) -> None:
     assert len(run.index) == 6
     assert [picture.title for picture in run.pictures if picture.title.startswith("Regions on")] == [
         "Regions on the colour FA",
-        "Regions on the colour FA: alpssh",
+        "Regions on the colour FA: alps.sh",
     ]
     reasons = [check.reason for check in run.checks if check.name == "snr_b0"]
     assert len(reasons) == 1

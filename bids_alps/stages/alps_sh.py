@@ -35,8 +35,12 @@ def alps_sh_statement(preset: RoiPreset) -> tuple[Statement, ...]:
     return make_statement("index", SENTENCE.replace("{preset}", literal(preset.name)), radius=preset.radius_mm)
 
 
-def measure_alps_sh(prepared: PreparedSeries, aligned: AlignedRun, maps: tuple[SubjectMaps, Template]) -> AlignedRun:
-    """Return the run with the tensor fit and registration of ``alps.sh``; the head pose is kept."""
+def follow_alps_sh(prepared: PreparedSeries, aligned: AlignedRun, maps: tuple[SubjectMaps, Template]) -> AlignedRun:
+    """Return the run with the tensor fit, axes and registration of ``alps.sh``; the head pose is kept.
+
+    The rotation of the registration is that to image axes, so pose correction is always on: it is what makes the index
+    use them.
+    """
     series = prepared.series
     weighted = series.gradients.bvals > aligned.method.b0_threshold
     fitted = replace(
@@ -49,12 +53,17 @@ def measure_alps_sh(prepared: PreparedSeries, aligned: AlignedRun, maps: tuple[S
     affine = fit_whole_brain(*maps, aligned.registration.transform.affine)
     rigid = np.eye(4)
     rigid[:3, :3] = image_axes(series.image.affine)
-    transform = SpatialTransform(affine=affine, rigid=rigid)
+    coarse = ("similarity_coarse", "similarity_random", "similarity_rotated")  # the affine starts from this stage
+    registration = replace(
+        aligned.registration,
+        transform=SpatialTransform(affine=affine, rigid=rigid),
+        metrics={name: value for name, value in aligned.registration.metrics.items() if name in coarse},
+    )
     return replace(
         aligned,
-        method=replace(aligned.method, roi_weighting="fraction"),
+        method=replace(aligned.method, roi_weighting="fraction", pose_correction=True),
         fitted=replace(fitted, checks=check_acquisition(fitted)),
-        registration=replace(aligned.registration, transform=transform),
+        registration=registration,
     )
 
 

@@ -71,12 +71,11 @@ def measure(aligned: AlignedRun, preset: RoiPreset) -> Measurement:
     """
     whole = place_regions(aligned, preset)
     rois = apply_roi_weights(aligned, whole, aligned.excluded)
-    result = measure_result(aligned, preset, rois)
+    result = measure_result(aligned, rois)
     fraction = aligned.lesion_fraction
     if aligned.lesions is not None and fraction is not None:
         with_lesions, without = (
-            measure_result(aligned, preset, apply_roi_weights(aligned, whole, excluded)).alps
-            for excluded in (None, fraction)
+            measure_result(aligned, apply_roi_weights(aligned, whole, excluded)).alps for excluded in (None, fraction)
         )
         result = add_lesion_effect(result, whole, aligned.lesions, (with_lesions, without))
     result = add_other_tissue(aligned, result, whole)
@@ -139,12 +138,15 @@ def place_regions(aligned: AlignedRun, preset: RoiPreset) -> tuple[Roi, ...]:
     return rois
 
 
-def measure_result(aligned: AlignedRun, preset: RoiPreset, rois: tuple[Roi, ...]) -> AlpsResult:
-    """Return the index of regions; by other conventions tensors are rotated with or without pose correction."""
-    rotated = aligned.method.pose_correction or preset.conventions != "anatomical"
+def measure_result(aligned: AlignedRun, rois: tuple[Roi, ...]) -> AlpsResult:
+    """Return the index of regions."""
     registration = aligned.registration
     return measure_alps(
-        aligned.fitted.field, rois, registration.transform.rotation, registration.pose, pose_correction=rotated
+        aligned.fitted.field,
+        rois,
+        registration.transform.rotation,
+        registration.pose,
+        pose_correction=aligned.method.pose_correction,
     )
 
 

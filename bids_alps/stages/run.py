@@ -18,7 +18,7 @@ from bids_alps.progress import log_stage
 from bids_alps.registration.checks import check_registration
 from bids_alps.settings import Method
 from bids_alps.stages.aligned import AlignedRun
-from bids_alps.stages.alps_sh import alps_sh_statement, measure_alps_sh
+from bids_alps.stages.alps_sh import alps_sh_statement, follow_alps_sh
 from bids_alps.stages.atlas import atlas_statement, measure_atlas, read_atlases
 from bids_alps.stages.figures import draw
 from bids_alps.stages.index import Measurement, measure, write_measures
@@ -91,12 +91,13 @@ def measure_preset(
     run: DwiRun,
 ) -> Measurement:
     """Measure one preset by its conventions, in manual ROIs if the run has some, with its checks."""
-    checks = check_registration(aligned.registration, *maps, preset.centres, aligned.lesion_fraction)
+    centres, pose = preset.centres, aligned.registration.transform.rotation
+    if preset.conventions == "alps.sh":
+        aligned = follow_alps_sh(prepared, aligned, maps)
+    checks = check_registration(aligned.registration, *maps, centres, aligned.lesion_fraction)
     manual = run.regions.get(atlas_label(preset.name))
     if manual is not None:
-        preset = with_manual_rois(preset, manual, aligned.mask, aligned.registration.transform.rotation)
-    if preset.conventions == "alps.sh":
-        aligned = measure_alps_sh(prepared, aligned, maps)
+        preset = with_manual_rois(preset, manual, aligned.mask, pose)
     measurement = measure(replace(aligned, checks=(*checks, *aligned.checks)), preset)
     if preset.conventions == "alps.sh":
         measurement = replace(measurement, statements=(*alps_sh_statement(preset), *measurement.statements))

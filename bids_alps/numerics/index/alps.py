@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -111,11 +112,11 @@ def measure_alps(
         NaN for hemispheres with a region without voxels.
     """
     measured = tuple(measure_roi(field, roi, rotation) for roi in rois)
-    corrected = as_floats(alps_by_hemisphere({roi.name: roi.tensor for roi in measured}))
+    if not pose_correction:
+        measured = tuple(replace(roi, tensor=roi.tensor_uncorrected) for roi in measured)
+    alps = as_floats(alps_by_hemisphere({roi.name: roi.tensor for roi in measured}))
     uncorrected = as_floats(alps_by_hemisphere({roi.name: roi.tensor_uncorrected for roi in measured}))
-    return AlpsResult(
-        alps=corrected if pose_correction else uncorrected, alps_uncorrected=uncorrected, rois=measured, pose=pose
-    )
+    return AlpsResult(alps=alps, alps_uncorrected=uncorrected, rois=measured, pose=pose)
 
 
 def alps_from_series(series: DwiSeries, rois: Iterable[Roi], rotation: Array) -> dict[str, float]:

@@ -41,7 +41,8 @@ def fit_free_water(signal: Array, bvals: Array, bvecs: Array) -> tuple[Array, Ar
     from dipy.core.gradients import gradient_table
     from dipy.reconst.fwdti import FreeWaterTensorModel
 
-    table = gradient_table(bvals, bvecs=bvecs, b0_threshold=50)
+    undirected = bvals[~np.any(bvecs, axis=1)]  # DIPY requires a unit vector above its threshold
+    table = gradient_table(bvals, bvecs=bvecs, b0_threshold=max(50.0, float(undirected.max(initial=0))))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # voxels of pure water have no tissue tensor to converge to
         fitted = FreeWaterTensorModel(table, fit_method="NLS").fit(np.maximum(signal, 1e-6 * signal.max()))

@@ -88,6 +88,8 @@ def test_without_pose_correction_the_index_of_the_scanner_axes_is_reported():
     found = measure_alps(field, rois, TURN, POSE, pose_correction=False)
     assert found.alps == found.alps_uncorrected
     assert found.alps != measure_alps(field, rois, TURN, POSE).alps
+    (px, py, _), _, (ax, _, az), _ = (region.diagonal for region in found.rois)
+    assert found.alps["left"] == pytest.approx((px + ax) / (py + az))  # the components are in the same axes
 
 
 def test_mean_tensor_is_weighted():

@@ -55,6 +55,19 @@ def test_fractions_and_the_index_of_the_tracts_are_recovered(shells, water):
     assert alps_from_series(series, rois, np.eye(3))["left"] > 1.1 * INDEX or water
 
 
+@pytest.mark.slow
+def test_vectors_of_b0_volumes_have_no_effect():
+    gradients = table((2500, 60))
+    series, rois = regions(gradients, 0.2)
+    with_vectors = np.where((gradients.bvals == 0)[:, None], [1.0, 0.0, 0.0], gradients.bvecs)
+    directed = DwiSeries(image=series.image, gradients=Gradients(bvals=gradients.bvals, bvecs=with_vectors))
+    volumes = choose_crossing_volumes(gradients, b0_threshold=50.0)
+    assert volumes is not None
+    found, expected = (measure_crossing(one, volumes, rois, np.eye(3), RESPONSE, seed=0) for one in (directed, series))
+    assert found.alps == expected.alps
+    assert found.fractions["projection_left"]["water"] == pytest.approx(0.0, abs=1e-3)
+
+
 @pytest.mark.parametrize("shells", [((1000, 64),), ((2000, 30),), ((700, 30), (1400, 30))])
 def test_scans_unsuited_to_crossing_fibres_are_not_fitted(shells):
     assert choose_crossing_volumes(table(*shells), b0_threshold=50.0) is None

@@ -36,6 +36,14 @@ def test_tensor_and_free_water_fraction_are_recovered(fraction):
     assert elements[0] == pytest.approx(tensor[np.triu_indices(3)], abs=1.5e-5)
 
 
+def test_volumes_without_a_direction_count_as_b0():
+    weighting = gradients(700, 1500)
+    weak = np.where(weighting.bvals == 0, 60.0, weighting.bvals)
+    elements, found = fit_free_water(signal_of(PROJECTION, 0.1, weighting)[None], weak, weighting.bvecs)
+    assert found[0] == pytest.approx(0.1, abs=0.03)
+    assert elements[0] == pytest.approx(PROJECTION[np.triu_indices(3)], rel=0.1, abs=1.5e-5)
+
+
 def test_free_water_leaves_the_corrected_index():
     weighting = gradients(700, 1500)
     data = np.zeros((4, 1, 1, len(weighting)), dtype=np.float32)
