@@ -69,7 +69,8 @@ def run_group(settings: Settings) -> Path:
     joined.notes += find_repeated(runs)
     atlases = gather_atlases(datasets)
     table, outcomes = join_atlases(joined.table, atlases)
-    table, variables = _assign_types(table, joined, request)
+    categories = [name for name in (request.group_column, request.harmonise) if name is not None and name in table]
+    table, variables = infer_variables(table, joined.names, joined.dictionary, categories=categories)
     plan = _plan(table, variables, outcomes, settings)
     findings_by_preset = analyse_presets(table, plan)
     outputs = GroupOutputs(request.output_dir)
@@ -102,14 +103,6 @@ def _datasets(request: Request) -> dict[str, Path]:
         name: path for name, path in request.datasets.items() if name not in (LESIONS, ROIS)
     }  # these contain no results
     return {"": request.output_dir, **pooled}
-
-
-def _assign_types(
-    table: pd.DataFrame, joined: JoinedPhenotype, request: Request
-) -> tuple[pd.DataFrame, tuple[Variable, ...]]:
-    """Assign types to the variables of the participants; columns chosen as groups or sites become categories."""
-    categories = [name for name in (request.group_column, request.harmonise) if name is not None and name in table]
-    return infer_variables(table, joined.names, joined.dictionary, categories=categories)
 
 
 def _plan(table: pd.DataFrame, variables: tuple[Variable, ...], outcomes: tuple[str, ...], settings: Settings) -> Plan:

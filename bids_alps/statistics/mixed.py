@@ -8,7 +8,6 @@ doi 10.18637/jss.v082.i13), against which `benchmarks/bench_agreement.py` compar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -200,6 +199,7 @@ def _minimise(blocks: _Blocks) -> Array:
         (0.0 if row == column else -_MAX_SD_RATIO, _MAX_SD_RATIO)
         for row, column in zip(*np.tril_indices(blocks.randoms), strict=True)
     ]
+    corner = np.eye(blocks.randoms)[np.tril_indices(blocks.randoms)]
     ended = [
         optimize.minimize(
             blocks.profiled,
@@ -209,15 +209,10 @@ def _minimise(blocks: _Blocks) -> Array:
             bounds=bounds,
             options={"ftol": 1e-14, "gtol": 1e-7},
         )
-        for start in _starts(blocks.randoms)
+        for start in (scale * corner for scale in (0.1, 1.0, 3.0))
     ]
     best_end: Any = min(ended, key=lambda one: float(one.fun))
     return np.asarray(best_end.x)
-
-
-def _starts(randoms: int) -> Iterator[Array]:
-    corner = np.eye(randoms)[np.tril_indices(randoms)]
-    yield from (scale * corner for scale in (0.1, 1.0, 3.0))
 
 
 def _positive_inverse(matrix: Array) -> Array:
