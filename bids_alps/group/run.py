@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def run_group(settings: Settings) -> Path:
     if request.longitudinal:
         _write_changes(outputs)
     _write_atlases(outputs, atlases)
-    _write_findings(outputs, findings_by_preset)
+    _write_findings(outputs, findings_by_preset, [str(name) for name in table])
     _write_exclusions(outputs, table, joined, findings_by_preset)
     notes = _notes(joined, variables, findings_by_preset)
     for note in notes:
@@ -171,8 +171,10 @@ def _write_atlases(outputs: GroupOutputs, atlases: Mapping[str, list[dict[str, A
         outputs.write_table(f"seg-{atlas}", fill_rows(rows, columns), columns)
 
 
-def _write_findings(outputs: GroupOutputs, findings_by_preset: Mapping[str, Findings]) -> None:
-    """Write all result tables, with the presets stacked."""
+def _write_findings(
+    outputs: GroupOutputs, findings_by_preset: Mapping[str, Findings], run_columns: Sequence[str]
+) -> None:
+    """Write all result tables, with the presets stacked; `run_columns`: those of the table of all runs."""
     flow = " ".join(f"{preset}: {findings.flow.sentence}" for preset, findings in findings_by_preset.items())
     steps = [
         {"roi_preset": preset, **step}
@@ -191,13 +193,16 @@ def _write_findings(outputs: GroupOutputs, findings_by_preset: Mapping[str, Find
         ]
         tables[name] = pd.concat(parts, ignore_index=True)
     for name, table in tables.items():
-        columns = [_described(str(column)) for column in table]
+        columns = [_result_column(str(column), run_columns) for column in table]
         outputs.write_table(name, _records(table), columns, flow=flow)
 
 
-def _described(name: str) -> Column:
-    known = DESCRIPTIONS.get(name)
-    return Column(name=name, description=known or f"{name}: as in group_alps.tsv.")
+def _result_column(name: str, run_columns: Sequence[str]) -> Column:
+    if name in DESCRIPTIONS:
+        return Column(name=name, description=DESCRIPTIONS[name])
+    if name in run_columns:
+        return Column(name=name, description=f"{name}: as in group_alps.tsv.")
+    raise KeyError(f"column {name} of a group table has no description in statistics/dictionary.py")
 
 
 def _write_exclusions(
