@@ -62,7 +62,8 @@ def exclusion_rows(
 
 def _rows_of(table: pd.DataFrame, ids: Sequence[str], findings: Findings) -> Iterable[dict[str, Any]]:
     for row, excluded_from, reason in findings.flow.lost:
-        yield {**_ids(table, row, ids), "excluded_from": excluded_from, "reason": reason}
+        labels = {name: table.loc[row, name] for name in ids}
+        yield labels | {"excluded_from": excluded_from, "reason": reason}
     incomplete: Mapping[str, str] = findings.facts.get("lacking", {})
     if incomplete:
         people = participant_key(table)
@@ -70,7 +71,3 @@ def _rows_of(table: pd.DataFrame, ids: Sequence[str], findings: Findings) -> Ite
         for person, reason in incomplete.items():
             owner = {name: table.loc[first[person], name] for name in ids if name in ("dataset", "participant_id")}
             yield {**owner, "excluded_from": _ADJUSTED, "reason": reason}
-
-
-def _ids(table: pd.DataFrame, row: Any, ids: Sequence[str]) -> dict[str, Any]:
-    return {name: table.loc[row, name] for name in ids}

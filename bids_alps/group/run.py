@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,8 @@ def run_group(settings: Settings) -> Path:
     joined.notes += find_repeated(runs)
     atlases = gather_atlases(datasets)
     table, outcomes = join_atlases(joined.table, atlases)
-    table, variables = _assign_types(table, joined, request)
+    categories = [name for name in (request.group_column, request.harmonise) if name is not None and name in table]
+    table, variables = infer_variables(table, joined.names, joined.dictionary, categories=categories)
     plan = _plan(table, variables, outcomes, settings)
     findings_by_preset = analyse_presets(table, plan)
     outputs = GroupOutputs(request.output_dir)
@@ -83,7 +84,7 @@ def run_group(settings: Settings) -> Path:
     if request.longitudinal:
         _write_changes(outputs)
     _write_atlases(outputs, atlases)
-    _write_findings(outputs, findings_by_preset)
+    _write_findings(outputs, findings_by_preset, [str(name) for name in table])
     _write_exclusions(outputs, table, joined, findings_by_preset)
     notes = _notes(joined, variables, findings_by_preset)
     for note in notes:
@@ -102,14 +103,6 @@ def _datasets(request: Request) -> dict[str, Path]:
         name: path for name, path in request.datasets.items() if name not in (LESIONS, ROIS)
     }  # these contain no results
     return {"": request.output_dir, **pooled}
-
-
-def _assign_types(
-    table: pd.DataFrame, joined: JoinedPhenotype, request: Request
-) -> tuple[pd.DataFrame, tuple[Variable, ...]]:
-    """Assign types to the variables of the participants; columns chosen as groups or sites become categories."""
-    categories = [name for name in (request.group_column, request.harmonise) if name is not None and name in table]
-    return infer_variables(table, joined.names, joined.dictionary, categories=categories)
 
 
 def _plan(table: pd.DataFrame, variables: tuple[Variable, ...], outcomes: tuple[str, ...], settings: Settings) -> Plan:
@@ -178,8 +171,10 @@ def _write_atlases(outputs: GroupOutputs, atlases: Mapping[str, list[dict[str, A
         outputs.write_table(f"seg-{atlas}", fill_rows(rows, columns), columns)
 
 
-def _write_findings(outputs: GroupOutputs, findings_by_preset: Mapping[str, Findings]) -> None:
-    """Write all result tables, with the presets stacked."""
+def _write_findings(
+    outputs: GroupOutputs, findings_by_preset: Mapping[str, Findings], run_columns: Sequence[str]
+) -> None:
+    """Write all result tables, with the presets stacked; `run_columns`: those of the table of all runs."""
     flow = " ".join(f"{preset}: {findings.flow.sentence}" for preset, findings in findings_by_preset.items())
     steps = [
         {"roi_preset": preset, **step}
@@ -198,13 +193,16 @@ def _write_findings(outputs: GroupOutputs, findings_by_preset: Mapping[str, Find
         ]
         tables[name] = pd.concat(parts, ignore_index=True)
     for name, table in tables.items():
-        columns = [_described(str(column)) for column in table]
+        columns = [_result_column(str(column), run_columns) for column in table]
         outputs.write_table(name, _records(table), columns, flow=flow)
 
 
-def _described(name: str) -> Column:
-    known = DESCRIPTIONS.get(name)
-    return Column(name=name, description=known or f"{name}: as in group_alps.tsv.")
+def _result_column(name: str, run_columns: Sequence[str]) -> Column:
+    if name in DESCRIPTIONS:
+        return Column(name=name, description=DESCRIPTIONS[name])
+    if name in run_columns:
+        return Column(name=name, description=f"{name}: as in group_alps.tsv.")
+    raise KeyError(f"column {name} of a group table has no description in statistics/dictionary.py")
 
 
 def _write_exclusions(

@@ -82,7 +82,11 @@ def find_comparable(runs: pd.DataFrame, pooled: Sequence[str] = ()) -> Comparabl
         index=runs.index,
     )
     refused = bool(2 * kept.sum() < len(runs) or (counts == counts.max()).sum() > 1)
-    differences = "; ".join(f"{METHOD[name]} ({name}): {_shares(labels[name])}" for name in differing)
+    counted = {
+        name: ", ".join(f"{label} in {count}" for label, count in labels[name].value_counts().items())
+        for name in differing
+    }
+    differences = "; ".join(f"{METHOD[name]} ({name}): {text}" for name, text in counted.items())
     remedy = f"Process them with the same settings, or accept the difference with --pool-across {' '.join(differing)}."
     if refused:
         summary = (
@@ -101,10 +105,6 @@ def find_comparable(runs: pd.DataFrame, pooled: Sequence[str] = ()) -> Comparabl
 def _difference(run: pd.Series[Any], reference: pd.Series[Any]) -> str:
     names = [str(name) for name in run.index if run[name] != reference[name]]
     return "; ".join(f"{name} {run[name]}, others {reference[name]}" for name in names)
-
-
-def _shares(labels: pd.Series[Any]) -> str:
-    return ", ".join(f"{label} in {count}" for label, count in labels.value_counts().items())
 
 
 def _label(column: pd.Series[Any], name: str) -> pd.Series[Any]:

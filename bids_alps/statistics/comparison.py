@@ -104,7 +104,7 @@ def compare_all(samples: Mapping[str, Array], test: str) -> dict[str, Any]:
     kept = {name: values[np.isfinite(values)] for name, values in samples.items()}
     kept = {name: values for name, values in kept.items() if values.size > 1}
     n, k = sum(values.size for values in kept.values()), len(kept)
-    told: dict[str, Any] = {"groups": k, "n": n}
+    result: dict[str, Any] = {"groups": k, "n": n}
     empty = {
         "test": "none",
         "statistic": np.nan,
@@ -114,13 +114,13 @@ def compare_all(samples: Mapping[str, Array], test: str) -> dict[str, Any]:
         "variance_explained": np.nan,
     }
     if k < 2 or not any(np.ptp(values) > 0 for values in kept.values()):
-        return told | empty
+        return result | empty
     if test == "welch" and any(np.ptp(values) == 0 for values in kept.values()):
-        return told | empty  # Welch weights are undefined without variance
+        return result | empty  # Welch weights are undefined without variance
     if test == "mann-whitney":
         ranked: Any = stats.kruskal(*kept.values())
         share = (float(ranked.statistic) - k + 1) / (n - k)
-        return told | {
+        return result | {
             "test": OMNIBUS[test],
             "statistic": float(ranked.statistic),
             "df": float(k - 1),
@@ -132,7 +132,7 @@ def compare_all(samples: Mapping[str, Array], test: str) -> dict[str, Any]:
         list(kept.values()), use_var="equal" if test == "student" else "unequal", welch_correction=True
     )
     f = float(fitted.statistic)
-    return told | {
+    return result | {
         "test": OMNIBUS[test],
         "statistic": f,
         "df": float(fitted.df_num),

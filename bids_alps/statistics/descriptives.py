@@ -57,16 +57,16 @@ def _described(column: pd.Series[Any], kind: str) -> list[dict[str, Any]]:
             {"level": level, "n": int(count), "missing": missing, "percent": 100 * count / total}
             for level, count in counts.items()
         ]
-    told: dict[str, Any] = {"n": len(column) - missing, "missing": missing}
+    counted: dict[str, Any] = {"n": len(column) - missing, "missing": missing}
     if kind != "number":
-        return [told]
+        return [counted]
     values = to_floats(column)
     values = values[np.isfinite(values)]
     if not values.size:
-        return [told]
+        return [counted]
     q1, median, q3 = np.percentile(values, [25, 50, 75])
     sd = values.std(ddof=1) if values.size > 1 else np.nan
-    return [told | {"mean": values.mean(), "sd": sd, "median": median, "q1": q1, "q3": q3}]
+    return [counted | {"mean": values.mean(), "sd": sd, "median": median, "q1": q1, "q3": q3}]
 
 
 def compare_participants(

@@ -75,15 +75,15 @@ def discriminate(
                 continue
             area, se, low, high = measure_auc(x, y)
             lower = area < 0.5
-            told: dict[str, Any] = {"outcome": outcome, "group_a": a, "group_b": b, "n_a": x.size, "n_b": y.size}
-            told |= {"direction": "lower" if lower else "higher", "auc": 1 - area if lower else area, "auc_se": se}
-            told |= {"auc_ci_low": 1 - high if lower else low, "auc_ci_high": 1 - low if lower else high}
+            row: dict[str, Any] = {"outcome": outcome, "group_a": a, "group_b": b, "n_a": x.size, "n_b": y.size}
+            row |= {"direction": "lower" if lower else "higher", "auc": 1 - area if lower else area, "auc_se": se}
+            row |= {"auc_ci_low": 1 - high if lower else low, "auc_ci_high": 1 - low if lower else high}
             pair = table[membership.isin([a, b])]
             try:
-                told |= fit_odds(pair, outcome, group, covariates, reference=a)
+                row |= fit_odds(pair, outcome, group, covariates, reference=a)
             except AlpsError as error:
-                told |= {"note": str(error)}
-            rows.append(told)
+                row |= {"note": str(error)}
+            rows.append(row)
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 

@@ -8,7 +8,6 @@ doi 10.18637/jss.v082.i13), against which `benchmarks/bench_agreement.py` compar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +65,7 @@ class MixedFit:
         degrees of freedom are combined over the contrasts.
         """
         contrasts = np.atleast_2d(contrasts)
+        # rotate to uncorrelated contrasts; those with zero variance are linear combinations of the others
         values, vectors = np.linalg.eigh(contrasts @ self.covariance @ contrasts.T)
         positive = values > 1e-10 * max(values.max(), np.finfo(float).tiny)
         rank = int(positive.sum())
@@ -104,6 +104,7 @@ def fit_mixed(y: Array, X: Array, Z: Array, groups: Array) -> MixedFit:
     rss, moment, shift, _ = blocks.solve(factor)
     sigma = float(np.sqrt(rss / blocks.dof))
     optimum = np.append(theta, sigma)
+    # the deviance is -2 log-likelihood: the covariance of the parameters is the inverse of half its Hessian
     hessian = approx_hess3(optimum, blocks.deviance)
     spread = _positive_inverse(np.asarray(hessian) / 2)
     gradients = np.moveaxis(np.asarray(approx_fprime(optimum, blocks.covariance, centered=True)), -1, 0)
@@ -153,11 +154,13 @@ class _Blocks:
             white = np.linalg.solve(root, both).reshape(-1, p + 1)
             moments += white.T @ white
         beta = np.linalg.solve(moments[:p, :p], moments[:p, p])
+        # residual sum of squares: (y - X beta)' V^-1 (y - X beta)
         return float(moments[p, p] - moments[:p, p] @ beta), moments[:p, :p], beta, logs
 
     def profiled(self, theta: Array) -> float:
         """Return the profiled REML deviance, up to a constant."""
         rss, moment, _, logs = self.solve(self.factor(theta))
+        # log|V| + log|X'V^-1 X| + (n - p) log RSS: the residual variance is profiled out
         return logs + float(np.linalg.slogdet(moment)[1]) + self.dof * float(np.log(rss))
 
     def deviance(self, parameters: Array) -> float:
@@ -182,6 +185,7 @@ def _scaled(Z: Array) -> tuple[Array, Array]:
             spread = Z[:, n].std()
             back[n, n] = 1 / spread
             if constant.size:
+                # centring a slope is undone by the random intercept
                 back[constant[0], n] = -Z[:, n].mean() / spread / Z[0, constant[0]]
     return Z @ back, back
 
@@ -200,6 +204,8 @@ def _minimise(blocks: _Blocks) -> Array:
         (0.0 if row == column else -_MAX_SD_RATIO, _MAX_SD_RATIO)
         for row, column in zip(*np.tril_indices(blocks.randoms), strict=True)
     ]
+    # start from uncorrelated random effects of three sizes
+    corner = np.eye(blocks.randoms)[np.tril_indices(blocks.randoms)]
     ended = [
         optimize.minimize(
             blocks.profiled,
@@ -209,15 +215,10 @@ def _minimise(blocks: _Blocks) -> Array:
             bounds=bounds,
             options={"ftol": 1e-14, "gtol": 1e-7},
         )
-        for start in _starts(blocks.randoms)
+        for start in (scale * corner for scale in (0.1, 1.0, 3.0))
     ]
     best_end: Any = min(ended, key=lambda one: float(one.fun))
     return np.asarray(best_end.x)
-
-
-def _starts(randoms: int) -> Iterator[Array]:
-    corner = np.eye(randoms)[np.tril_indices(randoms)]
-    yield from (scale * corner for scale in (0.1, 1.0, 3.0))
 
 
 def _positive_inverse(matrix: Array) -> Array:

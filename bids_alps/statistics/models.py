@@ -148,7 +148,8 @@ def _fit_mixed(design: Design, formula: str, owners: pd.Series[Any] | None, unit
         rows.append({"term": name, "statistic": f, "df": df, "df_error": df_error, "p": p})
     names = ", ".join("intercept" if name == "Intercept" else str(name) for name in Z)
     kind = f"mixed, random {names} by {groups.name}, Satterthwaite"
-    checks = pd.concat([_variances(fitted, Z, unit), check_model(fitted.residuals, X, _singular_warning(fitted))])
+    warnings = ["A random effect has zero variance (singular fit)"] if fitted.singular else []
+    checks = pd.concat([_variances(fitted, Z, unit), check_model(fitted.residuals, X, warnings)])
     coefficients = _coefficients(fitted.beta, fitted.covariance, dof, unit, X)
     return kind, coefficients, _tests(rows), checks.reset_index(drop=True)
 
@@ -156,10 +157,6 @@ def _fit_mixed(design: Design, formula: str, owners: pd.Series[Any] | None, unit
 def _same_partition(a: pd.Series[Any], b: pd.Series[Any]) -> bool:
     pairs = pd.DataFrame({"a": a.astype(str), "b": b.astype(str)}).drop_duplicates()
     return len(pairs) == pairs["a"].nunique() == pairs["b"].nunique()
-
-
-def _singular_warning(fitted: MixedFit) -> list[str]:
-    return ["A random effect has zero variance (singular fit)"] if fitted.singular else []
 
 
 def _variances(fitted: MixedFit, Z: pd.DataFrame, unit: float) -> pd.DataFrame:

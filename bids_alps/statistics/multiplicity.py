@@ -36,7 +36,7 @@ def add_corrected_p_values(table: pd.DataFrame, p: str = "p") -> pd.DataFrame:
     values = table[p].to_numpy(dtype=float)
     known = np.isfinite(values)
     methods: dict[str, Callable[[Array], Any]] = {
-        "bonferroni": _bonferroni,
+        "bonferroni": lambda p: np.minimum(p * p.size, 1.0),
         "holm": _holm,
         "fdr": stats.false_discovery_control,
     }
@@ -46,11 +46,6 @@ def add_corrected_p_values(table: pd.DataFrame, p: str = "p") -> pd.DataFrame:
             corrected[known] = method(values[known])
         table[f"{p}_{name}"] = corrected
     return table
-
-
-def _bonferroni(p: Array) -> Array:
-    corrected: Array = np.minimum(p * p.size, 1.0)
-    return corrected
 
 
 def _holm(p: Array) -> Array:

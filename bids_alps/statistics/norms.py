@@ -83,6 +83,7 @@ def measure_norms(values: Array, covariates: Array, member: Array | None = None)
     if n < terms + _SPARE or np.linalg.matrix_rank(design) < terms:
         what = f"{n} complete values for {terms} terms, or collinear terms"
         raise BadDataError("norms", what, "add participants or remove a covariate")
+    # X R^-1 has orthonormal columns, so that row sums of squares are leverages
     root = np.linalg.inv(np.linalg.qr(design, mode="r"))
     beta = np.linalg.lstsq(design, y, rcond=None)[0]
     scores = np.full(len(values), np.nan)

@@ -59,6 +59,7 @@ def fit_random_effects(y: Array, X: Array, se: Array) -> RandomEffects:
 
     def deviance(between: float) -> float:
         _, moment, rss = _solve(y, X, 1 / (between + variances))
+        # REML deviance: log|V| + log|X'V^-1 X| + residual sum of squares, V = tau^2 + se^2
         return float(np.log(between + variances).sum() + np.linalg.slogdet(moment)[1] + rss)
 
     top = float(10 * y.var() + 1e-12)
@@ -69,6 +70,7 @@ def fit_random_effects(y: Array, X: Array, se: Array) -> RandomEffects:
     between = 0.0 if deviance(0.0) <= found.fun else float(found.x)
     beta, moment, rss = _solve(y, X, 1 / (between + variances))
     dof = len(y) - X.shape[1]
+    # Knapp-Hartung: scaled by the weighted residual variance, and tested by t instead of z
     return RandomEffects(beta=beta, covariance=rss / dof * np.linalg.inv(moment), dof=float(dof), between=between)
 
 

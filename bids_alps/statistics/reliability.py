@@ -102,6 +102,7 @@ def measure_icc(scores: Array) -> pd.DataFrame:
     if n < 2 or k < 2 or not np.isfinite(scores).all():
         raise BadDataError("reliability", f"{n} complete participants with {k} repeats", "provide two or more of both")
     grand = scores.mean()
+    # mean squares of the two-way analysis of variance: participants, repeats, residual
     rows = k * ((scores.mean(axis=1) - grand) ** 2).sum() / (n - 1)
     columns = n * ((scores.mean(axis=0) - grand) ** 2).sum() / (k - 1)
     residual = scores - scores.mean(axis=1, keepdims=True) - scores.mean(axis=0, keepdims=True) + grand
@@ -115,6 +116,7 @@ def _agreement(n: int, k: int, rows: float, columns: float, error: float) -> dic
     icc = (rows - error) / (rows + (k - 1) * error + k * (columns - error) / n)
     a, b = k * icc / (n * (1 - icc)), 1 + k * icc * (n - 1) / (n * (1 - icc))
     parts = (a * columns) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1))
+    # Satterthwaite: degrees of freedom of the combination of two mean squares
     dof = (a * columns + b * error) ** 2 / parts
     upper, lower = stats.f.ppf(0.975, n - 1, dof), stats.f.ppf(0.975, dof, n - 1)
     spread = k * columns + (k * n - k - n) * error

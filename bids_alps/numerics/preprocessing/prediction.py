@@ -53,6 +53,7 @@ def fit_covariance(moments: Array, bvecs: Array, shells: Array) -> Array:
     noise = np.empty(len(shells))
     for shell in range(number):
         in_shell = shells == shell
+        # noise adds to the diagonal only: what the off-diagonal fit does not explain of it
         residual = np.median(np.diag(moments - signal)[in_shell])
         noise[in_shell] = max(residual, NOISE_FLOOR * np.median(np.diag(moments)[in_shell]))
     return signal + np.diag(noise)
