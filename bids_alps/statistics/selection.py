@@ -118,7 +118,7 @@ def select_runs(runs: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, Flow, lis
         comparable = find_comparable(selected, plan.pooled)
         if comparable.banner:
             banners.append(comparable.banner)
-        reasons = comparable.reasons.replace("", "no method accounts for half of the runs")
+        reasons = comparable.reasons.replace("", "no method accounts for most of the runs")
         selected = flow.take(selected, ~comparable.kept, "processed with a different method", reasons)
     return selected, flow, banners
 
