@@ -129,6 +129,8 @@ def select_people(visits: Visits, plan: Plan, findings: Findings, *, within: boo
 
     If the groups vary within participants, it is the mean of all their runs, without a group.
     """
+    if plan.group is not None and not within:
+        visits, _ = settle_groups(visits, plan.group)
     runs, flow = visits.runs, findings.flow
     if MATCHED in runs:
         unmatched = ~runs[MATCHED].astype(bool)
