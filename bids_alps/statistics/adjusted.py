@@ -229,7 +229,7 @@ def compare_adjusted(
     for family, outcomes in families.items():
         overall, rows = list[dict[str, Any]](), list[dict[str, Any]]()
         for outcome in outcomes:
-            values, se = _values_of(table, outcome, precision=precision)
+            values, se = values_of(table, outcome, precision=precision)
             usable = values if se is None else np.where(se > 0, values, np.nan)
             if not np.isfinite(usable).any() or np.nanstd(usable) == 0:
                 continue
@@ -259,7 +259,7 @@ def compare_adjusted(
     return omnibus, pd.concat(pairs, ignore_index=True) if pairs else pd.DataFrame(), pd.DataFrame(means), notes
 
 
-def _values_of(table: pd.DataFrame, outcome: str, *, precision: bool) -> tuple[Array, Array | None]:
+def values_of(table: pd.DataFrame, outcome: str, *, precision: bool) -> tuple[Array, Array | None]:
     """Return the values of an outcome, and their standard errors if participants are to be weighted by them."""
     se_name = f"{outcome}_se"
     return to_floats(table[outcome]), to_floats(table[se_name]) if precision and se_name in table else None
