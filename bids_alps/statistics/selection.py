@@ -107,8 +107,8 @@ def select_runs(runs: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, Flow, lis
     flow, banners = Flow(), list[str]()
     selected = flow.take(runs, pd.Series(False, index=runs.index), "found", "")
     if REPEATED in selected:
-        reasons = {row: f"the same run as in dataset {name}" for row, name in selected[REPEATED].items()}
-        selected = flow.take(selected, selected[REPEATED].notna(), "pooled twice", reasons)
+        doubled = {row: f"the same run as in dataset {name}" for row, name in selected[REPEATED].items()}
+        selected = flow.take(selected, selected[REPEATED].notna(), "pooled twice", doubled)
     excluded = [status for status in LEFT_OUT if status not in plan.included]
     failed = selected["status"].isin(excluded)
     selected = flow.take(selected, failed, "failed their checks", _why_failed(selected))
