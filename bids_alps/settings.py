@@ -182,7 +182,8 @@ class Request:
     )
     include_status: tuple[str, ...] = option(
         (),
-        description="statuses of runs to include although they are excluded by default, such as fail (default: none)",
+        description="include runs of this status although they are excluded by default (default: none)",
+        choices=("fail",),
     )
     reference_group: str | None = option(
         None,

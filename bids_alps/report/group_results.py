@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bids_alps.report import figures_statistics
 from bids_alps.report.group_format import (
@@ -28,15 +28,25 @@ _ALPHA = 0.05
 
 def summarise_results(findings: Findings, plan: Plan) -> tuple[Result, ...]:
     """Return the results of the first preset in the order of the page."""
-    results = [
-        _flow(findings),
-        _groups(findings, plan),
-        _participants(findings, plan),
-        _changes(findings),
-        _sensitivity(findings),
-        *supplementary_results(findings),
-    ]
+    sections: dict[str, Callable[[], Result | None]] = {
+        "Participants and runs analysed": lambda: _flow(findings),
+        f"Difference between groups ({plan.group})": lambda: _groups(findings, plan),
+        f"Participants by {plan.group}": lambda: _participants(findings, plan),
+        "Change within participants": lambda: _changes(findings),
+        "Sensitivity to analysis choices": lambda: _sensitivity(findings),
+        "Further results": lambda: supplementary_results(findings),
+    }
+    results = [_section(title, work) for title, work in sections.items()]
     return tuple(result for result in results if result is not None)
+
+
+def _section(title: str, work: Callable[[], Result | None]) -> Result | None:
+    """Return a section of the page; if it fails, it says so, and the others are kept."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - a failing sentence must not cost the page
+        problem = f"Not shown because of an error ({type(error).__name__}: {error}); the tables have the results."
+        return Result(title=title, sentences=(problem,))
 
 
 def _flow(findings: Findings) -> Result:
@@ -111,7 +121,8 @@ def _groups_picture(findings: Findings, plan: Plan) -> Picture | None:
     }
     adjusted = None if means is None else means[means["outcome"].isin(INDICES)]
     svg = figures_statistics.draw_groups(values, adjusted)
-    caption = "One point per participant; diamonds are adjusted means with 95 % intervals."
+    caption = "One point per participant"
+    caption += "." if adjusted is None or adjusted.empty else "; diamonds are adjusted means with 95 % intervals."
     if "harmonised" in findings.facts:
         caption += " Values are harmonised, as in the tests."
     return _picture("The index by group", caption, svg)
@@ -172,7 +183,7 @@ def _compared_sentence(row: Row) -> str:
 def _equivalence_sentence(row: Row) -> str:
     verdict = "are equivalent" if row["p_equivalence"] < _ALPHA else "were not shown to be equivalent"
     return (
-        f"{capitalise(str(row['group_a']))} and {row['group_b']} {verdict} within ±{row['margin']:g} of the index "
+        f"The groups {row['group_a']} and {row['group_b']} {verdict} within ±{row['margin']:g} of the index "
         f"(two one-sided tests, {describe_p(row['p_equivalence'])})."
     )
 
@@ -266,11 +277,17 @@ def _change_sentence(row: Row) -> str:
 
 
 def _interaction_sentence(row: Row) -> str:
+    if not row["p"] >= 0:  # NaN
+        counts = f"n = {int(row['n_a'])} + {int(row['n_b'])}"
+        return (
+            f"The change from {row['level_a']} to {row['level_b']} cannot be compared between {row['group_a']} and "
+            f"{row['group_b']}: {counts}."
+        )
     verdict = "differed" if row[CORRECTED] < _ALPHA else "did not differ significantly"
     return (
         f"The change {verdict} between {row['group_a']} and {row['group_b']} ({row['level_b']} minus "
         f"{row['level_a']}): "
-        f"{format_interval(row, 'difference')}; {describe_p(row.get('p'))}, corrected {format_p(row[CORRECTED])}."
+        f"{format_interval(row, 'difference')}; {describe_p(row['p'])}, corrected {format_p(row[CORRECTED])}."
     )
 
 
@@ -292,9 +309,9 @@ def _sensitivity(findings: Findings) -> Result | None:
     first = next(iter(pairs))
     pair_rows = [row for row in rows if (row["group_a"], row["group_b"]) == first]
     svg = figures_statistics.draw_specifications(pair_rows)
-    caption = capitalise(
-        f"{first[1]} minus {first[0]}: one point per specification, sorted by the difference; the large point "
-        "is the primary analysis."
+    caption = (
+        f"One point per specification of the difference {first[1]} minus {first[0]}, sorted; the large point is the "
+        "primary analysis."
     )
     return Result(
         title="Sensitivity to analysis choices",

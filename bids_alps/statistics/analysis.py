@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from bids_alps.errors import AlpsError
 from bids_alps.statistics.adjusted import compare_adjusted, design_groups
@@ -25,6 +26,7 @@ from bids_alps.statistics.power import required_group_sizes
 from bids_alps.statistics.precision import measure_precision
 from bids_alps.statistics.reliability import measure_repeats
 from bids_alps.statistics.repeats import (
+    MATCHED,
     PARTICIPANT_KEY,
     VISIT,
     Visits,
@@ -38,8 +40,6 @@ from bids_alps.statistics.selection import COMPARISON, select_runs
 from bids_alps.statistics.sites import harmonise_runs
 from bids_alps.statistics.variables import Variable
 
-MATCHED = "_matched"
-"""Whether a run's participant is listed in ``participants.tsv``; without this column, all are treated as listed."""
 _MEASURES = ("alps_bilateral", "alps_left", "alps_right")
 
 
@@ -75,6 +75,7 @@ def analyse(runs: pd.DataFrame, plan: Plan) -> Findings:
         visits = _with_one_group(visits, plan.group, findings)
     people = select_people(visits, plan, findings, within=within)
     findings.people = people
+    findings.flow.compared = not within and plan.group in people and len(people[plan.group].dropna().unique()) > 1
     _describe(people, visits, plan, findings, within=within)
     if plan.group is not None and not within:
         _compare_between(people, plan, findings)
@@ -295,7 +296,7 @@ def fit_models(runs: pd.DataFrame, plan: Plan, findings: Findings) -> dict[str, 
 
 def _norms(people: pd.DataFrame, plan: Plan, findings: Findings, *, within: bool) -> dict[str, pd.DataFrame]:
     age = next((str(name) for name in people if str(name).lower() == "age"), None)
-    if age is None or not len(people):
+    if age is None or not len(people) or not is_numeric_dtype(people[age]):
         return {}
     sex = next((str(name) for name in people if str(name).lower() in ("sex", "gender")), None)
     table = people.rename(columns={age: "age", **({sex: "sex"} if sex else {})})
