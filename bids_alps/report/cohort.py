@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pandas.api.types import is_numeric_dtype
 
 from bids_alps import __version__
 from bids_alps.model import SIDES, Array, Status
 from bids_alps.provenance import read_statements
 from bids_alps.report import figures_group
 from bids_alps.report.explore import make_explorer, run_name
+from bids_alps.report.group_charts import draw_charts, result_pictures
 from bids_alps.report.group_results import summarise_results
 from bids_alps.report.html import number, render_group, words
 from bids_alps.report.methods import draft_methods
@@ -31,8 +31,6 @@ _SIDES = (*SIDES, "bilateral")
 _LABELS = ("participant_id", "session_id", "run", "roi_preset")
 _SHOWN_RUNS = 2000
 """Maximum number of rows on the page, for fast rendering; group_alps.tsv has all runs."""
-_DRAWN_OUTCOMES = 40
-_DRAWN_VARIABLES = 12
 _SHOWN = ("alps_left", "alps_right", "alps_bilateral", "alps_bilateral_ci_low", "alps_bilateral_ci_high", "pitch")
 
 
@@ -76,7 +74,7 @@ def render_cohort(
             "(column roi_preset)."
         )
     page_notes += [f"No result for {failure.run}: {failure.message}" for failure in failures]
-    pictures = (*page.pictures, *_result_pictures(findings, plan, page_notes))
+    pictures = (*page.pictures, *result_pictures(findings, plan, page_notes))
     methods = _methods(output_dir, findings, plan, page_notes)
     page = replace(
         page,
@@ -113,82 +111,6 @@ def _variables_table(plan: Plan) -> Table | None:
     columns = ("Variable", "Type", "Decided by", "Notes", "Analysed")
     note = "Levels or Units in participants.json have priority over the automatic rules."
     return Table(title="Variables of the participants", columns=columns, rows=rows, note=note) if rows else None
-
-
-_Chart = tuple[str, Callable[[], tuple[str, bytes] | None]]
-"""Title of a chart, and what returns its caption and its SVG, or None if there is nothing to draw."""
-
-
-def _draw(charts: Sequence[_Chart], notes: list[str]) -> tuple[Picture, ...]:
-    """Return the charts as pictures; one that fails becomes a note."""
-    pictures = []
-    for title, work in charts:
-        try:
-            drawn = work()
-        except Exception as error:  # noqa: BLE001 - a failing chart must not cost the page
-            notes.append(f"The figure {title!r} could not be drawn ({type(error).__name__}: {error}).")
-            continue
-        if drawn is not None:
-            caption, svg = drawn
-            alt = f"{title}. {caption}"
-            pictures.append(Picture(title=title, caption=caption, alt=alt, svg=(svg,), chart=True))
-    return tuple(pictures)
-
-
-def _result_pictures(findings: Findings, plan: Plan, notes: list[str]) -> tuple[Picture, ...]:
-    """Return charts of age, correlations and harmonisation for the analysed participants."""
-    charts = (
-        ("Index by age", lambda: _draw_age(findings, plan)),
-        ("Correlations", lambda: _draw_correlations(findings)),
-        ("Harmonisation", lambda: _draw_harmonisation(findings)),
-    )
-    return _draw(charts, notes)
-
-
-def _draw_age(findings: Findings, plan: Plan) -> tuple[str, bytes] | None:
-    people = findings.people
-    age = next((name for name in people if str(name).lower() == "age"), None)
-    if age is None or not is_numeric_dtype(people[age]) or people[age].notna().sum() < 3:
-        return None
-    order = [str(name) for name in findings.facts.get("groups", [])]  # same colours as in the other figures
-    groups = people[plan.group].astype(str).tolist() if plan.group in people else []
-    rows = sorted(range(len(groups)), key=lambda n: order.index(groups[n])) if order else list(range(len(people)))
-    values = people[age].to_numpy(dtype=float)[rows], people["alps_bilateral"].to_numpy(dtype=float)[rows]
-    groups = [groups[n] for n in rows] if groups else []
-    caption = f"One point per participant; lines are least-squares fits{' by group' if groups else ''}."
-    return caption, figures_group.draw_age(*values, groups)
-
-
-def _draw_correlations(findings: Findings) -> tuple[str, bytes] | None:
-    if "correlations" not in findings.tables:
-        return None
-    pooled = findings.tables["correlations"][findings.tables["correlations"]["group"] == "all"]
-    outcomes, variables = pooled["outcome"].unique(), pooled["variable"].unique()
-    shown = pooled[
-        pooled["outcome"].isin(outcomes[:_DRAWN_OUTCOMES]) & pooled["variable"].isin(variables[:_DRAWN_VARIABLES])
-    ]
-    kind = "within" if (shown["kind"] == "within").any() else "pearson"
-    if not shown.loc[shown["kind"] == kind, "r"].notna().any():
-        return None
-    caption = "Pearson's r; asterisks mark p < 0.05 after Benjamini-Hochberg correction."
-    if kind == "within":
-        caption = "Correlation within groups, after removing the group means; asterisks mark p < 0.05 after "
-        caption += "Benjamini-Hochberg correction. group_correlations.tsv has the correlations by group and pooled."
-    for what, names, limit in (("outcomes", outcomes, _DRAWN_OUTCOMES), ("variables", variables, _DRAWN_VARIABLES)):
-        caption += f" The first {limit} of {len(names)} {what} are shown." if len(names) > limit else ""
-    return caption, figures_group.draw_correlations(shown, kind)
-
-
-def _draw_harmonisation(findings: Findings) -> tuple[str, bytes] | None:
-    if findings.before is None or "harmonised" not in findings.tables:
-        return None
-    site = str(findings.facts["harmonised"])
-    values = {
-        name: (table["alps_bilateral"].to_numpy(dtype=float), table[site].astype(str).tolist())
-        for name, table in (("before", findings.before), ("after", findings.tables["harmonised"]))
-    }
-    caption = f"The bilateral index by {site}, before and after ComBat."
-    return caption, figures_group.draw_harmonisation(values)
 
 
 def count_checks(output_dir: Path, preset: str | None = None) -> dict[str, dict[str, int]]:
@@ -316,4 +238,4 @@ def _pictures(
         (title, lambda caption=caption, work=work: (caption, work()))
         for (title, caption), work in zip(captions.items(), works, strict=False)
     ]
-    return _draw(charts, notes)
+    return draw_charts(charts, notes)

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from bids_alps.report.group_format import Row, format_value
 from bids_alps.report.group_tables import plain_table
-from bids_alps.report.page import Result
+from bids_alps.report.page import Picture, Result
 from bids_alps.statistics.findings import Findings
 from bids_alps.statistics.plan import PRIMARY_OUTCOME
+
+ALPHA = 0.05
+
+
+def chart_picture(title: str, caption: str, svg: bytes) -> Picture:
+    """Return a chart as a picture."""
+    return Picture(title=title, caption=caption, alt=f"{title}. {caption}", svg=(svg,), chart=True)
 
 
 def result_rows(findings: Findings, name: str) -> list[Row]:
