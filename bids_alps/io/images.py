@@ -47,9 +47,9 @@ class ImageHeader:
     affine
         Voxels to RAS+ world mm.
     sform_code, qform_code
-        Of the NIfTI header; 0 where there is none.
+        Codes of the NIfTI header; 0 if absent.
     left_right_known
-        Whether the header tells left from right: it has a sform or a qform, and the two do not contradict each other.
+        Whether the header distinguishes left from right: it has a sform or a qform, and the two agree.
     """
 
     shape: tuple[int, ...]
@@ -113,15 +113,15 @@ def read_volumes(path: Path) -> SpatialMap:
 def read_series(run: DwiRun, *, b0_threshold: float = 50.0) -> DwiSeries:
     """Read a run: signal as float32, gradients in RAS+ world axes.
 
-    Tolerated with a note: values that are not finite in the background (read as 0), b-vectors that are not finite
-    without weighting, a transposed table of b-vectors, b-vectors up to 10 % longer or shorter than 1.
+    Tolerated with a note: non-finite values in the background (read as 0), non-finite b-vectors at b=0, transposed
+    tables of b-vectors, and b-vectors up to 10 % longer or shorter than 1.
 
     Parameters
     ----------
     run
         Its files.
     b0_threshold
-        b-values up to this count as no weighting, s/mm^2.
+        Volumes with a b-value up to this are treated as b=0, s/mm^2.
 
     Raises
     ------
