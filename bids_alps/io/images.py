@@ -1,4 +1,4 @@
-"""Reading diffusion images and their gradient tables, with every complaint at the door."""
+"""Read and validate diffusion images and their gradient tables."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _DAMAGED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageHeader:
-    """What the header of an image promises.
+    """Geometry and size of an image, from its header.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class ImageHeader:
 
 
 def read_header(path: Path) -> ImageHeader:
-    """Read the header of an image alone; same errors as `read_map`."""
+    """Read the header of an image; same errors as `read_map`."""
     image = _open(path)
     codes = [int(image.header[f"{form}form_code"]) if isinstance(image, nib.Nifti1Pair) else 1 for form in "sq"]
     return ImageHeader(
@@ -75,7 +75,7 @@ def read_header(path: Path) -> ImageHeader:
 
 
 def _knows_sides(image: Any) -> bool:
-    """Whether sform and qform agree about which voxels lie to the left."""
+    """Return whether sform and qform agree about left and right."""
     try:
         axes = [np.asarray(form)[:3, :3] for form in (image.get_sform(), image.get_qform())]
         from_one_to_other = axes[1] @ np.linalg.inv(axes[0])
@@ -150,7 +150,7 @@ def read_series(run: DwiRun, *, b0_threshold: float = 50.0) -> DwiSeries:
 
 
 def _without_gaps(path: Path, data: Array, notes: list[str]) -> Array:
-    """Return a series whose values that are not finite are 0, where they lie in the background."""
+    """Return a series with non-finite values of the background set to 0."""
     lost = np.zeros(data.shape[:3], dtype=bool)
     count = 0
     for n in range(data.shape[3]):
