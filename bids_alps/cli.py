@@ -153,11 +153,11 @@ def _check_method_numbers(method: Method) -> None:
     if method.random_seed < 0:
         raise UsageError("--random-seed", f"{method.random_seed}", "give 0 or more")
     if not 0 <= method.b0_threshold < math.inf:
-        raise UsageError("--b0-threshold", f"{method.b0_threshold:g} s/mm^2", "give 0 or more")
+        raise UsageError("--b0-threshold", f"{method.b0_threshold:g} s/mm²", "give 0 or more")
     unusable = [shell for shell in method.shells or () if not method.b0_threshold < shell < math.inf]
     if unusable:
         raise UsageError(
-            "--shells", f"{unusable[0]:g} s/mm^2", f"give b-values above --b0-threshold, {method.b0_threshold:g} s/mm^2"
+            "--shells", f"{unusable[0]:g} s/mm²", f"give b-values above --b0-threshold, {method.b0_threshold:g} s/mm²"
         )
 
 
