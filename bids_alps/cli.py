@@ -110,6 +110,7 @@ def _check(settings: Settings, level: str) -> None:
     _check_folders(settings, level)
     _check_numbers(settings.execution)
     _check_method_numbers(settings.method)
+    _check_preprocessing(settings.method)
     if settings.execution.executor == "dask":
         from bids_alps.execution.jobs import check_dask
 
@@ -158,6 +159,16 @@ def _check_method_numbers(method: Method) -> None:
     if unusable:
         raise UsageError(
             "--shells", f"{unusable[0]:g} s/mm²", f"give b-values above --b0-threshold, {method.b0_threshold:g} s/mm²"
+        )
+
+
+def _check_preprocessing(method: Method) -> None:
+    """Refuse steps of preprocessing together with ``--skip-preprocessing``, which would ignore them."""
+    steps = {"--combine-runs": method.combine_runs, "--denoising": method.denoising, "--unringing": method.unringing}
+    wanted = [option for option, value in steps.items() if value]
+    if method.skip_preprocessing and wanted:
+        raise UsageError(
+            wanted[0], "is a step of preprocessing, which --skip-preprocessing omits", "give one of the two"
         )
 
 
