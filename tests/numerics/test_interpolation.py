@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from bids_alps.numerics.interpolation import CubicSpline, is_on_grid, sample_linearly
+from bids_alps.numerics.interpolation import CubicSpline, LinearImage, is_on_grid
 
 SHAPES = st.tuples(*[st.integers(1, 9)] * 3)
 
@@ -24,7 +24,7 @@ def test_linear_interpolation_is_that_of_scipy(shape, seed):
     random = np.random.default_rng(seed)
     image, places = random.normal(size=shape), random.uniform(-2, 11, size=(3, 20))
     expected = ndimage.map_coordinates(image, places, order=1, mode="nearest")
-    np.testing.assert_allclose(sample_linearly(image, places), expected, atol=2e-5)
+    np.testing.assert_allclose(LinearImage.of_image(image)(places), expected, atol=2e-5)
 
 
 @given(shape=SHAPES)

@@ -13,7 +13,7 @@ from scipy import ndimage
 from scipy.sparse.linalg import LinearOperator, cg
 
 from bids_alps.model import Array
-from bids_alps.numerics.interpolation import CubicSpline, is_on_grid, sample_linearly
+from bids_alps.numerics.interpolation import CubicSpline, LinearImage, is_on_grid
 
 SMOOTHNESS = 0.01
 BARRIER = 0.1
@@ -33,10 +33,11 @@ class EpiImage:
     shift: float
     slope: float
 
-    def smoothed(self, sigma: float) -> tuple[CubicSpline, Array]:
-        """Return the smoothed image, and its derivative along phase encoding, shape (i, j, k)."""
+    def smoothed(self, sigma: float) -> tuple[CubicSpline, LinearImage]:
+        """Return the smoothed image, and its derivative along phase encoding."""
         smooth = ndimage.gaussian_filter(self.data, sigma)
-        return CubicSpline.of_image(smooth), np.gradient(smooth, axis=self.own_axis)
+        derivative = np.gradient(smooth, axis=self.own_axis)
+        return CubicSpline.of_image(smooth), LinearImage.of_image(derivative)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +49,14 @@ class UnwarpedImage:
     by_slope: Array
 
 
-def unwarp(side: EpiImage, images: tuple[CubicSpline, Array], field: Array, stride: int) -> UnwarpedImage:
+def unwarp(side: EpiImage, images: tuple[CubicSpline, LinearImage], field: Array, stride: int) -> UnwarpedImage:
     """Correct one side on a coarser grid, given its image and derivative from `EpiImage.smoothed`."""
     grid = np.indices(field.shape, dtype=np.float32).reshape(3, -1)
     to_side = side.voxels.astype(np.float32)
     places = (to_side[:3, :3] * stride) @ grid + to_side[:3, 3:]
     places[side.own_axis] += np.float32(side.shift) * field.ravel()
     inside, (image, derivative) = is_on_grid(places, side.data.shape), images
-    value, slope = (
-        (values * inside).reshape(field.shape) for values in (image(places), sample_linearly(derivative, places))
-    )
+    value, slope = ((values * inside).reshape(field.shape) for values in (image(places), derivative(places)))
     stretch = 1 + side.slope * _difference(field, side.axis, stride)
     return UnwarpedImage(corrected=value * stretch, by_field=side.shift * slope * stretch, by_slope=side.slope * value)
 
@@ -95,7 +94,7 @@ class Problem:
     """The pair at one resolution level."""
 
     sides: tuple[EpiImage, EpiImage]
-    images: tuple[tuple[CubicSpline, Array], tuple[CubicSpline, Array]]
+    images: tuple[tuple[CubicSpline, LinearImage], tuple[CubicSpline, LinearImage]]
     size: Array
     stride: int
     weight: float = SMOOTHNESS

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from bids_alps.model import Array
-from bids_alps.numerics.interpolation import CubicSpline, sample_linearly
+from bids_alps.numerics.interpolation import CubicSpline, LinearImage
 from bids_alps.numerics.preprocessing.distortion import Distortion
 from bids_alps.numerics.preprocessing.motion import SeriesMotion, acquired_slices
 from bids_alps.numerics.preprocessing.prediction import fit_covariance, leave_one_out_weights
@@ -96,7 +96,7 @@ def _distorted(points: Array, affine: Array, distortion: Distortion | None) -> t
     inverse = np.linalg.inv(affine)
     voxels = inverse[:3, :3] @ points.T + inverse[:3, 3:]
     field, axis = distortion.displacement, distortion.phase_axis
-    shift, slope = (sample_linearly(image, voxels) for image in (field, np.gradient(field, axis=axis)))
+    shift, slope = (LinearImage.of_image(image)(voxels) for image in (field, np.gradient(field, axis=axis)))
     return points + shift[:, None] * affine[:3, axis], 1 + slope
 
 
