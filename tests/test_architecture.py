@@ -21,7 +21,18 @@ LAYERS = (
         "registration",
         "settings",
     ),
-    *("provenance", "consistency", "phantom", "progress", "report", "stages", "planning", "participant", "group"),
+    *(
+        "provenance",
+        "cleanup",
+        "consistency",
+        "phantom",
+        "progress",
+        "report",
+        "stages",
+        "planning",
+        "participant",
+        "group",
+    ),
     *("execution", "summary", "console", "arguments", "descriptor", "cli", "demo", "__main__"),
 )
 HOMES = {

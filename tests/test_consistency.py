@@ -12,6 +12,7 @@ import pytest
 from test_participant import put_run
 
 from bids_alps import participant
+from bids_alps.cleanup import clear_run
 from bids_alps.cli import main
 from bids_alps.consistency import describe_differences, method_provenance
 from bids_alps.errors import OutputError
@@ -20,7 +21,7 @@ from bids_alps.io.writing import write_text
 from bids_alps.model import DwiRun
 from bids_alps.participant import process_run
 from bids_alps.planning import plan_participant
-from bids_alps.provenance import clear_run, describe_provenance, settings_hash, write_receipt
+from bids_alps.provenance import describe_provenance, settings_hash, write_receipt
 from bids_alps.settings import Method
 from bids_alps.stages.run import RunResult
 
@@ -162,7 +163,7 @@ def test_lost_settings_records_are_restored_from_receipts(done: Path) -> None:
 
 
 def test_a_job_reads_only_the_receipts_of_its_participant(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bids_alps.consistency.find_receipts", lambda *_: 1 / 0)
+    monkeypatch.setattr("bids_alps.consistency.read_receipts", lambda *_: 1 / 0)
     assert run("--participant-label", "01") == 0
 
 
