@@ -1,4 +1,4 @@
-"""Results of two settings in one output: refused with what differs, until that is asked for."""
+"""Results of two settings in one output are refused with the difference, unless requested."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def measure(run: DwiRun, settings: Any) -> str:
-    """Stand for the stages: write one file that tells the settings, and the receipt."""
+    """Replace the stages: write one file with the settings, and the receipt."""
     out, made = settings.request.output_dir, describe_provenance(run, settings.method)
     clear_run(out, run)
     write_text(derivative_path(out, run, "alps"), f"radius {settings.method.roi_radius}")

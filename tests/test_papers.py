@@ -104,7 +104,7 @@ def test_without_a_group_table_the_error_names_the_next_step(
 
 
 def drawn(bids: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> dict[str, tuple[Any, ...]]:
-    """Run the group level and the figures; return what the figures were drawn from."""
+    """Run the group level and the figures; return the data of the figures."""
     seen = dict[str, tuple[Any, ...]]()
 
     def watch(name: str) -> Callable[..., dict[str, bytes]]:
