@@ -19,11 +19,15 @@ LARGEST_OFFSET = 4.5
 
 
 def measure_intervals(
-    aligned: AlignedRun, preset: RoiPreset, rois: tuple[Roi, ...], floor: Mapping[str, float]
+    aligned: AlignedRun,
+    preset: RoiPreset,
+    rois: tuple[Roi, ...],
+    floor: Mapping[str, float],
+    spheres: Mapping[str, float],
 ) -> Mapping[str, Interval]:
     """Return the uncertainty of the index by hemisphere, from random and systematic errors.
 
-    `floor` is the relative change by the noise floor.
+    `floor` is the relative change by the noise floor, `spheres` the index of the published spheres (empty if unknown).
     """
     placed, fitted = prepare_means(aligned, preset), aligned.fitted
     errors = Errors(
@@ -46,6 +50,7 @@ def measure_intervals(
                 resolution=float(np.log(blurred[side] / sharp[side])),
                 calibration=float(np.log(calibrated[side] / tabled[side])),
                 noise_floor=float(np.log1p(floor[side])),
+                regions=float(np.log(spheres[side] / sharp[side])) if spheres else 0.0,
             ),
         )
         for side, interval in intervals.items()

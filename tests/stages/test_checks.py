@@ -324,7 +324,7 @@ TRIPS = {
     **{name: (check_motion, change) for name, change in MOTION.items()},
     "noise_floor": (check_floor, {"b": 3000.0, "sd": 80.0}),
     "registration_tract_shift": (check_tracts, {"outward": -4.0}),
-    "distortion_left": (check_distortion, {"readout": 0.05}),
+    "distortion_left": (check_distortion, {"readout": 0.15}),
     "sides_known": (check_header, {"known": False}),
     "lesion_overlap": (check_overlap, {"reach": 2}),
     "lesion_t1w_shift": (check_overlap, {"shift": 4.0}),

@@ -183,3 +183,17 @@ def test_freedom_takes_the_place_of_what_other_scans_tell():
     clean = {n: intervals(*make(n, 1, 1e5, 8, np.random.default_rng(6)))["left"].se_noise for n in (6, 8, 10, 30)}
     assert clean[6] > clean[8] > clean[10]
     assert clean[30] < 0.002
+
+
+def test_a_difference_from_the_spheres_beyond_random_error_widens_the_interval():
+    series, rois = make(30, 3, 20, 8, np.random.default_rng(1))
+    sharp, found = means_of(series, rois), intervals(series, rois)["left"]
+    value = float(index_of(sharp["projection_left"], sharp["association_left"]))
+    random, same = found.se / value, add_systematic(found, value, Systematic())
+    for small in (0.5 * random, -0.99 * random, float("nan")):
+        assert add_systematic(found, value, Systematic(regions=small)) == same
+    for large in (3 * random, -3 * random):
+        wider = add_systematic(found, value, Systematic(regions=large))
+        assert wider.se_regions == pytest.approx(value * random * np.sqrt(8))
+        assert wider.se == pytest.approx(np.hypot(same.se, wider.se_regions))
+        assert wider.low < value * np.exp(-3 * random) and wider.high > value * np.exp(3 * random)
