@@ -15,10 +15,9 @@ from dataclasses import replace
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 
+import numpy as np
 from second_heads import METHOD, Case, centre_distances, make_case, measure_case, missed_by, register
 from second_phantom import HeadChoices, ScanChoices
-
-import numpy as np
 
 from bids_alps.io.presets import read_preset
 from bids_alps.model import SIDES

@@ -83,7 +83,8 @@ ALPS_COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         name="alps_se_calibration",
-        description="Standard error from the gradient strength: half of the change by its measured error.",
+        description="Standard error from the gradient strength: half of the change by its measured error, and all of "
+        "the change by the part on which tissues agree, if it is not corrected.",
         optional=True,
     ),
     Column(
@@ -93,8 +94,8 @@ ALPS_COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         name="alps_se_regions",
-        description="Standard error from the choice of the regions: the difference from the index of the 2.5 mm spheres "
-        "of most studies, beyond noise, placement and pose.",
+        description="Standard error from the choice of the regions: the difference from the index of the 2.5 mm "
+        "spheres of most studies, beyond noise, placement and pose.",
         optional=True,
     ),
     Column(name="alps_uncorrected", description="Index with tensors in scanner axes."),

@@ -226,8 +226,8 @@ THRESHOLDS: Mapping[str, Threshold] = {
         fail=NEVER,
         direction="above",
         reason="Uncorrected susceptibility distortion displaces the regions from their tracts.",
-        source="without a fieldmap, expected from readout time and 4 Hz: the field at the regions beyond what registration "
-        "absorbs is 1.7 to 6.0 Hz in two scanners; 1 mm changes the index by 0.9 %",
+        source="without a fieldmap, expected from readout time and 4 Hz: the field at the regions beyond what "
+        "registration absorbs is 1.7 to 6.0 Hz in two scanners; 1 mm changes the index by 0.9 %",
     ),
     "sides_known": Threshold(
         unit="",

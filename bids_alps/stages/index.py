@@ -83,9 +83,7 @@ def measure(aligned: AlignedRun, preset: RoiPreset) -> Measurement:
     if preset.conventions == "anatomical" and has_regions(rois):
         floor = floor_bias(aligned.fitted.series, used_regions(rois), aligned.rotation, aligned.fitted.noise_sd)
         others = alternative_indices(aligned, rois) | sphere_index(aligned, preset)
-        result = replace(
-            result, interval=measure_intervals(aligned, preset, rois, floor, others.get("spheres", {}))
-        )
+        result = replace(result, interval=measure_intervals(aligned, preset, rois, floor, others.get("spheres", {})))
         result = add_crossing_index(aligned, add_free_water_index(aligned, result, rois), rois)
         result = replace(result, alternatives={**result.alternatives, **others})
     index_checks = (

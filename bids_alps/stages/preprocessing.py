@@ -42,8 +42,8 @@ RAW = "The diffusion series were used without preprocessing."
 TYPICAL_HZ = 4.0
 """Typical off-resonance in the regions of the index at 3 T, beyond what the registration absorbs, Hz.
 
-In the reverse-phase pairs of two scanners the field at the four regions is 15 to 23 Hz, but most of it displaces the whole
-deep brain; beyond an affine fit to it there remain 1.7 to 6.0 Hz (root mean square 3.7).
+In reverse-phase pairs of two scanners the field at the four regions is 15 to 23 Hz, but most of it displaces the whole
+deep brain; beyond an affine fit there remain 1.7 to 6.0 Hz (root mean square 3.7).
 """
 
 _MEASURED = ("phase difference", "two phases", "measured field")

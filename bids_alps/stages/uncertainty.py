@@ -13,6 +13,7 @@ from bids_alps.numerics.index.uncertainty import Errors, Systematic, add_systema
 from bids_alps.numerics.tensors.calibration import reweight
 from bids_alps.numerics.tensors.tensor import rotate_elements
 from bids_alps.stages.aligned import AlignedRun, apply_roi_weights, transform_for_preset
+from bids_alps.stages.tensors import TensorFit
 
 LARGEST_OFFSET = 4.5
 """Largest placement error to prepare for, in standard errors."""
@@ -40,21 +41,43 @@ def measure_intervals(
     )
     sharp = as_floats(alps_by_hemisphere(placed({})))
     blurred = as_floats(alps_by_hemisphere(blurred_means(aligned, rois)))
-    tabled = index_of_series(fitted.tabled, rois, aligned.rotation)
-    calibrated = index_of_series(reweight(fitted.tabled, fitted.weighting.measured), rois, aligned.rotation)
+    calibration, uncorrected = gradient_effects(fitted, rois, aligned.rotation)
     return {
         side: add_systematic(
             interval,
             sharp[side],
             Systematic(
                 resolution=float(np.log(blurred[side] / sharp[side])),
-                calibration=float(np.log(calibrated[side] / tabled[side])),
+                calibration=calibration[side],
+                uncorrected=uncorrected[side],
                 noise_floor=float(np.log1p(floor[side])),
                 regions=float(np.log(spheres[side] / sharp[side])) if spheres else 0.0,
             ),
         )
         for side, interval in intervals.items()
     }
+
+
+def gradient_effects(
+    fitted: TensorFit, rois: tuple[Roi, ...], rotation: Array
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return changes of the log index by gradient errors: by all of the measured error, and by what is left to correct.
+
+    What is left to correct is the part on which tissues agree, 0 if the b-values are corrected.
+    """
+    measured, agreed, used, tabled = (
+        index_of_series(series, rois, rotation)
+        for series in (
+            reweight(fitted.tabled, fitted.weighting.measured),
+            reweight(fitted.tabled, fitted.weighting.corrected),
+            fitted.series,
+            fitted.tabled,
+        )
+    )
+    return (
+        {side: float(np.log(measured[side] / tabled[side])) for side in tabled},
+        {side: float(np.log(agreed[side] / used[side])) for side in tabled},
+    )
 
 
 def prepare_means(aligned: AlignedRun, preset: RoiPreset) -> Callable[[Mapping[str, Array]], dict[str, Array]]:

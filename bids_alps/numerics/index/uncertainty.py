@@ -132,6 +132,8 @@ class Systematic:
         Effect of blurring by one additional voxel.
     calibration
         Effect of the measured error of the b-values, corrected or not; half of it is treated as uncertain.
+    uncorrected
+        Effect of the part of this error on which tissues agree, if it is not corrected: all of it counts.
     noise_floor
         Effect of the noise floor.
     regions
@@ -141,6 +143,7 @@ class Systematic:
 
     resolution: float = 0.0
     calibration: float = 0.0
+    uncorrected: float = 0.0
     noise_floor: float = 0.0
     regions: float = 0.0
 
@@ -158,10 +161,11 @@ def add_systematic(interval: Interval, alps: float, changes: Systematic) -> Inte
         Systematic errors; NaN counts as zero.
     """
     resolution = np.hypot(changes.resolution, OTHER_TISSUE * (alps - 1) / alps)
+    calibration = np.hypot(*np.nan_to_num([changes.calibration / 2, changes.uncorrected]))
     random = interval.se / alps
     # moment estimate of a variance between regions: squared difference minus the random variance, not below zero
     regions = np.sqrt(max(np.nan_to_num(changes.regions) ** 2 - random**2, 0.0))
-    parts = np.abs(np.nan_to_num([resolution, changes.calibration / 2, changes.noise_floor, regions]))
+    parts = np.abs(np.nan_to_num([resolution, calibration, changes.noise_floor, regions]))
     total = float(np.linalg.norm([random, *parts]))
     resolution, calibration, noise_floor, regions = (float(alps * part) for part in parts)
     return replace(

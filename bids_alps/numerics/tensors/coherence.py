@@ -14,9 +14,9 @@ from bids_alps.numerics.tensors.tensor import eigen_system, fractional_anisotrop
 WHITE_MATTER_FA = 0.2
 CONTINUING_DEGREES = 30.0
 THICKEST = 1.3
-"""Voxel anisotropy (longest over shortest edge) above which only the axes within the slice are checked: with thick slices
-most neighbours are within the slice, which favours tables that rotate fibres into it (correct table: 0.90 in simulated
-slices of 2 x 2 x 3 mm, 0.34 in slices of 2 x 2 x 5 mm)."""
+"""Voxel anisotropy (longest over shortest edge) above which only the axes within the slice are checked: with thick
+slices most neighbours are within the slice, which favours tables that rotate fibres into it (correct table: 0.90 in
+simulated slices of 2 x 2 x 3 mm, 0.34 in slices of 2 x 2 x 5 mm)."""
 
 _MOST_VOXELS = 20_000
 _HALF_OF_NEIGHBOURS = [np.array(step) for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]

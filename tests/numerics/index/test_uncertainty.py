@@ -196,4 +196,16 @@ def test_a_difference_from_the_spheres_beyond_random_error_widens_the_interval()
         wider = add_systematic(found, value, Systematic(regions=large))
         assert wider.se_regions == pytest.approx(value * random * np.sqrt(8))
         assert wider.se == pytest.approx(np.hypot(same.se, wider.se_regions))
-        assert wider.low < value * np.exp(-3 * random) and wider.high > value * np.exp(3 * random)
+        assert wider.low < value * np.exp(-3 * random)
+        assert wider.high > value * np.exp(3 * random)
+
+
+def test_all_of_a_gradient_error_that_tissues_agree_on_counts_while_it_is_not_corrected():
+    series, rois = make(30, 3, 20, 8, np.random.default_rng(1))
+    sharp, found = means_of(series, rois), intervals(series, rois)["left"]
+    value = float(index_of(sharp["projection_left"], sharp["association_left"]))
+    corrected = add_systematic(found, value, Systematic(calibration=0.08))
+    uncorrected = add_systematic(found, value, Systematic(calibration=0.08, uncorrected=-0.06))
+    assert corrected.se_calibration == pytest.approx(0.04 * value)
+    assert uncorrected.se_calibration == pytest.approx(value * np.hypot(0.04, 0.06))
+    assert uncorrected.se > corrected.se
