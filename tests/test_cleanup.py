@@ -31,10 +31,10 @@ def out(tmp_path: Path) -> Path:
 def finish(out: Path, **entities: str) -> DwiRun:
     """Write the inputs of a run, its index table and its receipt."""
     name = "_".join(f"{key}-{label}" for key, label in entities.items())
-    files = {key: out.with_name("in") / f"{name}_dwi.{key}" for key in ("image", "bval", "bvec")}
-    for path in files.values():
+    image, bval, bvec = (out.with_name("in") / f"{name}_dwi.{key}" for key in ("image", "bval", "bvec"))
+    for path in (image, bval, bvec):
         write_text(path, path.name)
-    return write_result(out, DwiRun(entities=entities, **files))
+    return write_result(out, DwiRun(entities=entities, image=image, bval=bval, bvec=bvec))
 
 
 def write_result(out: Path, run: DwiRun) -> DwiRun:

@@ -62,6 +62,15 @@ def test_a_b0_series_is_not_a_run_if_its_session_has_one(dataset: Path) -> None:
     assert found["sub-01_ses-1_dir-PA"] is DwiRun
 
 
+def test_a_weighted_series_is_a_run_although_a_fieldmap_has_its_entities(dataset: Path) -> None:
+    for direction in ("AP", "PA"):
+        put_run(dataset, f"sub-01/dwi/sub-01_dir-{direction}_dwi")
+    single = nifti_bytes(SpatialMap(data=np.ones((2, 2, 2)), affine=np.eye(4)))
+    put(dataset, "sub-01/fmap/sub-01_dir-PA_epi.nii.gz", content=single)
+    found = {run.name: type(run) for run in find_runs(dataset, "01")}
+    assert found == {"sub-01_dir-AP": DwiRun, "sub-01_dir-PA": DwiRun}
+
+
 def problem_of(root: Path) -> UnusableRun:
     (problem,) = (run for run in find_runs(root, "01") if isinstance(run, UnusableRun))
     return problem

@@ -327,7 +327,7 @@ TRIPS: dict[str, tuple[Any, dict[str, Any]]] = {
     **{name: (check_motion, change) for name, change in MOTION.items()},
     "noise_floor": (check_floor, {"b": 3000.0, "sd": 80.0}),
     "registration_tract_shift": (check_tracts, {"outward": -4.0}),
-    "residual_distortion": (check_distortion, {"readout": 0.05}),
+    "residual_distortion": (check_distortion, {"readout": 0.15}),
     "left_right_known": (check_header, {"known": False}),
     "lesion_overlap": (check_overlap, {"reach": 2}),
     "lesion_t1w_shift": (check_overlap, {"shift": 4.0}),
