@@ -309,6 +309,9 @@ def main() -> None:
         return
     began = time.monotonic()
     deadline = began + 60 * options.minutes
+    for folder in ("bids_alps", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            digest(str(path.relative_to(ROOT)))  # as the copies will be, whatever changes meanwhile
     preload()
     tests = map_tests(options.processes, "" if options.slow else "not slow", deadline)
     mutants = list(mutants_of(options.of)) if options.of else sample(options.sample, options.seed)

@@ -40,7 +40,7 @@ class Recorder:
         self.seconds: dict[str, float] = defaultdict(float)
         self.since = time.monotonic()
         self.tests: dict[str, list[str]] = {}
-        self.passed: dict[str, bool] = {}
+        self.outcomes: dict[str, set[str]] = defaultdict(set)
         self.coverage.start()
 
     def switch(self, context: str) -> None:
@@ -81,7 +81,7 @@ class Recorder:
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Note what does not pass."""
-        self.passed[report.nodeid] = self.passed.get(report.nodeid, True) and report.passed
+        self.outcomes[report.nodeid].add(report.outcome)
 
     def pytest_sessionfinish(self) -> None:
         """Write the map of this file."""
@@ -93,8 +93,8 @@ class Recorder:
             for line, contexts in data.contexts_by_lineno(file).items():
                 for context in contexts:
                     lines[context].setdefault(path, []).append(line)
-        tests = {test: fixtures for test, fixtures in self.tests.items() if self.passed.get(test)}
-        failed = [test for test in self.tests if test not in tests]
+        tests = {test: fixtures for test, fixtures in self.tests.items() if self.outcomes[test] == {"passed"}}
+        failed = [test for test in self.tests if "failed" in self.outcomes[test]]
         entry = {"tests": tests, "failed": failed, "seconds": self.seconds, "lines": lines}
         self.result.write_text(json.dumps(entry))
 
