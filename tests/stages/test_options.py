@@ -72,11 +72,20 @@ def fitted(phantom: PhantomSubject, bvals: Any = None, **method: Any) -> TensorF
     return fit(prepared, Method(**{"gradient_calibration": False, **method}))
 
 
+FITS: dict[int, TensorFit] = {}
+
+
+def fitted_once(phantom: PhantomSubject) -> TensorFit:
+    if id(phantom) not in FITS:
+        FITS[id(phantom)] = fitted(phantom)
+    return FITS[id(phantom)]
+
+
 def measured(phantom: PhantomSubject, before: tuple[Check, ...] = (), **method: Any) -> Measurement:
     chosen = Method(gradient_calibration=False, **method)
     truth = phantom.truth
     found = Registration(transform=truth.transform, pose=truth.pose, placement_se_mm=0.5)
-    aligned = AlignedRun(fitted=fitted(phantom), registration=found, method=chosen, checks=before)
+    aligned = AlignedRun(fitted=fitted_once(phantom), registration=found, method=chosen, checks=before)
     return measure(aligned, read_preset("alps", radius_mm=chosen.roi_radius))
 
 
