@@ -53,8 +53,8 @@ def test_empty_mask_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("engine", "centre_mm", "pose_degrees"), [("staged", 1.5, 1.0), pytest.param("dipy", 2.5, 3.0, marks=pytest.mark.slow), ("precomputed", 0.1, 1.0)],
-
+    ("engine", "centre_mm", "pose_degrees"),
+    [("staged", 1.5, 1.0), pytest.param("dipy", 2.5, 3.0, marks=pytest.mark.slow), ("precomputed", 0.1, 1.0)],
 )
 def test_known_transform_is_found(
     engine: str,
