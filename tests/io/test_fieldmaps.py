@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import nifti_bytes
+from scipy.spatial.transform import Rotation
 
 from bids_alps.io import fieldmaps
-from bids_alps.io.images import read_header
+from bids_alps.io.images import ImageHeader, read_header
 from bids_alps.io.layout import find_runs
 from bids_alps.model import DwiRun, FieldmapImage, SpatialMap
 
@@ -245,3 +246,16 @@ def test_images_serve_by_the_angle_of_their_encoding(
     found = fieldmaps._reverse(images, Path("sub-01_dwi.nii.gz"), np.array([1.0, 0, 0]), read_header, crossed=crossed)
     assert [image.path.name[11:13] for field in found for image in field.images] == taken
     assert [image.path.name[11:13] for field in found for image in field.matching] == (["PA"] if taken else [])
+
+
+@pytest.mark.parametrize("degrees", [0.0, 2.0, 20.0])
+@pytest.mark.parametrize("axes", [np.eye(3), np.array([[0.0, 0, 1], [-1, 0, 0], [0, 1, 0]])], ids=["axial", "sagittal"])
+def test_one_grid_may_be_turned_a_little_in_any_storage_order(degrees: float, axes: Any) -> None:
+    turn = Rotation.from_rotvec([0, degrees, 0], degrees=True).as_matrix()
+    affines = [np.eye(4), np.eye(4)]
+    affines[0][:3, :3], affines[1][:3, :3] = axes @ np.diag([2.0, 2, 3]), turn @ axes @ np.diag([2.0, 2, 3])
+    headers = {
+        Path(str(n)): ImageHeader(shape=(8, 9, 7), stored_bytes=1, affine=affine) for n, affine in enumerate(affines)
+    }
+    expected = degrees < fieldmaps._ROTATION_TOLERANCE_DEGREES
+    assert fieldmaps.same_grid(Path("0"), Path("1"), headers.__getitem__) is expected

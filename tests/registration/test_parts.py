@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from bids_alps.errors import RegistrationError
 from bids_alps.model import Array, Pose, SpatialMap, SpatialTransform, SubjectMaps, Template
+from bids_alps.numerics.tissue_contrast import csf_fraction, subject_contrast, white_matter
 from bids_alps.registration import checks, search, staged
 from bids_alps.registration.base import Registration, check_subject, jacobian_determinants, jacobian_range, pose_of
 from bids_alps.registration.deformable import fit_displacement
@@ -231,6 +232,33 @@ def test_the_inner_brain_is_deep_and_above_the_commissures() -> None:
     np.testing.assert_allclose(inside.max(axis=0), [30, 30, 30], atol=2.01)
     assert inside[:, 2].min() == 2
     np.testing.assert_allclose(inside[:, :2].min(axis=0), [-32, -32], atol=2.01)
+
+
+def test_tissue_is_told_by_fa_and_md() -> None:
+    """White matter by FA up to .5 and MD from 1.2 to 2.6 um2/ms, less at the rim; CSF by the same MD."""
+    mask = box(10, 50)
+    for fa, md, fluid in ((0.25, 0.7e-3, 0.0), (0.25, 1.9e-3, 0.5), (0.6, 0.7e-3, 0.0), (0.1, 2.6e-3, 1.0)):
+        subject = subject_of(mask, fa=fa, md=md)
+        white = min(fa / 0.5, 1) * (1 - fluid)
+        middle = (30, 30, 30)
+        assert white_matter(subject).data[middle] == pytest.approx(white)
+        assert csf_fraction(subject).data[middle] == pytest.approx(fluid, abs=1e-6)
+        assert subject_contrast(subject).data[middle] == pytest.approx(0.5 * (1 - fluid) + 0.5 * white)
+        assert csf_fraction(subject).data[0, 0, 0] == subject_contrast(subject).data[0, 0, 0] == 0
+        assert white_matter(subject).data[10, 30, 30] == pytest.approx(white * 2 / 6)  # 2 mm below the surface
+
+
+def test_the_whole_brain_is_fitted_by_its_white_matter() -> None:
+    mask = box(10, 50)
+    points = mask.world(np.stack(np.indices(mask.shape), axis=-1))
+
+    def tract(shift: float) -> Array:
+        centre = np.add([[-12.0, 8, 5], [14, -6, 8], [2, 12, -14]], [shift, -shift / 2, 0])
+        return np.exp(-((points[..., None, :] - centre) ** 2).sum(-1) / (2 * 8**2)).sum(-1).clip(0, 1)
+
+    template = replace(template_of(mask), wm=mask.like(tract(0.0).astype(np.float32)))
+    found = staged.fit_whole_brain(subject_of(mask, fa=0.5 * tract(4.0)), template, np.eye(4))
+    np.testing.assert_allclose(found @ [4.0, -2, 0, 1], [0, 0, 0, 1], atol=0.7)
 
 
 def map_by(matrix: Array) -> Precomputed:
