@@ -19,6 +19,7 @@ from bids_alps.execution.dask import Cluster
 from bids_alps.execution.engine import Task
 from bids_alps.execution.memory import BASE_MEGABYTES, estimate_megabytes
 from bids_alps.execution.watch import Watch
+from bids_alps.identity import code_name
 from bids_alps.model import DwiRun, SpatialMap
 from bids_alps.participant import Outcome
 
@@ -176,3 +177,16 @@ def test_a_run_that_three_workers_did_not_finish_is_given_up() -> None:
     assert "3 workers ended" in str(seen.explain(1))
     assert seen.stop(1) == "worker 3"
     assert seen.stop(1) == ""
+
+
+def test_a_worker_has_the_version_and_the_folders_of_the_study(tmp_path: Path) -> None:
+    for name in ("in", "out"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "dataset_description.json").write_text("{}")
+    settings = SimpleNamespace(request=SimpleNamespace(bids_dir=tmp_path / "in", output_dir=tmp_path / "out"))
+    module._check_worker(settings, code_name(), "tcp://a")
+    with pytest.raises(ExecutionError, match="on the worker, another here"):
+        module._check_worker(settings, "another", "tcp://a")
+    (tmp_path / "out" / "dataset_description.json").unlink()
+    with pytest.raises(ExecutionError, match=r"worker tcp://a: it does not see .*out"):
+        module._check_worker(settings, code_name(), "tcp://a")
