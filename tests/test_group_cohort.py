@@ -94,6 +94,7 @@ def test_the_headline_is_adjusted_and_the_first_table_of_the_page(study):
     assert (row["group_a"], row["group_b"]) == ("HC", "patient")
 
 
+@pytest.mark.slow
 def test_covariates_are_those_that_were_asked_for(study):
     assert run(study, "--covariates", "Age", "pose") == 0
     assert set(read(study[1], "adjusted")["covariates"]) == {"age, pitch, roll, yaw"}
@@ -103,6 +104,7 @@ def test_covariates_are_those_that_were_asked_for(study):
     assert run(study, "--covariates", "weight") == 64
 
 
+@pytest.mark.slow
 def test_another_reference_turns_the_difference_and_owns_the_norm(study):
     assert run(study) == 0
     before, norms = read(study[1], "comparison").iloc[0], read(study[1], "norms")
@@ -139,6 +141,7 @@ def test_weights_by_precision_replace_the_linear_model(study):
     assert "Knapp" in (study[1] / "group_alps.html").read_text()
 
 
+@pytest.mark.slow
 def test_equivalence_is_tested_where_a_margin_is_given(study):
     assert run(study, "--equivalence-margin", "0.5") == 0
     assert (read(study[1], "equivalence")["p_equivalence"] < 0.05).all()
@@ -148,6 +151,7 @@ def test_equivalence_is_tested_where_a_margin_is_given(study):
     assert not (study[1] / "group_equivalence.tsv").exists()
 
 
+@pytest.mark.slow
 def test_permutations_are_drawn_where_they_are_asked_for(study):
     assert run(study, "--permutations", "199") == 0
     rows = read(study[1], "adjusted").query("family == 'index'")
@@ -165,6 +169,7 @@ def differ(study, labels, **changed):
         table.to_csv(path, sep="\t", index=False)
 
 
+@pytest.mark.slow
 def test_runs_measured_otherwise_are_left_out_with_a_banner_unless_pooled(study):
     differ(study, range(12, 18), pose_correction="false", settings_hash="ffff0000")
     assert run(study) == 0

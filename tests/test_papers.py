@@ -91,3 +91,16 @@ def test_the_level_writes_each_figure_twice(out: Path, tmp_path: Path) -> None:
 def test_without_a_group_table_the_next_step_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "in"), str(tmp_path / "out"), "figures"]) == 66
     assert "Run the group level first." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("values", [(1.7e-3, 0.3e-3, 0.2e-3), (1.2e-3, 0.7e-3, 0.6e-3)])
+def test_a_colour_is_the_fa_over_point_eight_along_the_first_axis(tmp_path: Path, values: tuple[float, ...]) -> None:
+    """FA by its definition as the scaled SD of the eigenvalues; saturated above .8; nothing outside of the brain."""
+    elements = np.zeros((3, 3, 3, 6), np.float32)
+    elements[1, 1, 1, [0, 3, 5]] = np.roll(values, 2)  # the largest along z
+    nib.save(nib.Nifti1Image(elements, np.eye(4)), tmp_path / "t.nii.gz")
+    write_text(tmp_path / "r.txt", itk_text(np.eye(4)))
+    found = read_colours(tmp_path / "t.nii.gz", tmp_path / "r.txt").data
+    fa = np.sqrt(3 / 2 * ((np.array(values) - np.mean(values)) ** 2).sum() / (np.array(values) ** 2).sum())
+    assert found[1, 1, 1] == pytest.approx([0, 0, min(fa / 0.8, 1)], abs=1e-5)
+    assert found.sum() == pytest.approx(found[1, 1, 1].sum())

@@ -17,7 +17,9 @@ from bids_alps.io.writing import write_map, write_text
 from bids_alps.model import Array, Check, DwiRun, DwiSeries, FieldmapMethod, Gradients, Statement
 from bids_alps.numerics.preprocessing import distortion, measured_field, outliers, realignment, resampling
 from bids_alps.numerics.preprocessing.correction import (
+    ALIGNED,
     COMBINED,
+    CONCATENATED,
     EXCLUDED,
     CorrectedSeries,
     combine_runs,
@@ -93,8 +95,9 @@ class PreprocessedSeries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """Files with the same phase encoding, denoised and corrected, with notes."""
+    """Files with the same phase encoding and voxel grid, denoised and corrected, with notes."""
 
+    files: tuple[DwiRun, ...]
     cleaned: DenoisedSeries
     corrected: CorrectedSeries
     notes: list[str]
@@ -113,7 +116,7 @@ def correct(run: DwiRun, series: DwiSeries, mask: Array, method: Method, output_
     """
     if run.preprocessed:
         return PreprocessedSeries(series=series, notes=run.notes, given=True, statements=say("preparation", GIVEN))
-    if method.skip_preprocessing or not corrects(method):
+    if method.skip_preprocessing or not (corrects(method) or run.partners):
         check = _check_distortion(run, series, None)
         return PreprocessedSeries(series=series, notes=run.notes, checks=(check,), statements=say("preparation", RAW))
     parts = _correct_parts(run, series, mask, method)
@@ -159,10 +162,20 @@ def state_correction(parts: Sequence[_Part]) -> tuple[Statement, ...]:
         distortion.SENTENCE: any(_method_of(part) == "reverse phase encoding" for part in parts),
         measured_field.SENTENCE: any(_method_of(part) in _MEASURED for part in parts),
         resampling.SENTENCE: any(series.motion_corrected or series.distortion_corrected for series in corrected),
-        COMBINED: len(parts) > 1,
     }
     applied = [text for text, holds in texts.items() if holds]
-    return say("preparation", *(applied or [RAW]), volumes=excluded)
+    return say("preparation", *(applied or [RAW]), *_merging(parts), volumes=excluded)
+
+
+def _merging(parts: Sequence[_Part]) -> list[str]:
+    """Return the sentences on how several files became one series."""
+    first, *others = (part.files[0].metadata.get("PhaseEncodingDirection") for part in parts)
+    texts = {
+        CONCATENATED: any(len(part.files) > 1 for part in parts),
+        COMBINED: any(encoding != first for encoding in others),
+        ALIGNED: any(encoding == first for encoding in others),
+    }
+    return [text for text, holds in texts.items() if holds]
 
 
 def _method_of(part: _Part) -> DistortionMethod:
@@ -241,7 +254,7 @@ def _correct_part(files: Sequence[DwiRun], series: DwiSeries, mask: Array, metho
         b0_threshold=method.b0_threshold,
     )
     notes = [*cleaned.notes, *(run.notes if method.distortion_correction else ()), *corrected.notes]
-    return _Part(cleaned=cleaned, corrected=corrected, notes=notes)
+    return _Part(files=tuple(files), cleaned=cleaned, corrected=corrected, notes=notes)
 
 
 def _write(run: DwiRun, whole: DwiSeries, parts: list[_Part], notes: list[str], output_dir: Path) -> None:

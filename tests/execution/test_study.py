@@ -146,3 +146,16 @@ def test_a_run_that_is_lost_is_told_and_the_others_go_on(
 
 def test_a_run_whose_image_cannot_be_read_asks_for_the_base() -> None:
     assert estimate_megabytes(a_run("01", 1)) == BASE_MEGABYTES
+
+
+def test_the_comparison_of_sessions_asks_for_the_largest_run_and_the_maps_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = {"1": 2000, "2": 3500, "3": 1500}
+    monkeypatch.setattr(study, "estimate_megabytes", lambda run: sizes[run.entities["run"]])
+    ledger = study._Ledger([], settings(tmp_path))
+    ledger._repeats["01"] = [tuple(a_run("01", number) for number in (1, 2, 3))]
+    ledger._finish_runs("01")
+    (task,) = ledger._waiting
+    assert task.megabytes == 3500 + 3 * study.MAPS_MEGABYTES
+    assert ledger._runs_left == {"01": 1}

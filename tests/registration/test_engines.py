@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,20 +20,20 @@ from bids_alps.registration.base import Registrar, Registration
 from bids_alps.registration.checks import check_registration
 from bids_alps.registration.staged import Staged
 
-ENGINES = ("staged", "dipy", "identity", "precomputed")
+ENGINES = ("staged", pytest.param("dipy", marks=pytest.mark.slow), "identity", "precomputed")
 NAMES = ("projection_left", "projection_right", "association_left", "association_right")
 NAMED = {name: tuple(centre) for name, centre in zip(NAMES, CENTRES.tolist(), strict=True)}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_points_map_there_and_back(engine: str, registrations: dict[str, Registration]) -> None:
+def test_points_map_there_and_back(engine: str, registrations: Mapping[str, Registration]) -> None:
     transform = registrations[engine].transform
     back = transform.template_from_subject(transform.subject_from_template(CENTRES))
     np.testing.assert_allclose(back, CENTRES, atol=0.02)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_rotation_is_proper(engine: str, registrations: dict[str, Registration]) -> None:
+def test_rotation_is_proper(engine: str, registrations: Mapping[str, Registration]) -> None:
     rotation = registrations[engine].transform.rotation
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
     assert np.linalg.det(rotation) == pytest.approx(1.0)
@@ -52,13 +53,14 @@ def test_empty_mask_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("engine", "centre_mm", "pose_degrees"), [("staged", 1.5, 1.0), ("dipy", 2.5, 3.0), ("precomputed", 0.1, 1.0)]
+    ("engine", "centre_mm", "pose_degrees"),
+    [("staged", 1.5, 1.0), pytest.param("dipy", 2.5, 3.0, marks=pytest.mark.slow), ("precomputed", 0.1, 1.0)],
 )
 def test_known_transform_is_found(
     engine: str,
     centre_mm: float,
     pose_degrees: float,
-    registrations: dict[str, Registration],
+    registrations: Mapping[str, Registration],
     turned_head: tuple[SubjectMaps, SpatialTransform],
 ) -> None:
     found, truth = registrations[engine].transform, turned_head[1]
@@ -66,8 +68,9 @@ def test_known_transform_is_found(
     assert pose_error(found, truth) < pose_degrees
 
 
+@pytest.mark.slow
 def test_storage_order_does_not_matter(
-    registrations: dict[str, Registration], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
+    registrations: Mapping[str, Registration], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
 ) -> None:
     subject = turned_head[0]
     permuted = SubjectMaps(
@@ -90,14 +93,14 @@ def _restored(image):  # type: ignore[no-untyped-def]
 
 
 def test_sound_registration_passes_its_checks(
-    registrations: dict[str, Registration], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
+    registrations: Mapping[str, Registration], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
 ) -> None:
     checks = check_registration(registrations["staged"], turned_head[0], template, NAMED)
     assert {check.name: check.value for check in checks if check.status == "fail"} == {}
 
 
 def test_wrong_registration_fails_its_checks(
-    registrations: dict[str, Registration], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
+    registrations: Mapping[str, Registration], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
 ) -> None:
     right = registrations["staged"]
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ right.transform.affine
@@ -107,6 +110,7 @@ def test_wrong_registration_fails_its_checks(
     assert failed & {"registration_overlap", "registration_ventricle_contrast", "registration_roi_white_matter"}
 
 
+@pytest.mark.slow
 def test_head_with_flipped_header_is_told(template: Template) -> None:
     subject, _ = make_head(Head(voxel_mm=4.0), template)
     upside_down = np.diag([1.0, 1.0, -1.0, 1.0])
@@ -125,7 +129,7 @@ def test_head_with_flipped_header_is_told(template: Template) -> None:
 
 
 def test_slab_below_the_rois_is_refused(
-    registrations: dict[str, Registration], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
+    registrations: Mapping[str, Registration], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
 ) -> None:
     subject = turned_head[0]
     heights = registrations["staged"].transform.template_from_subject(
@@ -136,6 +140,7 @@ def test_slab_below_the_rois_is_refused(
         check_registration(registrations["staged"], low, template, NAMED)
 
 
+@pytest.mark.slow
 def test_ball_of_noise_is_told(template: Template) -> None:
     subject, _ = make_head(Head(voxel_mm=4.0), template)
     random = np.random.default_rng(3)
@@ -168,6 +173,7 @@ Path(sys.argv[2]).write_bytes(transform.affine.tobytes() + transform.displacemen
 """
 
 
+@pytest.mark.slow
 def test_thread_count_does_not_change_a_byte(tmp_path: Path, template: Template) -> None:
     subject, _ = make_head(Head(angles=(5.0, 0.0, -8.0), voxel_mm=4.0), template)
     (tmp_path / "subject").write_bytes(pickle.dumps(subject))
@@ -183,7 +189,7 @@ def test_thread_count_does_not_change_a_byte(tmp_path: Path, template: Template)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_registration_travels_between_processes(engine: str, registrations: dict[str, Registration]) -> None:
+def test_registration_travels_between_processes(engine: str, registrations: Mapping[str, Registration]) -> None:
     found = registrations[engine]
     copied = pickle.loads(pickle.dumps(found.transform))  # noqa: S301 (our own bytes)
     np.testing.assert_array_equal(copied.affine, found.transform.affine)

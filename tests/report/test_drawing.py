@@ -37,6 +37,7 @@ def test_pictures_say_which_side_is_left(figures):
         assert {"L", "R", "A", "P", "S", "I"} <= set(told.split())
 
 
+@pytest.mark.slow
 def test_same_input_same_bytes_whatever_the_users_settings(drawing, figures):
     with mpl.rc_context({"font.size": 22, "svg.fonttype": "path", "image.cmap": "jet"}):
         again = draw_run_figures(drawing)
@@ -113,6 +114,7 @@ def test_correlation_with_pose_is_told():
     assert "r = -1.00" in texts(draw_pose({"pitch": pitch}, 1.5 - pitch / 10, ["pass"] * 4))
 
 
+@pytest.mark.slow
 def test_regions_of_atlases_have_a_figure_of_their_own(drawing):
     labels = np.zeros(drawing.fa.shape, dtype=int)
     labels[15:22, 15:25, 15:25], labels[38:45, 15:25, 15:25] = 1, 2

@@ -51,3 +51,11 @@ def test_same_numbers_as_a_published_implementation(made):
     found = harmonise(*made)  # expected values are those of neuroCombat 0.2.12 for the same input
     np.testing.assert_allclose(found[0, :3], [1.5230511, 1.4585474, 1.5803095], atol=1e-6)
     np.testing.assert_allclose(found[-1, :3], [1.3049025, 1.5119535, 1.5217118], atol=1e-6)
+
+
+@pytest.mark.parametrize(("sites", "outcomes"), [(1, 3), (2, 1), (1, 1)])
+def test_one_site_or_one_outcome_is_refused(sites, outcomes):
+    values = np.random.default_rng(1).normal(size=(12, outcomes))
+    names = np.array([f"site{n % sites}" for n in range(12)])
+    with pytest.raises(BadDataError, match=f"{sites} site and {outcomes} outcomes"):
+        harmonise(values, names, np.ones((12, 1)))
