@@ -15,6 +15,7 @@ from bids_alps.group.atlases import join_atlases
 from bids_alps.io.results import QUALITY_COLUMNS
 from bids_alps.io.root import write_root
 from bids_alps.io.tables import Column, fill_rows, write_table
+from bids_alps.report import figures_group, figures_statistics
 from bids_alps.report.cohort import render_cohort
 from bids_alps.statistics.correlation import correlate
 from bids_alps.statistics.findings import Findings
@@ -24,6 +25,14 @@ DIFFERENCE = -0.12
 SCRIPT_COLUMNS = (
     "id,scanner,x_proj_L,x_assoc_L,y_proj_L,z_assoc_L,x_proj_R,x_assoc_R,y_proj_R,z_assoc_R,alps_L,alps_R,alps"
 )
+
+
+@pytest.fixture(autouse=True)
+def _pencil(monkeypatch, request):
+    """Charts are made and not rendered, but for one test: that takes most of the time."""
+    if request.node.name != "test_cohort_is_described_compared_and_modelled":
+        for module in (figures_group, figures_statistics):
+            monkeypatch.setattr(module, "svg_bytes", lambda figure: b"<svg></svg>")
 
 
 @pytest.fixture

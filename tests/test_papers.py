@@ -152,3 +152,16 @@ def test_equal_labels_in_two_datasets_are_different_people(tmp_path: Path, monke
     indices, groups = drawn(bids, out, monkeypatch, "-d", f"siteB={other}")["distribution"]
     np.testing.assert_allclose(indices["bilateral"], [1.5] * 5 + [1.9] * 5)
     assert groups == ["control"] * 5 + ["RLS"] * 5
+
+
+@pytest.mark.parametrize("values", [(1.7e-3, 0.3e-3, 0.2e-3), (1.2e-3, 0.7e-3, 0.6e-3)])
+def test_a_colour_is_the_fa_over_point_eight_along_the_first_axis(tmp_path: Path, values: tuple[float, ...]) -> None:
+    """FA by its definition as the scaled SD of the eigenvalues; saturated above .8; nothing outside of the brain."""
+    elements = np.zeros((3, 3, 3, 6), np.float32)
+    elements[1, 1, 1, [0, 3, 5]] = np.roll(values, 2)  # the largest along z
+    nib.save(nib.Nifti1Image(elements, np.eye(4)), tmp_path / "t.nii.gz")
+    write_text(tmp_path / "r.txt", itk_text(np.eye(4)))
+    found = read_colours(tmp_path / "t.nii.gz", tmp_path / "r.txt").data
+    fa = np.sqrt(3 / 2 * ((np.array(values) - np.mean(values)) ** 2).sum() / (np.array(values) ** 2).sum())
+    assert found[1, 1, 1] == pytest.approx([0, 0, min(fa / 0.8, 1)], abs=1e-5)
+    assert found.sum() == pytest.approx(found[1, 1, 1].sum())

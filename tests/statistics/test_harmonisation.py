@@ -88,3 +88,11 @@ def test_a_site_that_changes_within_participants_is_announced() -> None:
     findings = Findings()
     warn_of_sites(find_visits(runs).runs, plan, findings)
     assert "site changes within 20 of 20 participants" in findings.banners[0]
+
+
+@pytest.mark.parametrize(("sites", "outcomes"), [(1, 3), (2, 1), (1, 1)])
+def test_one_site_or_one_outcome_is_refused(sites, outcomes):
+    values = np.random.default_rng(1).normal(size=(12, outcomes))
+    names = np.array([f"site{n % sites}" for n in range(12)])
+    with pytest.raises(BadDataError, match=f"{sites} site and {outcomes} outcomes"):
+        harmonise(values, names, np.ones((12, 1)))
