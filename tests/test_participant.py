@@ -16,7 +16,8 @@ from bids_alps.errors import NoInputError, UsageError
 from bids_alps.io.layout import UnusableRun
 from bids_alps.model import DwiRun, SpatialMap
 from bids_alps.participant import Outcome, plan_work
-from bids_alps.planning import plan_participant
+from bids_alps.planning import describe_plan, plan_participant
+from bids_alps.provenance import describe_provenance, write_receipt
 from bids_alps.settings import Settings
 
 SERIES = nifti_bytes(SpatialMap(data=np.ones((2, 2, 2, 8)), affine=np.eye(4)))
@@ -249,3 +250,22 @@ def test_planning_reads_only_the_folder_of_the_participant(tmp_path: Path, monke
     assert plan_participant("01", settings_for(tmp_path))
     assert any("sub-01" in path for path in looked)
     assert not [path for path in looked if "sub-02" in path]
+
+
+def test_the_plan_refuses_a_run_without_the_precomputed_transform(tmp_path: Path) -> None:
+    put_run(tmp_path / "in", "dwi")
+    (run,) = plan_participant("01", settings_for(tmp_path))
+    assert describe_plan(run, settings_for(tmp_path))["state"] == "due"
+    plan = describe_plan(run, settings_for(tmp_path, "--registrar", "precomputed"))
+    assert (plan["state"], plan["exit_code"]) == ("skipped", 66)
+    assert "no transform to MNI152NLin2009aSym (available: none)" in plan["reason"]
+
+
+def test_the_plan_does_not_promise_that_a_result_is_up_to_date(tmp_path: Path) -> None:
+    put_run(tmp_path / "in", "dwi")
+    settings = settings_for(tmp_path)
+    (run,) = plan_participant("01", settings)
+    assert isinstance(run, DwiRun)
+    write_receipt(settings.request.output_dir, run, describe_provenance(run, settings.method), "1.5")
+    assert describe_plan(run, settings)["state"] == "has a result"
+    assert describe_plan(run, settings_for(tmp_path, "--force"))["state"] == "due"
