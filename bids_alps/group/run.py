@@ -86,9 +86,7 @@ def run_group(settings: Settings) -> Path:
         _write_changes(outputs, datasets[0])
     _write_atlases(outputs, atlases)
     _write_findings(outputs, findings_by_preset, [str(name) for name in table])
-    problems = find_problems(datasets, _read_crashes(request.output_dir))
-    excluded, exclusion_columns = exclusion_rows(table, joined.absent, problems, findings_by_preset)
-    outputs.write_table("exclusions", excluded, exclusion_columns)
+    _write_exclusions(outputs, datasets, table, joined, findings_by_preset)
     notes = _notes(joined, variables, findings_by_preset)
     for note in notes:
         LOG.warning(note)
@@ -216,6 +214,18 @@ def _result_column(name: str, run_columns: Sequence[str]) -> Column:
     if name in run_columns:
         return Column(name=name, description=f"{name}: as in group_alps.tsv.")
     raise KeyError(f"column {name} of a group table has no description in statistics/dictionary.py")
+
+
+def _write_exclusions(
+    outputs: GroupOutputs,
+    datasets: Sequence[DerivativeDataset],
+    table: pd.DataFrame,
+    joined: JoinedPhenotype,
+    findings_by_preset: Mapping[str, Findings],
+) -> None:
+    problems = find_problems(datasets, _read_crashes(outputs.folder))
+    rows, columns = exclusion_rows(table, joined.absent, problems, findings_by_preset)
+    outputs.write_table("exclusions", rows, columns)
 
 
 def _read_crashes(output_dir: Path) -> dict[str, str]:
