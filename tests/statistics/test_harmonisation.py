@@ -86,5 +86,13 @@ def test_a_site_that_changes_within_participants_is_announced() -> None:
     runs.loc[runs["session_id"] == "ses-1", "site"] = "c"
     plan = Plan(variables=(Variable(name="site", kind="category", decided_by="its name"),))
     findings = Findings()
-    warn_of_sites(find_visits(runs).runs, plan, findings)
+    warn_of_sites(find_visits(runs).runs, plan, findings, "session")
     assert "site changes within 20 of 20 participants" in findings.banners[0]
+
+
+def test_a_treatment_given_by_the_session_does_not_prevent_harmonisation() -> None:
+    runs = table_of(["a", "b"] * 10, 2)
+    runs = runs.assign(treatment=runs["session_id"].map({"ses-0": "off", "ses-1": "on"}))
+    both, _ = harmonise_table(runs, ["a", "b"], "site", ["treatment", "session_id"])
+    one, _ = harmonise_table(runs, ["a", "b"], "site", ["treatment"])
+    np.testing.assert_allclose(both[["a", "b"]], one[["a", "b"]])
