@@ -111,10 +111,12 @@ def test_a_label_in_two_datasets_means_two_participants(cohort, tmp_path):
     assert table.groupby("dataset")["handedness"].count().to_dict() == {"other": 24, "output": 0}
 
 
-def test_duplicate_results_are_reported(cohort, caplog):
+def test_a_run_in_two_datasets_is_counted_once(cohort, caplog):
     bids, out = cohort
     assert main([str(bids), str(out), "group", "-d", f"again={out}"]) == 0
-    assert "24 rows duplicate a row of another dataset" in caplog.text
+    assert "participants are in two datasets and are counted once: again sub-" in caplog.text
+    excluded = pd.read_csv(out / "group_exclusions.tsv", sep="\t")
+    assert set(excluded.loc[excluded["dataset"] == "again", "reason"]) == {"the same run as in dataset output"}
 
 
 def test_unmatched_and_repeated_participants_are_reported(cohort):
