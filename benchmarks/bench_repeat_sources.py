@@ -23,7 +23,7 @@ from bids_alps.io.layout import find_runs
 from bids_alps.io.presets import read_preset
 from bids_alps.io.templates import read_template
 from bids_alps.model import DwiSeries, Roi
-from bids_alps.numerics.index.alps import alps_by_hemisphere, index_of_series
+from bids_alps.numerics.index.alps import alps_by_hemisphere, alps_from_series
 from bids_alps.numerics.index.rois import place_preset
 from bids_alps.numerics.tensors.calibration import reweight
 from bids_alps.registration.base import Registration
@@ -52,9 +52,9 @@ def main() -> None:
         "common": [place(preset, fitted, way) for fitted, way in zip(fits, common, strict=True)],
     }
     turns = {name: [way.transform.rotation for way in ways] for name, ways in (("own", own), ("common", common))}
-    tabled = [fitted.tabled for fitted in fits]
-    part = [reweight(fitted.tabled, fitted.weighting.corrected) for fitted in fits]
-    whole = [reweight(fitted.tabled, fitted.weighting.measured) for fitted in fits]
+    tabled = [fitted.as_recorded for fitted in fits]
+    part = [reweight(fitted.as_recorded, fitted.weighting.corrected) for fitted in fits]
+    whole = [reweight(fitted.as_recorded, fitted.weighting.measured) for fitted in fits]
     print(f"{'':60s}{'CV %, left':>12s}{'right':>7s}{'bilateral':>11s}  bilateral index of each scan")
     for name, (series, where, turn) in {
         "own place, own pose, b-values of the table (default)": (tabled, "own", "own"),
@@ -65,7 +65,7 @@ def main() -> None:
         "common place, calibrated by all": (whole, "common", "own"),
     }.items():
         values = [
-            index_of_series(one, rois, rotation)
+            alps_from_series(one, rois, rotation)
             for one, rois, rotation in zip(series, regions[where], turns[turn], strict=True)
         ]
         tell(name, np.array([[value[side] for side in HEMISPHERES] for value in values]))

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from made_cohort import write_run
+from simulated_cohort import write_run
 
 from bids_alps.cli import main
 from bids_alps.io.root import write_root
@@ -27,7 +27,7 @@ def cohort(tmp_path):
     return bids, out
 
 
-def test_runs_that_a_reader_drops_are_left_out_with_the_reason(cohort, tmp_path, capsys):
+def test_runs_rated_unusable_are_excluded_with_the_reason(cohort, tmp_path, capsys):
     bids, out = cohort
     ratings = tmp_path / "ratings.tsv"
     ratings.write_text("run\trating\tnote\nsub-03\tdrop\tmoved a lot\nsub-04\tdoubtful\tn/a\nsub-99\tkeep\tn/a\n")
@@ -43,13 +43,13 @@ def test_runs_that_a_reader_drops_are_left_out_with_the_reason(cohort, tmp_path,
     assert set(described["rating"]["Levels"]) == {"keep", "doubtful", "drop"}
 
 
-def test_without_ratings_there_is_no_such_column(cohort):
+def test_without_ratings_there_is_no_rating_column(cohort):
     bids, out = cohort
     assert main([str(bids), str(out), "group"]) == 0
     assert "rating" not in pd.read_csv(out / "group_alps.tsv", sep="\t").columns
 
 
-def test_the_page_explores_every_run_and_leads_to_it(cohort):
+def test_the_page_explores_and_links_every_run(cohort):
     bids, out = cohort
     assert main([str(bids), str(out), "group"]) == 0
     page = (out / "group_alps.html").read_text()

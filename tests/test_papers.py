@@ -50,18 +50,18 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_colours_are_of_template_axes_and_their_mean_is_over_participants(out: Path) -> None:
+def test_colours_follow_template_axes_and_are_averaged_over_participants(out: Path) -> None:
     template = read_template()
     mean, count = mean_colours(out, ["sub-01", "sub-02"], template)
     middle = tuple(n // 2 for n in mean.shape[:3])
     red, green, blue = mean.data[middle]
     assert count == 2
-    assert red == pytest.approx(green, abs=0.02)  # one along x, one turned to y
+    assert red == pytest.approx(green, abs=0.02)  # one along x, one rotated to y
     assert red > 0.3
     assert blue == pytest.approx(0, abs=0.02)
 
 
-def test_one_scan_turned_by_a_quarter_is_green(out: Path) -> None:
+def test_a_scan_rotated_by_90_degrees_is_green(out: Path) -> None:
     folder = out / "sub-02" / "dwi"
     found = read_colours(
         folder / "sub-02_model-tensor_param-tensor_dwimap.nii.gz",
@@ -88,6 +88,8 @@ def test_the_level_writes_each_figure_twice(out: Path, tmp_path: Path) -> None:
     }
 
 
-def test_without_a_group_table_the_next_step_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_group_table_the_error_names_the_next_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([str(tmp_path / "in"), str(tmp_path / "out"), "figures"]) == 66
     assert "Run the group level first." in capsys.readouterr().err

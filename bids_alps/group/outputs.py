@@ -37,6 +37,11 @@ class GroupOutputs:
     folder: Path
     written: list[str] = field(default_factory=list)
 
+    @property
+    def tables(self) -> list[str]:
+        """Names of the tables written so far, sorted."""
+        return sorted(name for name in self.written if name.endswith((".tsv", ".csv")))
+
     def begin(self) -> list[str]:
         """Remove the previous receipt, so that an interrupted run leaves none; return the files it lists."""
         path = receipt_path(self.folder)

@@ -101,13 +101,10 @@ def _draw_regions(runs: pd.DataFrame, preset: str, settings: Settings) -> Iterat
         LOG.warning("figure of the regions not drawn: %s", error)
         return
     grid = mean.like(np.ones(mean.shape[:3], dtype=bool))
-    rois = [roi for roi in place_preset(regions, _identity(), grid) if roi.weights.size]
+    identity = SpatialTransform(affine=np.eye(4), rigid=np.eye(4))  # the maps are in template space
+    rois = [roi for roi in place_preset(regions, identity, grid) if roi.weights.size]
     brain = mean.like(mean.data.max(-1) > 0.05)
     yield "regions", draw_mean_regions(mean, rois, find_display(brain, np.eye(4)), count)
-
-
-def _identity() -> SpatialTransform:
-    return SpatialTransform(affine=np.eye(4), rigid=np.eye(4))
 
 
 def mean_colours(output_dir: Path, participants: list[str], template: Template) -> tuple[SpatialMap, int]:

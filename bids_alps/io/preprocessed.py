@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bids_alps.io.inheritance import entities_of
-from bids_alps.io.layout import PlannedRun, SetAside
+from bids_alps.io.layout import ExcludedRun, PlannedRun
 from bids_alps.model import DwiRun
 
 _OF_DERIVATIVES = ("space", "res", "den", "desc")
@@ -34,11 +34,11 @@ def replace_preprocessed(
             raw_names = [raw_run.name for raw_run in raw if _derived_from(run, raw_run)]
             used = next((replaced[name] for name in raw_names if replaced.get(name, dataset) != dataset), None)
             if used is not None:
-                run = SetAside(name=run.name, reason=f"preprocessed in {dataset}, but the series in {used} is used")
+                run = ExcludedRun(name=run.name, reason=f"preprocessed in {dataset}, but the series in {used} is used")
             elif isinstance(run, DwiRun):
                 listed = ", ".join(raw_names) or "no existing raw run"
                 run = replace(run, notes=(*run.notes, f"preprocessed in {dataset}; replaces {listed}"))
-            if not isinstance(run, SetAside):
+            if not isinstance(run, ExcludedRun):
                 replaced.update(dict.fromkeys(raw_names, dataset))
             selected.append(run)
     not_replaced = [_note_raw(run, preprocessed) for run in raw if run.name not in replaced]
@@ -46,7 +46,7 @@ def replace_preprocessed(
 
 
 def _derived_from(preprocessed: PlannedRun, raw: PlannedRun) -> bool:
-    if isinstance(preprocessed, SetAside):
+    if isinstance(preprocessed, ExcludedRun):
         return False
     entities = {key: label for key, label in entities_of(preprocessed.name).items() if key not in _OF_DERIVATIVES}
     return entities.items() <= entities_of(raw.name).items()

@@ -220,7 +220,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
         reason="Slices with motion-induced signal dropout bias the tensor.",
         source="real scans up to 0.004; 0.1 means that 10 % of the data are replaced",
     ),
-    "distortion_left": Threshold(
+    "residual_distortion": Threshold(
         unit="mm",
         warn=1.0,
         fail=NEVER,
@@ -229,7 +229,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
         source="without a fieldmap, expected from readout time and 4 Hz: the field at the regions beyond what "
         "registration absorbs is 1.7 to 6.0 Hz in two scanners; 1 mm changes the index by 0.9 %",
     ),
-    "sides_known": Threshold(
+    "left_right_known": Threshold(
         unit="",
         warn=0.5,
         fail=NEVER,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from bids_alps.model import Array, Interval, Roi, RoiPreset
-from bids_alps.numerics.index.alps import alps_by_hemisphere, as_floats, index_of_series, mean_tensor
+from bids_alps.numerics.index.alps import alps_by_hemisphere, alps_from_series, as_floats, mean_tensor
 from bids_alps.numerics.index.rois import prepare_placement
 from bids_alps.numerics.index.uncertainty import Errors, Systematic, add_systematic, blur_by_a_voxel, estimate_intervals
 from bids_alps.numerics.tensors.calibration import reweight
@@ -15,7 +15,7 @@ from bids_alps.numerics.tensors.tensor import rotate_elements
 from bids_alps.stages.aligned import AlignedRun, apply_roi_weights, transform_for_preset
 from bids_alps.stages.tensors import TensorFit
 
-LARGEST_OFFSET = 4.5
+MAX_OFFSET = 4.5
 """Largest placement error to prepare for, in standard errors."""
 
 
@@ -65,18 +65,18 @@ def gradient_effects(
 
     What is left to correct is the part on which tissues agree, 0 if the b-values are corrected.
     """
-    measured, agreed, used, tabled = (
-        index_of_series(series, rois, rotation)
+    measured, agreed, used, as_recorded = (
+        alps_from_series(series, rois, rotation)
         for series in (
-            reweight(fitted.tabled, fitted.weighting.measured),
-            reweight(fitted.tabled, fitted.weighting.corrected),
+            reweight(fitted.as_recorded, fitted.weighting.measured),
+            reweight(fitted.as_recorded, fitted.weighting.corrected),
             fitted.series,
-            fitted.tabled,
+            fitted.as_recorded,
         )
     )
     return (
-        {side: float(np.log(measured[side] / tabled[side])) for side in tabled},
-        {side: float(np.log(agreed[side] / used[side])) for side in tabled},
+        {side: float(np.log(measured[side] / as_recorded[side])) for side in as_recorded},
+        {side: float(np.log(agreed[side] / used[side])) for side in as_recorded},
     )
 
 
@@ -87,7 +87,7 @@ def prepare_means(aligned: AlignedRun, preset: RoiPreset) -> Callable[[Mapping[s
         preset,
         transform_for_preset(preset, registration),
         aligned.mask,
-        margin_mm=LARGEST_OFFSET * registration.placement_se_mm,
+        margin_mm=MAX_OFFSET * registration.placement_se_mm,
     )
 
     def placed(offsets: Mapping[str, Array]) -> dict[str, Array]:

@@ -29,7 +29,7 @@ _UNKNOWN = "n/a"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparable:
+class ComparableRuns:
     """Runs that are analysed together.
 
     Parameters
@@ -50,7 +50,7 @@ class Comparable:
     banner: str = ""
 
 
-def find_comparable(runs: pd.DataFrame, pooled: Sequence[str] = ()) -> Comparable:
+def find_comparable(runs: pd.DataFrame, pooled: Sequence[str] = ()) -> ComparableRuns:
     """Return the largest set of runs processed with the same method.
 
     Parameters
@@ -68,7 +68,7 @@ def find_comparable(runs: pd.DataFrame, pooled: Sequence[str] = ()) -> Comparabl
     accepted = [name for name in pooled if name in runs and len(_label(runs[name], name).unique()) > 1]
     allowed = f"Pooled with --pool-across although runs differ in {', '.join(accepted)}." if accepted else ""
     if not differing:
-        return Comparable(kept=everyone, reasons=none, banner=allowed)
+        return ComparableRuns(kept=everyone, reasons=none, banner=allowed)
     methods = labels[differing].agg(" | ".join, axis=1)
     counts = methods.value_counts(sort=False)
     most_common = str(counts.idxmax())  # ties: first
@@ -82,7 +82,11 @@ def find_comparable(runs: pd.DataFrame, pooled: Sequence[str] = ()) -> Comparabl
         index=runs.index,
     )
     refused = bool(2 * kept.sum() < len(runs) or (counts == counts.max()).sum() > 1)
-    differences = "; ".join(f"{METHOD[name]} ({name}): {_shares(labels[name])}" for name in differing)
+    counted = {
+        name: ", ".join(f"{label} in {count}" for label, count in labels[name].value_counts().items())
+        for name in differing
+    }
+    differences = "; ".join(f"{METHOD[name]} ({name}): {text}" for name, text in counted.items())
     remedy = f"Process them with the same settings, or accept the difference with --pool-across {' '.join(differing)}."
     if refused:
         summary = (
@@ -95,16 +99,12 @@ def find_comparable(runs: pd.DataFrame, pooled: Sequence[str] = ()) -> Comparabl
             "from the statistics."
         )
     banner = " ".join(part for part in (summary, f"They differ in {differences}.", remedy, allowed) if part)
-    return Comparable(kept=kept & (not refused), reasons=reasons, refused=refused, banner=banner)
+    return ComparableRuns(kept=kept & (not refused), reasons=reasons, refused=refused, banner=banner)
 
 
 def _difference(run: pd.Series[Any], reference: pd.Series[Any]) -> str:
     names = [str(name) for name in run.index if run[name] != reference[name]]
     return "; ".join(f"{name} {run[name]}, others {reference[name]}" for name in names)
-
-
-def _shares(labels: pd.Series[Any]) -> str:
-    return ", ".join(f"{label} in {count}" for label, count in labels.value_counts().items())
 
 
 def _label(column: pd.Series[Any], name: str) -> pd.Series[Any]:

@@ -21,14 +21,14 @@ _WHO = {
 }
 _FLOW = {
     "step": "Reason for exclusion at this step; found is the initial number.",
-    "left_out_of": "Analysis from which the runs are excluded.",
-    "lost_runs": "Runs excluded at this step.",
-    "lost_participants": "Participants lost at this step (no remaining run).",
+    "excluded_from": "Analysis from which the runs are excluded.",
+    "excluded_runs": "Runs excluded at this step.",
+    "excluded_participants": "Participants lost at this step (no remaining run).",
     "runs": "Runs remaining.",
 }
 _DESCRIPTION = {
     "type": "Type of the variable: number, category, text, constant or empty.",
-    "type_from": "Source of the type: data dictionary of the dataset, or a rule.",
+    "type_source": "Source of the type: data dictionary of the dataset, or a rule.",
     "n": "Values used.",
     "missing": "Participants without a value.",
     "percent": "Percentage of participants with a value.",
@@ -55,7 +55,7 @@ _TESTS = {
     "p_bonferroni": "p-value with Bonferroni correction over the family.",
     "p_holm": "p-value with Holm correction over the family.",
     "p_fdr": "p-value with Benjamini-Hochberg correction (false discovery rate) over the family.",
-    "explained": "Fraction of variance explained by the groups: omega squared; epsilon squared for Kruskal-Wallis.",
+    "variance_explained": "Fraction explained by the groups: omega squared; epsilon squared for Kruskal-Wallis.",
     "estimate": "For a test: kind of difference, such as mean difference. For a model: the coefficient.",
     "difference": "Second group minus first.",
     "difference_ci_low": "Lower end of its 95 % interval.",
@@ -82,7 +82,7 @@ _ADJUSTED = {
     "p_equivalence": "p-value of the two one-sided tests; below 0.05 the groups are equivalent within the margin.",
     "statuses": "Runs included, by status.",
     "pose": "Index with tensors in template axes (corrected) or in scanner axes.",
-    "headline": "Whether this is the specification of the primary analysis (unweighted).",
+    "primary": "Whether this is the specification of the primary analysis (unweighted).",
 }
 _WITHIN = {
     "n_pairs": "Participants with both levels.",
@@ -105,7 +105,7 @@ _MODELS = {
     "standardised_ci_high": "Upper end of its 95 % interval.",
     "r2": "Fraction of variance explained by the model.",
     "r2_adjusted": "The same, adjusted for the number of terms.",
-    "left_out": "Rows excluded because of missing values.",
+    "n_excluded": "Rows excluded because of missing values.",
     "check": "Assumption, or standard deviation of a random term.",
     "value": "Statistic of the check.",
     "r": "Correlation.",
@@ -126,8 +126,8 @@ _MEASUREMENT = {
     "limit_high": "Upper limit of agreement.",
     "sd_measurement": "Root mean square of the standard errors of the values.",
     "sd_between": "Standard deviation between participants without measurement error (REML).",
-    "measurement_share": "Fraction of variance due to measurement error.",
-    "reliability": "Fraction of variance between participants: 1 minus measurement_share.",
+    "measurement_error_fraction": "Fraction of variance due to measurement error.",
+    "reliability": "Fraction of variance between participants: 1 minus measurement_error_fraction.",
 }
 _OTHERS = {
     "direction": "Direction of the outcome in the second group.",
@@ -140,11 +140,11 @@ _OTHERS = {
     "odds_ratio_ci_high": "Upper end of its 95 % interval.",
     "note": "Reason for a missing odds ratio.",
     "n_per_group": "Participants per group for the observed effect, for planning a new study.",
-    "n_per_group_weak": "Participants per group for the lower confidence limit of the effect.",
+    "n_per_group_conservative": "Participants per group for the lower confidence limit of the effect.",
     "alpha": "Two-sided significance level.",
     "power": "Power.",
     "in_reference": "Whether the participant belongs to the reference group.",
-    "age_outside": "Whether the age is outside the range of the reference group, so that the score is extrapolated.",
+    "age_extrapolated": "Whether the age is outside the range of the reference group (score extrapolated).",
     "alps_left_z": "z-score of the left index given age and sex; reference members are scored against the others.",
     "alps_right_z": "As for the left index, right.",
     "alps_bilateral_z": "As for the left index, bilateral.",

@@ -6,9 +6,9 @@ import pandas as pd
 
 from bids_alps.statistics.comparison import group_names
 from bids_alps.statistics.findings import Findings
-from bids_alps.statistics.paired import Within, compare_changes, compare_within
-from bids_alps.statistics.plan import HEADLINE, Plan
-from bids_alps.statistics.repeats import PERSON, VISIT, Visits, average_visits
+from bids_alps.statistics.paired import WithinFactor, compare_changes, compare_within
+from bids_alps.statistics.plan import PRIMARY_OUTCOME, Plan
+from bids_alps.statistics.repeats import PARTICIPANT_KEY, VISIT, Visits, average_visits
 
 
 def compare_repeats(visits: Visits, plan: Plan, findings: Findings, *, within: bool) -> None:
@@ -19,14 +19,14 @@ def compare_repeats(visits: Visits, plan: Plan, findings: Findings, *, within: b
         levels = _levels_of(visits, factor, plan)
         table = runs[runs[factor].notna()].assign(**{factor: runs[factor].astype(str)})
         findings.facts |= {"factor": factor, "levels": levels}
-        comparison = Within(factor=factor, levels=tuple(levels), test=plan.test)
+        comparison = WithinFactor(factor=factor, levels=tuple(levels), test=plan.test)
         findings.facts["trajectories"] = _trajectories(table, comparison)
         findings.attempt("Paired comparison", lambda: _paired(table, plan, comparison))
     elif len(visits.order) > 1:
         table = average_visits(runs).assign(session=lambda all_: all_[VISIT])
         findings.facts |= {"factor": "session", "levels": list(visits.order)}
         usable = plan.group is not None and table[plan.group].notna().any()
-        comparison = Within(
+        comparison = WithinFactor(
             factor="session",
             levels=visits.order,
             test=plan.test,
@@ -42,12 +42,16 @@ def compare_repeats(visits: Visits, plan: Plan, findings: Findings, *, within: b
             )
 
 
-def _trajectories(table: pd.DataFrame, comparison: Within) -> pd.DataFrame:
+def _trajectories(table: pd.DataFrame, comparison: WithinFactor) -> pd.DataFrame:
     """Return the primary outcome of each participant by level, with the group, for the figure."""
     named = table.assign(_level=table[comparison.factor].astype(str))
-    wide = named.pivot_table(HEADLINE, PERSON, "_level", observed=True).reindex(columns=list(comparison.levels))
+    wide = named.pivot_table(PRIMARY_OUTCOME, PARTICIPANT_KEY, "_level", observed=True).reindex(
+        columns=list(comparison.levels)
+    )
     groups = (
-        table.drop_duplicates(PERSON).set_index(PERSON)[str(comparison.group)].astype(str) if comparison.group else ""
+        table.drop_duplicates(PARTICIPANT_KEY).set_index(PARTICIPANT_KEY)[str(comparison.group)].astype(str)
+        if comparison.group
+        else ""
     )
     if comparison.group is None:
         return wide.assign(group="")
@@ -63,6 +67,6 @@ def _levels_of(visits: Visits, factor: str, plan: Plan) -> list[str]:
     return order if len(order) == len(present) else present
 
 
-def _paired(table: pd.DataFrame, plan: Plan, comparison: Within) -> dict[str, pd.DataFrame]:
+def _paired(table: pd.DataFrame, plan: Plan, comparison: WithinFactor) -> dict[str, pd.DataFrame]:
     omnibus, pairs = compare_within(table, plan.families(table), comparison)
     return {"within": pairs, "within_omnibus": omnibus}

@@ -13,13 +13,13 @@ from scipy import stats
 
 from bids_alps.model import Array
 from bids_alps.statistics.comparison import compare_groups, group_names
-from bids_alps.statistics.multiplicity import with_corrected
-from bids_alps.statistics.repeats import PERSON
+from bids_alps.statistics.multiplicity import add_corrected_p_values
+from bids_alps.statistics.repeats import PARTICIPANT_KEY
 from bids_alps.statistics.samples import choose_test, compare_pairs, to_floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Within:
+class WithinFactor:
     """Specification of a within-participant comparison.
 
     Parameters
@@ -41,7 +41,7 @@ class Within:
 
 
 def compare_within(
-    table: pd.DataFrame, families: Mapping[str, Sequence[str]], comparison: Within
+    table: pd.DataFrame, families: Mapping[str, Sequence[str]], comparison: WithinFactor
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare outcomes between the levels of a factor that varies within participants.
 
@@ -63,7 +63,7 @@ def compare_within(
     factor, levels, group, test = comparison.factor, comparison.levels, comparison.group, comparison.test
     wide = {name: _wide(table, name, factor, levels) for outcomes in families.values() for name in outcomes}
     groups = {"all": None} | {name: name for name in (group_names(table[group], comparison.reference) if group else [])}
-    group_of = table.drop_duplicates(PERSON).set_index(PERSON)[group].astype(str) if group else None
+    group_of = table.drop_duplicates(PARTICIPANT_KEY).set_index(PARTICIPANT_KEY)[group].astype(str) if group else None
     omnibus_tables, pairs = list[pd.DataFrame](), list[pd.DataFrame]()
     for family, outcomes in families.items():
         overall, rows = [], []
@@ -83,15 +83,15 @@ def compare_within(
                     for a, b in combinations(levels, 2)
                 ]
         if rows:
-            omnibus_tables.append(with_corrected(pd.DataFrame(overall)))
-            pairs.append(with_corrected(pd.DataFrame(rows)))
+            omnibus_tables.append(add_corrected_p_values(pd.DataFrame(overall)))
+            pairs.append(add_corrected_p_values(pd.DataFrame(rows)))
     omnibus = pd.concat(omnibus_tables, ignore_index=True) if omnibus_tables and len(levels) > 2 else pd.DataFrame()
     return omnibus, pd.concat(pairs, ignore_index=True) if pairs else pd.DataFrame()
 
 
 def _wide(table: pd.DataFrame, outcome: str, factor: str, levels: Sequence[str]) -> pd.DataFrame:
     values = table.assign(_value=to_floats(table[outcome]), _level=table[factor].astype(str))
-    return values.pivot_table("_value", PERSON, "_level", observed=True).reindex(columns=list(levels))
+    return values.pivot_table("_value", PARTICIPANT_KEY, "_level", observed=True).reindex(columns=list(levels))
 
 
 def compare_levels(values: Array, *, test: str = "rule") -> dict[str, Any]:
@@ -130,7 +130,9 @@ def compare_levels(values: Array, *, test: str = "rule") -> dict[str, Any]:
     return counts | {"test": "Hotelling's T-squared", "statistic": f, "df": k - 1.0, "df_error": n - k + 1.0, "p": p}
 
 
-def compare_changes(table: pd.DataFrame, families: Mapping[str, Sequence[str]], comparison: Within) -> pd.DataFrame:
+def compare_changes(
+    table: pd.DataFrame, families: Mapping[str, Sequence[str]], comparison: WithinFactor
+) -> pd.DataFrame:
     """Compare the change from the first to every later level between groups; see `compare_within`.
 
     Returns
@@ -140,7 +142,7 @@ def compare_changes(table: pd.DataFrame, families: Mapping[str, Sequence[str]], 
         those of the change.
     """
     factor, levels, group = comparison.factor, comparison.levels, str(comparison.group)
-    group_of = table.drop_duplicates(PERSON).set_index(PERSON)[group]
+    group_of = table.drop_duplicates(PARTICIPANT_KEY).set_index(PARTICIPANT_KEY)[group]
     blocks = []
     for later in levels[1:]:
         changes = {}
@@ -157,5 +159,6 @@ def compare_changes(table: pd.DataFrame, families: Mapping[str, Sequence[str]], 
     if comparisons.empty:
         return comparisons
     return pd.concat(
-        [with_corrected(part.copy()) for _, part in comparisons.groupby("family", sort=False)], ignore_index=True
+        [add_corrected_p_values(part.copy()) for _, part in comparisons.groupby("family", sort=False)],
+        ignore_index=True,
     )

@@ -16,7 +16,7 @@ from bids_alps.statistics.samples import Test
 from bids_alps.statistics.variables import Variable
 
 INDICES = tuple(f"alps_{side}" for side in (*SIDES, "bilateral"))
-HEADLINE = "alps_bilateral"
+PRIMARY_OUTCOME = "alps_bilateral"
 DIFFUSIVITIES = tuple(f"{element}_{region}" for region in REGIONS for element in ("dxx", "dyy", "dzz"))
 SITES = ("site", "scanner", "center", "centre")
 ALIASES = {
@@ -94,7 +94,7 @@ class Plan:
         return {name: family for name, family in present.items() if family}
 
 
-def settle_reference(groups: Sequence[str], chosen: str | None, column: str | None) -> str | None:
+def choose_reference(groups: Sequence[str], chosen: str | None, column: str | None) -> str | None:
     """Return the reference group.
 
     Raises
@@ -109,7 +109,7 @@ def settle_reference(groups: Sequence[str], chosen: str | None, column: str | No
     return reference
 
 
-def settle_covariates(people: pd.DataFrame, plan: Plan, notes: list[str] | None = None) -> tuple[str, ...]:
+def resolve_covariates(people: pd.DataFrame, plan: Plan, notes: list[str] | None = None) -> tuple[str, ...]:
     """Return the covariates of the primary analysis.
 
     Parameters

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bids_alps.statistics.analysis import analyse, select_people
 from bids_alps.statistics.findings import Findings
-from bids_alps.statistics.plan import Plan, settle_covariates
+from bids_alps.statistics.plan import Plan, resolve_covariates
 from bids_alps.statistics.repeats import find_visits
 from bids_alps.statistics.selection import select_runs
 from bids_alps.statistics.sensitivity import STATUSES, find_specifications
@@ -48,7 +48,7 @@ def _sensitivity(runs: pd.DataFrame, plan: Plan, presets: list[str], first: Find
             if len(selected):
                 tables[(preset, name)] = _people(selected, replace(plan, included=statuses))
     people = first.people
-    covariates = settle_covariates(people, plan)
+    covariates = resolve_covariates(people, plan)
     tables = {key: table for key, table in tables.items() if len(table)}
     return find_specifications(tables, str(plan.group), covariates, reference=plan.reference)
 

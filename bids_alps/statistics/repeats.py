@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-PERSON = "_person"
+PARTICIPANT_KEY = "_person"
 VISIT = "_visit"
 TIME = "acq_time"
 
@@ -35,11 +35,11 @@ class Visits:
     @property
     def first(self) -> str:
         """Visit at which groups are compared: the first with at least half as many participants as the largest."""
-        counts = self.runs.groupby(VISIT)[PERSON].nunique()
+        counts = self.runs.groupby(VISIT)[PARTICIPANT_KEY].nunique()
         return next(name for name in self.order if 2 * counts[name] >= counts.max())
 
 
-def person_of(runs: pd.DataFrame) -> pd.Series[Any]:
+def participant_key(runs: pd.DataFrame) -> pd.Series[Any]:
     """Return the participant of each run; equal labels in different datasets are different participants."""
     owners = [name for name in ("dataset", "participant_id") if name in runs]
     if len(owners) == 1:
@@ -63,16 +63,16 @@ def find_visits(runs: pd.DataFrame, sessions: Sequence[str] = ()) -> Visits:
         Labels in order, with or without ``ses-``.
     """
     table = runs.copy()
-    table[PERSON] = person_of(runs)
+    table[PARTICIPANT_KEY] = participant_key(runs)
     if "session_id" not in table or table["session_id"].isna().all():
         return Visits(runs=table.assign(**{VISIT: ""}), order=("",))
     labels = table["session_id"].fillna("")
-    per_person = labels.groupby(table[PERSON]).nunique()
+    per_person = labels.groupby(table[PARTICIPANT_KEY]).nunique()
     if per_person.max() < 2:
         return Visits(runs=table.assign(**{VISIT: ""}), order=("",))
     table[VISIT], table["_when"] = labels.to_numpy(), _times(table)
     given = tuple(label if label.startswith("ses-") else f"ses-{label}" for label in sessions)
-    attendance = table.groupby([PERSON, VISIT], sort=False)["_when"].min().reset_index()
+    attendance = table.groupby([PARTICIPANT_KEY, VISIT], sort=False)["_when"].min().reset_index()
     if _labels_are_individual(attendance):
         return _numbered(table, attendance)
     order, notes = _ordered(attendance, given)
@@ -87,16 +87,18 @@ def _times(table: pd.DataFrame) -> pd.Series[Any]:
 
 def _labels_are_individual(attendance: pd.DataFrame) -> bool:
     """Return whether most labels occur in only one participant, as dates do."""
-    shared = attendance.groupby(VISIT)[PERSON].nunique()
-    return bool(attendance[PERSON].nunique() > 2 and (shared < 2).mean() > 0.5 and len(shared) > 4)
+    shared = attendance.groupby(VISIT)[PARTICIPANT_KEY].nunique()
+    return bool(attendance[PARTICIPANT_KEY].nunique() > 2 and (shared < 2).mean() > 0.5 and len(shared) > 4)
 
 
 def _numbered(table: pd.DataFrame, attendance: pd.DataFrame) -> Visits:
     timed = attendance["_when"].notna().all()
     attendance = attendance.sort_values(["_when", VISIT] if timed else [VISIT], kind="stable")
-    number = attendance.groupby(PERSON).cumcount() + 1
-    names = dict(zip(zip(attendance[PERSON], attendance[VISIT], strict=True), map(_ordinal, number), strict=True))
-    visits = [names[key] for key in zip(table[PERSON], table[VISIT], strict=True)]
+    number = attendance.groupby(PARTICIPANT_KEY).cumcount() + 1
+    names = dict(
+        zip(zip(attendance[PARTICIPANT_KEY], attendance[VISIT], strict=True), map(_ordinal, number), strict=True)
+    )
+    visits = [names[key] for key in zip(table[PARTICIPANT_KEY], table[VISIT], strict=True)]
     order = tuple(_ordinal(n) for n in range(1, int(number.max()) + 1))
     by = "time of acquisition" if timed else "label"
     note = f"Session labels differ between participants: sessions are numbered in the order of their {by}."
@@ -110,13 +112,13 @@ def _ordinal(number: int) -> str:
 
 def _ordered(attendance: pd.DataFrame, given: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     names = sorted(attendance[VISIT].unique())
-    several = attendance[attendance.groupby(PERSON)[VISIT].transform("nunique") > 1]
-    ranks = several.groupby(PERSON)["_when"].rank()
+    several = attendance[attendance.groupby(PARTICIPANT_KEY)[VISIT].transform("nunique") > 1]
+    ranks = several.groupby(PARTICIPANT_KEY)["_when"].rank()
     notes = list[str]()
     if ranks.notna().all() and len(ranks):
-        order = _majority_order(names, several.pivot_table("_when", PERSON, VISIT, aggfunc="first"))
+        order = _majority_order(names, several.pivot_table("_when", PARTICIPANT_KEY, VISIT, aggfunc="first"))
         position = several[VISIT].map({name: n for n, name in enumerate(order)})
-        agree = (position.groupby(several[PERSON]).rank() == ranks).groupby(several[PERSON]).all()
+        agree = (position.groupby(several[PARTICIPANT_KEY]).rank() == ranks).groupby(several[PARTICIPANT_KEY]).all()
         if not agree.all():
             exceptions = ", ".join(agree.index[~agree][:5])
             notes.append(
@@ -155,7 +157,7 @@ def average_visits(runs: pd.DataFrame) -> pd.DataFrame:
 
     The standard error of a mean of k values is sqrt(sum of squared errors) / k.
     """
-    keys = [PERSON, VISIT]
+    keys = [PARTICIPANT_KEY, VISIT]
     if not runs.duplicated(keys).any():
         return runs.reset_index(drop=True)
     errors = [name for name in runs if str(name).endswith("_se") and pd.api.types.is_numeric_dtype(runs[name])]
@@ -179,8 +181,8 @@ def is_within(runs: pd.DataFrame, column: str) -> tuple[bool, list[str]]:
     Diagnoses that change in a few participants are still treated as between-participant groups.
     """
     known = runs.dropna(subset=[column])
-    values = known.groupby(PERSON)[column].nunique()
-    several = known.groupby(PERSON)[[VISIT, *(name for name in ("session_id", "run") if name in known)]].size()
+    values = known.groupby(PARTICIPANT_KEY)[column].nunique()
+    several = known.groupby(PARTICIPANT_KEY)[[VISIT, *(name for name in ("session_id", "run") if name in known)]].size()
     varying = values.index[values > 1]
     repeated = several.index[several > 1]
     return bool(len(varying)) and 2 * len(varying) >= len(repeated), sorted(map(str, varying))

@@ -10,8 +10,8 @@ import pandas as pd
 
 from bids_alps.errors import UsageError
 from bids_alps.statistics.comparability import find_comparable
-from bids_alps.statistics.plan import HEADLINE, INDICES, Plan
-from bids_alps.statistics.repeats import person_of
+from bids_alps.statistics.plan import INDICES, PRIMARY_OUTCOME, Plan
+from bids_alps.statistics.repeats import participant_key
 
 LEFT_OUT = ("fail",)
 """Statuses excluded from the statistics by default."""
@@ -26,7 +26,8 @@ class Flow:
     Parameters
     ----------
     steps
-        Rows ``step, lost_runs, lost_participants, runs, participants``: exclusions of each step, and remaining runs.
+        Rows ``step, excluded_runs, excluded_participants, runs, participants``: exclusions of each step, and remaining
+        runs.
     lost
         Excluded runs: index in the table, analysis from which they are excluded, and reason.
     """
@@ -54,14 +55,14 @@ class Flow:
         """
         excluded, remaining = runs[out.to_numpy(dtype=bool)], runs[~out.to_numpy(dtype=bool)]
         self.note(excluded.index, reasons, of=of)
-        remaining_people = set(person_of(remaining)) if len(remaining) else set()
-        lost_people = set(person_of(excluded)) - remaining_people if len(excluded) else set()
+        remaining_people = set(participant_key(remaining)) if len(remaining) else set()
+        lost_people = set(participant_key(excluded)) - remaining_people if len(excluded) else set()
         self.steps.append(
             {
                 "step": step,
-                "left_out_of": of,
-                "lost_runs": len(excluded),
-                "lost_participants": len(lost_people),
+                "excluded_from": of,
+                "excluded_runs": len(excluded),
+                "excluded_participants": len(lost_people),
                 "runs": len(remaining),
                 "participants": len(remaining_people),
             }
@@ -78,10 +79,10 @@ class Flow:
         if not self.steps:
             return ""
         first, *others = self.steps
-        lost = [f"{step['lost_runs']} {step['step']}" for step in others if step["lost_runs"]]
+        lost = [f"{step['excluded_runs']} {step['step']}" for step in others if step["excluded_runs"]]
         end = self.steps[-1]
         parts = [f"{first['runs']} runs of {first['participants']} participants identified", *lost]
-        if end["left_out_of"] == COMPARISON:
+        if end["excluded_from"] == COMPARISON:
             return f"{'; '.join(parts)}; {end['participants']} participants compared."
         return f"{'; '.join(parts)}; {end['runs']} runs of {end['participants']} participants analysed."
 
@@ -109,7 +110,7 @@ def select_runs(runs: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, Flow, lis
     selected = _with_withheld(selected) if "fail" in plan.included else selected
     if "rating" in selected:
         selected = flow.take(selected, selected["rating"] == "drop", "rated drop", _why_dropped(selected))
-    selected = flow.take(selected, selected[HEADLINE].isna(), "without an index", "no bilateral index")
+    selected = flow.take(selected, selected[PRIMARY_OUTCOME].isna(), "without an index", "no bilateral index")
     if plan.subset is not None:
         inside = find_subset(selected, plan.subset)
         selected = flow.take(selected, ~inside, "outside the subset", f"not in the subset {plan.subset}")

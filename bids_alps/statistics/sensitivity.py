@@ -65,7 +65,7 @@ def find_specifications(
     -------
     DataFrame
         Rows ``roi_preset, statuses, covariates, pose, group_a, group_b, n, difference, difference_ci_low,
-        difference_ci_high, p``, in percent of the reference's adjusted mean as ``percent``; and ``headline`` for the
+        difference_ci_high, p``, in percent of the reference's adjusted mean as ``percent``; and ``primary`` for the
         row of the first preset, the default statuses, the chosen covariates and pose correction.
     """
     return pd.DataFrame(list(_specifications(tables, group, covariates, reference)))
@@ -83,7 +83,7 @@ def _specifications(
                 labels = {"roi_preset": preset, "statuses": statuses, "covariates": named, "pose": pose}
                 is_primary = tuple(chosen) == tuple(covariates) and outcome == INDEX["corrected"]
                 for row in _compared(table, outcome, group, chosen, reference):
-                    yield labels | row | {"headline": is_primary and (preset, statuses) == first}
+                    yield labels | row | {"primary": is_primary and (preset, statuses) == first}
 
 
 def _compared(

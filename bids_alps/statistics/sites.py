@@ -8,7 +8,7 @@ from bids_alps.errors import AlpsError
 from bids_alps.statistics.design import variables_of
 from bids_alps.statistics.findings import Findings
 from bids_alps.statistics.harmonisation import IMBALANCED, describe_imbalance, harmonise_table
-from bids_alps.statistics.plan import DIFFUSIVITIES, INDICES, Plan, settle_covariates
+from bids_alps.statistics.plan import DIFFUSIVITIES, INDICES, Plan, resolve_covariates
 
 WARNING = (
     "Not recommended: tests of harmonised values ignore that site effects were estimated from the same participants, "
@@ -66,7 +66,7 @@ def _protected(runs: pd.DataFrame, plan: Plan, others: list[str]) -> list[str]:
     """Return the columns whose effects harmonisation must preserve: all columns used by a test or model."""
     names = [plan.group] if plan.group is not None else []
     try:
-        names += settle_covariates(runs, plan)
+        names += resolve_covariates(runs, plan)
         names += [name for formula in plan.formulas for name in variables_of(formula)]
     except AlpsError:
         pass  # reported when the formula is fitted

@@ -52,7 +52,7 @@ class Variable:
         return self.kind in ("number", "category")
 
 
-def settle_variables(
+def infer_variables(
     table: pd.DataFrame, names: Sequence[str], dictionary: Mapping[str, Any], *, categories: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, tuple[Variable, ...]]:
     """Return a table with typed variables, and the decision for each variable.

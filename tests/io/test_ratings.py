@@ -19,7 +19,7 @@ def test_ratings_are_read_as_pages_save_them(tmp_path):
     }
 
 
-def test_of_two_readers_the_more_cautious_counts_whoever_comes_first(tmp_path):
+def test_the_more_cautious_of_two_ratings_is_used_in_any_order(tmp_path):
     one = write(tmp_path / "a.tsv", ("sub-01", "keep", "fine", ""))
     two = write(tmp_path / "b.tsv", ("sub-01", "doubtful", "blurred", ""))
     assert read_ratings([one, two]) == {"sub-01": Rating(rating="doubtful", note="fine; blurred")}
@@ -27,16 +27,16 @@ def test_of_two_readers_the_more_cautious_counts_whoever_comes_first(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [("run\tvote\nsub-01\tkeep\n", "no column rating"), ("run\trating\nsub-01\tdropp\n", "did you mean drop?")],
 )
-def test_tables_that_say_something_else_are_refused(tmp_path, text, told):
+def test_tables_of_another_kind_are_refused(tmp_path, text, message):
     (tmp_path / "a.tsv").write_text(text)
     with pytest.raises(MetadataError) as caught:
         read_ratings([tmp_path / "a.tsv"])
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_table_that_is_not_there(tmp_path):
+def test_a_missing_table(tmp_path):
     with pytest.raises(NoInputError):
         read_ratings([tmp_path / "a.tsv"])

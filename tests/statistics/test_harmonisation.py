@@ -17,7 +17,7 @@ def made():
     return moved, sites, group
 
 
-def test_site_goes_and_group_stays(made):
+def test_site_effects_are_removed_and_group_effects_kept(made):
     values, sites, group = made
     found = harmonise(values, sites, group)
     apart = found[sites == "b"].mean(axis=0) - found[sites == "a"].mean(axis=0)
@@ -37,7 +37,7 @@ def test_units_and_order_do_not_matter(made):
     np.testing.assert_allclose(harmonise(values[order], sites[order], group[order]), found[order], rtol=1e-6)
 
 
-def test_what_cannot_be_harmonised_is_refused(made):
+def test_impossible_harmonisation_is_refused(made):
     values, sites, group = made
     with pytest.raises(BadDataError, match="collinear"):
         harmonise(values, sites, (sites == "a").astype(float)[:, None])
@@ -47,7 +47,7 @@ def test_what_cannot_be_harmonised_is_refused(made):
         harmonise(values, np.full(120, "a"), group)
 
 
-def test_same_numbers_as_a_published_implementation(made):
+def test_results_equal_a_published_implementation(made):
     found = harmonise(*made)  # expected values are those of neuroCombat 0.2.12 for the same input
     np.testing.assert_allclose(found[0, :3], [1.5230511, 1.4585474, 1.5803095], atol=1e-6)
     np.testing.assert_allclose(found[-1, :3], [1.3049025, 1.5119535, 1.5217118], atol=1e-6)

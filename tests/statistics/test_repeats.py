@@ -4,33 +4,33 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_alps.statistics.repeats import PERSON, VISIT, average_visits, find_visits, is_within, person_of
+from bids_alps.statistics.repeats import PARTICIPANT_KEY, VISIT, average_visits, find_visits, is_within, participant_key
 
 
-def test_one_label_in_two_datasets_is_two_people():
+def test_a_label_in_two_datasets_means_two_participants():
     runs = pd.DataFrame({"dataset": ["a", "a", "b"], "participant_id": ["sub-01", "sub-02", "sub-01"]})
-    assert person_of(runs).nunique() == 3
-    assert person_of(runs.drop(columns="dataset")).nunique() == 2
+    assert participant_key(runs).nunique() == 3
+    assert participant_key(runs.drop(columns="dataset")).nunique() == 2
 
 
-def test_repeats_of_a_visit_become_their_mean():
+def test_runs_of_a_visit_are_averaged():
     runs = pd.DataFrame(
         {
-            PERSON: ["1", "1", "2"],
+            PARTICIPANT_KEY: ["1", "1", "2"],
             VISIT: "",
             "alps_left": [1.0, 1.6, 1.4],
             "alps_left_se": [0.3, 0.4, 0.2],
             "status": ["pass", "warn", "pass"],
         }
     )
-    found = average_visits(runs).set_index(PERSON)
+    found = average_visits(runs).set_index(PARTICIPANT_KEY)
     assert found["alps_left"].to_dict() == pytest.approx({"1": 1.3, "2": 1.4})
     assert found["alps_left_se"].to_dict() == pytest.approx({"1": np.hypot(0.3, 0.4) / 2, "2": 0.2})
     assert found.loc["1", "status"] == "pass"
 
 
 def test_missing_errors_do_not_count():
-    runs = pd.DataFrame({PERSON: "1", VISIT: "", "x_se": [0.3, np.nan, 0.4]})
+    runs = pd.DataFrame({PARTICIPANT_KEY: "1", VISIT: "", "x_se": [0.3, np.nan, 0.4]})
     assert average_visits(runs)["x_se"].tolist() == pytest.approx([0.25])
 
 
@@ -38,7 +38,7 @@ def visits_of(**columns):
     return find_visits(pd.DataFrame(columns))
 
 
-def test_visits_follow_the_time_of_acquisition_and_not_their_label():
+def test_visits_are_ordered_by_acquisition_time():
     found = visits_of(
         participant_id=["sub-01", "sub-01", "sub-02", "sub-02"],
         session_id=["ses-a", "ses-b"] * 2,
@@ -48,7 +48,7 @@ def test_visits_follow_the_time_of_acquisition_and_not_their_label():
     assert found.first == "ses-b"
 
 
-def test_first_visit_is_one_that_half_of_the_people_attended():
+def test_the_first_visit_was_attended_by_half_of_the_participants():
     people = [f"sub-{n:02}" for n in range(6)]
     found = visits_of(
         participant_id=[*people[:2], *people, *people], session_id=["ses-0"] * 2 + ["ses-1"] * 6 + ["ses-2"] * 6
@@ -70,9 +70,9 @@ def test_dates_as_labels_are_counted_within_participants():
 
 
 @pytest.mark.parametrize(("varying", "within"), [(1, False), (2, True), (4, True)])
-def test_a_column_is_within_where_it_varies_in_half_of_those_who_repeat(varying, within):
+def test_a_column_varying_in_half_of_the_repeats_is_a_within_factor(varying, within):
     rows = [
-        {PERSON: str(n), VISIT: visit, "state": "b" if n < varying and visit else "a"}
+        {PARTICIPANT_KEY: str(n), VISIT: visit, "state": "b" if n < varying and visit else "a"}
         for n in range(4)
         for visit in (0, 1)
     ]

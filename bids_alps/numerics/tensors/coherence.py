@@ -13,17 +13,17 @@ from bids_alps.numerics.tensors.tensor import eigen_system, fractional_anisotrop
 
 WHITE_MATTER_FA = 0.2
 CONTINUING_DEGREES = 30.0
-THICKEST = 1.3
+MAX_ANISOTROPY = 1.3
 """Voxel anisotropy (longest over shortest edge) above which only the axes within the slice are checked: with thick
 slices most neighbours are within the slice, which favours tables that rotate fibres into it (correct table: 0.90 in
 simulated slices of 2 x 2 x 3 mm, 0.34 in slices of 2 x 2 x 5 mm)."""
 
-_MOST_VOXELS = 20_000
+_MAX_VOXELS = 20_000
 _HALF_OF_NEIGHBOURS = [np.array(step) for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableReading:
+class AxisConvention:
     """Axis convention of a gradient table with the highest fibre coherence.
 
     Parameters
@@ -55,24 +55,24 @@ class TableReading:
 def measure_coherence_gain(field: TensorField) -> float:
     """Return the fibre coherence of the gradient table relative to its best alternative convention.
 
-    Values below 1 mean that another convention fits better; NaN with too little white matter, or pixels that are not
+    Values below 1 mean that another convention fits better; NaN with too little white matter, or if pixels are not
     square. With thick slices the alternatives flip or exchange the two axes of the slice only, and fibres are followed
-    within slices. Arguments as in `find_reading`.
+    within slices. Arguments as in `find_axis_convention`.
     """
     size = field.image.voxel_size
     slice_axis = int(np.argmax(size))
     pixel = np.delete(size, slice_axis)
-    if size.max() <= THICKEST * size.min():
-        reading = find_reading(field)
-    elif pixel.max() <= THICKEST * pixel.min():
+    if size.max() <= MAX_ANISOTROPY * size.min():
+        convention = find_axis_convention(field)
+    elif pixel.max() <= MAX_ANISOTROPY * pixel.min():
         steps = [step for step in _HALF_OF_NEIGHBOURS if step[slice_axis] == 0]
-        reading = _best_reading(field, steps, _readings_within(slice_axis))
+        convention = _best_convention(field, steps, _conventions_within_slice(slice_axis))
     else:
-        reading = None
-    return float("nan") if reading is None else reading.gain
+        convention = None
+    return float("nan") if convention is None else convention.gain
 
 
-def find_reading(field: TensorField) -> TableReading | None:
+def find_axis_convention(field: TensorField) -> AxisConvention | None:
     """Return the axis convention of the gradient table with the highest fibre coherence.
 
     None with too little white matter or thick slices.
@@ -86,12 +86,12 @@ def find_reading(field: TensorField) -> TableReading | None:
         Tensors in world axes.
     """
     size = field.image.voxel_size
-    if size.max() > THICKEST * size.min():
+    if size.max() > MAX_ANISOTROPY * size.min():
         return None
-    return _best_reading(field, _HALF_OF_NEIGHBOURS, _readings())
+    return _best_convention(field, _HALF_OF_NEIGHBOURS, axis_conventions())
 
 
-def _best_reading(field: TensorField, offsets: list[Array], readings: list[Array]) -> TableReading | None:
+def _best_convention(field: TensorField, offsets: list[Array], conventions: list[Array]) -> AxisConvention | None:
     """Return the best of several conventions, the first of which is the table as given.
 
     `offsets` lead from a voxel to the neighbours in which its fibre may continue.
@@ -103,7 +103,7 @@ def _best_reading(field: TensorField, offsets: list[Array], readings: list[Array
     voxels = voxels[((voxels > 0) & (voxels < np.array(white.shape) - 1)).all(axis=1)]
     if not len(voxels):
         return None
-    voxels = voxels[:: 1 + len(voxels) // _MOST_VOXELS]
+    voxels = voxels[:: 1 + len(voxels) // _MAX_VOXELS]
     first = np.zeros((*white.shape, 3), dtype=np.float32)
     first[white] = eigen_system(elements[white])[1][..., 0] @ turn  # components along the voxel axes
     steps = np.array(offsets) * field.image.voxel_size
@@ -111,13 +111,16 @@ def _best_reading(field: TensorField, offsets: list[Array], readings: list[Array
     neighbours = [first[tuple((voxels + offset).T)] for offset in offsets]
     here = first[tuple(voxels.T)]
     scores = np.array(
-        [coherence(here @ reading, [neighbour @ reading for neighbour in neighbours], steps) for reading in readings]
+        [
+            coherence(here @ convention, [neighbour @ convention for neighbour in neighbours], steps)
+            for convention in conventions
+        ]
     )
     order = np.argsort(-scores, kind="stable")
     if not scores[order[1]] > 0:
         return None
-    return TableReading(
-        matrix=readings[order[0]],
+    return AxisConvention(
+        matrix=conventions[order[0]],
         lead=float(scores[order[0]] / scores[order[1]]),
         gain=float(scores[0] / scores[1:].max()),
     )
@@ -144,13 +147,13 @@ def coherence(here: Array, neighbours: list[Array], steps: Array) -> float:
     return float(np.mean(continuing))
 
 
-def _readings() -> list[Array]:
+def axis_conventions() -> list[Array]:
     """Return the 24 signed permutations that are distinct up to the sign of the vector, identity first."""
     flips = [np.diag(signs) for signs in ((1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1))]
     return [np.eye(3)[list(order)] @ flip for order in permutations(range(3)) for flip in flips]
 
 
-def _readings_within(slice_axis: int) -> list[Array]:
+def _conventions_within_slice(slice_axis: int) -> list[Array]:
     """Return the conventions that differ within a slice: as given, one axis flipped, axes exchanged, both."""
     first, second = (axis for axis in range(3) if axis != slice_axis)
     flipped, exchanged = np.eye(3), np.eye(3)
