@@ -84,7 +84,7 @@ def _groups(people: pd.DataFrame) -> Iterator[tuple[str, float]]:
     yield "chi-square p", compare_categories(people["sex"], people["group"])["p"]
     holm = add_corrected_p_values(pd.DataFrame({"p": [0.01, 0.04, 0.03]}))["p_holm"]
     yield from ((f"holm {n + 1}", value) for n, value in enumerate(holm))
-    every, pairs, _ = compare_adjusted(people, {"f": ["y"]}, "group", ["age", "sex", "site"])
+    every, pairs, *_ = compare_adjusted(people, {"f": ["y"]}, "group", ["age", "sex", "site"])
     pair = pairs.set_index("group_b").loc["patient"].iloc[0]
     for name, column in (("difference", "difference"), ("low", "difference_ci_low"), ("high", "difference_ci_high")):
         yield f"adjusted {name}", pair[column]

@@ -96,7 +96,7 @@ def unequal_spread(rng: np.random.Generator) -> dict[str, float]:
 
 def five_groups(rng: np.random.Generator) -> dict[str, float]:
     table = people(rng, np.repeat(list("abcde"), 15))
-    every, pairs, _ = compare_adjusted(table, {"index": INDICES}, "group", ["age", "sex"])
+    every, pairs, *_ = compare_adjusted(table, {"index": INDICES}, "group", ["age", "sex"])
     unadjusted, raw = compare_groups(table, {"index": INDICES}, "group")
     return {
         "any of 30 pairs, adjusted, Holm": pairs["p_holm"].min(),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bids_alps.errors import AlpsError, UsageError
+from bids_alps.errors import AlpsError, AmbiguityError, UsageError
 from bids_alps.io.atlases import atlas_label
 from bids_alps.io.combining import combine, find_groups
 from bids_alps.io.gradient_tables import read_gradients
@@ -62,7 +62,7 @@ def plan_participant(participant: str, settings: Settings, indexes: Indexes | No
     """
     lesions, rois = lesions_of(settings), settings.request.datasets.get(ROIS)
     with open_indexes([participant], settings) if indexes is None else nullcontext(indexes) as opened:
-        runs = _select_runs(participant, settings, opened)
+        runs = _refuse_repeated(_select_runs(participant, settings, opened))
     if lesions is not None:
         find = partial(find_lesions, lesions, t1w_aligned=settings.method.t1w_aligned)
         runs = [_or_problem(run, lambda dwi: replace(dwi, lesions=find(dwi))) for run in runs]
@@ -112,6 +112,28 @@ def _select_runs(participant: str, settings: Settings, indexes: Indexes) -> list
     if method.combine_runs is None:
         runs = _note_combinable(runs, distortion_correction=method.distortion_correction)
     return combine(runs, everything=bool(method.combine_runs), distortion_correction=method.distortion_correction)
+
+
+def _refuse_repeated(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """Return runs with those of the same name, which would overwrite each other's results, replaced by a problem."""
+    by_name: dict[str, list[PlannedRun]] = {}
+    for run in runs:
+        by_name.setdefault(run.name, []).append(run)
+    return [run for same in by_name.values() for run in _refuse_if_repeated(same)]
+
+
+def _refuse_if_repeated(same: Sequence[PlannedRun]) -> Sequence[PlannedRun]:
+    excluded = [run for run in same if isinstance(run, ExcludedRun)]
+    planned = [run for run in same if not isinstance(run, ExcludedRun)]
+    if len(planned) < 2:
+        return same
+    files = [str(run.image) if isinstance(run, DwiRun) else str(run.error) for run in planned]
+    error = AmbiguityError(
+        same[0].name,
+        f"{len(files)} runs have this name ({', '.join(files)})",
+        "rename the files, or select one of them with --bids-filter-file",
+    )
+    return [UnusableRun(name=same[0].name, error=error), *excluded]
 
 
 def _in_dataset(run: PlannedRun, name: str) -> PlannedRun:

@@ -28,6 +28,7 @@ HOMES = {
     "matplotlib": {"report"},
     "bids": {"io"},
     "nibabel": {"io"},
+    "interpn": {"numerics"},
     "isal": {"io"},
     "jinja2": {"report"},
     "statsmodels": {"statistics"},

@@ -270,7 +270,7 @@ def test_irregular_tables_are_read_with_a_note(study, damage):
     path = study[0] / "participants.tsv"
     text = path.read_text()
     changed, message = {
-        "latin-1": (text.replace("patient", "pätient").encode("latin-1"), "read as Latin-1"),
+        "latin-1": (text.replace("patient", "pätient").encode("latin-1"), "read as Windows-1252"),
         "no prefix": (text.replace("sub-", "").encode(), "lack sub-"),
         "ragged": (text.replace("\tM\n", "\n").encode(), "fewer cells than columns"),
         "semicolons": (text.replace("\t", ";").encode(), "not by tabs"),

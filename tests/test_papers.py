@@ -1,17 +1,24 @@
 """Figures for publication from an output folder."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
+from simulated_cohort import write_people, write_run
 
 from bids_alps.cli import main
+from bids_alps.group import papers
 from bids_alps.group.papers import coarse_grid, mean_colours, read_colours
+from bids_alps.io.root import write_root
 from bids_alps.io.templates import read_template
 from bids_alps.io.writing import write_text
 from bids_alps.model import SpatialMap
 from bids_alps.numerics.itk import itk_text
+from bids_alps.report import figures_papers
 
 PLANAR = (1.4e-3, 0, 0, 4e-4, 0, 4e-4)  # along x of the scanner
 
@@ -93,3 +100,54 @@ def test_without_a_group_table_the_error_names_the_next_step(
 ) -> None:
     assert main([str(tmp_path / "in"), str(tmp_path / "out"), "figures"]) == 66
     assert "Run the group level first." in capsys.readouterr().err
+
+
+def drawn(bids: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> dict[str, tuple[Any, ...]]:
+    """Run the group level and the figures; return what the figures were drawn from."""
+    seen = dict[str, tuple[Any, ...]]()
+
+    def watch(name: str) -> Callable[..., dict[str, bytes]]:
+        def draw(*values: Any) -> dict[str, bytes]:
+            seen[name] = values
+            return {"svg": b""}
+
+        return draw
+
+    for name in ("distribution", "sessions", "age_curve"):
+        monkeypatch.setattr(figures_papers, f"draw_{name}", watch(name))
+    monkeypatch.setattr(papers, "mean_colours", lambda *_: (None, 0))
+    write_root(out, bids)
+    assert main([str(bids), str(out), "group", "--permutations", "0", *options]) == 0
+    assert main([str(bids), str(out), "figures"]) == 0
+    return seen
+
+
+def test_figures_show_the_people_that_were_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bids, out = tmp_path / "bids", tmp_path / "out"
+    for n in range(12):
+        for session, shift in (("pre", 0.0), ("post", 0.2)):
+            write_run(out, {"sub": f"{n:02}", "ses": session}, 1.5 + 0.01 * n - shift, seed=n)
+    people = pd.DataFrame({"participant_id": [f"sub-{n:02}" for n in range(11)], "arm": [1, 2] * 5 + [1]})
+    write_people(bids, people)
+    (tmp_path / "r.tsv").write_text("run\trating\nsub-00_ses-pre\tdrop\nsub-00_ses-post\tdrop\n")
+    options = ("--ratings", str(tmp_path / "r.tsv"), "--sessions", "pre", "post", "--group-column", "arm")
+    seen = drawn(bids, out, monkeypatch, *options)
+    indices, groups = seen["distribution"]
+    np.testing.assert_allclose(indices["bilateral"], 1.5 + 0.01 * np.arange(1, 11))  # sub-11 is in no table
+    assert groups == ["2", "1"] * 5
+    by_person, order = seen["sessions"]
+    assert order == ["ses-pre", "ses-post"]
+    assert "sub-00" not in by_person
+
+
+def test_equal_labels_in_two_datasets_are_different_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bids, out, other = (tmp_path / name for name in ("bids", "out", "other"))
+    people = pd.DataFrame({"participant_id": [f"sub-{n:02}" for n in range(5)]})
+    for folder, results, group, index in ((bids, out, "control", 1.5), (other, other, "RLS", 1.9)):
+        for n in range(5):
+            write_run(results, {"sub": f"{n:02}"}, index, seed=n)
+        write_people(folder, people.assign(group=group))
+    write_root(other, bids)
+    indices, groups = drawn(bids, out, monkeypatch, "-d", f"siteB={other}")["distribution"]
+    np.testing.assert_allclose(indices["bilateral"], [1.5] * 5 + [1.9] * 5)
+    assert groups == ["control"] * 5 + ["RLS"] * 5

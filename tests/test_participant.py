@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,19 @@ def test_opposite_runs_are_merged_on_request_only(tmp_path: Path) -> None:
     (merged,) = plan_participant("01", settings_for(tmp_path, "--combine-runs"))
     assert isinstance(merged, DwiRun)
     assert [partner.name for partner in merged.partners] == ["sub-01_dir-PA"]
+
+
+def test_runs_with_one_name_are_refused_with_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in "12":
+        put_run(tmp_path / "in", f"run-{number}_dwi")
+    runs = plan_participant("01", settings_for(tmp_path))
+    same = [replace(run, entities={"sub": "01"}) for run in runs if isinstance(run, DwiRun)]
+    monkeypatch.setattr(planning, "combine", lambda *_, **__: same)
+    (refused,) = plan_participant("01", settings_for(tmp_path, "--combine-runs"))
+    assert isinstance(refused, UnusableRun)
+    assert refused.name == "sub-01"
+    assert "2 runs have this name" in str(refused.error)
+    assert all(str(run.image) in str(refused.error) for run in same)
 
 
 def test_ignored_images_are_treated_as_missing(tmp_path: Path) -> None:

@@ -22,6 +22,13 @@ def receipt_path(output_dir: Path) -> Path:
     return output_dir / "logs" / "group" / "receipt.json"
 
 
+def read_settings(output_dir: Path) -> dict[str, Any]:
+    """Return the options of the last group level from its receipt; empty if there is none."""
+    with suppress(OSError, ValueError, AttributeError):
+        return dict(json.loads(receipt_path(output_dir).read_text(encoding="utf-8")).get("settings") or {})
+    return {}
+
+
 @dataclass(slots=True)
 class GroupOutputs:
     """Files written by one run of the group level.

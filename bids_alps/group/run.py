@@ -17,10 +17,10 @@ from bids_alps.group.gather import (
     columns_of,
     describe_entity,
     describe_region,
-    find_repeated,
     gather,
     gather_changes,
     gather_regions,
+    mark_repeated,
 )
 from bids_alps.group.outputs import GroupOutputs
 from bids_alps.group.phenotype import JoinedPhenotype, find_roots, join_phenotype
@@ -38,7 +38,7 @@ from bids_alps.statistics.comparability import METHOD
 from bids_alps.statistics.comparison import group_names
 from bids_alps.statistics.dictionary import DESCRIPTIONS
 from bids_alps.statistics.findings import Findings
-from bids_alps.statistics.plan import Plan, choose_reference
+from bids_alps.statistics.plan import Plan, choose_reference, find_columns
 from bids_alps.statistics.presets import analyse_presets
 from bids_alps.statistics.variables import Variable, infer_variables
 
@@ -62,11 +62,10 @@ def run_group(settings: Settings) -> Path:
     rows = gather(datasets, longitudinal=request.longitudinal)
     columns = columns_of(rows)
     runs = pd.DataFrame(rows).reindex(columns=[column.name for column in columns])
-    runs, rated, unknown = add_ratings(runs, read_ratings(request.ratings))
+    runs, rated, unknown = add_ratings(mark_repeated(runs), read_ratings(request.ratings))
     columns += rated
     joined = join_phenotype(runs, find_roots(datasets, request.bids_dir))
     joined.notes += unknown
-    joined.notes += find_repeated(runs)
     atlases = gather_atlases(datasets)
     table, outcomes = join_atlases(joined.table, atlases)
     categories = [name for name in (request.group_column, request.harmonise) if name is not None and name in table]
@@ -91,7 +90,7 @@ def run_group(settings: Settings) -> Path:
         LOG.warning(note)
     page = render_cohort(request.output_dir, written, findings_by_preset, plan=plan, notes=notes, files=outputs.tables)
     outputs.write_text("group_alps.html", page)
-    outputs.end(previous, _settings_of(request))
+    outputs.end(previous, _settings_of(settings))
     if joined.errors:
         raise joined.errors[0]
     return request.output_dir / "group_alps.tsv"
@@ -114,6 +113,9 @@ def _plan(table: pd.DataFrame, variables: tuple[Variable, ...], outcomes: tuple[
         raise UsageError(
             "--pool-across", f"{', '.join(unknown)}: not a column of the method", f"choose from {', '.join(METHOD)}"
         )
+    if request.harmonise is not None and request.harmonise not in table:
+        raise UsageError("--harmonise", f"no column {request.harmonise!r}", f"choose from {_listed(table)}")
+    find_columns(request.covariates or (), table)
     return Plan(
         group=group,
         reference=choose_reference(groups, request.reference_group, group),
@@ -139,9 +141,12 @@ def _group_column(table: pd.DataFrame, request: Request) -> str | None:
     if name in table:
         return name
     if name != Request.__dataclass_fields__["group_column"].default:
-        columns = ", ".join(str(column) for column in table.columns if not str(column).startswith("_"))
-        raise UsageError("--group-column", f"no column {name!r}", f"choose from {columns}")
+        raise UsageError("--group-column", f"no column {name!r}", f"choose from {_listed(table)}")
     return None
+
+
+def _listed(table: pd.DataFrame) -> str:
+    return ", ".join(str(column) for column in table.columns if not str(column).startswith("_"))
 
 
 def _phenotype_columns(joined: JoinedPhenotype, variables: tuple[Variable, ...]) -> list[Column]:
@@ -235,14 +240,15 @@ def _notes(
     return list(dict.fromkeys(notes))
 
 
-def _settings_of(request: Request) -> dict[str, Any]:
+def _settings_of(settings: Settings) -> dict[str, Any]:
     """Return the options of the group level, for its receipt."""
     names = (
         *("group_column", "model", "include_status", "reference_group", "covariates", "subset", "sessions", "test"),
         *("weights", "equivalence_margin", "permutations", "pool_across", "harmonise", "longitudinal"),
     )
-    options = asdict(request)
-    return {name: options[name] for name in names}
+    options = asdict(settings.request)
+    ratings = [path.name for path in settings.request.ratings]
+    return {name: options[name] for name in names} | {"ratings": ratings, "random_seed": settings.method.random_seed}
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

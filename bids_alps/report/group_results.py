@@ -137,8 +137,11 @@ def _adjusted_sentence(row: Row, covariates: Sequence[str]) -> str:
     unadjusted = (
         f"unadjusted {format_value(row['unadjusted_difference'], sign=True)}, {describe_p(row['unadjusted_p'])}"
     )
+    unweighted = " (unweighted)" if "precision" in str(row["method"]) else ""
     permuted = (
-        f", by permutation {format_p(row['p_permutation'])}" if isinstance(row.get("p_permutation"), float) else ""
+        f", by permutation{unweighted} {format_p(row['p_permutation'])}"
+        if isinstance(row.get("p_permutation"), float)
+        else ""
     )
     return (
         f"{_verdict(row)}{adjustment}: difference {format_interval(row, 'difference')}, {describe_p(row['p'])}, "

@@ -78,9 +78,12 @@ def design_groups(
     BadDataError
         If fewer than two groups have participants, too few are complete, or groups and covariates determine each other.
     """
+    what = f"groups of {group}" + (f" with {', '.join(covariates)}" if covariates else "")
     complete = np.isfinite(outcome) & table[group].notna().to_numpy()
     for name in covariates:
         complete &= table[name].notna().to_numpy()
+    if not complete.any():
+        raise BadDataError(what, "no participant has values of all of them", "remove covariates")
     rows, singletons = complete.copy(), np.zeros_like(complete)
     while True:
         part = table[rows]
@@ -92,7 +95,6 @@ def design_groups(
             break
         singletons[np.flatnonzero(rows)[single]] = True
         rows = rows & ~singletons
-    what = f"groups of {group}" + (f" with {', '.join(covariates)}" if covariates else "")
     if len(names) < 2 or len(matrix) < matrix.shape[1] + _SPARE:
         problem = f"{len(matrix)} complete participants in {len(names)} groups for {matrix.shape[1]} terms"
         raise BadDataError(what, problem, "remove covariates or add participants")
@@ -194,7 +196,7 @@ def compare_adjusted(
     *,
     reference: str | None = None,
     precision: bool = False,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, list[str]]:
     """Compare outcomes between groups, adjusted for covariates.
 
     Parameters
@@ -212,22 +214,31 @@ def compare_adjusted(
 
     Returns
     -------
-    tuple of DataFrame
+    tuple
         Omnibus tests of the adjusted means (empty for two groups); differences of every pair, with the unadjusted ones
-        of the same participants (Welch); and the estimated marginal mean of every group.
+        of the same participants (Welch); the estimated marginal mean of every group; and notes on outcomes that
+        cannot be compared.
+
+    Raises
+    ------
+    BadDataError
+        If no outcome can be compared: see `design_groups`.
     """
     omnibus_tables, pairs, means = list[pd.DataFrame](), list[pd.DataFrame](), list[dict[str, Any]]()
+    errors: dict[str, BadDataError] = {}
     for family, outcomes in families.items():
         overall, rows = list[dict[str, Any]](), list[dict[str, Any]]()
         for outcome in outcomes:
-            values = to_floats(table[outcome])
-            se_name = f"{outcome}_se"
-            se = to_floats(table[se_name]) if precision and se_name in table else None
+            values, se = values_of(table, outcome, precision=precision)
             usable = values if se is None else np.where(se > 0, values, np.nan)
             if not np.isfinite(usable).any() or np.nanstd(usable) == 0:
                 continue
-            design = design_groups(table, group, covariates, outcome=usable, reference=reference)
-            fitted = fit_groups(values, design, se)
+            try:
+                design = design_groups(table, group, covariates, outcome=usable, reference=reference)
+                fitted = fit_groups(values, design, se)
+            except BadDataError as error:
+                errors[outcome] = error
+                continue
             labels = {"family": family, "outcome": outcome}
             shared = labels | {"covariates": ", ".join(covariates) or "none", "method": fitted.method}
             overall.append(
@@ -239,10 +250,19 @@ def compare_adjusted(
         if rows:
             omnibus_tables.append(add_corrected_p_values(pd.DataFrame(overall)))
             pairs.append(add_corrected_p_values(pd.DataFrame(rows)))
+    if errors and not pairs:
+        raise next(iter(errors.values()))
     omnibus = pd.concat(omnibus_tables, ignore_index=True) if omnibus_tables else pd.DataFrame()
     if len(omnibus) and omnibus["groups"].max() < 3:
         omnibus = pd.DataFrame()
-    return omnibus, pd.concat(pairs, ignore_index=True) if pairs else pd.DataFrame(), pd.DataFrame(means)
+    notes = [f"{outcome} is not in the adjusted comparison. {error}" for outcome, error in errors.items()]
+    return omnibus, pd.concat(pairs, ignore_index=True) if pairs else pd.DataFrame(), pd.DataFrame(means), notes
+
+
+def values_of(table: pd.DataFrame, outcome: str, *, precision: bool) -> tuple[Array, Array | None]:
+    """Return the values of an outcome, and their standard errors if participants are to be weighted by them."""
+    se_name = f"{outcome}_se"
+    return to_floats(table[outcome]), to_floats(table[se_name]) if precision and se_name in table else None
 
 
 def _pair(

@@ -24,7 +24,15 @@ from bids_alps.statistics.plan import INDICES, PRIMARY_OUTCOME, Plan, choose_ref
 from bids_alps.statistics.power import required_group_sizes
 from bids_alps.statistics.precision import measure_precision
 from bids_alps.statistics.reliability import measure_repeats
-from bids_alps.statistics.repeats import PARTICIPANT_KEY, VISIT, Visits, average_visits, find_visits, is_within
+from bids_alps.statistics.repeats import (
+    PARTICIPANT_KEY,
+    VISIT,
+    Visits,
+    average_visits,
+    find_visits,
+    is_within,
+    settle_groups,
+)
 from bids_alps.statistics.samples import to_floats
 from bids_alps.statistics.selection import COMPARISON, select_runs
 from bids_alps.statistics.sites import harmonise_runs
@@ -56,21 +64,23 @@ def analyse(runs: pd.DataFrame, plan: Plan) -> Findings:
     if not len(selected):
         findings.banners.append("No runs remain for analysis.")
         return findings
-    selected = _with_reference_first(selected, plan)
-    if plan.site is not None:
-        selected = harmonise_runs(selected, plan, findings)
-    visits = find_visits(selected, plan.sessions)
+    visits = find_visits(_with_reference_first(selected, plan), plan.sessions)
     findings.notes += visits.notes
     findings.facts["sessions"] = visits.order
+    if plan.site is not None:
+        visits = replace(visits, runs=harmonise_runs(visits.runs, plan, findings))
+    selected = visits.runs
     within = plan.group is not None and _choose_factor(visits, plan, findings)
+    if plan.group is not None and not within:
+        visits = _with_one_group(visits, plan.group, findings)
     people = select_people(visits, plan, findings, within=within)
     findings.people = people
-    _describe(people, plan, findings, within=within)
+    _describe(people, visits, plan, findings, within=within)
     if plan.group is not None and not within:
         _compare_between(people, plan, findings)
     elif plan.group is None:
         findings.notes.append("Groups are not compared: no group column was found. Use --group-column to name one.")
-    compare_repeats(visits, plan, findings, within=within)
+    findings.attempt("Change within participants", lambda: compare_repeats(visits, plan, findings, within=within))
     _relate(people, plan, findings, within=within)
     findings.attempt("Models", lambda: fit_models(selected, plan, findings))
     findings.attempt("Reliability", lambda: {"reliability": measure_repeats(visits, INDICES)})
@@ -103,8 +113,24 @@ def _choose_factor(visits: Visits, plan: Plan, findings: Findings) -> bool:
     return within
 
 
+def _with_one_group(visits: Visits, group: str, findings: Findings) -> Visits:
+    """Return the visits with one group per participant, with a note if it is missing at some of their sessions."""
+    visits, filled = settle_groups(visits, group)
+    if filled:
+        findings.notes.append(
+            f"{group} is missing in some runs of {len(filled)} participants ({', '.join(filled[:5])}): their value in "
+            "another run is used."
+        )
+    return visits
+
+
 def select_people(visits: Visits, plan: Plan, findings: Findings, *, within: bool) -> pd.DataFrame:
-    """Return one row per participant with a group: the mean of the runs of the first visit."""
+    """Return one row per participant with a group: the mean of the runs of the first visit.
+
+    If the groups vary within participants, it is the mean of all their runs, without a group.
+    """
+    if plan.group is not None and not within:
+        visits, _ = settle_groups(visits, plan.group)
     runs, flow = visits.runs, findings.flow
     if MATCHED in runs:
         unmatched = ~runs[MATCHED].astype(bool)
@@ -112,8 +138,10 @@ def select_people(visits: Visits, plan: Plan, findings: Findings, *, within: boo
     if plan.group is not None:
         missing = runs[plan.group].isna()
         runs = flow.take(runs, missing, f"without a value of {plan.group}", f"no value of {plan.group}", of=COMPARISON)
-    if within or not len(runs):
-        return average_visits(runs.assign(**{VISIT: ""})) if len(runs) else runs
+    if not len(runs):
+        return runs
+    if within:
+        return average_visits(runs.assign(**{VISIT: ""})).drop(columns=str(plan.group))
     left = replace(visits, runs=runs)
     if len(visits.order) > 1:
         first = left.first
@@ -127,12 +155,25 @@ def select_people(visits: Visits, plan: Plan, findings: Findings, *, within: boo
     return average_visits(runs)
 
 
-def _describe(people: pd.DataFrame, plan: Plan, findings: Findings, *, within: bool) -> None:
-    group = None if within else plan.group
+def _describe(people: pd.DataFrame, visits: Visits, plan: Plan, findings: Findings, *, within: bool) -> None:
+    """Describe the variables of the participants; a group that varies within them counts once for each value."""
     measured = [Variable(name=name, kind="number", decided_by="measured") for name in INDICES if name in people]
-    described = [*plan.variables, *measured]
-    if len(people):
-        findings.attempt("Description", lambda: {"description": describe_groups(people, described, group)})
+    group = None if within else plan.group
+    if not len(people):
+        return
+    by_value = visits.runs.drop_duplicates([PARTICIPANT_KEY, str(plan.group)]) if within else people
+    findings.attempt(
+        "Description",
+        lambda: {
+            "description": pd.concat(
+                [
+                    describe_groups(people if variable.name in people else by_value, [variable], group)
+                    for variable in (*plan.variables, *measured)
+                ],
+                ignore_index=True,
+            )
+        },
+    )
 
 
 def _compare_between(people: pd.DataFrame, plan: Plan, findings: Findings) -> None:
@@ -155,15 +196,16 @@ def _compare_between(people: pd.DataFrame, plan: Plan, findings: Findings) -> No
 
     def unadjusted() -> dict[str, pd.DataFrame]:
         omnibus, pairs = compare_groups(people, families, group, test=plan.test, reference=reference)
-        return {"omnibus": omnibus, "comparison": pairs, "power": required_group_sizes(pairs)}
+        tables = {"omnibus": omnibus.assign(covariates="unadjusted"), "comparison": pairs}
+        return tables | {"power": required_group_sizes(pairs)}
 
     def adjusted() -> dict[str, pd.DataFrame]:
-        omnibus, pairs, means = compare_adjusted(
+        overall, pairs, means, notes = compare_adjusted(
             people, families, group, covariates, reference=reference, precision=plan.precision
         )
-        tests = [findings.tables.get("omnibus", pd.DataFrame()).assign(covariates="unadjusted"), omnibus]
-        combined = pd.concat([table for table in tests if len(table)], ignore_index=True) if len(omnibus) else tests[0]
-        return {"omnibus": combined, "adjusted": pairs, "means": means}
+        findings.notes += notes
+        tests = [table for table in (findings.tables.get("omnibus"), overall) if table is not None]
+        return {"omnibus": pd.concat(tests, ignore_index=True), "adjusted": pairs, "means": means}
 
     findings.attempt("Comparison of participants", participants)
     findings.attempt("Comparison of groups", unadjusted)
@@ -229,10 +271,10 @@ def _relate(people: pd.DataFrame, plan: Plan, findings: Findings, *, within: boo
 def fit_models(runs: pd.DataFrame, plan: Plan, findings: Findings) -> dict[str, pd.DataFrame]:
     """Fit all formulas; those that fail are reported in the notes."""
     coefficients, tests, checks = list[pd.DataFrame](), list[pd.DataFrame](), list[pd.DataFrame]()
-    table = find_visits(runs).runs.rename(columns={PARTICIPANT_KEY: "participant"})
+    table = runs if "participant" in runs else runs.assign(participant=runs[PARTICIPANT_KEY])
     for formula in plan.formulas:
         try:
-            fitted = fit_model(table, formula, participant="participant")
+            fitted = fit_model(table, formula, participant=PARTICIPANT_KEY)
         except AlpsError as error:
             findings.notes.append(str(error))
             continue

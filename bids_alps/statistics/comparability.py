@@ -24,7 +24,7 @@ METHOD: dict[str, str] = {
 }
 """Columns that describe the method of a run, with their labels."""
 SAME_SHELL = 150.0
-"""b-values closer than this, s/mm^2, belong to one shell."""
+"""b-values closer than this, s/mm^2, to the commonest belong to its shell."""
 _UNKNOWN = "n/a"
 
 
@@ -39,7 +39,7 @@ class ComparableRuns:
     reasons
         Differences of each of the other runs, as text.
     refused
-        True if no method has half of the runs, so that no comparison is made.
+        True if no method has most of the runs, so that no comparison is made.
     banner
         Warning for the reader; empty if all runs have the same method.
     """
@@ -90,7 +90,7 @@ def find_comparable(runs: pd.DataFrame, pooled: Sequence[str] = ()) -> Comparabl
     remedy = f"Process them with the same settings, or accept the difference with --pool-across {' '.join(differing)}."
     if refused:
         summary = (
-            "Runs were processed with different methods, none of which accounts for half of the runs; nothing "
+            "Runs were processed with different methods, none of which accounts for most of the runs; nothing "
             "was compared."
         )
     else:
@@ -121,16 +121,17 @@ def _plain(value: Any) -> str:
 
 
 def _shells(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Return the label of the shell of each run; nearby b-values are merged."""
+    """Return the label of the shell of each run: around the b-value with most neighbours, then of those left."""
     values = pd.to_numeric(column, errors="coerce")
-    known = np.sort(values.dropna().unique())
-    starts = list[float]()
-    for value in known:
-        if not starts or value - starts[-1] >= SAME_SHELL:
-            starts.append(value)
-    edges = np.array(starts)
-    number = np.searchsorted(edges, values.to_numpy(dtype=float), "right") - 1
-    names = [f"b = {values[(number == n) & values.notna()].median():.0f}" for n in range(len(edges))]
-    return pd.Series(
-        [names[n] if known_ else _UNKNOWN for n, known_ in zip(number, values.notna(), strict=True)], index=column.index
-    )
+    labels = pd.Series(_UNKNOWN, index=column.index, dtype=object)
+    left = np.sort(values.dropna().to_numpy(dtype=float))
+    while left.size:
+        reach = np.nextafter(SAME_SHELL, 0)
+        neighbours = np.searchsorted(left, left + reach, "right") - np.searchsorted(left, left - reach, "left")
+        densest = left[neighbours == neighbours.max()]
+        middle = densest[densest.size // 2]
+        shell = (values - middle).abs() < SAME_SHELL
+        shell &= labels == _UNKNOWN
+        labels[shell] = f"b = {values[shell].median():.0f}"
+        left = left[np.abs(left - middle) >= SAME_SHELL]
+    return labels

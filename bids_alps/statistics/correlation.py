@@ -97,7 +97,8 @@ def correlation(y: Array, x: Array, *, covariates: Array | None = None, kind: st
     y, x
         Shape (n,).
     covariates
-        Shape (n, k); both samples are replaced by their residuals of a regression on these.
+        Shape (n, k); both samples are replaced by their residuals of a regression on these, which costs as many
+        degrees of freedom as they have independent columns in the complete pairs.
     kind
         ``pearson`` or ``spearman``.
 
@@ -110,14 +111,14 @@ def correlation(y: Array, x: Array, *, covariates: Array | None = None, kind: st
     controls = np.empty((len(y), 0)) if covariates is None else covariates
     complete = np.isfinite(y) & np.isfinite(x) & np.isfinite(controls).all(axis=1)
     y, x, controls = y[complete], x[complete], controls[complete]
-    n_controls = controls.shape[1]
+    basis = np.column_stack([np.ones(y.size), controls])
+    n_controls = int(np.linalg.matrix_rank(basis)) - 1 if y.size and controls.shape[1] else 0
     result: dict[str, Any] = {"n": y.size, "r": np.nan, "ci_low": np.nan, "ci_high": np.nan, "p": np.nan}
     if y.size < _MIN_PAIRS + n_controls or np.ptp(y) == 0 or np.ptp(x) == 0:
         return result
     if kind == "spearman":
         y, x = stats.rankdata(y), stats.rankdata(x)
     if n_controls:
-        basis = np.column_stack([np.ones(y.size), controls])
         y, x = (values - basis @ np.linalg.lstsq(basis, values, rcond=None)[0] for values in (y, x))
         if min(np.ptp(y), np.ptp(x)) < 1e-12:  # variable determined by the covariates
             return result

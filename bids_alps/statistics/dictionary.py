@@ -75,14 +75,14 @@ _ADJUSTED = {
     "unadjusted_difference_ci_low": "Lower end of its 95 % interval, by Welch's t-test.",
     "unadjusted_difference_ci_high": "Upper end of its 95 % interval, by Welch's t-test.",
     "unadjusted_p": "Its p-value by Welch's t-test.",
-    "p_permutation": "p-value by permutation of residuals (Freedman-Lane).",
+    "p_permutation": "p-value by permutation of residuals (Freedman-Lane), participants unweighted.",
     "p_permutation_max": "Permutation p-value corrected over indices and pairs (maximum t).",
     "permutations": "Number of permutations.",
     "margin": "Equivalence margin.",
     "p_equivalence": "p-value of the two one-sided tests; below 0.05 the groups are equivalent within the margin.",
     "statuses": "Runs included, by status.",
     "pose": "Index with tensors in template axes (corrected) or in scanner axes.",
-    "primary": "Whether this is the specification of the primary analysis (unweighted).",
+    "primary": "Whether this is the specification of the primary analysis.",
 }
 _WITHIN = {
     "n_pairs": "Participants with both levels.",

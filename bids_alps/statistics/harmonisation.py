@@ -15,6 +15,7 @@ from scipy.stats.contingency import association
 
 from bids_alps.errors import BadDataError
 from bids_alps.model import Array
+from bids_alps.statistics.repeats import participant_key
 
 MIN_SITE_SIZE = 5
 IMBALANCED = 0.1
@@ -129,6 +130,7 @@ def harmonise_table(
         raise BadDataError("--harmonise", f"no column {site!r}", "name a column of participants.tsv")
     kept = table[[*outcomes, site, *protected]].notna().all(axis=1)
     complete = table[kept].reset_index(drop=True)
+    _refuse_small(complete, site)
     columns = [_columns_of(complete[name]) for name in protected]
     covariates = np.column_stack(columns) if columns else np.empty((len(complete), 0))
     values = complete[list(outcomes)].to_numpy(dtype=float)
@@ -137,6 +139,16 @@ def harmonise_table(
     if {"alps_left", "alps_right", "alps_bilateral"} <= set(outcomes):
         harmonised["alps_bilateral"] = (harmonised["alps_left"] + harmonised["alps_right"]) / 2
     return harmonised, kept
+
+
+def _refuse_small(table: pd.DataFrame, site: str) -> None:
+    """Raise BadDataError if a site has too few participants, however often they were scanned."""
+    if "participant_id" not in table or not len(table):
+        return
+    people = participant_key(table).groupby(table[site].astype(str).to_numpy()).nunique()
+    if people.min() < MIN_SITE_SIZE:
+        small = f"site {people.idxmin()} has {people.min()} participants"
+        raise BadDataError("ComBat", small, f"exclude sites with fewer than {MIN_SITE_SIZE}")
 
 
 def _columns_of(column: pd.Series[Any]) -> Array:

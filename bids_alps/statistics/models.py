@@ -78,7 +78,7 @@ def fit_model(table: pd.DataFrame, formula: str, *, participant: str = "particip
         although the random effects are grouped by another column.
     """
     design = make_design(table, formula)
-    owners = table.loc[design.rows, participant] if participant in table else None
+    owners = table.loc[design.rows, participant].rename("participant") if participant in table else None
     repeats = owners is not None and bool(owners.duplicated().any())
     unit = float(design.outcome.std(ddof=1))  # optimisers fail at the scale of mm^2/s
     if design.grouping is not None or (repeats and owners is not None):

@@ -31,6 +31,8 @@ class WithinFactor:
     group, reference
         Between-participant groups, for which the change is also reported separately, and the reference group;
         None for none.
+    first
+        Level from which changes are compared between groups; None for the first of `levels`.
     """
 
     factor: str
@@ -38,6 +40,7 @@ class WithinFactor:
     test: str = "rule"
     group: str | None = None
     reference: str | None = None
+    first: str | None = None
 
 
 def compare_within(
@@ -48,7 +51,8 @@ def compare_within(
     Parameters
     ----------
     table
-        One row per participant and level, with the participant in ``_person``; duplicate rows are averaged.
+        One row per participant and level, with the participant in ``_person``; duplicate rows are averaged. Groups are
+        constant within participants.
     families
         Outcomes by family; p-values are corrected over all rows of a family.
     asked
@@ -133,7 +137,7 @@ def compare_levels(values: Array, *, test: str = "rule") -> dict[str, Any]:
 def compare_changes(
     table: pd.DataFrame, families: Mapping[str, Sequence[str]], comparison: WithinFactor
 ) -> pd.DataFrame:
-    """Compare the change from the first to every later level between groups; see `compare_within`.
+    """Compare the change from the first to every other level between groups; see `compare_within`.
 
     Returns
     -------
@@ -143,18 +147,20 @@ def compare_changes(
     """
     factor, levels, group = comparison.factor, comparison.levels, str(comparison.group)
     group_of = table.drop_duplicates(PARTICIPANT_KEY).set_index(PARTICIPANT_KEY)[group]
+    first = comparison.first if comparison.first in levels else levels[0]
     blocks = []
-    for later in levels[1:]:
+    for other in (level for level in levels if level != first):
+        a, b = sorted((first, other), key=levels.index)
         changes = {}
         for outcomes in families.values():
             for outcome in outcomes:
                 wide = _wide(table, outcome, factor, levels)
-                changes[outcome] = wide[later] - wide[levels[0]]
+                changes[outcome] = wide[b] - wide[a]
         people = pd.DataFrame(changes)
         people[group] = group_of.reindex(people.index)
         complete = people[people[list(changes)].notna().any(axis=1)]
         _, pairs = compare_groups(complete, families, group, test=comparison.test, reference=comparison.reference)
-        blocks.append(pairs.assign(factor=factor, level_a=levels[0], level_b=later))
+        blocks.append(pairs.assign(factor=factor, level_a=a, level_b=b))
     comparisons = pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame()
     if comparisons.empty:
         return comparisons

@@ -15,6 +15,8 @@ from bids_alps.statistics.repeats import participant_key
 
 LEFT_OUT = ("fail",)
 """Statuses excluded from the statistics by default."""
+REPEATED = "_repeated_in"
+"""Name of an earlier dataset that has the same run; without this column, no run is in several datasets."""
 EVERYTHING = "all statistics"
 COMPARISON = "comparison of groups"
 
@@ -104,6 +106,9 @@ def select_runs(runs: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, Flow, lis
     """
     flow, banners = Flow(), list[str]()
     selected = flow.take(runs, pd.Series(False, index=runs.index), "found", "")
+    if REPEATED in selected:
+        doubled = {row: f"the same run as in dataset {name}" for row, name in selected[REPEATED].items()}
+        selected = flow.take(selected, selected[REPEATED].notna(), "pooled twice", doubled)
     excluded = [status for status in LEFT_OUT if status not in plan.included]
     failed = selected["status"].isin(excluded)
     selected = flow.take(selected, failed, "failed their checks", _why_failed(selected))
@@ -118,7 +123,7 @@ def select_runs(runs: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, Flow, lis
         comparable = find_comparable(selected, plan.pooled)
         if comparable.banner:
             banners.append(comparable.banner)
-        reasons = comparable.reasons.replace("", "no method accounts for half of the runs")
+        reasons = comparable.reasons.replace("", "no method accounts for most of the runs")
         selected = flow.take(selected, ~comparable.kept, "processed with a different method", reasons)
     return selected, flow, banners
 

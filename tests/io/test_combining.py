@@ -54,6 +54,23 @@ def test_runs_are_merged_only_on_request_or_with_a_shared_multipart_id(place: Pa
     assert merged(runs, everything=False) == ["sub-01", "sub-01_run-2", "sub-01_run-3", "sub-01_run-4"]
 
 
+def test_merged_runs_with_equal_common_entities_get_different_names(place: Path) -> None:
+    scans = enumerate(("first", "first", "second", "second"), start=1)
+    runs = [run(place, f"sub-01_run-{n}", MultipartID=scan, **AP) for n, scan in scans]
+    combined = [one for one in combine(runs, everything=False) if isinstance(one, DwiRun)]
+    files = {one.name: [part.image.name for part in (one, *one.partners)] for one in combined}
+    assert files == {
+        "sub-01_run-1": ["sub-01_run-1.nii.gz", "sub-01_run-2.nii.gz"],
+        "sub-01_run-3": ["sub-01_run-3.nii.gz", "sub-01_run-4.nii.gz"],
+    }
+    assert "sub-01 would be the name of another run too" in combined[0].notes[0]
+
+
+def test_a_merged_run_and_one_that_is_not_merged_get_different_names(place: Path) -> None:
+    other = run(place, "sub-01", voxel=2.5, **AP)
+    assert merged([other, *(run(place, f"sub-01_run-{n}", **AP) for n in "12")]) == ["sub-01", "sub-01_run-1"]
+
+
 def test_opposite_series_are_merged_where_distortion_is_corrected(place: Path) -> None:
     runs = [run(place, "sub-01_dir-AP", **AP), run(place, "sub-01_dir-PA", **PA)]
     assert merged(runs) == ["sub-01"]

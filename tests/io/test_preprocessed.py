@@ -49,6 +49,13 @@ def test_the_first_of_two_datasets_is_used_and_the_other_is_reported() -> None:
     assert second == ExcludedRun(name="sub-01_space-T1w", reason="preprocessed in b, but the series in a is used")
 
 
+def test_the_first_of_two_datasets_is_used_without_a_raw_run() -> None:
+    first, second = replace_preprocessed([], {"a": [made("sub-01")], "b": [made("sub-01")]})
+    assert isinstance(first, DwiRun)
+    assert first.notes == ("preprocessed in a; replaces no existing raw run",)
+    assert second == ExcludedRun(name=first.name, reason="preprocessed in b, but the series in a is used")
+
+
 def test_a_preprocessed_series_without_a_raw_one_is_used_with_a_note() -> None:
     (one,) = replace_preprocessed([], {"q": [made("sub-01")]})
     assert notes_by_run([one]) == {"sub-01_space-ACPC": ("preprocessed in q; replaces no existing raw run",)}

@@ -96,3 +96,16 @@ def test_two_groups_have_no_omnibus_test():
     table = cohort()
     assert compare_adjusted(table[table["group"] != "mild"], {"f": ["y"]}, "group", [])[0].empty
     assert isinstance(compare_adjusted(table, {}, "group", [])[1], pd.DataFrame)
+
+
+def test_an_outcome_that_one_group_lacks_does_not_remove_the_others() -> None:
+    table = cohort().assign(sparse=lambda all_: all_["y"].where(all_["group"] == "control"))
+    _, pairs, means, notes = compare_adjusted(table, {"f": ["y", "sparse"]}, "group", ["age"])
+    assert set(pairs["outcome"]) == set(means["outcome"]) == {"y"}
+    assert len(notes) == 1
+    assert "sparse is not in the adjusted comparison" in notes[0]
+
+
+def test_no_complete_participant_is_refused() -> None:
+    with pytest.raises(BadDataError, match="no participant has values"):
+        compare_adjusted(cohort().assign(age=np.nan), {"f": ["y"]}, "group", ["age"])

@@ -62,3 +62,13 @@ def test_within_group_correlation_uses_deviations_from_group_means(table):
     found = correlate(split, ["y"], ["score"], group="group").set_index(["group", "kind"]).loc[("all", "within")]
     own = split[["y", "score"]] - split.groupby("group")[["y", "score"]].transform("mean")
     assert found["r"] == pytest.approx(np.corrcoef(own["y"], own["score"])[0, 1])
+
+
+def test_a_group_without_pairs_costs_no_degree_of_freedom() -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"group": np.repeat(["a", "b"], 12), "y": rng.normal(size=24), "x": rng.normal(size=24)})
+    table.loc[table["group"] == "a", "x"] = np.nan
+    found = correlate(table, ["y"], ["x"], group="group")
+    within = found[found["kind"] == "within"].iloc[0]
+    part = table[table["group"] == "b"]
+    assert within["p"] == pytest.approx(stats.pearsonr(part["x"], part["y"]).pvalue)

@@ -90,3 +90,19 @@ def test_a_participant_counts_once():
     table = pd.DataFrame({"participant_id": [f"sub-{n // 4}" for n in range(40)]})
     table["comment"] = [f"note {n // 4}" for n in range(40)]
     assert infer_variables(table, ["comment"], {})[1][0].kind == "text"
+
+
+def test_levels_that_anchor_a_scale_are_values() -> None:
+    values = ["0"] * 12 + [str(n) for n in range(5, 35)] + ["40"] * 2 + ["999"]
+    levels = {"0": "no symptoms", "40": "very severe", "999": "see comment"}
+    found, variable = settle(values, {"Levels": levels})
+    assert variable.kind == "number"
+    assert found.isna().sum() == 1
+    assert "'999' (1 value) codes in the data dictionary" in variable.notes[0]
+    assert settle(["0"] * 40 + [str(n) for n in range(5, 35)], {"Levels": levels})[1].kind == "number"
+
+
+@pytest.mark.parametrize("text", ["Missing", "not applicable", "N/A", "Refused to answer", "unknown", "don't know"])
+def test_levels_whose_text_says_so_are_missing(text: str) -> None:
+    found, _ = settle([str(n) for n in range(20, 60)] + ["77"], {"Levels": {"77": text}})
+    assert found.isna().sum() == 1
