@@ -1,7 +1,8 @@
-"""The group level on made cohorts: who is in, what is compared with what, and what each option changes."""
+"""The group level on simulated cohorts: inclusion, comparisons, and the effect of each option."""
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -158,7 +159,7 @@ def test_permutations_are_run_on_request(study):
 
 
 def differ(study, labels, **changed):
-    """Write some of the tables of the index again as another way of measuring leaves them."""
+    """Rewrite some index tables as if measured with other settings."""
     for label in labels:
         path = study[1] / f"sub-{label:02}" / "dwi" / f"sub-{label:02}_desc-alps_scalarstats.tsv"
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False).assign(**changed)
@@ -317,3 +318,32 @@ def test_participants_missing_from_the_adjusted_comparison_are_listed(study):
         "sub-04": "no value of age",
         "sub-20": "the only participant with their value of group or of a covariate",
     }
+
+
+@pytest.mark.parametrize("chosen", [("--harmonise", "sitee"), ("--covariates", "agee"), ("--include-status", "warn")])
+def test_a_misspelt_choice_is_refused_before_anything_is_written(
+    study: tuple[Path, Path], chosen: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = run(study, *chosen)
+    except SystemExit as stopped:  # by the parser
+        code = int(str(stopped.code))
+    assert code == 64
+    assert chosen[1] in capsys.readouterr().err
+    assert not (study[1] / "group_alps.tsv").exists()
+
+
+def test_the_receipt_tells_ratings_and_seed(study: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "r.tsv").write_text("run\trating\nsub-01\tkeep\n")
+    assert run(study, "--ratings", str(tmp_path / "r.tsv")) == 0
+    settings = json.loads((study[1] / "logs" / "group" / "receipt.json").read_text())["settings"]
+    assert settings["ratings"] == ["r.tsv"]
+    assert isinstance(settings["random_seed"], int)
+
+
+def test_one_failing_figure_costs_nothing_else(study: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bids_alps.report.figures_group.draw_age", lambda *_: {}["x"])
+    assert run(study) == 0
+    page = (study[1] / "group_alps.html").read_text()
+    assert "could not be drawn (KeyError" in page
+    assert "Correlations" in page

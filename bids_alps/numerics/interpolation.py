@@ -60,23 +60,41 @@ class CubicSpline:
         return values
 
 
-def sample_linearly(image: Array, voxels: Array) -> Array:
-    """Return the values of an image at voxel indices, shape (3, n), by linear interpolation; float32, shape (n,).
+@dataclass(frozen=True, slots=True)
+class LinearImage:
+    """An image between whose voxels values are interpolated linearly.
 
-    Points outside the grid are moved to its edge.
-
-    Examples
-    --------
-    >>> ramp = np.arange(8.0).reshape(2, 2, 2)
-    >>> sample_linearly(ramp, np.array([[0.5, 1.0], [0.0, 1.0], [0.0, 3.0]])).tolist()
-    [2.0, 7.0]
+    Parameters
+    ----------
+    linear
+        The values.
+    shape
+        Of the image.
     """
-    values = np.asarray(image, dtype=np.float32)
-    if 1 in image.shape:
-        values = np.pad(values, [(0, int(n == 1)) for n in image.shape], mode="edge")
-    linear = MultilinearRegular.new(list(values.shape), np.zeros(3, np.float32), np.ones(3, np.float32), values)
-    sampled: Array = linear.eval_unchecked(_on_grid(voxels, image.shape))
-    return sampled
+
+    linear: MultilinearRegular
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of_image(cls, image: Array) -> LinearImage:
+        """Return an image of shape (i, j, k), ready for interpolation."""
+        values = np.asarray(image, dtype=np.float32)
+        if 1 in image.shape:  # interpn wants two voxels along each axis
+            values = np.pad(values, [(0, int(n == 1)) for n in image.shape], mode="edge")
+        origin, step = np.zeros(3, np.float32), np.ones(3, np.float32)
+        return cls(MultilinearRegular.new(list(values.shape), origin, step, values), image.shape)
+
+    def __call__(self, voxels: Array) -> Array:
+        """Return the values at voxel indices, shape (3, n), those outside the grid moved to its edge; float32, (n,).
+
+        Examples
+        --------
+        >>> ramp = LinearImage.of_image(np.arange(8.0).reshape(2, 2, 2))
+        >>> ramp(np.array([[0.5, 1.0], [0.0, 1.0], [0.0, 3.0]])).tolist()
+        [2.0, 7.0]
+        """
+        values: Array = self.linear.eval_unchecked(_on_grid(voxels, self.shape))
+        return values
 
 
 def is_on_grid(voxels: Array, shape: tuple[int, ...]) -> Array:

@@ -13,6 +13,8 @@ import pandas as pd
 PARTICIPANT_KEY = "_person"
 VISIT = "_visit"
 TIME = "acq_time"
+MATCHED = "_matched"
+"""Whether a run's participant is listed in ``participants.tsv``; without this column, all are treated as listed."""
 _NO_SESSION = "no session"
 _WITHIN = 0.25
 """Fraction of participants in whom a within-participant factor varies; in fewer, such as converters, it is a group."""

@@ -142,7 +142,7 @@ def test_a_dangling_link_is_an_unusable_run_with_a_remedy(dataset: Path, suffix:
 
 
 def test_links_to_available_content_are_followed(dataset: Path) -> None:
-    """As in a tree of git-annex, of which nothing can be written to."""
+    """As in a read-only git-annex tree."""
     put_run(dataset, "sub-01/dwi/sub-01_dwi", EchoTime=0.08)
     objects = dataset / ".git/annex/objects"
     objects.mkdir(parents=True)

@@ -24,7 +24,7 @@ time.sleep(float(sys.argv[2]))
 
 
 def start_writer(target: Path, seconds: float, *prefix: str) -> tuple[subprocess.Popen[str], Path]:
-    """Start a process that begins a file; return it with the path of what it has begun."""
+    """Start a process that begins to write a file; return it with the path of the file."""
     command = [*prefix, sys.executable, "-c", WRITER, str(target), str(seconds)]
     program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert program.stdout is not None
@@ -75,9 +75,17 @@ def test_a_recent_file_of_another_container_is_kept(tmp_path: Path) -> None:
         program.kill()
 
 
-@pytest.mark.parametrize("name", [".a.tsv.0123456789ab-4026531836-1-17.0123abcd.tmp", ".a.tsv.node7-99.abc.tmp"])
-def test_a_recent_file_of_another_machine_is_kept(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", [".notes.tmp", ".a.tsv.node7-99.abc.tmp", ".a.tsv.mine.0123abcd.tmp"])
+def test_temporary_files_of_other_programs_are_kept(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
+    path.write_text("mine")
+    in_the_past(path, 1e6)
+    remove_abandoned(tmp_path)
+    assert path.read_text() == "mine"
+
+
+def test_a_recent_file_of_another_machine_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / ".a.tsv.0123456789ab-4026531836-1-17.0123abcd.tmp"
     path.write_text("half")
     remove_abandoned(tmp_path)
     assert path.exists()

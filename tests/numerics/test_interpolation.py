@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from bids_alps.numerics.interpolation import CubicSpline, is_on_grid, sample_linearly
+from bids_alps.numerics.interpolation import CubicSpline, LinearImage, is_on_grid
 
 SHAPES = st.tuples(*[st.integers(1, 9)] * 3)
 
 
 @given(shape=SHAPES, seed=st.integers(0, 99))
-def test_cubic_splines_are_those_of_scipy(shape, seed):
+def test_cubic_splines_equal_scipy(shape, seed):
     random = np.random.default_rng(seed)
     image, places = random.normal(size=shape), random.uniform(size=(3, 20)) * (np.array(shape)[:, None] - 1)
     expected = ndimage.map_coordinates(image, places, order=3, mode="mirror")
@@ -20,11 +20,11 @@ def test_cubic_splines_are_those_of_scipy(shape, seed):
 
 
 @given(shape=SHAPES, seed=st.integers(0, 99))
-def test_linear_interpolation_is_that_of_scipy(shape, seed):
+def test_linear_interpolation_equals_scipy(shape, seed):
     random = np.random.default_rng(seed)
     image, places = random.normal(size=shape), random.uniform(-2, 11, size=(3, 20))
     expected = ndimage.map_coordinates(image, places, order=1, mode="nearest")
-    np.testing.assert_allclose(sample_linearly(image, places), expected, atol=2e-5)
+    np.testing.assert_allclose(LinearImage.of_image(image)(places), expected, atol=2e-5)
 
 
 @given(shape=SHAPES)

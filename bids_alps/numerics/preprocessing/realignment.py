@@ -1,7 +1,7 @@
 """Head motion and eddy currents of a diffusion series, and slices that lost their signal.
 
-Every volume is aligned with what the others predict for it. All poses are relative to the first b=0 volume, so the
-corrected series lies where that volume lies. The estimate is a line of steps, each of which takes the coarse series
+Every volume is registered to its prediction from the others. All poses are relative to the first b=0 volume, so the
+corrected series lies where that volume lies. The estimate is a sequence of steps, each of which takes the coarse series
 and a `MotionState` and returns the next one::
 
     initial -> aligned with shell means (twice) -> aligned with predictions (twice)
@@ -48,7 +48,7 @@ UNUSABLE_CORRELATION = 0.3
 CONTRAST_ERROR_MM = 0.5
 """Standard error of an alignment of diffusion-weighted with b=0 images."""
 MIN_FOR_TERMS, MIN_FOR_SHIFT = 6, 10
-"""Directions needed to tell which eddy currents are linear in the gradient, and which shift is not head motion."""
+"""Directions needed to determine which eddy currents are linear in the gradient, and which shift is not head motion."""
 _FIT_POINTS = 25_000
 _RIM = 2
 
@@ -123,7 +123,7 @@ class CoarseSeries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MotionState:
-    """What is known of the motion after a step.
+    """Estimated motion after a step.
 
     Parameters
     ----------
@@ -322,7 +322,7 @@ def align_to_means(series: CoarseSeries, state: MotionState, *, smooth: bool) ->
 
 
 def align_to_predictions(series: CoarseSeries, state: MotionState) -> MotionState:
-    """Align each volume with what the others predict, and note lost slices and volumes unlike all others."""
+    """Register each volume to its prediction from the others; find lost slices and unusable volumes."""
     for group in (series.weighted, ~series.weighted):
         members = state.members(group)
         if len(members) < 2:
@@ -386,13 +386,13 @@ def _in_outlier(series: CoarseSeries, state: MotionState, volume: int, points: A
 
 
 def keep_linear_eddy_terms(series: CoarseSeries, state: MotionState) -> tuple[MotionState, Array]:
-    """Keep of the eddy terms what is linear in the gradient, as eddy currents are: the rest follows contrast.
+    """Keep the part of the eddy terms that is linear in the gradient: the rest follows image contrast.
 
     Returns
     -------
     tuple
-        The state, and the part of each volume's shift along phase encoding that goes with its gradient, mm, shape
-        (n,): no head motion.
+        The state, and the part of each volume's shift along phase encoding that is proportional to its gradient (not
+        head motion), mm, shape (n,).
     """
     shift = np.zeros(len(series.bvals))
     members = state.members(series.weighted)
@@ -415,7 +415,7 @@ def keep_linear_eddy_terms(series: CoarseSeries, state: MotionState) -> tuple[Mo
 
 
 def remove_common_drift(series: CoarseSeries, state: MotionState, shift: Array) -> MotionState:
-    """Remove what all volumes of one contrast moved: aligned with each other alone, they drift together."""
+    """Remove the common drift of volumes of one contrast, which are registered only to each other."""
     origin = no_motion(series.centre, series.direction)
     for group in (series.weighted, ~series.weighted):
         members = state.members(group)
@@ -428,10 +428,10 @@ def remove_common_drift(series: CoarseSeries, state: MotionState, shift: Array) 
 
 
 def align_shells(series: CoarseSeries, state: MotionState, shift: Array) -> MotionState:
-    """Align the mean of each shell with the mean b=0 image, whose contrast is another one.
+    """Register the mean of each shell to the mean b=0 image, across contrasts.
 
-    Such an alignment errs by more than a still head moves, so it is believed as far as the head's motion from
-    volume to volume makes a motion between the shells likely.
+    This registration is less accurate than the motion of a still head, so it is weighted by its probability given the
+    motion between successive volumes.
     """
 
     def mean_of(members: list[int]) -> Array:
@@ -470,6 +470,6 @@ def _fraction_of(matrix: Array, fraction: float, centre: Array) -> Array:
 
 
 def anchor(state: MotionState, first: int) -> MotionState:
-    """Make the first b=0 volume the one at rest."""
+    """Make the first b=0 volume the reference."""
     back = np.linalg.inv(state.motion[first].matrix)
     return replace(state, motion=tuple(motion.after(back) for motion in state.motion))

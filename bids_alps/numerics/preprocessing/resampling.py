@@ -1,7 +1,7 @@
-"""Motion, eddy currents and susceptibility distortion undone together, in one interpolation.
+"""Correction of motion, eddy currents and susceptibility distortion in one interpolation.
 
-A point x of the undistorted head at rest lies at ``x + b(x) u`` in the distorted image at rest, and from there goes
-where the volume's motion takes it. What is read there is multiplied by the change of volume along the way.
+A point x of the undistorted head at rest lies at ``x + b(x) u`` in the distorted image at rest, and from there is
+moved by the motion of the volume. The value there is multiplied by the Jacobian of the distortion.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from bids_alps.model import Array
-from bids_alps.numerics.interpolation import CubicSpline, sample_linearly
+from bids_alps.numerics.interpolation import CubicSpline, LinearImage
 from bids_alps.numerics.preprocessing.distortion import Distortion
 from bids_alps.numerics.preprocessing.motion import SeriesMotion, acquired_slices
 from bids_alps.numerics.preprocessing.prediction import fit_covariance, leave_one_out_weights
@@ -30,7 +30,7 @@ _COVARIANCE_VOXELS = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """Where corrected values are wanted.
+    """Target grid of the correction.
 
     Parameters
     ----------
@@ -71,11 +71,11 @@ def resample_series(
     motion
         Where each volume was acquired.
     distortion
-        Field of the series at rest, on its grid; used only where it is proven.
+        Field of the series at rest, on its grid; used only if it is proven.
     grid
-        Where values are wanted; the series' own grid by default.
+        Target grid; by default that of the series.
     out
-        Array to write to; `data` itself will do where no other grid is asked for.
+        Array to write to; `data` itself is possible with its own grid.
     """
     grid = grid or Grid(shape=data.shape[:3], affine=affine, pose=np.eye(4))
     points, gain = _distorted(grid.points, affine, distortion)
@@ -90,20 +90,20 @@ def resample_series(
 
 
 def _distorted(points: Array, affine: Array, distortion: Distortion | None) -> tuple[Array, Array]:
-    """Return where undistorted points show up in the distorted image at rest, and the stretch there."""
+    """Return the positions of undistorted points in the distorted image at rest, and the Jacobian there."""
     if distortion is None or not distortion.proven:
         return points, np.ones(len(points))
     inverse = np.linalg.inv(affine)
     voxels = inverse[:3, :3] @ points.T + inverse[:3, 3:]
     field, axis = distortion.displacement, distortion.phase_axis
-    shift, slope = (sample_linearly(image, voxels) for image in (field, np.gradient(field, axis=axis)))
+    shift, slope = (LinearImage.of_image(image)(voxels) for image in (field, np.gradient(field, axis=axis)))
     return points + shift[:, None] * affine[:3, axis], 1 + slope
 
 
 def replace_outliers(
     corrected: Array, affine: Array, bvals: Array, motion: SeriesMotion, *, distortion: Distortion | None = None
 ) -> float:
-    """Put predictions in place of what was read from slices that lost their signal.
+    """Replace values from slices with signal loss by predictions.
 
     Parameters
     ----------
@@ -155,19 +155,19 @@ def _lost_voxels(
 
 
 def mean_b0(data: Array, affine: Array, bvals: Array, motion: SeriesMotion) -> Array:
-    """Return the mean volume without weighting, at rest, motion undone; shape (i, j, k)."""
+    """Return the mean b=0 image, corrected for motion; shape (i, j, k)."""
     base = np.flatnonzero((find_shells(bvals) == 0) & motion.usable).tolist()
     part = replace(motion, volumes=tuple(motion.volumes[volume] for volume in base))
     return resample_series(data[..., base], affine, part).mean(-1)
 
 
 def align_b0s(first: Array, second: Array, affines: tuple[Array, Array], mask: Array) -> VolumeMotion:
-    """Return the rigid motion from the rest of one run to the rest of another, by their corrected images.
+    """Return the rigid motion between the reference positions of two runs, from their corrected images.
 
     Parameters
     ----------
     first, second
-        Mean corrected images without weighting, each on its own grid.
+        Mean corrected b=0 images, each on its own grid.
     affines
         Voxels to world mm of each.
     mask

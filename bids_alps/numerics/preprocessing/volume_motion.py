@@ -1,6 +1,6 @@
 """Rigid motion and eddy-current distortion of one volume, by Gauss-Newton on points of a reference.
 
-A point x of the reference lies at ``q = centre + R (x - centre) + t`` in the moved head, and shows up at
+A point x of the reference lies at ``q = centre + R (x - centre) + t`` in the moved head, and appears at
 ``y = q + u (terms(q - centre) . e)`` in the acquired volume, u being the world direction of phase encoding.
 """
 
@@ -20,7 +20,7 @@ _TUKEY = 4.685
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeMotion:
-    """Where the points of a resting head show up in an acquired volume, all in RAS+ world mm.
+    """Map from points of the head at rest to an acquired volume, all in RAS+ world mm.
 
     Parameters
     ----------
@@ -50,16 +50,16 @@ class VolumeMotion:
         return matrix
 
     def moved(self, points: Array) -> Array:
-        """Return where points of the resting head lie after the motion, before distortion; shape (n, 3)."""
+        """Return points of the head at rest after the motion, before distortion; shape (n, 3)."""
         matrix = self.matrix
         return points @ matrix[:3, :3].T + matrix[:3, 3]
 
     def acquired(self, points: Array) -> Array:
-        """Return where points of the resting head show up in the volume; shape (n, 3)."""
+        """Return points of the head at rest in the volume, with distortion; shape (n, 3)."""
         return self.places(points, np.eye(4)).T
 
     def places(self, points: Array, inverse: Array) -> Array:
-        """Return the voxels of the volume in which points of the resting head show up.
+        """Return the voxels of the volume that image points of the head at rest.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ class VolumeMotion:
         return inverse[:3, :3] @ (moved + shift[:, None] * self.direction).T + inverse[:3, 3:]
 
     def stretch(self, points: Array) -> Array:
-        """Return by how much eddy currents stretch the image along phase encoding at points at rest; shape (n,)."""
+        """Return the stretch of the image by eddy currents along phase encoding at points at rest; shape (n,)."""
         gradient = self.eddy[:3] @ self.direction if self.eddy.size else 0.0
         stretch = np.full(len(points), 1.0 + gradient)
         if self.eddy.size == QUADRATIC_TERMS:
@@ -96,7 +96,7 @@ class VolumeMotion:
         return stretch
 
     def after(self, matrix: Array) -> VolumeMotion:
-        """Return this motion for a head whose rest is another one: `matrix` takes the new rest to the old."""
+        """Return this motion relative to another reference position: `matrix` maps the new to the old one."""
         joined = self.matrix @ matrix
         rotation = Rotation.from_matrix(joined[:3, :3])
         translation = joined[:3, :3] @ self.centre + joined[:3, 3] - self.centre
@@ -136,7 +136,7 @@ def eddy_terms(offset: Array, number: int) -> Array:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferencePoints:
-    """Points of a reference image with what is known there.
+    """Points of a reference image with values and gradients.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def sample_reference(image: Array, affine: Array, voxels: Array) -> ReferencePoi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """A fitted motion with how well it fits: correlation and gain of the volume over the reference."""
+    """A fitted motion, with the correlation with the reference and the gain relative to it."""
 
     motion: VolumeMotion
     correlation: float
@@ -183,10 +183,10 @@ class Fit:
 def fit_motion(
     volume: CubicSpline, affine: Array, reference: ReferencePoints, start: VolumeMotion, *, iterations: int = 8
 ) -> Fit:
-    """Return the motion that brings a volume onto the reference.
+    """Return the motion that registers a volume to the reference.
 
     Derivatives come from the reference alone: its noise is independent of the volume's, so noise does not
-    draw the fit towards any place on the grid.
+    bias the fit towards positions on the grid.
 
     Parameters
     ----------

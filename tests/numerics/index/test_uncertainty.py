@@ -153,7 +153,7 @@ SIX = np.array([[1, 1, 0], [1, -1, 0], [1, 0, 1], [1, 0, -1], [0, 1, 1], [0, 1, 
 
 
 def six_directions(rng, *, shared, snr=20, voxels=12):
-    """A scan whose fit is exact: six directions and one b0; every volume is off by `shared` in all voxels alike."""
+    """An exactly fitted scan (six directions, one b=0); each volume has an error `shared` common to all voxels."""
     _, rois = make(6, 1, 1e6, voxels, np.random.default_rng(0))
     gradients = Gradients(bvals=np.r_[0, np.full(6, 1000.0)], bvecs=np.vstack([np.zeros(3), SIX]))
     data = np.zeros((4, voxels, 1, 7))
@@ -165,7 +165,7 @@ def six_directions(rng, *, shared, snr=20, voxels=12):
 
 
 def test_an_exact_fit_still_has_noise():
-    """The standard error of noise is that of repeats, where residuals say nothing."""
+    """Without residuals, the standard error of noise equals that of repeats."""
     rng = np.random.default_rng(8)
     errors = Errors(placement_mm=0.0, pose_degrees=0.0, noise_sd=50.0)
     values, reported = [], []
