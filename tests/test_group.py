@@ -12,6 +12,7 @@ from simulated_cohort import write_receipt, write_run
 
 from bids_alps.cli import main
 from bids_alps.group.atlases import join_atlases
+from bids_alps.group.gather import mark_repeated
 from bids_alps.io.results import QUALITY_COLUMNS
 from bids_alps.io.root import write_root
 from bids_alps.io.tables import Column, fill_rows, write_table
@@ -373,3 +374,16 @@ def test_mask_and_region_datasets_are_not_pooled(cohort, name):
     table = pd.read_csv(out / "group_alps.tsv", sep="\t")
     assert len(table) == 24
     assert "dataset" not in table
+
+
+def test_runs_without_an_index_are_not_taken_for_the_same() -> None:
+    runs = pd.DataFrame(
+        {
+            "dataset": ["output", "b", "output", "b", "output", "b"],
+            "participant_id": ["sub-1", "sub-1", "sub-2", "sub-2", "sub-3", "sub-3"],
+            "alps_left": [1.5, 1.5, None, None, 1.5, 1.6],
+            "alps_right": [1.4, 1.4, None, None, 1.5, 1.5],
+            "roi_preset": "alps",
+        }
+    )
+    assert mark_repeated(runs)["_repeated_in"].fillna("").tolist() == ["", "output", "", "", "", ""]

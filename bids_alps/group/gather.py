@@ -27,6 +27,7 @@ _TEXT_COLUMNS = (
     *("roi_preset", "hemisphere", "frame", "first_session", "second_session", "status", "roi", "name", "unit"),
     *("direction", "reason", "settings_hash", "version", "roi_semi_axes"),  # digits in these columns are text
 )
+_INDICES = ("alps_left", "alps_right", "alps_left_unreliable", "alps_right_unreliable")
 _CHECK = "check_"
 _SHARED_COLUMNS = tuple(column for column in ALPS_COLUMNS if column.name not in (*_SIDE_COLUMNS, "hemisphere"))
 _METHOD_COLUMNS = tuple(  # method of the run; partly missing in tables of older versions
@@ -182,9 +183,9 @@ def mark_repeated(runs: pd.DataFrame) -> pd.DataFrame:
     if "dataset" not in runs:
         return runs
     run = [name for name in runs.columns[: list(runs.columns).index("alps_left")] if name != "dataset"]
-    same = [*run, "roi_preset", "alps_left", "alps_right", "alps_left_unreliable", "alps_right_unreliable"]
-    first = runs.groupby([name for name in same if name in runs], dropna=False)["dataset"].transform("first")
-    return runs.assign(**{REPEATED: first.where(first != runs["dataset"])})
+    index = [name for name in _INDICES if name in runs]
+    first = runs.groupby([*run, "roi_preset", *index], dropna=False)["dataset"].transform("first")
+    return runs.assign(**{REPEATED: first.where((first != runs["dataset"]) & runs[index].notna().any(axis=1))})
 
 
 def gather_regions(datasets: Sequence[DerivativeDataset]) -> tuple[list[dict[str, Any]], list[Column]]:
