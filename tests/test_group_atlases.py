@@ -24,8 +24,8 @@ def test_regions_of_atlases_are_gathered_and_those_of_the_index_are_not(tmp_path
     put(tmp_path, "sub-02", "nuclei", HEADER + "7\tCaudate\t0.15\n")
     found = gather_atlases([DerivativeDataset(name="", folder=tmp_path)])
     assert set(found) == {"nuclei"}
-    told = [(row["participant_id"], row["region"], float(row["fa_mean"])) for row in found["nuclei"]]
-    assert told == [
+    rows = [(row["participant_id"], row["region"], float(row["fa_mean"])) for row in found["nuclei"]]
+    assert rows == [
         ("sub-01", "putamen_left_1", 0.2),
         ("sub-01", "putamen_left_2", 0.3),
         ("sub-01", "region", 0.1),

@@ -317,9 +317,9 @@ def test_a_run_has_one_thread_of_blas_whatever_there_was_before(tmp_path: Path) 
 
     with threadpool_limits(2, user_api="blas"):
         before = count().split()
-        told = participant._run_logged("sub-01", count, settings_for(tmp_path)).message.split()
+        logged = participant._run_logged("sub-01", count, settings_for(tmp_path)).message.split()
     assert set(before) == {"2"}
-    assert told == ["1"] * len(before)
+    assert logged == ["1"] * len(before)
 
 
 def test_the_plan_refuses_a_run_without_the_precomputed_transform(tmp_path: Path) -> None:

@@ -105,8 +105,8 @@ def test_a_reminder_comes_each_ten_minutes(clock: SimpleNamespace, caplog: pytes
         for _ in range(31):
             clock.seconds += 60
             seen.note({})
-    told = [record.getMessage() for record in caplog.records]
-    assert told == [f"No worker for {minutes} minutes; runs are waiting." for minutes in (11, 22)]
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == [f"No worker for {minutes} minutes; runs are waiting." for minutes in (11, 22)]
 
 
 def test_checks_are_due_at_each_tick(clock: SimpleNamespace) -> None:
@@ -151,7 +151,7 @@ def test_the_scratch_folder_is_in_the_output_where_the_system_has_none(
 def test_a_slow_run_is_named_and_again_when_its_time_has_doubled(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Five runs of 100 s: a sixth is slow after four times that, told then and after 802 s."""
+    """Five runs of 100 s: a sixth is slow after four times that, reported then and after 802 s."""
     now = SimpleNamespace(seconds=0.0)
     monkeypatch.setattr(watch.time, "monotonic", lambda: now.seconds)
     seen = Watch(None)
@@ -161,14 +161,14 @@ def test_a_slow_run_is_named_and_again_when_its_time_has_doubled(
     for n in range(5):
         seen.stop(n)
     seen.start(9, task(), "there")
-    told = []
+    counts = []
     for second in (150, 399, 401, 600, 801, 804):
         now.seconds = 100.0 + second
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             seen.name_stragglers()
-        told.append(len(caplog.records))
-    assert told == [0, 0, 1, 0, 0, 1]
+        counts.append(len(caplog.records))
+    assert counts == [0, 0, 1, 0, 0, 1]
 
 
 def test_a_run_that_three_workers_did_not_finish_is_given_up() -> None:

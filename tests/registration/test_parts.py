@@ -46,7 +46,7 @@ def template_of(mask: SpatialMap, csf: Array | None = None) -> Template:
     return Template(name="box", t1w=soft, mask=mask, wm=soft, gm=soft, csf=fluid)
 
 
-def turned(*angles: float) -> Array:
+def rotated(*angles: float) -> Array:
     return Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
 
 
@@ -72,7 +72,7 @@ def translation(shift: list[float]) -> Array:
 
 
 def test_hemispheres_are_apart_along_the_x_axis_of_the_head() -> None:
-    rotation = turned(10, -8, 30)
+    rotation = rotated(10, -8, 30)
     rigid = np.eye(4)
     rigid[:3, :3] = rotation
     transform = SpatialTransform(affine=rigid, rigid=rigid)
@@ -106,7 +106,7 @@ def test_lesions_leave_points_out() -> None:
     np.testing.assert_array_equal(checks._outside(None, points), points)
 
 
-@pytest.mark.parametrize("axes", [np.diag([2.0, 2, 2]), turned(20, 10, 5) @ np.diag([2.0, 3, 4])])
+@pytest.mark.parametrize("axes", [np.diag([2.0, 2, 2]), rotated(20, 10, 5) @ np.diag([2.0, 3, 4])])
 def test_volumes_change_by_the_determinant_of_a_linear_field(axes: Array) -> None:
     slope = np.array([[0.1, 0.03, 0.0], [-0.02, 0.2, 0.05], [0.01, 0.0, -0.15]])
     affine = np.eye(4)
@@ -124,7 +124,7 @@ def test_volumes_change_by_the_determinant_of_a_linear_field(axes: Array) -> Non
 
 
 def test_pose_is_told_in_degrees_about_each_axis() -> None:
-    pose = pose_of(turned(11, -7, 23), se_degrees=0.4)
+    pose = pose_of(rotated(11, -7, 23), se_degrees=0.4)
     assert (pose.pitch, pose.roll, pose.yaw) == pytest.approx((11, -7, 23))
     assert pose.se_degrees == 0.4
 
@@ -146,7 +146,7 @@ def test_a_brain_has_a_hundred_millilitres() -> None:
 def test_starting_poses_turn_about_each_axis_and_shift_along_z_alone() -> None:
     parameters = search._parameters([20.0, -14.0, 18.0], 35.0)
     np.testing.assert_allclose(parameters[:3], [0, 0, 35])
-    np.testing.assert_allclose(Rotation.from_rotvec(parameters[3:6]).as_matrix(), turned(20, -14, 18), atol=1e-12)
+    np.testing.assert_allclose(Rotation.from_rotvec(parameters[3:6]).as_matrix(), rotated(20, -14, 18), atol=1e-12)
     np.testing.assert_array_equal(parameters[6:], np.zeros(6))
     assert len(parameters) == 12
 
@@ -191,7 +191,7 @@ def test_centre_of_mass_is_that_of_a_box() -> None:
 
 def fit_turned(*angles: float) -> LinearFit:
     matrix = np.eye(4)
-    matrix[:3, :3] = turned(*angles)
+    matrix[:3, :3] = rotated(*angles)
     return LinearFit.of_matrix(matrix, np.zeros(3))
 
 
@@ -270,7 +270,7 @@ def map_by(matrix: Array) -> Precomputed:
 
 def test_an_affine_of_a_file_is_taken_whole_and_its_rotation_is_proper() -> None:
     matrix = translation([4, -6, 9])
-    matrix[:3, :3] = turned(8, -5, 12) @ np.diag([0.9, 1.1, 0.95])
+    matrix[:3, :3] = rotated(8, -5, 12) @ np.diag([0.9, 1.1, 0.95])
     found = map_by(matrix).register(subject_of(box(10, 50)), template_of(box(10, 50)))
     np.testing.assert_allclose(found.transform.affine, np.linalg.inv(matrix), atol=1e-9)
     assert found.transform.displacement is None
@@ -311,9 +311,9 @@ def test_a_warp_of_a_file_that_folds_is_refused() -> None:
 
 def test_a_registration_of_the_frame_is_carried_by_a_rigid_product() -> None:
     frame_from_scan = translation([3, -4, 5])
-    frame_from_scan[:3, :3] = turned(5, 12, -9)
+    frame_from_scan[:3, :3] = rotated(5, 12, -9)
     affine, rigid = translation([1, 2, 3]), translation([2, 1, 0])
-    affine[:3, :3], rigid[:3, :3] = np.diag([1.1, 0.9, 1.05]) @ turned(2, 3, 4), turned(2, 3, 4)
+    affine[:3, :3], rigid[:3, :3] = np.diag([1.1, 0.9, 1.05]) @ rotated(2, 3, 4), rotated(2, 3, 4)
     rng = np.random.default_rng(7)
     grid = np.diag([9.0, 9, 9, 1]) @ translation([-4, -4, -4])
     field = SpatialMap(data=rng.uniform(-1, 1, (8, 8, 8, 3)), affine=grid)
