@@ -13,7 +13,8 @@ export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS = 1
 
-.PHONY: help install demo test test-fast test-oldest test-outside golden mutants check bench cluster-test docs image lock sbom clean
+.PHONY: help install demo test test-fast test-oldest test-outside golden mutants check bench bench-quick cluster-test \
+  image-test docs image lock sbom clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -37,8 +38,8 @@ test-fast: install  ## the suite without the tests marked slow
 test-oldest: install  ## the quick tests with the oldest libraries that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip compile --quiet --no-header --resolution lowest-direct pyproject.toml -o oldest.txt
-	$(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c oldest.txt -e . $(TEST_TOOLS)
+	$(PYTHON) -m venv --clear .venv-oldest
+	$(BIN)/uv pip install --quiet --python .venv-oldest/bin/python -c oldest.txt -e . $(TEST_TOOLS)
 	.venv-oldest/bin/python -m pytest -n 2 -m "not slow"
 
 test-outside:  ## the quick tests as strangers run them: no home, C locale, a path with blanks, small TMPDIR, random order
@@ -47,7 +48,7 @@ test-outside:  ## the quick tests as strangers run them: no home, C locale, a pa
 golden: install  ## run the golden study, say in words which numbers changed, keep the new tables
 	$(BIN)/python tests/golden_study.py
 
-mutants: install  ## 150 seeded mutants of the package, which the tests must notice; goes on where it was interrupted
+mutants: install  ## 150 seeded mutants of the package, which the quick tests must notice; resumes an earlier run
 	$(BIN)/python .ci/mutants.py
 
 check: install  ## linters and types
@@ -57,6 +58,9 @@ check: install  ## linters and types
 
 bench: install  ## speed and accuracy beside other programs, where they are installed
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+bench-quick: install  ## every benchmark in a small form, its figures within bounds
+	$(BIN)/python benchmarks/quick.py
 
 cluster-test: install  ## what clusters do to a run, as printed; with SLURM where there is one
 	$(BIN)/python benchmarks/cluster_test.py
@@ -69,6 +73,9 @@ docs: install  ## the documentation as a site, with pictures of the demonstratio
 image:  ## the container image
 	docker build -t bids/alps --build-arg TEMPLATES="$(TEMPLATES)" --build-arg VERSION="$(VERSION)" \
 	  --build-arg REVISION="$(REVISION)" .
+
+image-test:  ## the image built, its size, four ways of running it, what it leaves behind; ENGINE=docker
+	.ci/image-test
 
 LOCK = uv pip compile --python-version 3.12 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header \
   --no-emit-index-url --annotation-style line --quiet

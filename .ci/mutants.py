@@ -4,10 +4,12 @@
     python .ci/mutants.py --of bids_alps/numerics/index    every mutant of a file or folder
     python .ci/mutants.py --report                         the table of what ran so far
 
-Each mutant runs in a copy of the checkout, against the test files that import its module: its namesake first, then the
-shortest, until one fails or a minute of tests has run. Verdicts are kept in `.mutants/` with a digest of the module and
-of the tests, so that an interrupted run goes on where it was, and whatever changed runs again.
-`equivalent_mutants.tsv` lists survivors that no test can tell from the original, with the reason.
+Each mutant runs in a copy of the checkout, in a fork of a process that has imported the libraries, against the tests
+that run its line: a few seconds of the nearest test files first, then the others, fastest first, until one fails or
+the seconds are used up. Which test runs which line is measured once and kept in `.mutants/`, as are the verdicts, so
+that an interrupted run goes on where it was; what changed runs again. A mutant is `untested` where no test within
+the seconds runs its line. `equivalent_mutants.tsv` lists survivors that no test can tell from the original, with the
+reason.
 """
 
 from __future__ import annotations
@@ -16,70 +18,37 @@ import argparse
 import ast
 import hashlib
 import json
+import multiprocessing
 import os
-import random
-import re
-import shutil
-import subprocess
+import resource
 import sys
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cache
-from itertools import pairwise
+from functools import cache, partial
+from itertools import islice
+from multiprocessing.queues import Queue
 from pathlib import Path
-from queue import SimpleQueue
 
-ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fork_server import Copy, Outcomes, preload
+from mutations import Mutant, find_mutants, lines_that_run, parses
+from test_map import ROOT, TestMap, digest, kept, measure, test_files
+
 STATE = ROOT / ".mutants"
-PACKAGES = ("numerics", "statistics", "registration", "io", "execution")
-Place = Callable[[ast.AST], int]
-SECONDS_PER_MUTANT = 60.0  # of tests, as measured without a mutant
-SWAPS = {
-    ast.Lt: ("<", "<="),
-    ast.LtE: ("<=", "<"),
-    ast.Gt: (">", ">="),
-    ast.GtE: (">=", ">"),
-    ast.Eq: ("==", "!="),
-    ast.NotEq: ("!=", "=="),
-    ast.In: ("in", "not in"),
-    ast.NotIn: ("not in", "in"),
-    ast.Is: ("is", "is not"),
-    ast.IsNot: ("is not", "is"),
-    ast.And: ("and", "or"),
-    ast.Or: ("or", "and"),
-    ast.Add: ("+", "-"),
-    ast.Sub: ("-", "+"),
-    ast.Mult: ("*", "/"),
-    ast.Div: ("/", "*"),
-    ast.Pow: ("**", "*"),
-    ast.MatMult: ("@", "*"),
-    ast.FloorDiv: ("//", "/"),
-    ast.Mod: ("%", "+"),
+PACKAGES = {
+    "numerics": ["numerics"],
+    "statistics": ["statistics"],
+    "registration": ["registration"],
+    "io": ["io"],
+    "execution": ["execution"],
+    "group": ["group", "provenance.py", "participant.py"],
 }
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One change: the text between two offsets of a file becomes another."""
-
-    path: str
-    line: int
-    start: int
-    end: int
-    text: str
-
-    def source(self) -> str:
-        """Return the changed file."""
-        original = read(self.path)
-        return original[: self.start] + self.text + original[self.end :]
-
-    def lines(self) -> tuple[str, str]:
-        """Return the line before and after."""
-        before = read(self.path).splitlines()[self.line - 1].strip()
-        after = self.source().splitlines()[self.line - 1].strip()
-        return before, after
+NEAR_SECONDS, ALL_SECONDS = 5.0, 12.0  # of tests, CPU seconds as measured without a mutant
+NEAR_FILES = 3
+DEAD = ("killed", "timeout")
+END = "\n"
 
 
 @cache
@@ -88,232 +57,158 @@ def read(path: str) -> str:
     return (ROOT / path).read_text()
 
 
-def find_mutants(path: str) -> list[Mutant]:
-    """Return every mutant of a module that still parses, in order."""
-    source = read(path)
-    starts = [0]
-    for line in source.splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
-    lines = source.splitlines()
-
-    def offset(line: int, column: int) -> int:  # ast counts bytes
-        return starts[line - 1] + len(lines[line - 1].encode()[:column].decode())
-
-    def begin(node: ast.AST) -> int:
-        return offset(node.lineno, node.col_offset)  # type: ignore[attr-defined]
-
-    def finish(node: ast.AST) -> int:
-        return offset(node.end_lineno, node.end_col_offset)  # type: ignore[attr-defined]
-
-    found = []
-    for node in walk(ast.parse(source)):
-        for start, end, text in changes(node, source, begin, finish):
-            changed = source[:start] + text + source[end:]
-            try:
-                ast.parse(changed)
-            except SyntaxError:
-                continue
-            found.append(Mutant(path, source.count("\n", 0, start) + 1, start, end, text))
-    return sorted(set(found), key=lambda mutant: (mutant.start, mutant.text))
-
-
-def walk(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes that do something: no annotations, texts or decorators."""
-    yield node
-    for name, value in ast.iter_fields(node):
-        if name in ("annotation", "returns", "decorator_list") or isinstance(node, ast.JoinedStr):
-            continue
-        for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.AST):
-                yield from walk(child)
-
-
-def changes(node: ast.AST, source: str, begin: Place, finish: Place) -> Iterator[tuple[int, int, str]]:
-    """Yield start, end and new text of the changes of one node."""
-    match node:
-        case ast.UnaryOp(op=ast.USub() | ast.Not()):
-            yield begin(node), begin(node.operand), ""
-        case ast.Constant():
-            yield from ((begin(node), finish(node), text) for text in other_values(node.value))
-        case ast.Raise():
-            yield begin(node), finish(node), "pass"
-    for left, operator, right in operations(node):
-        if type(operator) in SWAPS:
-            old, new = SWAPS[type(operator)]
-            whole = rf"(?<!\w){old}(?!\w)" if old[0].isalpha() else re.escape(old)
-            hit = re.search(whole, source[finish(left) : begin(right)])
-            if hit:
-                yield finish(left) + hit.start(), finish(left) + hit.end(), new
-
-
-def operations(node: ast.AST) -> list[tuple[ast.AST, ast.AST, ast.AST]]:
-    """Return left side, operator and right side of each operation of a node."""
-    match node:
-        case ast.Compare():
-            return list(zip([node.left, *node.comparators], node.ops, node.comparators, strict=False))
-        case ast.BinOp():
-            return [(node.left, node.op, node.right)]
-        case ast.BoolOp():
-            return [(left, node.op, right) for left, right in pairwise(node.values)]
-    return []
-
-
-def other_values(value: object) -> list[str]:
-    """Return what a constant becomes."""
-    if isinstance(value, bool):
-        return [str(not value)]
-    if isinstance(value, int):
-        return [str(value + 1 if value != 1 else 0)]
-    if isinstance(value, float):
-        return [repr(value * 1.1 if value else 1.0)]
-    return []
-
-
-@cache
-def imports_of(path: str) -> frozenset[str]:
-    """Return the dotted names that a Python file imports, of modules and of what is in them."""
-    names = set()
-    for node in ast.walk(ast.parse(read(path))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return frozenset(names)
-
-
-@cache
-def tests_of(path: str) -> tuple[str, ...]:
-    """Return the test files of a module: those that import it, else those that import what imports it."""
-    tests = [str(test.relative_to(ROOT)) for test in sorted((ROOT / "tests").rglob("test_*.py"))]
-    modules = [str(module.relative_to(ROOT)) for module in sorted((ROOT / "bids_alps").rglob("*.py"))]
-    wanted = {dotted(path)}
-    for _ in range(6):
-        found = [test for test in tests if wanted & imports_of(test)]
-        if found:
-            return (path, *found)  # the module first: its doctests
-        wanted |= {dotted(module) for module in modules if wanted & imports_of(module)}
-    return (path,)
-
-
-def dotted(path: str) -> str:
-    """Return the name by which a module is imported."""
-    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-
-
-class Copy:
-    """A copy of the checkout that mutants are written to."""
-
-    def __init__(self, number: int) -> None:
-        self.root = STATE / f"copy{number}"
-        shutil.rmtree(self.root, ignore_errors=True)
-        skipped = shutil.ignore_patterns(".*_cache", "__pycache__", ".git", ".venv*", ".mutants", "demo", "site")
-        shutil.copytree(ROOT, self.root, ignore=skipped, symlinks=True)
-
-    def run(self, tests: Iterable[str], seconds: float) -> tuple[int | None, float]:
-        """Return pytest's exit code, None where it took too long, and how long it took."""
-        pytest = ["-m", "pytest", "-x", "-q", "-n0", "--no-header", "-p", "no:cacheprovider"]
-        environment = {**os.environ, "PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
-        began = time.monotonic()
-        process = subprocess.Popen(
-            [sys.executable, *pytest, *tests],
-            cwd=self.root,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            code: int | None = process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
-            process.wait()
-            code = None
-        return code, time.monotonic() - began
-
-    def run_mutant(self, mutant: Mutant, test: str, seconds: float) -> int | None:
-        """Return pytest's exit code with a mutant in place."""
-        target = self.root / mutant.path
-        target.write_text(mutant.source())
-        try:
-            return self.run([test], seconds)[0]
-        finally:
-            target.write_text(read(mutant.path))
-
-
-def digest(paths: Iterable[str]) -> str:
-    """Return a digest of the texts of files."""
-    return hashlib.sha256("\0".join(read(path) for path in paths).encode()).hexdigest()[:12]
-
-
 class Record:
-    """Verdicts and durations that outlive an interruption, one JSON object a line."""
+    """Verdicts that outlive an interruption, one JSON object a line."""
 
-    def __init__(self, name: str) -> None:
-        self.path = STATE / name
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.entries: dict[str, dict] = {}
         if self.path.exists():
             for line in self.path.read_text().splitlines():
                 entry = json.loads(line)
                 self.entries[entry["key"]] = entry
 
-    def add(self, key: str, **values: object) -> dict:
+    def add(self, entry: dict) -> None:
         """Keep an entry, at once on disk."""
-        self.entries[key] = {"key": key, **values}
+        self.entries[entry["key"]] = entry
         with self.path.open("a") as stream:
-            stream.write(json.dumps(self.entries[key]) + "\n")
-        return self.entries[key]
+            stream.write(json.dumps(entry) + "\n")
 
 
-def usable_tests(path: str, copy: Copy, baselines: Record) -> Iterator[tuple[str, float]]:
-    """Yield the test files of a module that pass without a mutant, and their seconds, until those are used up."""
-    own = f"test_{Path(path).name}"
-    total = 0.0
-    for test in sorted(
-        tests_of(path), key=lambda test: (test != path, Path(test).name != own, (ROOT / test).stat().st_size)
-    ):
-        if total > SECONDS_PER_MUTANT:
-            return
-        key = f"{test} {digest([test])}"
-        entry = baselines.entries.get(key)
-        if entry is None or not (entry["passes"] or entry["empty"]):
-            code, seconds = copy.run([test], 2 * SECONDS_PER_MUTANT)
-            entry = baselines.add(key, passes=code == 0, empty=code == 5, seconds=seconds)
-        if entry["passes"]:
-            total += entry["seconds"]
-            yield test, entry["seconds"]
+def covering(mutant: Mutant, tests: TestMap) -> set[str]:
+    """Return the tests that may notice a mutant."""
+    lines, name = lines_that_run(mutant, read(mutant.path))
+    if lines:
+        return tests.tests_at(mutant.path, lines)
+    found = set().union(*(tests.tests_at(path, {line}) for path, line in names_in_use()[name])) if name else set()
+    return found or tests.tests_of(mutant.path)
 
 
-def try_mutant(mutant: Mutant, copy: Copy, baselines: Record, verdicts: Record) -> dict:
+@cache
+def names_in_use() -> dict[str, list[tuple[str, int]]]:
+    """Return file and line of every use of a name in the package, by name."""
+    found: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for path in sorted((ROOT / "bids_alps").rglob("*.py")):
+        place = str(path.relative_to(ROOT))
+        for node in ast.walk(ast.parse(read(place))):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+                found[node.id].append((place, node.lineno))
+            elif isinstance(node, ast.Attribute):
+                found[node.attr].append((place, node.lineno))
+    return found
+
+
+def distance(path: str, file: str) -> tuple[bool, bool, bool]:
+    """Return how far a test file is from a module: its namesake, of its folder, of its package."""
+    module = Path(path).relative_to("bids_alps")
+    names = (path, f"tests/{module.parent / f'test_{module.name}'}".replace("/./", "/"))
+    folder = str(Path("tests") / module.parent)
+    return file not in names, not file.startswith(folder), not file.startswith(f"tests/{module.parts[0]}")
+
+
+def choose(mutant: Mutant, tests: TestMap) -> tuple[list[str], list[str]]:
+    """Return the tests of the nearest files, cheapest first, and then the others, as far as the seconds go."""
+    found = covering(mutant, tests)
+    files: dict[str, list[str]] = defaultdict(list)
+    for test in found:
+        files[tests.file_of[test]].append(test)
+
+    def rank(file: str) -> tuple:
+        special = min(tests.size[test] for test in files[file])
+        return (*distance(mutant.path, file), special)
+
+    near = sorted(files, key=rank)[:NEAR_FILES]
+    first = affordable((test for test in found if tests.file_of[test] in near), tests, NEAR_SECONDS)
+    return first, affordable(found.difference(first), tests, ALL_SECONDS)
+
+
+def affordable(found: Iterable[str], tests: TestMap, seconds: float) -> list[str]:
+    """Return tests, the cheapest first, that fit into some seconds."""
+    chosen: list[str] = []
+    ready: set[str] = set()
+    for test in sorted(found, key=lambda test: (tests.cost(test, set()), test)):
+        cost = tests.cost(test, ready)
+        if cost > seconds:
+            continue
+        seconds -= cost
+        ready.update(tests.fixtures[test])
+        chosen.append(test)
+    return chosen
+
+
+def key_of(mutant: Mutant) -> str:
+    """Return what names a mutant of a module as it stands."""
+    return f"{mutant.path}:{mutant.start}:{mutant.end}:{mutant.text} {digest(mutant.path)}"
+
+
+def digest_of_tests(tests: Iterable[str], of: TestMap) -> str:
+    """Return a digest of the files of some tests."""
+    files = sorted({of.file_of[test] for test in tests})
+    return hashlib.sha256("".join(digest(file) for file in files).encode()).hexdigest()[:12]
+
+
+def known(mutant: Mutant, tests: TestMap, verdicts: Record) -> dict | None:
+    """Return an earlier verdict that still holds: of a survivor, where its tests are the same."""
+    entry = verdicts.entries.get(key_of(mutant))
+    if entry is None or (entry["verdict"] in DEAD and digest(entry["file"]) == entry["tests"]):
+        return entry
+    if entry["verdict"] in DEAD:
+        return None
+    return entry if entry["tests"] == digest_of_tests(covering(mutant, tests), tests) else None
+
+
+def judge(mutant: Mutant, copy: Copy, tests: TestMap) -> dict:
     """Return the verdict of a mutant: killed, timeout, survived or untested."""
-    key = f"{mutant.path}:{mutant.start}:{mutant.end}:{mutant.text} {digest([mutant.path, *tests_of(mutant.path)])}"
-    if verdicts.entries.get(key, {}).get("verdict") in ("killed", "timeout", "survived"):
-        return verdicts.entries[key]
-    verdict, ran = "untested", list[str]()
-    for test, seconds in usable_tests(mutant.path, copy, baselines):
-        code = copy.run_mutant(mutant, test, 3 * seconds + 30)
-        ran.append(test)
-        verdict = {0: "survived", None: "timeout"}.get(code, "killed")
-        if verdict != "survived":
-            break
-    before, after = mutant.lines()
-    return verdicts.add(key, path=mutant.path, line=mutant.line, before=before, after=after, verdict=verdict, tests=ran)
+    began = time.monotonic()
+    before, after = mutant.lines(read(mutant.path))
+    all_tests = covering(mutant, tests)
+    entry = {"key": key_of(mutant), "path": mutant.path, "line": mutant.line, "before": before, "after": after}
+    entry |= {"verdict": "untested", "tests": digest_of_tests(all_tests, tests), "of": len(all_tests), "ran": 0}
+    result = copy.root / "failure.json"
+    with copy.changed(mutant.path, mutant.apply(read(mutant.path))):
+        for chosen in filter(None, choose(mutant, tests)):
+            result.unlink(missing_ok=True)
+            files = list(dict.fromkeys(tests.file_of[test] for test in chosen))
+            usual = sum(tests.seconds.get(name, 0.0) for test in chosen for name in (test, *tests.fixtures[test]))
+            code = copy.run([*files, "-x"], partial(plugins, chosen, result), 3 * usual + 20)
+            failure = json.loads(result.read_text()) if result.exists() else {"test": files[0], "ran": 0}
+            entry["ran"] += failure["ran"] if result.exists() else len(chosen)
+            entry["verdict"] = {0: "survived", 5: entry["verdict"], None: "timeout"}.get(code, "killed")
+            if entry["verdict"] in DEAD:
+                file = tests.file_of.get(failure["test"], files[0])
+                entry |= {"by": failure["test"], "file": file, "tests": digest(file)}
+                break
+    return entry | {"seconds": round(time.monotonic() - began, 1)}
+
+
+def plugins(chosen: list[str], result: Path) -> list[object]:
+    """Return the pytest plugins of one run."""
+    return [Outcomes(chosen, result)]
 
 
 def sample(size: int, seed: int) -> list[Mutant]:
-    """Return a seeded sample of mutants, as many of each package."""
-    chosen = []
-    for package in PACKAGES:
-        everything = list(mutants_of(f"bids_alps/{package}"))
-        chosen += random.Random(f"{seed} {package}").sample(everything, min(size // len(PACKAGES), len(everything)))  # noqa: S311
-    random.Random(seed).shuffle(chosen)  # noqa: S311 - so that an interrupted run is a sample too
-    return chosen
+    """Return a seeded sample of mutants, as many of each package; what changes elsewhere does not change it."""
+    lots: dict[Mutant, str] = {}
+    chosen: list[Mutant] = []
+    for places in PACKAGES.values():
+        found = [mutant for place in places for mutant in mutants_of(f"bids_alps/{place}")]
+        equal: Counter[str] = Counter()  # lines that are alike are told apart by their number
+        for mutant in found:
+            source = read(mutant.path)
+            start = source.rfind("\n", 0, mutant.start) + 1
+            text = f"{seed} {mutant.path} {source[start:].partition(END)[0]} {mutant.start - start} {mutant.text}"
+            lots[mutant] = hashlib.sha256(f"{text} {equal[text]}".encode()).hexdigest()
+            equal[text] += 1
+        valid = (one for one in sorted(found, key=lots.__getitem__) if parses(one.apply(read(one.path))))
+        chosen += islice(valid, size // len(PACKAGES))
+    return sorted(chosen, key=lots.__getitem__)  # mixed, so that an interrupted run is a sample too
 
 
 def mutants_of(place: str) -> Iterator[Mutant]:
     """Yield the mutants of a file or folder."""
     where = ROOT / place
     for path in [where] if where.is_file() else sorted(where.rglob("*.py")):
-        yield from find_mutants(str(path.relative_to(ROOT)))
+        yield from find_mutants(path, ROOT)
 
 
 def equivalents() -> dict[tuple[str, str, str], str]:
@@ -325,20 +220,24 @@ def equivalents() -> dict[tuple[str, str, str], str]:
 def report(entries: Iterable[dict]) -> str:
     """Return survivors with file and line, and the table by package."""
     same = equivalents()
+    package_of = {place.removesuffix(".py"): package for package, places in PACKAGES.items() for place in places}
     counts: dict[str, dict[str, int]] = {}
     lines = []
     for entry in sorted(entries, key=lambda entry: (entry["path"], entry["line"])):
         equivalent = (entry["path"], entry["before"], entry["after"]) in same
-        verdict = "equivalent" if equivalent and entry["verdict"] == "survived" else entry["verdict"]
-        package = entry["path"].split("/")[1]
+        verdict = "equivalent" if equivalent and entry["verdict"] not in DEAD else entry["verdict"]
+        place = entry["path"].split("/")[1].removesuffix(".py")
+        package = package_of.get(place, place)
         counts.setdefault(package, dict.fromkeys(("killed", "timeout", "survived", "untested", "equivalent"), 0))
         counts[package][verdict] += 1
         if verdict in ("survived", "untested"):
-            lines += [f"{entry['path']}:{entry['line']}: {verdict}", f"  - {entry['before']}", f"  + {entry['after']}"]
-    lines += [
-        "",
-        f"{'package':<14}{'killed':>8}{'timeout':>9}{'survived':>10}{'untested':>10}{'equivalent':>12}{'dead':>8}",
-    ]
+            lines += [
+                f"{entry['path']}:{entry['line']}: {verdict} ({entry['ran']} of {entry['of']} tests)",
+                f"  - {entry['before']}",
+                f"  + {entry['after']}",
+            ]
+    head = f"{'package':<14}{'killed':>8}{'timeout':>9}{'survived':>10}{'untested':>10}{'equivalent':>12}{'dead':>8}"
+    lines += ["", head]
     for package, count in sorted(counts.items()):
         dead, judged = count["killed"] + count["timeout"], sum(count.values()) - count["equivalent"]
         shares = f"{100 * dead / judged:>6.0f} %" if judged else ""
@@ -349,42 +248,96 @@ def report(entries: Iterable[dict]) -> str:
     return "\n".join(lines)
 
 
+def in_copies(work: Callable, items: list, processes: int, deadline: float) -> Iterator:
+    """Yield what a function of (item, copy) returns for each item, in copies of the checkout, until a deadline."""
+    context = multiprocessing.get_context("fork")
+    waiting, done = context.Queue(), context.Queue()
+    for item in items + [None] * processes:
+        waiting.put(item)
+    servers = [
+        context.Process(target=serve, args=(work, number, waiting, done, deadline)) for number in range(processes)
+    ]
+    for server in servers:
+        server.start()
+    while processes:
+        if (answer := done.get()) is None:
+            processes -= 1
+        else:
+            yield answer
+    for server in servers:
+        server.join()
+
+
+def serve(work: Callable, number: int, waiting: Queue, done: Queue, deadline: float) -> None:
+    """Work in one copy until nothing is left to do."""
+    copy = Copy(ROOT, STATE / f"copy{number}")
+    while (item := waiting.get()) is not None and time.monotonic() < deadline:
+        done.put(work(item, copy))
+    waiting.cancel_join_thread()
+    done.put(None)
+
+
+def map_tests(processes: int, selection: str, deadline: float) -> TestMap:
+    """Return which test runs which line, measured where it is not known."""
+    folder = STATE / ("map_quick" if selection else "map_all")
+    folder.mkdir(exist_ok=True)
+    entries = {file: kept(file, folder) for file in test_files()}
+    missing = [file for file, entry in entries.items() if entry is None]
+    if missing:
+        print(f"measuring {len(missing)} of {len(entries)} test files", flush=True)
+    for file, entry in in_copies(partial(measured, folder, selection), missing, processes, deadline) if missing else ():
+        entries[file] = entry
+        for test in entry["failed"]:
+            print(f"left out, since it does not pass without a mutant: {test}", flush=True)
+    return TestMap({file: entry for file, entry in entries.items() if entry})
+
+
+def measured(folder: Path, selection: str, file: str, copy: Copy) -> tuple[str, dict]:
+    """Return a test file with its map."""
+    return file, measure(file, copy, folder, selection)
+
+
+def judged(tests: TestMap, mutant: Mutant, copy: Copy) -> dict:
+    """Return the verdict of a mutant."""
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    return judge(mutant, copy, tests)
+
+
 def main() -> None:
     """Run mutants and print the survivors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sample", type=int, default=150, help="mutants, as many of each package [%(default)s]")
     parser.add_argument("--seed", type=int, default=0, help="of the sample [%(default)s]")
     parser.add_argument("--of", metavar="PATH", help="every mutant of this file or folder instead")
-    parser.add_argument("--minutes", type=float, default=20, help="start no mutant after these [%(default)s]")
+    parser.add_argument("--minutes", type=float, default=20, help="start nothing after these [%(default)s]")
     parser.add_argument("--processes", type=int, default=2, help="mutants at a time [%(default)s]")
+    parser.add_argument("--slow", action="store_true", help="the tests marked slow as well")
     parser.add_argument("--report", action="store_true", help="run nothing, print what ran")
     options = parser.parse_args()
     STATE.mkdir(exist_ok=True)
-    baselines, verdicts = Record("baselines.jsonl"), Record("verdicts.jsonl")
+    verdicts = Record(STATE / "verdicts.jsonl")
     if options.report:
         print(report(verdicts.entries.values()))
         return
+    began = time.monotonic()
+    deadline = began + 60 * options.minutes
+    names_in_use()
+    for folder in ("bids_alps", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            digest(str(path.relative_to(ROOT)))  # as the copies will be, whatever changes meanwhile
+    preload()
+    tests = map_tests(options.processes, "" if options.slow else "not slow", deadline)
     mutants = list(mutants_of(options.of)) if options.of else sample(options.sample, options.seed)
-    copies: SimpleQueue[Copy] = SimpleQueue()
-    for number in range(options.processes):
-        copies.put(Copy(number))
-    deadline = time.monotonic() + 60 * options.minutes
-
-    def judge(mutant: Mutant) -> dict | None:
-        if time.monotonic() > deadline:
-            return None
-        copy = copies.get()
-        try:
-            return try_mutant(mutant, copy, baselines, verdicts)
-        finally:
-            copies.put(copy)
-
-    with ThreadPoolExecutor(options.processes) as pool:
-        found = [entry for entry in pool.map(judge, mutants) if entry is not None]
-    print(report(found))
-    print(
-        f"\n{len(found)} of {len(mutants)} mutants ran; run again for the others" if len(found) < len(mutants) else ""
-    )
+    found = {mutant: known(mutant, tests, verdicts) for mutant in mutants}
+    waiting = [mutant for mutant, entry in found.items() if entry is None]
+    for entry in in_copies(partial(judged, tests), waiting, options.processes, deadline) if waiting else ():
+        verdicts.add(entry)
+        print(f"{entry['verdict']:<9} {entry['seconds']:5.1f} s  {entry['path']}:{entry['line']}", flush=True)
+    ran = [verdicts.entries[key] for key in map(key_of, mutants) if key in verdicts.entries]
+    print("\n" + report(ran))
+    used = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    print(f"\n{len(ran)} of {len(mutants)} mutants, {len(waiting)} of them now", end="; ")
+    print(f"{(time.monotonic() - began) / 60:.1f} minutes, {used / 60:.1f} of processors")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import bids_alps
@@ -51,6 +52,7 @@ HOMES = {
 }
 
 
+@cache
 def imports() -> list[tuple[str, Path, str]]:
     """Return (layer, file, imported module) of every import in the package."""
     found = []

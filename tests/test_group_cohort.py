@@ -95,6 +95,7 @@ def test_the_adjusted_difference_is_the_first_table_of_the_page(study):
     assert (row["group_a"], row["group_b"]) == ("HC", "patient")
 
 
+@pytest.mark.slow
 def test_the_requested_covariates_are_used(study):
     assert run(study, "--covariates", "Age", "pose") == 0
     assert set(read(study[1], "adjusted")["covariates"]) == {"age, pitch, roll, yaw"}
@@ -104,6 +105,7 @@ def test_the_requested_covariates_are_used(study):
     assert run(study, "--covariates", "weight") == 64
 
 
+@pytest.mark.slow
 def test_another_reference_reverses_the_difference_and_defines_the_norm(study):
     assert run(study) == 0
     before, norms = read(study[1], "comparison").iloc[0], read(study[1], "norms")
@@ -140,6 +142,7 @@ def test_weights_by_precision_replace_the_linear_model(study):
     assert "Knapp" in (study[1] / "group_alps.html").read_text()
 
 
+@pytest.mark.slow
 def test_equivalence_is_tested_with_a_margin(study):
     assert run(study, "--equivalence-margin", "0.5") == 0
     assert (read(study[1], "equivalence")["p_equivalence"] < 0.05).all()
@@ -149,6 +152,7 @@ def test_equivalence_is_tested_with_a_margin(study):
     assert not (study[1] / "group_equivalence.tsv").exists()
 
 
+@pytest.mark.slow
 def test_permutations_are_run_on_request(study):
     assert run(study, "--permutations", "199") == 0
     rows = read(study[1], "adjusted").query("family == 'index'")
@@ -166,6 +170,7 @@ def differ(study, labels, **changed):
         table.to_csv(path, sep="\t", index=False)
 
 
+@pytest.mark.slow
 def test_runs_with_other_settings_are_excluded_with_a_banner_unless_pooled(study):
     differ(study, range(12, 18), pose_correction="false", settings_hash="ffff0000")
     assert run(study) == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import nifti_bytes
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from bids_alps import participant, planning
 from bids_alps.arguments import parse, settings_of
@@ -16,7 +17,8 @@ from bids_alps.errors import NoInputError, UsageError
 from bids_alps.io.layout import UnusableRun
 from bids_alps.model import DwiRun, SpatialMap
 from bids_alps.participant import Outcome, plan_work
-from bids_alps.planning import plan_participant
+from bids_alps.planning import describe_plan, plan_participant
+from bids_alps.provenance import describe_provenance, write_receipt
 from bids_alps.settings import Settings
 
 SERIES = nifti_bytes(SpatialMap(data=np.ones((2, 2, 2, 8)), affine=np.eye(4)))
@@ -249,3 +251,91 @@ def test_planning_reads_only_the_folder_of_the_participant(tmp_path: Path, monke
     assert plan_participant("01", settings_for(tmp_path))
     assert any("sub-01" in path for path in looked)
     assert not [path for path in looked if "sub-02" in path]
+
+
+@pytest.mark.parametrize("results", [0, 1, 2, 3])
+def test_sessions_are_compared_where_two_have_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, results: int
+) -> None:
+    nowhere = tmp_path / "nowhere"
+    entities = [{"sub": "01", "ses": str(n)} for n in range(3)]
+    runs = tuple(DwiRun(entities=one, image=nowhere, bval=nowhere, bvec=nowhere) for one in entities)
+    for n in range(results):
+        (tmp_path / str(n)).touch()
+    monkeypatch.setattr(participant, "receipt_path", lambda _, run: tmp_path / run.entities["ses"])
+    monkeypatch.setattr(participant, "describe_longitudinal_provenance", lambda _, processed, __: len(processed))
+    monkeypatch.setattr(participant, "find_finished", lambda _, __, provenance: f"{provenance} sessions")
+    cleared: list[str] = []
+    monkeypatch.setattr(participant, "clear_run", lambda _, run: cleared.append(run.name))
+    found = participant._compare(runs, settings_for(tmp_path))
+    if results < 2:
+        assert found == f"{results} session with a result: no longitudinal comparison"
+        assert cleared == ["sub-01"]
+    else:
+        assert found == f"{results} sessions {participant.DONE_BEFORE}"
+        assert cleared == []
+
+
+def test_the_change_is_told_of_the_first_pair_of_sessions_in_the_first_preset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bids_alps.stages import longitudinal
+
+    entities = [{"sub": "01", "ses": str(n)} for n in range(2)]
+    nowhere = tmp_path / "nowhere"
+    runs = tuple(DwiRun(entities=one, image=nowhere, bval=nowhere, bvec=nowhere) for one in entities)
+
+    def row(
+        first: str, second: str, preset: str, hemisphere: str, change: float, differs: bool = False
+    ) -> dict[str, object]:
+        names = {"first_session": first, "second_session": second, "roi_preset": preset, "hemisphere": hemisphere}
+        return names | {"change": change, "change_ci_low": change - 1, "change_ci_high": change + 1, "differs": differs}
+
+    rows = [
+        row("0", "1", "alps", "left", 0.5),
+        row("0", "1", "alps", "bilateral", 0.25),
+        row("0", "1", "alps-sphere", "bilateral", 0.125),
+        row("1", "2", "alps", "bilateral", 2.0),
+        row("0", "2", "alps", "bilateral", -0.5, differs=True),
+    ]
+    for name in ("describe_longitudinal_provenance", "clear_run", "check_run", "record_settings", "write_receipt"):
+        monkeypatch.setattr(participant, name, lambda *_, **__: {})
+    monkeypatch.setattr(participant, "receipt_path", lambda *_: tmp_path)
+    monkeypatch.setattr(participant, "remove_half_written", lambda *_: None)
+    monkeypatch.setattr(participant, "find_finished", lambda *_: None)
+    monkeypatch.setattr(participant, "find_longitudinal", lambda *_: [])
+    monkeypatch.setattr(longitudinal, "run_longitudinal", lambda *_: rows)
+    assert participant._compare(runs, settings_for(tmp_path)) == (
+        "ses-0 to ses-1 bilateral +0.250 (-0.750 to +1.250); "
+        "ses-0 to ses-2 bilateral -0.500 (-1.500 to +0.500, other protocol)"
+    )
+
+
+def test_a_run_has_one_thread_of_blas_whatever_there_was_before(tmp_path: Path) -> None:
+    def count() -> str:
+        return " ".join(str(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas")
+
+    with threadpool_limits(2, user_api="blas"):
+        before = count().split()
+        told = participant._run_logged("sub-01", count, settings_for(tmp_path)).message.split()
+    assert set(before) == {"2"}
+    assert told == ["1"] * len(before)
+
+
+def test_the_plan_refuses_a_run_without_the_precomputed_transform(tmp_path: Path) -> None:
+    put_run(tmp_path / "in", "dwi")
+    (run,) = plan_participant("01", settings_for(tmp_path))
+    assert describe_plan(run, settings_for(tmp_path))["state"] == "due"
+    plan = describe_plan(run, settings_for(tmp_path, "--registrar", "precomputed"))
+    assert (plan["state"], plan["exit_code"]) == ("skipped", 66)
+    assert "no transform to MNI152NLin2009aSym (available: none)" in plan["reason"]
+
+
+def test_the_plan_does_not_promise_that_a_result_is_up_to_date(tmp_path: Path) -> None:
+    put_run(tmp_path / "in", "dwi")
+    settings = settings_for(tmp_path)
+    (run,) = plan_participant("01", settings)
+    assert isinstance(run, DwiRun)
+    write_receipt(settings.request.output_dir, run, describe_provenance(run, settings.method), "1.5")
+    assert describe_plan(run, settings)["state"] == "has a result"
+    assert describe_plan(run, settings_for(tmp_path, "--force"))["state"] == "due"

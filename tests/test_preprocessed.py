@@ -122,6 +122,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory, aligned: Aligned) -> tuple[Arr
     return measure(data / "in", data / "out", "--skip-preprocessing")[0], data / "in"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("space", "version"), [("ACPC", "1.0.1"), ("T1w", "0.14.2")])
 def test_qsiprep_gives_the_index_of_the_raw_data(
     raw: tuple[Array, Path], aligned: Aligned, tmp_path: Path, space: str, version: str, bids_errors: BidsErrors
@@ -137,6 +138,7 @@ def test_qsiprep_gives_the_index_of_the_raw_data(
     assert bids_errors(tmp_path / "out") == []
 
 
+@pytest.mark.slow
 def test_a_plain_derivative_gives_the_index_of_the_raw_data(
     raw: tuple[Array, Path], aligned: Aligned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -207,7 +207,7 @@ class _Presence:
         if now - self._last_worker > self._limit:
             raise ExecutionError(
                 "dask",
-                f"no worker for {(now - self._last_worker) / 60:.3g} minutes",
+                f"no worker for {round((now - self._last_worker) / 60, 2):g} minutes",
                 "check the logs of workers or jobs, or increase --worker-timeout, and run again",
             )
         if now - self._last_reminder > _REMINDER_SECONDS:

@@ -11,7 +11,7 @@ from bids_alps.arguments import parse, settings_of
 from bids_alps.errors import ExecutionError
 from bids_alps.execution import study
 from bids_alps.execution.engine import InProcess, Task
-from bids_alps.execution.memory import BASE_MEGABYTES, estimate_megabytes
+from bids_alps.execution.memory import BASE_MEGABYTES, MAPS_MEGABYTES, estimate_megabytes
 from bids_alps.model import DwiRun
 from bids_alps.participant import Outcome
 from bids_alps.settings import Settings
@@ -146,3 +146,16 @@ def test_a_lost_run_is_reported_and_the_others_continue(
 
 def test_a_run_with_an_unreadable_image_requests_the_base_memory() -> None:
     assert estimate_megabytes(a_run("01", 1)) == BASE_MEGABYTES
+
+
+def test_the_comparison_of_sessions_asks_for_the_largest_run_and_the_maps_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = {"1": 2000, "2": 3500, "3": 1500}
+    monkeypatch.setattr(study, "estimate_megabytes", lambda run: sizes[run.entities["run"]])
+    ledger = study._Ledger([], settings(tmp_path))
+    ledger._repeats["01"] = [tuple(a_run("01", number) for number in (1, 2, 3))]
+    ledger._finish_runs("01")
+    (task,) = ledger._waiting
+    assert task.megabytes == 3500 + 3 * MAPS_MEGABYTES
+    assert ledger._runs_left == {"01": 1}

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import nifti_bytes
+from scipy.spatial.transform import Rotation
 
+from bids_alps.io import fieldmaps
+from bids_alps.io.images import ImageHeader, read_header
 from bids_alps.io.layout import find_runs
-from bids_alps.model import DwiRun, SpatialMap
+from bids_alps.model import DwiRun, FieldmapImage, SpatialMap
 
 GRID = np.diag([2.0, 2.0, 2.0, 1.0])
 RUN = "sub-01/dwi/sub-01_dir-AP_dwi"
@@ -224,3 +227,38 @@ def test_a_malformed_sidecar_affects_its_own_fieldmap_only(dataset: Path) -> Non
     put(dataset, "sub-01/fmap/sub-01_dir-PA_epi", **PA, IntendedFor="dwi/sub-01_dir-AP_dwi.nii.gz")
     (dataset / "sub-01/fmap/sub-01_dir-PA_epi.json").write_text("{")
     assert found(dataset) == []
+
+
+@pytest.mark.parametrize(
+    ("there", "crossed", "taken"),
+    [
+        ({"AP": -1.0, "LR": 0.1, "PA": 1.0}, False, ["AP"]),
+        ({"AP": -1.0, "LR": 0.1, "PA": 1.0}, True, ["AP"]),
+        ({"LR": 0.1, "PA": 1.0}, False, []),
+        ({"LR": 0.1, "RL": -0.2, "PA": 1.0}, True, ["LR", "RL"]),
+        ({"PA": 1.0}, True, []),
+    ],
+)
+def test_images_serve_by_the_angle_of_their_encoding(
+    monkeypatch: pytest.MonkeyPatch, there: dict[str, float], crossed: bool, taken: list[str]
+) -> None:
+    """Opposite ones before those across, and those only where they are meant; one of the same encoding only matches."""
+    along = {Path(f"sub-01_dir-{name}_epi.nii.gz"): np.array([cosine, 0, 0]) for name, cosine in there.items()}
+    monkeypatch.setattr(fieldmaps, "phase_direction", lambda path, *_: along[path])
+    images = [FieldmapImage(path=path, metadata={}) for path in along]
+    found = fieldmaps._reverse(images, Path("sub-01_dwi.nii.gz"), np.array([1.0, 0, 0]), read_header, crossed=crossed)
+    assert [image.path.name[11:13] for field in found for image in field.images] == taken
+    assert [image.path.name[11:13] for field in found for image in field.matching] == (["PA"] if taken else [])
+
+
+@pytest.mark.parametrize("degrees", [0.0, 2.0, 20.0])
+@pytest.mark.parametrize("axes", [np.eye(3), np.array([[0.0, 0, 1], [-1, 0, 0], [0, 1, 0]])], ids=["axial", "sagittal"])
+def test_one_grid_may_be_turned_a_little_in_any_storage_order(degrees: float, axes: Any) -> None:
+    turn = Rotation.from_rotvec([0, degrees, 0], degrees=True).as_matrix()
+    affines = [np.eye(4), np.eye(4)]
+    affines[0][:3, :3], affines[1][:3, :3] = axes @ np.diag([2.0, 2, 3]), turn @ axes @ np.diag([2.0, 2, 3])
+    headers = {
+        Path(str(n)): ImageHeader(shape=(8, 9, 7), stored_bytes=1, affine=affine) for n, affine in enumerate(affines)
+    }
+    expected = degrees < fieldmaps._ROTATION_TOLERANCE_DEGREES
+    assert fieldmaps.same_grid(Path("0"), Path("1"), headers.__getitem__) is expected

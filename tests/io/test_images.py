@@ -167,6 +167,9 @@ def test_volumes_below_the_threshold_need_no_direction(run):
     assert read_series(run, b0_threshold=100).gradients.bvecs[1].tolist() == [0, 0, 0]
 
 
+SAGITTAL = np.array([[0.0, 0, 2, 0], [-2, 0, 0, 0], [0, 2, 0, 0], [0, 0, 0, 1]])
+
+
 @pytest.mark.parametrize(
     ("sform", "qform", "known"),
     [
@@ -176,6 +179,8 @@ def test_volumes_below_the_threshold_need_no_direction(run):
         (None, None, False),
         (LAS, np.diag([2.0, 2, 2, 1]), False),
         (LAS, np.diag([2.0, -2, 2, 1]), False),
+        (SAGITTAL, SAGITTAL, True),
+        (SAGITTAL, np.diag([-1.0, 1, 1, 1]) @ SAGITTAL, False),
         (
             np.array([[-1.9, 0.6, 0, 0], [-0.6, -1.9, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1.0]]),
             np.diag([-2.0, -2, 2, 1]),

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from bids_alps import cli
 from bids_alps.errors import ImageError, NoInputError, TemplateMissingError, UsageError
+from bids_alps.io import templates
 from bids_alps.io.presets import read_preset
 from bids_alps.io.templates import find_template, read_template, template_label
 from bids_alps.io.writing import write_map
@@ -176,3 +177,17 @@ def test_images_of_a_template_share_a_grid(tmp_path: Path) -> None:
 def test_a_missing_path_is_reported(tmp_path: Path) -> None:
     with pytest.raises(NoInputError, match="no such file or folder"):
         find_template(str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("content", [b"", None])
+def test_a_file_that_came_empty_or_not_at_all_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    from templateflow import api
+
+    path = tmp_path / "tpl-X_res-01_T1w.nii.gz"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setattr(api, "get", lambda *_, **__: path)
+    with pytest.raises(TemplateMissingError, match=r"not in the cache: suffix T1w.*--res 1 --cohort 2"):
+        templates._download("X:cohort-2", "X", "2", {"suffix": "T1w"})

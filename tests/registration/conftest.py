@@ -37,8 +37,20 @@ def engines(turned_head: tuple[SubjectMaps, SpatialTransform]) -> dict[str, Regi
     return {**named, "precomputed": Precomputed(subject_from_template=truth.subject_from_template)}
 
 
+class Registrations(dict[str, Registration]):
+    """Registrations of one head by the names of the engines, each made when it is first asked for."""
+
+    def __init__(self, engines: dict[str, Registrar], subject: SubjectMaps, template: Template) -> None:
+        super().__init__()
+        self.engines, self.subject, self.template = engines, subject, template
+
+    def __missing__(self, name: str) -> Registration:
+        self[name] = self.engines[name].register(self.subject, self.template)
+        return self[name]
+
+
 @pytest.fixture(scope="session")
 def registrations(
     engines: dict[str, Registrar], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
-) -> dict[str, Registration]:
-    return {name: engine.register(turned_head[0], template) for name, engine in engines.items()}
+) -> Registrations:
+    return Registrations(engines, turned_head[0], template)

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from bids_alps.registration.base import Registrar, Registration
 from bids_alps.registration.checks import check_registration
 from bids_alps.registration.staged import Staged
 
-ENGINES = ("staged", "dipy", "identity", "precomputed")
+ENGINES = ("staged", pytest.param("dipy", marks=pytest.mark.slow), "identity", "precomputed")
 NAMES = ("projection_left", "projection_right", "association_left", "association_right")
 NAMED = {name: tuple(centre) for name, centre in zip(NAMES, CENTRES.tolist(), strict=True)}
 
@@ -52,13 +53,14 @@ def test_empty_mask_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("engine", "centre_mm", "pose_degrees"), [("staged", 1.5, 1.0), ("dipy", 2.5, 3.0), ("precomputed", 0.1, 1.0)]
+    ("engine", "centre_mm", "pose_degrees"),
+    [("staged", 1.5, 1.0), pytest.param("dipy", 2.5, 3.0, marks=pytest.mark.slow), ("precomputed", 0.1, 1.0)],
 )
 def test_a_known_transform_is_recovered(
     engine: str,
     centre_mm: float,
     pose_degrees: float,
-    registrations: dict[str, Registration],
+    registrations: Mapping[str, Registration],
     turned_head: tuple[SubjectMaps, SpatialTransform],
 ) -> None:
     found, truth = registrations[engine].transform, turned_head[1]
@@ -66,8 +68,9 @@ def test_a_known_transform_is_recovered(
     assert pose_error(found, truth) < pose_degrees
 
 
+@pytest.mark.slow
 def test_storage_order_does_not_matter(
-    registrations: dict[str, Registration], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
+    registrations: Mapping[str, Registration], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
 ) -> None:
     subject = turned_head[0]
     permuted = SubjectMaps(
@@ -107,6 +110,7 @@ def test_a_wrong_registration_fails_its_checks(
     assert failed & {"registration_overlap", "registration_ventricle_contrast", "registration_roi_white_matter"}
 
 
+@pytest.mark.slow
 def test_a_head_with_a_flipped_header_is_refused(template: Template) -> None:
     subject, _ = make_head(Head(voxel_mm=4.0), template)
     upside_down = np.diag([1.0, 1.0, -1.0, 1.0])
@@ -136,6 +140,7 @@ def test_a_slab_below_the_rois_is_refused(
         check_registration(registrations["staged"], low, template, NAMED)
 
 
+@pytest.mark.slow
 def test_a_ball_of_noise_is_refused(template: Template) -> None:
     subject, _ = make_head(Head(voxel_mm=4.0), template)
     random = np.random.default_rng(3)
@@ -168,6 +173,7 @@ Path(sys.argv[2]).write_bytes(transform.affine.tobytes() + transform.displacemen
 """
 
 
+@pytest.mark.slow
 def test_thread_count_does_not_change_a_byte(tmp_path: Path, template: Template) -> None:
     subject, _ = make_head(Head(angles=(5.0, 0.0, -8.0), voxel_mm=4.0), template)
     (tmp_path / "subject").write_bytes(pickle.dumps(subject))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from heads import centre_errors, pose_error
 from scipy.ndimage import gaussian_filter
 
@@ -15,6 +16,7 @@ from bids_alps.registration.checks import check_registration
 from bids_alps.registration.engines import ENGINES
 
 
+@pytest.mark.slow
 def test_an_fa_map_is_enough_for_a_template(
     turned_head: tuple[SubjectMaps, SpatialTransform], template: Template, tmp_path: Path
 ) -> None:

@@ -159,6 +159,7 @@ def test_the_order_of_scans_changes_no_byte(
     assert again.similarity == tuple(midpoint.similarity[n] for n in order)
 
 
+@pytest.mark.slow
 def test_rotating_a_scan_moves_the_frame_with_the_head(
     scans: list[tuple[SubjectMaps, Array]], midpoint: Midpoint, template: Template, alignments: list[SpatialTransform]
 ) -> None:

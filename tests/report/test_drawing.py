@@ -38,6 +38,7 @@ def test_figures_mark_the_left_side(figures):
         assert {"L", "R", "A", "P", "S", "I"} <= set(labels.split())
 
 
+@pytest.mark.slow
 def test_same_input_same_bytes_whatever_the_users_settings(drawing, figures):
     with mpl.rc_context({"font.size": 22, "svg.fonttype": "path", "image.cmap": "jet"}):
         again = draw_run_figures(drawing)
@@ -114,6 +115,7 @@ def test_the_correlation_with_pose_is_shown():
     assert "r = -1.00" in texts(draw_pose({"pitch": pitch}, 1.5 - pitch / 10, ["pass"] * 4))
 
 
+@pytest.mark.slow
 def test_atlas_regions_have_their_own_figure(drawing):
     labels = np.zeros(drawing.fa.shape, dtype=int)
     labels[15:22, 15:25, 15:25], labels[38:45, 15:25, 15:25] = 1, 2

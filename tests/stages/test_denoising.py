@@ -2,6 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from bids_alps.model import DwiRun, DwiSeries, Gradients, SpatialMap
 from bids_alps.settings import Method
@@ -22,6 +23,7 @@ def series(volumes, shape=(10, 10, 10)):
     return DwiSeries(image=SpatialMap(data=data, affine=np.eye(4)), gradients=gradients)
 
 
+@pytest.mark.slow
 def test_both_steps_run_without_changing_the_input():
     given = series(32)
     before = np.array(given.image.data)

@@ -73,11 +73,20 @@ def fitted(phantom: PhantomSubject, bvals: Any = None, **method: Any) -> TensorF
     return fit(prepared, Method(**{"gradient_calibration": False, **method}))
 
 
+FITS: dict[int, TensorFit] = {}
+
+
+def fitted_once(phantom: PhantomSubject) -> TensorFit:
+    if id(phantom) not in FITS:
+        FITS[id(phantom)] = fitted(phantom)
+    return FITS[id(phantom)]
+
+
 def measured(phantom: PhantomSubject, before: tuple[Check, ...] = (), **method: Any) -> Measurement:
     chosen = Method(gradient_calibration=False, **method)
     truth = phantom.truth
     found = Registration(transform=truth.transform, pose=truth.pose, placement_se_mm=0.5)
-    aligned = AlignedRun(fitted=fitted(phantom), registration=found, method=chosen, checks=before)
+    aligned = AlignedRun(fitted=fitted_once(phantom), registration=found, method=chosen, checks=before)
     return measure(aligned, read_preset("alps", radius_mm=chosen.roi_radius))
 
 
@@ -162,14 +171,14 @@ def test_a_radius_makes_spheres_of_that_size(phantom: PhantomSubject) -> None:
     ("name", "value"),
     [
         ("registration_overlap", 0.1),
-        ("gradient_axes", 0.8),
-        ("gradient_spread", 20.0),
-        ("coverage", 0.3),
+        pytest.param("gradient_axes", 0.8, marks=pytest.mark.slow),
+        pytest.param("gradient_spread", 20.0, marks=pytest.mark.slow),
+        pytest.param("coverage", 0.3, marks=pytest.mark.slow),
         ("directions", 5.0),
-        ("snr_b0", 2.0),
-        ("framewise_displacement", 4.0),
-        ("outlier_slices", 0.2),
-        ("session_similarity", 0.5),
+        pytest.param("snr_b0", 2.0, marks=pytest.mark.slow),
+        pytest.param("framewise_displacement", 4.0, marks=pytest.mark.slow),
+        pytest.param("outlier_slices", 0.2, marks=pytest.mark.slow),
+        pytest.param("session_similarity", 0.5, marks=pytest.mark.slow),
     ],
 )
 def test_an_index_with_a_failed_check_is_withheld_unless_kept(

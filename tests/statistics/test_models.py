@@ -66,6 +66,16 @@ def test_models_that_cannot_be_fitted_are_reported(table, formula, error, messag
         fit_model(table, formula)
 
 
+def test_random_effects_of_a_table_with_repeats_are_those_of_its_people(table):
+    twice = pd.concat([table, table.assign(y=table.y + 0.01)], ignore_index=True)
+    twice["site"] = np.where(np.arange(len(twice)) % 3 == 0, "a", np.where(np.arange(len(twice)) % 3 == 1, "b", "c"))
+    twice["person"] = twice["participant_id"]
+    with pytest.raises(BadDataError, match="participants repeat, but the random effects are grouped by site"):
+        fit_model(twice, "y ~ age + (1 | site)")
+    same = [fit_model(twice, f"y ~ age + (1 | {name})").coefficients for name in ("person", "participant_id")]
+    np.testing.assert_allclose(same[0]["estimate"], same[1]["estimate"])
+
+
 @pytest.mark.parametrize(
     "term", ["bs(age, df=4)", "cs(age, df=3, constraints='center')", "poly(age, 2)", "age + I(age**2)"]
 )

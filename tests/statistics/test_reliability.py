@@ -6,7 +6,8 @@ import pingouin
 import pytest
 
 from bids_alps.errors import BadDataError
-from bids_alps.statistics.reliability import measure_agreement, measure_icc
+from bids_alps.statistics.reliability import _most_complete, measure_agreement, measure_icc, measure_repeats
+from bids_alps.statistics.repeats import find_visits
 
 RATINGS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float)
 
@@ -50,3 +51,35 @@ def test_constant_or_incomplete_repeats_are_refused():
         measure_icc(np.array([[1.0, np.nan], [2.0, 2.5]]))
     with pytest.raises(BadDataError, match="1 repeats"):
         measure_icc(RATINGS[:, :1])
+
+
+@pytest.mark.parametrize(
+    ("present", "chosen"),
+    [
+        ([[1, 1, 0], [1, 1, 0], [1, 1, 1]], ["a", "b"]),
+        ([[1, 1, 1], [1, 1, 0], [1, 1, 1]], ["a", "b", "c"]),
+        ([[1, 0, 1], [0, 0, 1], [1, 1, 1]], ["a", "b", "c"]),
+        ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], []),
+        ([[0, 1, 1], [0, 1, 1], [1, 0, 0]], ["b", "c"]),
+    ],
+)
+def test_repeats_are_those_that_half_as_many_have_as_the_commonest_pair(present, chosen):
+    wide = pd.DataFrame(np.where(present, 1.0, np.nan), columns=list("abc"))
+    assert _most_complete(wide) == chosen
+
+
+def test_sessions_are_told_with_their_iccs_and_one_session_with_none():
+    def runs(sessions):
+        rows = [
+            {"participant_id": f"sub-{p}", "session_id": f"ses-{s}", "alps_left": score, "alps_bilateral": score}
+            for p, line in enumerate(RATINGS)
+            for s, score in enumerate(line[:sessions])
+        ]
+        return find_visits(pd.DataFrame(rows))
+
+    found = measure_repeats(runs(4), ["alps_left"])
+    assert found["between"].tolist() == ["sessions"] * 2
+    assert found["repeats"].tolist() == ["0, 1, 2, 3"] * 2
+    assert found["participants"].tolist() == [6, 6]
+    np.testing.assert_allclose(found["icc"], [0.2898, 0.7148], atol=5e-5)  # Shrout & Fleiss 1979, table 4
+    assert measure_repeats(runs(1), ["alps_left"]).empty

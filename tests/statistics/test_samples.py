@@ -59,6 +59,32 @@ def test_paired_t_equals_r(samples):
     )
 
 
+def test_interval_of_many_changes_is_that_of_their_walsh_averages_and_near_that_of_r():
+    """Beyond exact counts: the rank below the middle by 1.96 SD of the statistic; R solves for the same quantile.
+
+    i <- 1:60; x <- sin(i^2) + ((i * 7) %% 11) / 10 - 0.3; wilcox.test(x, conf.int = TRUE)
+    """
+    i = np.arange(1, 61)
+    change = np.sin(i.astype(float) ** 2) + ((i * 7) % 11) / 10 - 0.3
+    averages = np.sort([(a + b) / 2 for n, a in enumerate(change) for b in change[n:]])
+    lost = round(60 * 61 / 4 - 1.959964 * np.sqrt(60 * 61 * 121 / 24))
+    expected = [np.median(averages), averages[lost], averages[-1 - lost]]
+    found = numbers(
+        compare_pairs(np.zeros(60), change, test="mann-whitney"), "change", "change_ci_low", "change_ci_high"
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-8)
+    np.testing.assert_allclose(found, [0.15568357, -0.04884806, 0.34997628], atol=0.005)
+
+
+def test_interval_of_many_differences_is_that_of_their_ranks():
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(size=60), rng.normal(0.3, 1.2, size=70)
+    differences = np.sort((b[:, None] - a).ravel())
+    lost = round(60 * 70 / 2 - 1.959964 * np.sqrt(60 * 70 * 131 / 12))
+    expected = [np.median(differences), differences[lost], differences[-1 - lost]]
+    np.testing.assert_allclose(find_shift(a, b), expected, atol=1e-8)
+
+
 def test_the_effect_size_equals_pingouin(samples):
     a, b = samples
     assert compare(a, b)["hedges_g"] == pytest.approx(pingouin.compute_effsize(b, a, eftype="hedges"), rel=2e-3)

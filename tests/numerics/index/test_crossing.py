@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bids_alps.model import SIDES, DwiSeries, Gradients, Roi, SpatialMap
+from bids_alps.numerics.index import crossing
 from bids_alps.numerics.index.alps import alps_from_series
 from bids_alps.numerics.index.crossing import choose_crossing_volumes, measure_crossing, single_fibre_response
 
@@ -66,6 +67,17 @@ def test_vectors_of_b0_volumes_have_no_effect():
     found, expected = (measure_crossing(one, volumes, rois, np.eye(3), RESPONSE, seed=0) for one in (directed, series))
     assert found.alps == expected.alps
     assert found.fractions["projection_left"]["water"] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_without_noise_the_index_is_the_true_one_and_has_no_error(monkeypatch):
+    monkeypatch.setattr(crossing, "BOOTSTRAPS", 2)
+    gradients = table((1000, 15), (2000, 15))
+    series, rois = regions(gradients, 0.2)
+    everything = np.ones(len(gradients), dtype=bool)
+    found = measure_crossing(series, everything, rois, np.eye(3), RESPONSE, seed=0)
+    assert found.alps["bilateral"] == pytest.approx(INDEX, rel=0.05)
+    assert found.se["bilateral"] < 0.05
+    assert sum(found.fractions["projection_right"].values()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("shells", [((1000, 64),), ((2000, 30),), ((700, 30), (1400, 30))])

@@ -12,6 +12,7 @@ from bids_alps.numerics.preprocessing.correction import (
     combine_runs,
     correct_series,
     encoding_from_sidecar,
+    relative_gain,
     series_without_motion,
 )
 from bids_alps.numerics.preprocessing.distortion import Distortion, EncodedImage, estimate_distortion
@@ -141,3 +142,22 @@ def test_a_rotated_grid_resamples_the_rotated_series():
 def test_the_readout_time_is_read_from_sidecars(metadata, expected):
     encoding = encoding_from_sidecar(metadata)
     assert (encoding.phase_axis, encoding.polarity, encoding.readout) == expected
+
+
+def test_gain_is_the_ratio_of_the_medians_of_both_b0_signals():
+    rng = np.random.default_rng(6)
+    mask = rng.uniform(size=(6, 6, 6)) > 0.3
+    data = rng.uniform(100, 200, (6, 6, 6, 3)).astype(np.float32)
+
+    def series(scale, bvals):
+        image = SpatialMap(data=(data * scale).astype(np.float32), affine=np.eye(4))
+        return DwiSeries(image=image, gradients=Gradients(bvals=np.array(bvals), bvecs=np.eye(3)))
+
+    weighted = [1000.0, 1000.0, 1000.0]
+    first = series(3.0, [0.0, 5.0, 1000.0])
+    assert relative_gain(first, series(1.0, [0.0, 5.0, 1000.0]), mask) == pytest.approx(3, rel=1e-5)
+    expected = 3 * np.median(data[..., :2].mean(-1)[mask]) / np.median(data[..., 0][mask])
+    assert relative_gain(first, series(1.0, [0.0, 1000.0, 1000.0]), mask) == pytest.approx(expected, rel=1e-5)
+    assert relative_gain(first, series(1.0, weighted), mask) == 1.0
+    assert relative_gain(series(1.0, weighted), first, mask) == 1.0
+    assert relative_gain(first, series(0.0, [0.0, 5.0, 1000.0]), mask) == 1.0

@@ -101,3 +101,9 @@ def test_too_little_tissue_gives_no_correction():
     assert np.isnan(found.spread)
     assert not found.corrected.any()
     assert reweight(series, found.measured) is series
+
+
+def test_the_bound_is_five_percent_along_each_axis_of_the_error():
+    turn = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0]
+    found = bounded(turn @ np.diag([0.2, -0.09, 0.04]) @ turn.T)
+    np.testing.assert_allclose(found, turn @ np.diag([0.05, -0.05, 0.04]) @ turn.T, atol=1e-12)
