@@ -18,6 +18,7 @@ import numpy as np
 from second_heads import METHOD, Case, centre_distances, make_case, measure_case, missed_by, register
 from second_phantom import HeadChoices, ScanChoices
 
+from bids_alps.errors import AlpsError
 from bids_alps.io.presets import read_preset
 from bids_alps.model import SIDES
 from bids_alps.numerics.index.alps import alps_from_series
@@ -77,11 +78,15 @@ def run(name: str, seed: int, scan_choices: dict[str, object]) -> tuple[float, s
     rng = np.random.default_rng(seed)
     index = tuple(float(rng.uniform(1.1, 1.9)) + d for d in (0.05, -0.05))
     began = time.process_time()
-    case = make_case(
-        HeadChoices(**{"seed": seed, "index": index, **head}), ScanChoices(**{"seed": seed, **scan_choices, **scan})
-    )
-    registration = register(case)
-    found = measure_case(case, registration)
+    try:
+        case = make_case(
+            HeadChoices(**{"seed": seed, "index": index, **head}), ScanChoices(**{"seed": seed, **scan_choices, **scan})
+        )
+        registration = register(case)
+        found = measure_case(case, registration)
+    except AlpsError as error:
+        print(f"{name:14s}refused: {error}", flush=True)
+        return 0.0, "fail"
     seconds = time.process_time() - began
     miss = missed_by(found, case.truth)
     complaints = [
