@@ -17,10 +17,12 @@ from urllib.parse import quote
 
 def licence_of(package: Distribution) -> str:
     """Return the licence of a Python package: its expression, its classifiers, or its own words."""
-    told = package.metadata
-    classifiers = [text.split(" :: ")[-1] for text in told.get_all("Classifier") or [] if text.startswith("License ::")]
-    words = (told.get("License") or "").strip().partition("\n")[0][:100]
-    return told.get("License-Expression") or " AND ".join(classifiers) or words or "not declared"
+    metadata = package.metadata
+    classifiers = [
+        text.split(" :: ")[-1] for text in metadata.get_all("Classifier") or [] if text.startswith("License ::")
+    ]
+    words = (metadata.get("License") or "").strip().partition("\n")[0][:100]
+    return metadata.get("License-Expression") or " AND ".join(classifiers) or words or "not declared"
 
 
 def python_packages() -> list[dict[str, Any]]:

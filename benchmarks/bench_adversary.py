@@ -1,7 +1,7 @@
-"""Data that break what the method assumes: the index, its interval and its status on the second simulated head.
+"""Data that violate the assumptions of the method: the index, its interval and its status on the second phantom.
 
-Each line breaks one assumption. An error is silent where the status is pass or warn and the truth lies outside the
-interval by more than .05. With names of cases as arguments only those are run.
+Each row violates one assumption. An error is silent if the status is pass or warn and the truth is outside the interval
+by more than 0.05. Arguments are the names of cases to run (default: all).
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ QUICK = {"per_edge": 2, "shells": ((1000.0, 15),), "voxel": (2.5, 2.5, 2.5)}
 CASES: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
     "sound": ("nothing", {}, {}),
     "along-x": ("tissue without a tract is isotropic", {"other_along_x": True}, {}),
-    "gain": ("the gradients are as strong as told", {}, {"gain": (1.03, 0.97, 1.0)}),
-    "gain-along-x": ("both of these", {"other_along_x": True}, {"gain": (1.03, 0.97, 1.0)}),
+    "gain": ("gradients have their nominal strength", {}, {"gain": (1.03, 0.97, 1.0)}),
+    "gain-along-x": ("two assumptions", {"other_along_x": True}, {"gain": (1.03, 0.97, 1.0)}),
     "ends": ("the association tract passes through its region", {"ends": True}, {}),
     "wavering": ("fibres of a tract run straight", {"waver": 14.0, "border_sd": 1.6}, {}),
     "ventricles": ("ventricles of a common size", {"ventricles": (3.0, 3.0), "atrophy": 3.0, "reach": 13.0}, {}),
     "one-ventricle": ("the head is symmetric", {"ventricles": (3.0, 1.0), "reach": 18.0}, {}),
     "child": ("a head of an adult's size", {"scale": 0.74}, {}),
-    "lesion": ("the regions hold healthy white matter", {"lesion": 0.9}, {}),
+    "lesion": ("the regions contain healthy white matter", {"lesion": 0.9}, {}),
     "water": ("no free water", {"free_water": 0.2}, {}),
-    "crossing": ("one fibre direction a voxel", {"crossing": 0.2}, {}),
+    "crossing": ("one fibre direction per voxel", {"crossing": 0.2}, {}),
     "thick": ("nearly cubic voxels", {"other_along_x": True}, {"voxel": (2.0, 2.0, 5.0)}),
-    "six": ("residuals tell the noise", {}, {"shells": ((1000.0, 6),), "b0": 1}),
+    "six": ("residuals estimate the noise", {}, {"shells": ((1000.0, 6),), "b0": 1}),
     "floor": ("noise is Gaussian", {}, {"shells": ((3000.0, 20),), "snr": 10.0}),
-    "noisy": ("enough signal", {}, {"snr": 8.0}),
-    "distorted": ("the scan keeps its shape", {}, {"shift": 14.0}),
-    "turned": ("the head lies straight", {"rotation": 30.0}, {"tilt": 15.0}),
+    "noisy": ("sufficient SNR", {}, {"snr": 8.0}),
+    "distorted": ("no susceptibility distortion", {}, {"shift": 14.0}),
+    "rotated": ("the head is not rotated", {"rotation": 30.0}, {"tilt": 15.0}),
 }
 
 
@@ -46,7 +46,7 @@ def main() -> None:
     chosen = sys.argv[1:] or list(CASES)
     print(
         f"{'case':14s}{'true L R':>12s}{'alps L R':>12s}{'interval L':>14s}{'interval R':>14s}{'calibr. L R':>13s}{'sphere L R':>12s}"
-        f"{'mm':>5s}{'off by':>8s}  status, checks that complain"
+        f"{'mm':>5s}{'missed':>8s}  status, flagged checks"
     )
     worst = ("none", 0.0)
     for name in chosen:

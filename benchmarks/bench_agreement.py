@@ -1,7 +1,7 @@
-"""The statistics of the group level beside R's (lmerTest, emmeans, metafor, psych, pROC, car) on the same data.
+"""Group statistics compared with R (lmerTest, emmeans, metafor, psych, pROC, car) on the same data.
 
 Needs ``Rscript`` with these packages (Debian: r-cran-lmertest, r-cran-emmeans, r-cran-metafor, r-cran-psych, r-cran-proc,
-r-cran-car, r-cran-sandwich). The tests hold the same values as constants.
+r-cran-car, r-cran-sandwich). The tests contain the same values as constants.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bids_alps.statistics.categories import compare_categories
 from bids_alps.statistics.comparison import compare_groups
 from bids_alps.statistics.discrimination import fit_odds, measure_auc
 from bids_alps.statistics.models import fit_model
-from bids_alps.statistics.multiplicity import with_corrected
+from bids_alps.statistics.multiplicity import add_corrected_p_values
 from bids_alps.statistics.precision import fit_random_effects
 from bids_alps.statistics.reliability import measure_icc
 from bids_alps.statistics.samples import compare
@@ -35,7 +35,7 @@ SCRIPT = Path(__file__).parent / "r" / "agreement.R"
 
 
 def ours() -> Iterator[tuple[str, float]]:
-    """Yield what R prints too, by the same names."""
+    """Yield the values that the R script prints, with the same names."""
     people = cohort()
     a, b = (people.loc[people["group"] == name, "y"].to_numpy() for name in ("control", "patient"))
     yield from _two_samples(a, b)
@@ -59,7 +59,7 @@ def ours() -> Iterator[tuple[str, float]]:
 
 
 def scores() -> Any:
-    """Return the people who have all three visits, shape (participants, visits)."""
+    """Return participants with all three visits, shape (participants, visits)."""
     return visits().pivot_table("y", "person", "visit").dropna().to_numpy()
 
 
@@ -82,9 +82,9 @@ def _groups(people: pd.DataFrame) -> Iterator[tuple[str, float]]:
             yield f"{name} F", row["statistic"]
         yield f"{name} p", row["p"]
     yield "chi-square p", compare_categories(people["sex"], people["group"])["p"]
-    holm = with_corrected(pd.DataFrame({"p": [0.01, 0.04, 0.03]}))["p_holm"]
+    holm = add_corrected_p_values(pd.DataFrame({"p": [0.01, 0.04, 0.03]}))["p_holm"]
     yield from ((f"holm {n + 1}", value) for n, value in enumerate(holm))
-    every, pairs, _ = compare_adjusted(people, {"f": ["y"]}, "group", ["age", "sex", "site"])
+    every, pairs, *_ = compare_adjusted(people, {"f": ["y"]}, "group", ["age", "sex", "site"])
     pair = pairs.set_index("group_b").loc["patient"].iloc[0]
     for name, column in (("difference", "difference"), ("low", "difference_ci_low"), ("high", "difference_ci_high")):
         yield f"adjusted {name}", pair[column]
@@ -103,7 +103,7 @@ def _mixed() -> Iterator[tuple[str, float]]:
 
 
 def theirs() -> dict[str, float]:
-    """Return what R finds in the same tables."""
+    """Return the results of R for the same tables."""
     with tempfile.TemporaryDirectory() as scratch:
         paths = [Path(scratch) / name for name in ("cohort.csv", "visits.csv", "scores.csv")]
         for table, path in zip((cohort(), visits(), pd.DataFrame(scores())), paths, strict=True):

@@ -1,4 +1,4 @@
-"""Twelve patients and twelve controls of known index, through participant and group level: the difference, and the truth."""
+"""Twelve simulated patients and controls with known index, at participant and group level: estimated and true difference."""
 
 from __future__ import annotations
 

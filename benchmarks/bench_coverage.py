@@ -1,4 +1,4 @@
-"""Whether 95 % intervals hold the true index: whole heads of known index, from series to interval.
+"""Coverage of the 95 % intervals: simulated heads with known index, from series to interval.
 
 Words: ``phantom`` (default) or ``second`` (the head that shares no code with the package, half of it hard: thick slices,
 six directions, b = 2000, tracts that end, large ventricles, lesions), how many scans (32), seed (79). Of the phantom,
@@ -109,7 +109,7 @@ def print_summary(name: str, rows: list[dict[str, Any]]) -> None:
     true, found, low, high = (np.array([row[key] for row in rows]) for key in ("true", "found", "low", "high"))
     holds = (low <= true) & (true <= high)
     print(
-        f"\n{name}: {holds[:, :2].mean():.1%} of {holds[:, :2].size} hemispheres' intervals hold the truth (aim 90 to 98 %); "
+        f"\n{name}: {holds[:, :2].mean():.1%} of {holds[:, :2].size} intervals of hemispheres contain the truth (aim 90 to 98 %); "
         f"bilateral: {holds[:, 2].mean():.1%} of {len(rows)}"
     )
     print(

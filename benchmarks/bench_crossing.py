@@ -1,8 +1,8 @@
-"""What fibres that cross and free water do to the index, and what the experimental fit of crossing fibres gives.
+"""Effect of crossing fibres and free water on the index, and on the experimental fit of crossing fibres.
 
 Signals of two regions whose tracts have a known index, mixed with callosal fibres along x, fibres of the other tract and
-free water; Rician noise at SNR 25, mean of 12 voxels. Every compartment is Gaussian; its axial diffusivity is not that
-which the fit assumes.
+free water; Rician noise at SNR 25, mean of 12 voxels. Compartments are Gaussian; their axial diffusivity
+differs from that assumed by the fit.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from bids_alps.model import DwiSeries, Gradients, Roi, SpatialMap
-from bids_alps.numerics.index.alps import index_of_series
+from bids_alps.numerics.index.alps import alps_from_series
 from bids_alps.numerics.index.crossing import choose_crossing_volumes, measure_crossing
 from bids_alps.numerics.tensors.gradients import choose_shells
 
@@ -23,12 +23,12 @@ PROTOCOLS: dict[str, tuple[tuple[float, int], ...]] = {
 }
 MIXTURES = {
     "nothing": (0.0, 0.0, 0.0),
-    "callosal .1": (0.1, 0.0, 0.0),
-    "callosal .2": (0.2, 0.0, 0.0),
-    "callosal .3": (0.3, 0.0, 0.0),
-    "other tract .1": (0.0, 0.1, 0.0),
-    "callosal .1, other .1": (0.1, 0.1, 0.0),
-    "water .2": (0.0, 0.0, 0.2),
+    "callosal 0.1": (0.1, 0.0, 0.0),
+    "callosal 0.2": (0.2, 0.0, 0.0),
+    "callosal 0.3": (0.3, 0.0, 0.0),
+    "other tract 0.1": (0.0, 0.1, 0.0),
+    "callosal 0.1, other 0.1": (0.1, 0.1, 0.0),
+    "water 0.2": (0.0, 0.0, 0.2),
 }
 AXIAL, RADIAL, CALLOSAL, ASSUMED = 1.3e-3, 0.46e-3, (1.55e-3, 0.36e-3), (1.45e-3, 0.40e-3)
 SNR, VOXELS, REPEATS = 25.0, 12, 4
@@ -76,7 +76,7 @@ def make_regions(
 
 def main() -> None:
     print(
-        f"{'protocol':14s}{'mixed in':24s}{'true':>6s}{'tensor':>8s}{'crossing':>10s}{'SD':>6s}{'its SE':>8s}  shares found: x, y, z, water (projection)"
+        f"{'protocol':14s}{'mixture':24s}{'true':>6s}{'tensor':>8s}{'crossing':>10s}{'SD':>6s}{'its SE':>8s}  fractions: x, y, z, water (projection)"
     )
     for protocol, shells in PROTOCOLS.items():
         gradients = make_table(shells)
@@ -95,7 +95,7 @@ def print_mixture(
     for _ in range(REPEATS):
         series, rois = make_regions(gradients, index, mixture, rng)
         shell = DwiSeries(image=series.image.like(series.image.data[..., fitted]), gradients=gradients.take(fitted))
-        tensor.append(index_of_series(shell, rois, np.eye(3))["left"])
+        tensor.append(alps_from_series(shell, rois, np.eye(3))["left"])
         if volumes is not None:
             found = measure_crossing(series, volumes, rois, np.eye(3), ASSUMED, seed=0)
             crossing.append(found.alps["left"])

@@ -1,7 +1,7 @@
 """Susceptibility distortion: error of the field in several storage orders, CPU time and peak memory.
 
-Where the environment variable ALPS_REAL_DATA names a folder, two opposite runs of one head: how far they differ before
-and after, and what index they give, alone and merged.
+If ALPS_REAL_DATA is set, also two runs of one head with opposite phase encoding: their difference before and after
+correction, and their index, separately and merged.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from alone import alone
-from moving_head import Head, Protocol, make_head, make_pose, make_volume, world_grid
+from isolated import run_isolated
+from motion_phantom import Head, Protocol, make_head, make_pose, make_volume, world_grid
 from scipy import ndimage
 
 from bids_alps.io.combining import combine
@@ -84,11 +84,11 @@ def main() -> None:
         ]
         rest = ndimage.binary_opening(make_volume(head, protocol, 0, np.eye(4)) > 250, iterations=2)
         mask = ndimage.binary_dilation(rest, iterations=2)
-        measured = alone(estimate_distortion, images[0], images[1], mask)
+        measured = run_isolated(estimate_distortion, images[0], images[1], mask)
         found = measured.result
         true = field_mm(world_grid(protocol)).reshape(shape) / step
         error = (found.displacement - true)[rest] * voxel
-        error = np.abs(error - np.median(error))  # a shift of all of the head cannot be told from a move
+        error = np.abs(error - np.median(error))  # a shift of the whole head is indistinguishable from motion
         direction = "ijk"[axis] + ("" if sign > 0 else "-")
         print(
             f"{axes:7} {voxel:4.1f} {direction:>9} {ratio:7.1f} {moved!s:>6} | {np.median(error):17.3f} "
@@ -104,27 +104,27 @@ def main() -> None:
 
 
 def compare_runs(runs: list[DwiRun]) -> None:
-    """Print how two opposite runs of one head differ."""
+    """Print the difference between two runs with opposite phase encoding."""
     print(
         f"\n{'two opposite runs (XA30)':28}{'difference of b0, % of the median':>36}{'index':>8}{'index':>8}{'merged':>9}"
     )
     for title, method in {
-        "as they are": Method(skip_preprocessing=True),
-        "motion alone": Method(distortion_correction=False),
+        "uncorrected": Method(skip_preprocessing=True),
+        "motion only": Method(distortion_correction=False),
         "motion and distortion": Method(),
     }.items():
         with tempfile.TemporaryDirectory() as scratch:
             both = [prepare(run, method, Path(scratch)) for run in runs]
-            values = [index_of(run, found, method) for run, found in zip(runs, both, strict=True)]
+            values = [measure_index(run, found, method) for run, found in zip(runs, both, strict=True)]
             merged = float("nan")
             if not method.skip_preprocessing:
                 (pair,) = combine(runs, everything=True)
-                merged = index_of(pair, prepare(pair, method, Path(scratch)), method)
+                merged = measure_index(pair, prepare(pair, method, Path(scratch)), method)
         print(f"{title:28}{difference(*both):36.1f}{values[0]:8.3f}{values[1]:8.3f}{merged:9.3f}", flush=True)
 
 
 def difference(one: PreparedSeries, other: PreparedSeries) -> float:
-    """Return the mean difference of two unweighted images inside the brain, aligned, percent of their median."""
+    """Return the mean difference of two aligned b=0 images within the brain, percent of their median."""
     bases = [
         found.series.image.data[..., found.series.gradients.bvals <= 50].mean(-1, dtype=np.float64)
         for found in (one, other)
@@ -137,7 +137,7 @@ def difference(one: PreparedSeries, other: PreparedSeries) -> float:
     return 100 * float(np.abs(bases[0] - moved)[seen].mean() / np.median(bases[0][seen]))
 
 
-def index_of(run: DwiRun, prepared: PreparedSeries, method: Method) -> float:
+def measure_index(run: DwiRun, prepared: PreparedSeries, method: Method) -> float:
     fitted = fit(prepared, method)
     registration = ENGINES[method.registrar].make().register(subject_maps(fitted, run), read_template())
     return measure(

@@ -1,6 +1,6 @@
 """Eight runs by one process, by two, by Dask, and by Dask with a worker killed mid-run: time, overhead, equal bytes.
 
-Wall-clock ratios hold on a machine that does nothing else; CPU seconds tell what the engines themselves cost.
+Wall-clock ratios are valid on an otherwise idle machine; CPU seconds give the cost of the engines themselves.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Fieldmaps in every layout that datasets have: what is taken, what is applied, and the error of the field.
+"""Fieldmaps in every BIDS layout: which files are used, what is applied, and the error of the field.
 
-A simulated head of known distortion; where the environment variable ALPS_REAL_DATA names a folder, a real scan too,
-with its opposite image in several layouts and the index that each gives.
+A simulated head with known distortion; if ALPS_REAL_DATA is set, also a real scan with its reverse-phase image in several
+layouts, and the resulting index.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from bench_distortion import index_of
+from bench_distortion import measure_index
 
 from bids_alps.io.images import read_series
 from bids_alps.io.layout import find_runs
@@ -58,7 +58,7 @@ LAYOUTS: dict[str, tuple[Files, Change]] = {
     "PA, IntendedFor a bids:: URI": ({"fmap/sub-01_dir-PA_epi": image(*PA, IntendedFor=f"bids::sub-01/{AIM}")}, {}),
     "PA, IntendedFor a list": ({"fmap/sub-01_dir-PA_epi": image(*PA, IntendedFor=["x.nii.gz", AIM])}, {}),
     "PA, B0FieldIdentifier": ({"fmap/sub-01_dir-PA_epi": image(*PA, **FIELD)}, {"B0FieldSource": "field0"}),
-    "PA, no word whom it serves": ({"fmap/sub-01_acq-b0_dir-98_epi": image(*PA)}, {}),
+    "PA, not assigned": ({"fmap/sub-01_acq-b0_dir-98_epi": image(*PA)}, {}),
     "PA for another image": ({"fmap/sub-01_dir-PA_epi": image(*PA, IntendedFor="func/sub-01_task-a_bold.nii.gz")}, {}),
     "PA without PhaseEncodingDirection": (
         {"fmap/sub-01_dir-PA_epi": image(*PA, IntendedFor=AIM, PhaseEncodingDirection=None)},
@@ -68,7 +68,7 @@ LAYOUTS: dict[str, tuple[Files, Change]] = {
         {"fmap/sub-01_dir-PA_epi": image(*PA, IntendedFor=AIM)},
         {"PhaseEncodingDirection": None},
     ),
-    "AP alone": ({"fmap/sub-01_dir-AP_epi": image(*OWN, IntendedFor=AIM)}, {}),
+    "AP only": ({"fmap/sub-01_dir-AP_epi": image(*OWN, IntendedFor=AIM)}, {}),
     "AP and PA, IntendedFor": (
         {
             "fmap/sub-01_dir-AP_epi": image(*OWN, IntendedFor=AIM),
@@ -87,14 +87,14 @@ LAYOUTS: dict[str, tuple[Files, Change]] = {
     "phasediff, IntendedFor": (phases("phasediff", *DIFFERENCE, IntendedFor=AIM), {}),
     "phasediff, B0FieldIdentifier": (phases("phasediff", *DIFFERENCE, **FIELD), {"B0FieldSource": "field0"}),
     "phasediff, no word": (phases("phasediff", *DIFFERENCE), {}),
-    "phasediff, EffectiveEchoSpacing alone": (
+    "phasediff, EffectiveEchoSpacing only": (
         phases("phasediff", *DIFFERENCE, IntendedFor=AIM),
         {"TotalReadoutTime": None, "EffectiveEchoSpacing": "from the shape"},
     ),
     "phasediff without magnitude": (phases("phasediff", "phasediff", IntendedFor=AIM), {}),
     "phase1 and phase2": (phases("phases", *TWO, IntendedFor=AIM), {}),
     "field in Hz": (phases("fieldmap", "fieldmap", "magnitude", IntendedFor=AIM), {}),
-    "field in Hz, no word": (phases("fieldmap", "fieldmap", "magnitude"), {}),
+    "field in Hz, not assigned": (phases("fieldmap", "fieldmap", "magnitude"), {}),
     "PA and phasediff": (
         {"fmap/sub-01_dir-PA_epi": image(*PA, IntendedFor=AIM), **phases("phasediff", *DIFFERENCE, IntendedFor=AIM)},
         {},
@@ -134,7 +134,7 @@ def the_run(root: Path, name: str = "sub-01_dir-AP") -> DwiRun:
 
 
 def estimate(run: DwiRun, series: DwiSeries, mask: Array, known: dict[Any, Any]) -> Iterator[Any]:
-    """Yield what each fieldmap gives until one is applied; files that were seen before are not measured again."""
+    """Yield the estimate of each fieldmap until one is applied; known files are not estimated again."""
     encoding = encoding_from_sidecar(run.metadata, series.image.shape[:3])
     b0 = EncodedImage(
         data=series.image.data[..., 0],
@@ -163,7 +163,7 @@ def main() -> None:
             phantoms[layout] = Path(scratch) / layout
             write_phantom(phantoms[layout], phantom_settings(layout))
         truth = make_subject(phantom_settings("epi"), 0).truth.shift
-        print(f"{'layout':45s}{'taken':60s}{'applied':>9s}{'error mm: median':>18s}{'95 %':>7s}")
+        print(f"{'layout':45s}{'used':60s}{'applied':>9s}{'error mm: median':>18s}{'95 %':>7s}")
         known: dict[Any, Any] = {}
         for number, (title, (files, changes)) in enumerate(LAYOUTS.items()):
             root = Path(scratch) / f"layout{number}"
@@ -199,14 +199,14 @@ def print_layout(title: str, root: Path, truth: Array, known: dict[Any, Any]) ->
 
 
 def measure_real(source: Path) -> None:
-    """Print the index of a real scan with its opposite image in several layouts."""
-    print(f"\n{'XA30, dir-AP':45s}{'taken':60s}{'index':>9s}")
+    """Print the index of a real scan with its reverse-phase image in several layouts."""
+    print(f"\n{'XA30, dir-AP':45s}{'used':60s}{'index':>9s}")
     opposite = source / "sub-01/fmap/sub-01_dir-PA_epi"
     own = source / f"sub-01/{RUN}"
     layouts: dict[str, Callable[[Path], None]] = {
         "no fieldmap": lambda _: None,
         "PA epi, IntendedFor": lambda root: put_b0(root, "fmap/sub-01_dir-PA_epi", opposite, IntendedFor=AIM),
-        "PA epi, no word": lambda root: put_b0(root, "fmap/sub-01_acq-x_dir-98_epi", opposite, IntendedFor=None),
+        "PA epi, not assigned": lambda root: put_b0(root, "fmap/sub-01_acq-x_dir-98_epi", opposite, IntendedFor=None),
         "AP and PA epi, IntendedFor": lambda root: (
             put_b0(root, "fmap/sub-01_dir-PA_epi", opposite, IntendedFor=AIM),
             put_b0(root, "fmap/sub-01_dir-AP_epi", own, IntendedFor=AIM),
@@ -225,7 +225,7 @@ def measure_real(source: Path) -> None:
             put(root)
             run = the_run(root)
             taken = ", ".join(path.name[7:-7] for path in run.reverse_phase) or "nothing"
-            index = index_of(run, prepare(run, Method(), Path(scratch) / "out"), Method())
+            index = measure_index(run, prepare(run, Method(), Path(scratch) / "out"), Method())
         print(f"{title:45s}{taken:60s}{index:9.4f}", flush=True)
 
 

@@ -1,8 +1,10 @@
-"""Gradient tables flipped on purpose: which of the 24 readings is taken, beside MRtrix3's dwigradcheck.
+"""Gradient tables misread on purpose: which of the 24 readings the repair takes, beside MRtrix3's dwigradcheck.
 
-Reads the folder that the environment variable ALPS_REAL_DATA names; without it there is nothing to measure.
+python benchmarks/bench_gradient_table.py [READINGS [PEER [DATASET ...]]]  # readings for us (24), for dwigradcheck (3)
 
-python benchmarks/bench_gradient_table.py [READINGS [PEER]]   # readings a scan for us (24) and for dwigradcheck (3)
+A simulated head, and the scans of the folder that ALPS_REAL_DATA names (only the first run of the DATASETs, where these
+are named). A table and its negative give the same tensors, so the 24 readings with either sign are all 48 ways to flip
+and exchange axes, of both handednesses.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,61 +25,74 @@ from bids_alps.io.images import read_series
 from bids_alps.io.layout import find_runs
 from bids_alps.io.writing import write_map
 from bids_alps.model import Array, DwiRun, DwiSeries, Gradients
-from bids_alps.numerics.tensors.coherence import _readings
+from bids_alps.numerics.tensors.coherence import axis_conventions
+from bids_alps.phantom import PhantomSettings, write_phantom
 from bids_alps.settings import Method
 from bids_alps.stages.gradient_table import repair_table
 from bids_alps.stages.masking import find_mask
 
 REPAIR = Method(gradient_table="repair")
+PHANTOM = PhantomSettings(participants=1, seed=5, voxel_size=2.5, directions=30, b0=2)
 
 
 def main() -> None:
-    folder = os.environ.get("ALPS_REAL_DATA")
-    if not folder:
-        sys.exit("skipped: ALPS_REAL_DATA names no folder of real scans")
-    ours, peers = (int(text) for text in (*sys.argv[1:], "24", "3")[:2])
-    print(
-        f"{'scan':40s}{'right, of':>12s}{'left alone':>12s}{'CPU s each':>12s}{'dwigradcheck':>15s}{'CPU s each':>12s}"
-    )
-    for dataset in sorted(Path(folder).glob("*/dataset_description.json")):
-        for run in find_runs(dataset.parent, "01"):
-            if isinstance(run, DwiRun):
+    ours, peers = (int(text) for text in (*sys.argv[1:3], *("24", "3")[len(sys.argv[1:3]) :]))
+    print(f"{'':40s}{'bids-alps':>32s}{'CPU s':>8s}{'dwigradcheck':>17s}{'CPU s':>8s}")
+    print(f"{'scan':40s}{'right':>12s}{'refused':>10s}{'wrong':>10s}{'each':>8s}{'right':>17s}{'each':>8s}")
+    with tempfile.TemporaryDirectory() as scratch:
+        write_phantom(Path(scratch) / "phantom", PHANTOM)
+        for dataset in (Path(scratch) / "phantom", *real_datasets(sys.argv[3:])):
+            runs = [run for run in find_runs(dataset, "01") if isinstance(run, DwiRun)]
+            for run in runs[:1] if sys.argv[3:] else runs:
                 measure_run(run, ours, peers)
 
 
+def real_datasets(names: list[str]) -> Iterator[Path]:
+    folder = os.environ.get("ALPS_REAL_DATA")
+    if not folder:
+        print("skipped: ALPS_REAL_DATA names no folder of real scans")
+        return
+    for path in sorted(Path(folder).glob("*/dataset_description.json")):
+        if not names or path.parent.name in names:
+            yield path.parent
+
+
 def measure_run(run: DwiRun, ours: int, peers: int) -> None:
-    """Print how often the right reading is found, by us and by dwigradcheck, in tables read wrongly on purpose."""
+    """Print how often the right reading is found, by us and by dwigradcheck, in tables misread on purpose."""
     series = read_series(run)
     mask = find_mask(series, b0_threshold=50.0)
-    right, alone, begun = 0, 0, time.process_time()
-    for reading in _readings()[:ours]:
+    right, refused, begun = 0, 0, time.process_time()
+    for reading in axis_conventions()[:ours]:
         wrong = misread(series, reading)
         repaired = repair_table(wrong, mask, REPAIR)
         right += is_same(repaired.gradients.bvecs, series.gradients.bvecs)
-        alone += repaired.gradients is wrong.gradients and not np.allclose(reading, np.eye(3))
+        refused += repaired.gradients is wrong.gradients and not np.allclose(reading, np.eye(3))
     seconds = (time.process_time() - begun) / max(ours, 1)
-    line = f"{run.image.parents[2].name[:18] + ' ' + run.name:40s}{right:6d} of {ours:2d}{alone:12d}{seconds:12.1f}"
+    name = f"{run.image.parents[2].name[:18]} {run.name}"
+    line = f"{name:40s}{right:6d} of {ours:2d}{refused:10d}{ours - right - refused:10d}{seconds:8.1f}"
     if shutil.which("dwigradcheck") and peers:
-        found = [check_by_mrtrix(misread(series, one), mask, series) for one in _readings()[1 : 1 + 7 * peers : 7]]
-        line += f"{sum(same for same, _ in found):9d} of {len(found):2d}{np.mean([spent for _, spent in found]):12.1f}"
+        found = [
+            check_by_mrtrix(misread(series, one), mask, series) for one in axis_conventions()[1 : 1 + 7 * peers : 7]
+        ]
+        line += f"{sum(same for same, _ in found):11d} of {len(found):2d}{np.mean([spent for _, spent in found]):8.1f}"
     print(line, flush=True)
 
 
 def misread(series: DwiSeries, reading: Array) -> DwiSeries:
-    """Return a series whose b-vectors have voxel axes exchanged or flipped."""
+    """Return a series whose b-vectors have permuted or flipped voxel axes."""
     turn, _ = polar(series.image.affine[:3, :3])
     bvecs = series.gradients.bvecs @ turn @ reading @ turn.T
     return DwiSeries(image=series.image, gradients=Gradients(bvals=series.gradients.bvals, bvecs=bvecs))
 
 
 def is_same(one: Array, other: Array) -> bool:
-    """Whether directions are alike but for their sign."""
+    """Return whether directions are equal up to their sign."""
     weighted = np.linalg.norm(other, axis=1) > 0.5
     return bool((np.abs((one[weighted] * other[weighted]).sum(1)) > 0.99).all())
 
 
 def check_by_mrtrix(wrong: DwiSeries, mask: Array, right: DwiSeries) -> tuple[bool, float]:
-    """Return whether dwigradcheck finds the right reading, and its CPU seconds."""
+    """Return whether dwigradcheck finds the correct convention, and its CPU seconds."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_map(folder / "dwi.nii.gz", wrong.image)

@@ -13,7 +13,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from made_cohort import MADE, PARK, sample
+from simulated_cohort import MADE, PARK, sample
 
 from bids_alps.cli import main as bids_alps
 from bids_alps.io.results import ALPS_COLUMNS, QUALITY_COLUMNS, ROI_COLUMNS
@@ -22,7 +22,7 @@ from bids_alps.io.tables import fill_rows, write_table
 from bids_alps.model import REGIONS, SIDES
 from bids_alps.statistics.comparison import compare_groups
 
-PUBLISHED = {"alps_bilateral": "p = .008", "dyy_projection": "p = .005"}
+PUBLISHED = {"alps_bilateral": "p = 0.008", "dyy_projection": "p = 0.005"}
 RUNS = 10_000
 
 

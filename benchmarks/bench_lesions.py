@@ -1,8 +1,8 @@
-"""A lesion in one region of whole heads of known index: its share of the region, and the index with and without it.
+"""A simulated lesion in one region of heads with known index: its overlap, and the index with and without it.
 
-Each head is measured as it is, with a ball of isotropic diffusion painted into its signal, and with the ball left out;
-masks are given in the head's own coordinates and in those of the template, carried by the alignment that was found.
-Then how far a T1w lies beside the diffusion scan of a real head.
+Each head is measured without a lesion, with a sphere of isotropic diffusion, and with that sphere excluded; masks are
+given in subject space and in template space (transformed by the estimated registration). Also: the misalignment between
+T1w and diffusion images of real heads.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def make_ball(like: SpatialMap, centre: np.ndarray) -> SpatialMap:
 
 
 def measure_head(phantom: PhantomSubject, data: np.ndarray, masks: dict[str, SpatialMap]) -> dict[str, Measurement]:
-    """Return what is measured by the space of the mask that was given; ``none`` without one."""
+    """Return measurements by the space of the mask; ``none`` without a mask."""
     series = DwiSeries(image=phantom.image.like(data.astype(np.float32)), gradients=phantom.gradients)
     mask = find_mask(series, b0_threshold=METHOD.b0_threshold)
     fitted = fit(PreparedSeries(series=series, mask=mask, correction=PreprocessedSeries(series=series)), METHOD)
@@ -81,7 +81,7 @@ def measure_head(phantom: PhantomSubject, data: np.ndarray, masks: dict[str, Spa
 
 
 def true_overlap(phantom: PhantomSubject, region: str, centre: np.ndarray) -> float:
-    """Return the fraction of a region's ellipsoid, carried by the true alignment, that lies in the ball."""
+    """Return the fraction of a region's ellipsoid (true transform) within the sphere."""
     points = np.random.default_rng(1).uniform(-1, 1, (40000, 3))
     outward = np.array([-1.0 if region.endswith("left") else 1.0, 1.0, 1.0])
     points = points * PRESET.shape(region).reach_mm
@@ -96,7 +96,7 @@ def main() -> None:
     for n, region in zip(range(HEADS), REGIONS, strict=True):
         phantom = make_subject(SETTINGS, n)
         side = region.rpartition("_")[2]
-        middle = np.add(PRESET.centres[region], [0.0, 4.0, 2.0])  # beside the centre: some of the region stays
+        middle = np.add(PRESET.centres[region], [0.0, 4.0, 2.0])  # off-centre: part of the region remains
         centre = phantom.truth.transform.subject_from_template(middle)
         own, template = make_ball(phantom.image, centre), read_template().mask
         carried = make_ball(template, middle)
@@ -107,8 +107,8 @@ def main() -> None:
         healthy = measure_head(phantom, phantom.image.data, {})["none"].result.alps[side]
         found = measure_head(phantom, painted, {"dwi": own, PRESET.template: carried})
         unmasked = found["none"].result.alps[side]
-        told = "no index, as by a wrong alignment" if np.isnan(unmasked) else f"{unmasked:.3f}"
-        print(f"  without a mask of the lesion: {told}", flush=True)
+        shown = "no index, as by a wrong alignment" if np.isnan(unmasked) else f"{unmasked:.3f}"
+        print(f"  without a mask of the lesion: {shown}", flush=True)
         for space, one in found.items():
             effect = one.result.lesions
             if effect is None:
@@ -130,7 +130,7 @@ def main() -> None:
 
 
 def align_real(folder: Path) -> None:
-    """Print how far each T1w lies beside each diffusion run of a dataset, and whether another start ends elsewhere."""
+    """Print the misalignment of each T1w and diffusion run, and the difference between two starting poses."""
     print("run\tT1w\tshift_mm\tsimilarity\tdisagreement_mm\tcpu_seconds")
     for run in find_runs(folder, "01"):
         series = read_series(run)

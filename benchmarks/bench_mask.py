@@ -1,13 +1,14 @@
-"""Brain masks: ours beside DIPY's median_otsu, on simulated heads with a scalp and on real scans.
+"""Brain masks of bids-alps and DIPY's median_otsu on simulated heads with a scalp and on real scans.
 
-Simulated: Dice with the true brain (gray and white matter and CSF inside the template's mask). Real, from the folder that
-the environment variable ALPS_REAL_DATA names: volume, the share of it outside of a brain-sized ellipsoid about its
-center (half-axes 75, 95, 75 mm), and how many pieces it has.
+Simulated: Dice with the true brain (gray and white matter and CSF inside the template's mask). Real (folder
+ALPS_REAL_DATA): volume, the fraction of it outside a brain-sized ellipsoid about its centre (semi-axes 75, 95, 75 mm), and
+the number of connected components.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from scipy import ndimage
 from bids_alps.io.images import read_series
 from bids_alps.io.layout import find_participants, find_runs
 from bids_alps.io.templates import read_template
-from bids_alps.model import DwiSeries, sample_linear
+from bids_alps.model import DwiRun, DwiSeries, sample_linear
 from bids_alps.numerics.tensors.mask import estimate_brain_mask
 from bids_alps.phantom import PhantomSettings, make_subject
 
@@ -43,13 +44,14 @@ def main() -> None:
     if not folder:
         print("real scans skipped: ALPS_REAL_DATA names no folder")
         return
-    print(f"\n{'real scan':36s}{'volume, mL: ours, DIPY b0, dwi':>32s}{'outside, %':>22s}{'pieces':>14s}")
+    print(f"\n{'real scan':36s}{'volume, mL: ours, DIPY b0, dwi':>32s}{'outside, %':>22s}{'components':>14s}")
     for dataset in DATASETS:
-        for label in find_participants(Path(folder) / dataset):
-            for run in find_runs(Path(folder) / dataset, label):
-                series = read_series(run)
-                if (series.gradients.bvals > 50).sum() >= 6:
-                    print_real(run.name, series)
+        root = Path(folder) / dataset
+        runs = [run for label in find_participants(root) for run in find_runs(root, label) if isinstance(run, DwiRun)]
+        for run in runs if "all" in sys.argv[1:] else runs[:1]:
+            series = read_series(run)
+            if (series.gradients.bvals > 50).sum() >= 6:
+                print_real(f"{dataset[:16]} {run.name}", series)
 
 
 def print_real(name: str, series: DwiSeries) -> None:
@@ -88,7 +90,7 @@ def true_brain(subject: object) -> np.ndarray:
 
 
 def about(mask: np.ndarray, series: DwiSeries) -> np.ndarray:
-    """Return the voxels of a brain-sized ellipsoid about the center of a mask."""
+    """Return the voxels of a brain-sized ellipsoid about the centre of a mask."""
     voxels = np.stack(np.meshgrid(*map(np.arange, mask.shape), indexing="ij"), axis=-1)
     world = series.image.world(voxels.reshape(-1, 3))
     center = np.median(world[mask.ravel()], axis=0)

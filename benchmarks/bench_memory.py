@@ -1,4 +1,4 @@
-"""Peak memory and time of preprocessing on a made scan of three shells, 140 x 140 x 92 x 288 by default."""
+"""Peak memory and time of preprocessing on a simulated scan with three shells, 140 x 140 x 92 x 288 by default."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from moving_head import make_directions
+from motion_phantom import make_directions
 from scipy.ndimage import gaussian_filter
 
 from bids_alps.model import DwiRun, DwiSeries, Gradients, SpatialMap
@@ -24,7 +24,7 @@ def peak_mib() -> float:
 
 
 def make_scan(shape: tuple[int, int, int, int]) -> DwiSeries:
-    """Return a brain-like ellipsoid with smooth fibres and noise; an eighteenth of the volumes have no weighting."""
+    """Return a brain-like ellipsoid with smooth fibres and noise; one in eighteen volumes is b=0."""
     rng = np.random.default_rng(0)
     n = shape[3]
     bvals = np.array([0.0 if k % 18 == 0 else (1000.0, 2000.0, 3000.0)[k % 3] for k in range(n)])

@@ -1,4 +1,4 @@
-"""Head motion and eddy currents: error, CPU time and peak memory beside SimpleITK, antspyx and dipy."""
+"""Head motion and eddy currents: error, CPU time and peak memory compared with SimpleITK, ANTs (antspyx) and DIPY."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from importlib.util import find_spec
 
 import numpy as np
 import SimpleITK as sitk
-from alone import Measurement, alone
-from moving_head import MovingSeries, Protocol, make_directions, make_head, make_series, world_grid
+from isolated import Measurement, run_isolated
+from motion_phantom import MovingSeries, Protocol, make_directions, make_head, make_series, world_grid
 from scipy import ndimage
 
 from bids_alps.numerics.preprocessing.realignment import estimate_motion
@@ -16,7 +16,7 @@ PEER_VOLUMES = 3
 
 
 def true_places(series: MovingSeries, volume: int, points: np.ndarray) -> np.ndarray:
-    """Return where points of the resting head show up in a volume, world mm."""
+    """Return where points of the head at rest appear in a volume, world mm."""
     pose, displacement = series.poses[volume], series.displacements[volume]
     moved = points @ pose[:3, :3].T + pose[:3, 3]
     if displacement is None:
@@ -84,7 +84,7 @@ PEERS = {"SimpleITK": simpleitk_affine, "antspyx": antspyx_affine, "dipy": dipy_
 
 
 def ours(series: MovingSeries, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return errors of places, mm, shape (n, points, 3), and of b-vectors, degrees, of the weighted volumes."""
+    """Return position errors, mm, shape (n, points, 3), and of b-vectors, degrees, of the weighted volumes."""
     protocol = series.protocol
     motion = estimate_motion(series.data, protocol.affine, (protocol.bvals, protocol.bvecs), series.mask)
     errors = np.array([v.acquired(points) - true_places(series, n, points) for n, v in enumerate(motion.volumes)])
@@ -93,14 +93,14 @@ def ours(series: MovingSeries, points: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def peer(name: str, series: MovingSeries, points: np.ndarray) -> np.ndarray:
-    """Return errors of places of the first weighted volumes, aligned with their mean."""
+    """Return position errors of the first diffusion-weighted volumes, registered to their mean."""
     mean, affine = series.data[..., 1:].mean(-1), series.protocol.affine
     places = [PEERS[name](mean, series.data[..., n], affine)(points) for n in range(1, 1 + PEER_VOLUMES)]
     return np.array([place - true_places(series, n + 1, points) for n, place in enumerate(places)])
 
 
-def tell(name: str, errors: np.ndarray, measured: Measurement, own: float | None = None) -> float:
-    """Print a line without the shift that all volumes share; return CPU seconds a volume."""
+def print_row(name: str, errors: np.ndarray, measured: Measurement, own: float | None = None) -> float:
+    """Print a row without the shift common to all volumes; return CPU seconds per volume."""
     off = [rms(error - errors.mean(0)) for error in errors]
     each = measured.seconds / len(errors)
     ratio = "" if own is None else f"{each / own:15.1f}"
@@ -116,19 +116,19 @@ def main() -> None:
     protocol = Protocol(bvals=np.r_[0, np.full(30, 1000.0)], bvecs=np.r_[np.zeros((1, 3)), directions])
     series = make_series(make_head(), protocol)
     points = world_grid(protocol)[:, series.mask.ravel()].T[::97]
-    print("30 directions, .8 mm and .8 degrees of motion, eddy currents; a shift common to all volumes taken out")
+    print("30 directions, 0.8 mm and 0.8 degrees of motion, eddy currents; without the shift common to all volumes")
     print(
-        f"{'program':12} {'rms mm, median':>15} {'worst':>7} {'CPU s a volume':>15} {'peak MiB':>9} {'ratio of CPU':>15}"
+        f"{'program':12} {'rms mm, median':>15} {'worst':>7} {'CPU s per vol.':>15} {'peak MiB':>9} {'ratio of CPU':>15}"
     )
-    measured = alone(ours, series, points)
+    measured = run_isolated(ours, series, points)
     errors, angles = measured.result
-    own = tell("bids-alps", errors, measured)
+    own = print_row("bids-alps", errors, measured)
     for name, module in {"SimpleITK": "SimpleITK", "antspyx": "ants", "dipy": "dipy"}.items():
         if find_spec(module) is None:
             print(f"{name:12} not installed: skipped")
             continue
-        found = alone(peer, name, series, points)
-        tell(name, found.result, found, own)
+        found = run_isolated(peer, name, series, points)
+        print_row(name, found.result, found, own)
     absolute = [rms(error) for error in errors]
     print(f"to the first b0: rms median {np.median(absolute):.3f} mm, worst {max(absolute):.3f} mm")
     print(f"b-vectors: median {np.median(angles):.3f}, worst {angles.max():.3f} degrees")

@@ -1,8 +1,8 @@
-"""What the noise floor of magnitude images does to the index, and what the check `noise_floor` says of it.
+"""Effect of the noise floor of magnitude images on the index, and the estimate of the check `noise_floor`.
 
 Signals of two regions of Park's mean diffusivities with Rician noise, 30 directions and two b=0 volumes: the bias of
-the index, what is computed for it from single scans of 12 voxels, and what is left where subtracting two variances of
-the noise, or the computed effect, corrects it.
+the index, its estimate from single scans of 12 voxels, and the remaining bias after subtracting the estimate or twice the
+noise variance from the squared signal.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import numpy as np
 from bench_crossing import make_table
 
 from bids_alps.model import DwiSeries, Roi, SpatialMap
-from bids_alps.numerics.index.alps import index_of, index_of_series
-from bids_alps.numerics.index.noise_floor import floor_bias
+from bids_alps.numerics.index.alps import alps_from_series, alps_index
+from bids_alps.numerics.index.noise_floor import noise_floor_bias
 from bids_alps.numerics.tensors.tensor import design_matrix
 
 TENSORS = {
@@ -24,9 +24,9 @@ VOXELS, SCANS = 2000, 40
 
 
 def main() -> None:
-    truth = float(index_of(*TENSORS.values()))
+    truth = float(alps_index(*TENSORS.values()))
     print(
-        f"{'b':>5s}{'SNR':>5s}{'bias %':>9s}{'computed % (SD over scans)':>29s}{'left by it %':>14s}{'left by M^2 - 2 sigma^2 %':>27s}"
+        f"{'b':>5s}{'SNR':>5s}{'bias %':>9s}{'computed % (SD over scans)':>29s}{'remaining %':>14s}{'remaining, M² - 2 σ² %':>27s}"
     )
     for b in (1000.0, 2000.0, 3000.0):
         gradients = make_table(((b, 30),))
@@ -40,13 +40,13 @@ def main() -> None:
             raw = measured(data, gradients) / truth - 1
             squared = measured(np.sqrt(np.maximum(data**2 - 2 / snr**2, 1e-6)), gradients) / truth - 1
             size = VOXELS // SCANS
-            told = []
+            computed = []
             for n in range(SCANS):
                 series, rois = regions_of(data[:, n * size : n * size + 12], gradients)
-                told.append(floor_bias(series, rois, np.eye(3), 1 / snr)["left"])
-            left = (1 + raw) / (1 + np.mean(told)) - 1
+                computed.append(noise_floor_bias(series, rois, np.eye(3), 1 / snr)["left"])
+            left = (1 + raw) / (1 + np.mean(computed)) - 1
             print(
-                f"{b:5.0f}{snr:5.0f}{100 * raw:9.1f}{100 * np.mean(told):17.1f} ({100 * np.std(told):.1f}){'':6s}{100 * left:14.1f}{100 * squared:27.1f}",
+                f"{b:5.0f}{snr:5.0f}{100 * raw:9.1f}{100 * np.mean(computed):17.1f} ({100 * np.std(computed):.1f}){'':6s}{100 * left:14.1f}{100 * squared:27.1f}",
                 flush=True,
             )
 
@@ -61,7 +61,7 @@ def regions_of(data, gradients):  # type: ignore[no-untyped-def]
 
 
 def measured(data, gradients) -> float:  # type: ignore[no-untyped-def]
-    return index_of_series(*regions_of(data, gradients), np.eye(3))["left"]
+    return alps_from_series(*regions_of(data, gradients), np.eye(3))["left"]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Type I errors of the group level: how often each default path finds a difference where there is none.
+"""Type I errors of the group level: how often each default analysis reports a difference without an effect.
 
-Cohorts are drawn with no effect of the group (and none of the session); the share of p-values below 0.05 is printed with
-its 95 % interval. A path that is to be relied on lies between 0.035 and 0.065.
+Cohorts are simulated without an effect of the group (and none of the session); the fraction of p-values below 0.05 is printed with
+its 95 % interval. A reliable analysis lies between 0.035 and 0.065.
 
-    python benchmarks/bench_nulls.py [simulations] [word in the name of the path]
+    python benchmarks/bench_nulls.py [simulations] [word in the name of the analysis]
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bids_alps.statistics.comparison import compare_groups
 from bids_alps.statistics.correlation import correlation
 from bids_alps.statistics.harmonisation import describe_imbalance, harmonise_table
 from bids_alps.statistics.models import fit_model
-from bids_alps.statistics.paired import Within, compare_changes, compare_within
+from bids_alps.statistics.paired import WithinFactor, compare_changes, compare_within
 from bids_alps.statistics.permutation import permute_groups
 from bids_alps.statistics.samples import to_floats
 
@@ -37,7 +37,7 @@ Simulation = Callable[[np.random.Generator], dict[str, float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Path:
-    """One path through the group level: a cohort without effect, and the p-values that it gives by name."""
+    """One analysis of the group level: a cohort without an effect, and its p-values by name."""
 
     name: str
     simulate: Simulation
@@ -96,7 +96,7 @@ def unequal_spread(rng: np.random.Generator) -> dict[str, float]:
 
 def five_groups(rng: np.random.Generator) -> dict[str, float]:
     table = people(rng, np.repeat(list("abcde"), 15))
-    every, pairs, _ = compare_adjusted(table, {"index": INDICES}, "group", ["age", "sex"])
+    every, pairs, *_ = compare_adjusted(table, {"index": INDICES}, "group", ["age", "sex"])
     unadjusted, raw = compare_groups(table, {"index": INDICES}, "group")
     return {
         "any of 30 pairs, adjusted, Holm": pairs["p_holm"].min(),
@@ -148,7 +148,7 @@ def sites_unbalanced(shares: tuple[float, ...], size: int) -> Simulation:
 
 
 def dropouts(rng: np.random.Generator) -> dict[str, float]:
-    """Return p-values where low values drop out before the second session, and nothing changes in anybody."""
+    """Return p-values for dropout of low values before the second session, without any change."""
     n = 40
     level = 1.5 + rng.normal(0, 0.12, n)
     first, second = level + rng.normal(0, 0.06, n), level + rng.normal(0, 0.06, n)
@@ -157,7 +157,7 @@ def dropouts(rng: np.random.Generator) -> dict[str, float]:
     one = pd.DataFrame({"_person": np.arange(n).astype(str), "session": "1", "group": groups, "alps_bilateral": first})
     two = one.assign(session="2", alps_bilateral=second)[stays]
     table = pd.concat([one, two], ignore_index=True)
-    asked = Within(factor="session", levels=("1", "2"), group="group")
+    asked = WithinFactor(factor="session", levels=("1", "2"), group="group")
     _, pairs = compare_within(table, {"index": INDICES[:1]}, asked)
     apart = compare_changes(table, {"index": INDICES[:1]}, asked)
     naive: Any = stats.ttest_ind(first, second[stays], equal_var=False)
@@ -201,15 +201,15 @@ PATHS = (
     Path(name="mixed model, 10 people x 3", simulate=mixed(10)),
     Path(name="mixed model, 16 people x 3", simulate=mixed(16)),
     Path(name="mixed model, 16 people x 3, random slopes", simulate=mixed(16, " + (time | participant_id)")),
-    Path(name="three sites of 30, patients .8/.5/.2", simulate=sites_unbalanced((0.8, 0.5, 0.2), 30)),
-    Path(name="four sites of 20, patients .9/.9/.1/.1", simulate=sites_unbalanced((0.9, 0.9, 0.1, 0.1), 20)),
+    Path(name="three sites of 30, patients 0.8/0.5/0.2", simulate=sites_unbalanced((0.8, 0.5, 0.2), 30)),
+    Path(name="four sites of 20, patients 0.9/0.9/0.1/0.1", simulate=sites_unbalanced((0.9, 0.9, 0.1, 0.1), 20)),
     Path(name="two sessions, low values drop out", simulate=dropouts),
     Path(name="correlation, 20 + 20", simulate=correlated),
 )
 
 
 def run(path: Path, simulations: int) -> Iterator[tuple[str, int, int]]:
-    """Yield each p-value's name, how many fell below 0.05, and of how many."""
+    """Yield the name of each p-value, the number below 0.05, and their total."""
     found: dict[str, list[float]] = {}
     with warnings.catch_warnings(action="ignore"):
         for seed in range(simulations):
@@ -221,7 +221,7 @@ def run(path: Path, simulations: int) -> Iterator[tuple[str, int, int]]:
 
 
 def judge(rate: float) -> str:
-    """Return what a type I error means for the user."""
+    """Return the verdict on a type I error rate."""
     return "ok" if LOW <= rate <= HIGH else "conservative" if rate < LOW else "TOO MANY"
 
 

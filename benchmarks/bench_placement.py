@@ -1,8 +1,8 @@
-"""Heads whose place in the template is known: how far regions and pose fall from the truth.
+"""Placement of the regions and pose in simulated heads with known transforms: error of each.
 
-Twelve made from maps (rotations up to 25 degrees, warps of 2 to 4 mm, four storage orders, oblique slices, scalp; half of
-them at 3 mm or slabs); whole scans of the second head, with ordinary and with large ventricles. The word ``second``
-leaves out the first.
+Twelve heads of the phantom (rotations up to 25 degrees, warps of 2 to 4 mm, four storage orders, oblique slices, scalp; half of
+them at 3 mm or slabs); scans of the second phantom with normal and enlarged ventricles. With the argument
+``second`` only these are run.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def place_scans(name: str, heads: Iterable[tuple[HeadChoices, ScanChoices]]) -> None:
-    """Print how far the published centres fall from the truth in scans of the second head, and what the checks say."""
+    """Print the placement error of the published centres in scans of the second phantom, and the checks."""
     print(f"\nsecond head, {name}: ventricles, centres mm, tract shift as the check has it, status")
     distances = []
     for head, scan in heads:
@@ -64,9 +64,9 @@ def place_scans(name: str, heads: Iterable[tuple[HeadChoices, ScanChoices]]) -> 
         distances.append(centre_distances(case, registration))
         found = measure_case(case, registration, "alps-sphere")
         shift = next(check.value for check in found.checks if check.name == "registration_tract_shift")
-        told = " ".join(f"{distance:.1f}" for distance in distances[-1])
+        shown = " ".join(f"{distance:.1f}" for distance in distances[-1])
         print(
-            f"{head.ventricles[0]:4.1f} {head.ventricles[1]:4.1f}   {told}   {shift:+.2f}   {found.status}", flush=True
+            f"{head.ventricles[0]:4.1f} {head.ventricles[1]:4.1f}   {shown}   {shift:+.2f}   {found.status}", flush=True
         )
     print(f"centres: median {np.median(distances):.2f}, largest {np.max(distances):.2f} mm")
 
@@ -99,7 +99,7 @@ def place_maps() -> None:
         )
     print(
         f"centres: median {np.median(errors):.2f}, largest {np.max(errors):.2f} mm (aim 1.0, 2.5); "
-        f"pose: median {np.median(poses):.2f}, largest {np.max(poses):.2f} degrees (aim .7, 2)"
+        f"pose: median {np.median(poses):.2f}, largest {np.max(poses):.2f} degrees (aim 0.7, 2)"
     )
 
 

@@ -1,6 +1,6 @@
-"""A plan of many runs, and the start of the first: seconds and peak memory.
+"""Planning of many runs and start of the first one: seconds and peak memory.
 
-python benchmarks/bench_planning.py [PARTICIPANTS]      # 1,000 where nothing is said; 4 runs in 2 sessions each
+python benchmarks/bench_planning.py [PARTICIPANTS]      # default 1,000; 4 runs in 2 sessions each
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-SERIES = gzip.compress(nib.Nifti1Image(np.ones((2, 2, 2, 3), np.float32), np.eye(4)).to_bytes())
+SERIES = gzip.compress(nib.Nifti1Image(np.ones((2, 2, 2, 7), np.float32), np.eye(4)).to_bytes())
+DIRECTIONS = b"0 1 0 0 0.707 0.707 0\n0 0 1 0 0.707 0 0.707\n0 0 0 1 0 0.707 0.707\n"
 SIDECAR = '{"EchoTime": 0.08, "PhaseEncodingDirection": "j-", "TotalReadoutTime": 0.05}'
-PART = {"nii.gz": SERIES, "bval": b"0 1000 1000\n", "bvec": b"0 1 0\n0 0 1\n0 0 0\n", "json": SIDECAR.encode()}
+PART = {"nii.gz": SERIES, "bval": b"0" + 6 * b" 1000" + b"\n", "bvec": DIRECTIONS, "json": SIDECAR.encode()}
 
 LINKED = 4000
 
 
-def write_tree(root: Path, participants: int) -> None:
-    """Write as many participants, of 2 sessions with 2 runs, a T1w and 2 fieldmaps each; files are links to one."""
+def write_tree(root: Path, participants: int, *, sessions: str = "12", runs: str = "12") -> None:
+    """Write participants; each session has its runs, a T1w and 2 fieldmaps. All files are links to a few."""
     (root / "in").mkdir(parents=True)
     (root / "in/dataset_description.json").write_text('{"Name": "many", "BIDSVersion": "1.10.0"}')
     for number in range(participants):
@@ -33,10 +34,10 @@ def write_tree(root: Path, participants: int) -> None:
             for extension, content in PART.items():
                 (root / f"part.{extension}").unlink(missing_ok=True)
                 (root / f"part.{extension}").write_bytes(content)
-        for session in "12":
+        for session in sessions:
             stem = f"sub-{number:05d}_ses-{session}"
             folder = root / f"in/sub-{number:05d}/ses-{session}"
-            names = [f"dwi/{stem}_run-{run}_dwi.{extension}" for run in "12" for extension in PART]
+            names = [f"dwi/{stem}_run-{run}_dwi.{extension}" for run in runs for extension in PART]
             names += [
                 f"fmap/{stem}_dir-{way}_epi.{extension}" for way in ("AP", "PA") for extension in ("nii.gz", "json")
             ]
@@ -47,7 +48,7 @@ def write_tree(root: Path, participants: int) -> None:
 
 
 def plan(root: Path) -> str:
-    """Plan everything in a process of its own; return a line of figures."""
+    """Plan everything in a separate process; return a row of figures."""
     command = [sys.executable, "-m", "bids_alps", str(root / "in"), str(root / "out"), "participant", "--dry-run"]
     begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     ran = subprocess.run(command, capture_output=True, text=True, check=False)

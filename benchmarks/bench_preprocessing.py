@@ -1,4 +1,4 @@
-"""What preprocessing does to the index: made heads that lie still, that move, and whose image is distorted."""
+"""Effect of preprocessing on the index: simulated heads at rest, with motion, and with distortion."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bids_alps.stages.tensors import fit
 STILL = PhantomSettings(participants=2, seed=8, voxel_size=2.5, directions=30, b0=3, snr=25)
 HEADS = {
     "still": STILL,
-    "moving (.8 mm, .8 degrees), eddy 2 mm": replace(STILL, motion=0.8, eddy=2.0),
+    "moving (0.8 mm, 0.8 degrees), eddy 2 mm": replace(STILL, motion=0.8, eddy=2.0),
     "distorted by up to 6 mm": replace(STILL, susceptibility=6.0),
 }
 WAYS = {
@@ -56,8 +56,8 @@ def main() -> None:
                             AlignedRun(fitted=fitted, registration=registration, method=method), read_preset(name)
                         ).result.alps
                         found += [alps[side] - float(row[f"alps_{side}"]) for side in ("left", "right")]
-                told = "".join(f"{np.mean(found):14.3f}, {np.mean(np.abs(found)):.3f}   " for found in errors.values())
-                print(f"{title:40s}{way:26s}{told}", flush=True)
+                cells = "".join(f"{np.mean(found):14.3f}, {np.mean(np.abs(found)):.3f}   " for found in errors.values())
+                print(f"{title:40s}{way:26s}{cells}", flush=True)
 
 
 if __name__ == "__main__":

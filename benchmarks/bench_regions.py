@@ -1,8 +1,8 @@
-"""Candidate regions side by side: how true differences come through, how far the index is off, how well it repeats.
+"""Candidate regions compared: sensitivity to true differences, bias and repeatability of the index.
 
 Slope, bias and root mean square error of hemispheres' indices against the truth, over heads of both simulations; and
-the coefficient of variation of the bilateral index over scans of one real head (folder `ALPS_REAL_DATA`). An index that
-cannot move repeats perfectly: signal to noise is the SD of healthy adults (.245, Park 2023) times the slope, over the SD
+the coefficient of variation of the bilateral index over scans of one real head (folder `ALPS_REAL_DATA`). A constant index
+repeats perfectly: signal to noise is the SD of healthy adults (0.245, Park 2023) times the slope, over the SD
 of repeats.
 """
 
@@ -58,7 +58,7 @@ CANDIDATES = {
 
 @dataclass(frozen=True)
 class Scan:
-    """One aligned scan: the group that it counts in, and the true index by side where it is known."""
+    """One registered scan: its group, and the true index by side if known."""
 
     group: str
     fitted: TensorFit

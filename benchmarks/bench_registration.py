@@ -1,7 +1,7 @@
-"""Registration engines side by side: error at the ROI centres, error of the pose, CPU seconds, peak memory.
+"""Registration engines compared: error at the ROI centres, error of the pose, CPU seconds, peak memory.
 
 Heads are made from the template's tissue maps with a known pose and warp. ANTs (antspyx) and DIPY get the same
-contrast images as our own engine.
+contrast images as the own engine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bids_alps.registration.engines import ENGINES
 from bids_alps.registration.staged import Staged
 
 HEADS = {
-    "2 mm, turned by 18 degrees": Head(angles=(12.0, -5.0, 13.0), warp_mm=2.5, voxel_mm=2.0, seed=11),
+    "2 mm, rotated by 18 degrees": Head(angles=(12.0, -5.0, 13.0), warp_mm=2.5, voxel_mm=2.0, seed=11),
     "3 mm slab, oblique, scalp": Head(
         angles=(-10.0, 3.0, 6.0), warp_mm=3.0, oblique_degrees=12.0, slab_mm=84.0, scalp=True, order="LPS", seed=12
     ),
@@ -35,7 +35,7 @@ def main() -> None:
     template = read_template()
     engines = {
         "staged": Staged().register,
-        "staged, affine alone": Staged(deformable=False).register,
+        "staged, affine only": Staged(deformable=False).register,
         "dipy affine + SyN": ENGINES["dipy"].make().register,
     }
     print(f"{'head':28s}{'engine':24s}{'median mm':>10s}{'largest mm':>11s}{'pose deg':>9s}{'CPU s':>7s}{'MiB':>6s}")

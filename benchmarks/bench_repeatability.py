@@ -1,6 +1,6 @@
-"""How well the index of one head repeats: real scans of one head in several poses, storage orders and encodings.
+"""Repeatability of the index: real scans of one head in several poses, storage orders and phase encodings.
 
-Reads the folder that the environment variable ALPS_REAL_DATA names; without it there is nothing to measure. With the
+Requires real scans in the folder ALPS_REAL_DATA. With the
 word ``default`` the scans are not measured without preprocessing as well.
 """
 

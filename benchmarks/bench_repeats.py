@@ -1,9 +1,9 @@
-"""Sessions of one head: is the index of the sessions closer together, and no less true, when they are measured in one frame?
+"""Sessions of one head: is the index more repeatable, and as accurate, when all are measured in one frame?
 
-Eight heads of known index, three poses each: as a scanner should show them, and bent by susceptibility by up to 8 mm,
-uncorrected. The regions at their true place tell what noise and voxels alone leave. Then six real scans of one head in several
-poses, storage orders and encodings, from the folder that ALPS_REAL_DATA names; there the sessions' places are held against
-their alignment with each other.
+Eight heads of known index, three poses each: undistorted, and with uncorrected susceptibility distortion of up to
+8 mm. Regions at their true position show the effect of noise and voxels alone. Then six real scans of one head in several
+poses, storage orders and phase encodings (folder ALPS_REAL_DATA), where placement is compared with the registration of the
+sessions to each other.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ USED = np.array([centre for name, centre in PRESET.centres.items() if not name.s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """What was found in one head: index by way, scan and side; standard errors of changes; places of regions, mm."""
+    """Results of one head: index by method, scan and side; standard errors of changes; positions of regions, mm."""
 
     found: dict[str, list[list[float]]]
     changes: list[tuple[float, float, float]]
@@ -60,7 +60,7 @@ class Head:
 
 
 def measure_head(scans: list[tuple[TensorFit, DwiRun]], truths: list[SpatialTransform], true: list[float]) -> Head:
-    """Measure the scans of one head by themselves, in one frame, and at the true place of the regions, where it is known."""
+    """Measure the scans of one head separately, in one frame, and at the true position of the regions if known."""
     template, engine = read_template(), ENGINES[METHOD.registrar].make()
     maps = [subject_maps(fitted, run) for fitted, run in scans]
     alone = [engine.register(one, template) for one in maps]
@@ -70,9 +70,9 @@ def measure_head(scans: list[tuple[TensorFit, DwiRun]], truths: list[SpatialTran
     carried = [
         transfer_registration(frame, way, edge) for way, edge in zip(midpoint.frame_from_scan, edges, strict=True)
     ]
-    ways = {"by themselves": alone, "in one frame": carried}
+    ways = {"separately": alone, "in one frame": carried}
     if truths:
-        ways["at the true place"] = [replace(way, transform=truth) for way, truth in zip(alone, truths, strict=True)]
+        ways["at the true position"] = [replace(way, transform=truth) for way, truth in zip(alone, truths, strict=True)]
     found = {
         name: [
             measure(AlignedRun(fitted=fitted, registration=way, method=METHOD), PRESET)
@@ -96,7 +96,7 @@ def measure_head(scans: list[tuple[TensorFit, DwiRun]], truths: list[SpatialTran
 def find_changes(
     fits: list[TensorFit], found: dict[str, list[Measurement]], carried: list[Registration], frame: Registration
 ) -> list[tuple[float, float, float]]:
-    """Return of each pair the bilateral change, its standard error, and that of two indices that share nothing."""
+    """Return for each pair the bilateral change, its standard error, and that of two independent indices."""
     sensitivities = []
     for fitted, one, way in zip(fits, found["in one frame"], carried, strict=True):
         own = within_error(float(np.prod(fitted.fa.voxel_size)) ** (1 / 3))
@@ -107,13 +107,13 @@ def find_changes(
     changes = []
     for i, j in combinations(range(len(fits)), 2):
         change = measure_change(sensitivities[i], sensitivities[j], "bilateral")
-        alone = [found["by themselves"][n].result.interval["bilateral"].se for n in (i, j)]
+        alone = [found["separately"][n].result.interval["bilateral"].se for n in (i, j)]
         changes.append((change.difference, change.se, float(np.hypot(*alone))))
     return changes
 
 
 def spread_of_places(ways: list[Registration], head_from_scan: list[np.ndarray]) -> float:
-    """Return how far regions lie from their mean place in the head over its scans, root mean square, mm."""
+    """Return the root-mean-square distance of regions from their mean position in the head over scans, mm."""
     places = []
     for way, matrix in zip(ways, head_from_scan, strict=True):
         points = way.transform.subject_from_template(USED)
@@ -143,7 +143,7 @@ def measure_real(folder: Path) -> Head:
     return measure_head(scans, [], [float("nan")] * len(SIDES))
 
 
-def tell(title: str, heads: list[Head]) -> None:
+def print_table(title: str, heads: list[Head]) -> None:
     print(
         f"\n{title:34s}{'within-subject SD: left':>24s}{'right':>8s}{'bilateral':>11s}{'bias':>8s}{'rmse':>7s}{'apart, mm':>11s}"
     )
@@ -159,7 +159,7 @@ def tell(title: str, heads: list[Head]) -> None:
     holds = (np.abs(change) < 1.96 * se).mean()
     print(
         f"change of the bilateral index: SD {np.sqrt((change**2).mean()):.4f}, standard error {np.median(se):.4f} "
-        f"({np.median(loose):.4f} if sessions shared nothing); {holds:.0%} of {len(change)} intervals hold no change",
+        f"({np.median(loose):.4f} for independent sessions); {holds:.0%} of {len(change)} intervals contain no change",
         flush=True,
     )
 
@@ -169,12 +169,12 @@ def main() -> None:
     heads = int(sys.argv[1]) if len(sys.argv) > 1 else HEADS
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         for title, settings in MADE.items():
-            tell(f"{title} ({heads} x {POSES})", list(pool.map(partial(measure_made, settings), range(heads))))
+            print_table(f"{title} ({heads} x {POSES})", list(pool.map(partial(measure_made, settings), range(heads))))
     folder = os.environ.get("ALPS_REAL_DATA")
     if not folder:
         print("\nreal scans skipped: ALPS_REAL_DATA names no folder")
         return
-    tell("real scans (Canon, 1 x 6)", [measure_real(Path(folder) / "canon_galan")])
+    print_table("real scans (Canon, 1 x 6)", [measure_real(Path(folder) / "canon_galan")])
 
 
 if __name__ == "__main__":

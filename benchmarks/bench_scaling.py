@@ -1,6 +1,6 @@
-"""The group level over the outputs of many runs: CPU seconds and peak memory, for 1,000 runs up to the number given.
+"""Group level over many runs: CPU seconds and peak memory, from 1,000 runs to the given number.
 
-python benchmarks/bench_scaling.py [RUNS]      # 100,000 where nothing is said; some 3 GB of scratch space
+python benchmarks/bench_scaling.py [RUNS]      # default 100,000; about 3 GB of scratch space
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def quality_rows() -> list[dict[str, object]]:
 
 
 def write_outputs(root: Path, first: int, last: int) -> None:
-    """Write what the group level reads of runs `first` to `last`."""
+    """Write the files that the group level reads, for runs `first` to `last`."""
     index, regions = [column.name for column in ALPS_COLUMNS], [column.name for column in ROI_COLUMNS]
     quality = table_text(quality_rows(), [column.name for column in QUALITY_COLUMNS])
     for number in range(first, last):
@@ -87,7 +87,7 @@ def write_participants(root: Path, runs: int) -> None:
 
 
 def run_group(root: Path) -> str:
-    """Run the group level in a process of its own; return a line of figures."""
+    """Run the group level in a separate process; return a row of figures."""
     model = "alps_bilateral ~ group + age + sex"
     command = [sys.executable, "-m", "bids_alps", str(root / "data"), str(root / "out"), "group", "--model", model]
     begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from alone import alone
+from isolated import run_isolated
 from scipy import ndimage
 
 from bids_alps.io import writing
@@ -68,7 +68,7 @@ def timed(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class TimedRegistrar:
-    """A registrar whose alignment is timed."""
+    """A registrar that measures its CPU time."""
 
     def __init__(self, name: str, registrar: Any) -> None:
         self.register = timed(name, registrar.register)
@@ -99,7 +99,7 @@ def main() -> None:
         truth = write_phantom(Path(scratch) / "bids", settings)
         print(f"true bilateral index {truth[0]['alps_bilateral']:.3f}")
         for title, method in columns.items():
-            measured = alone(process, Path(scratch), method)
+            measured = run_isolated(process, Path(scratch), method)
             spent, page, alps = measured.result
             rows[title] = [*(spent.get(name, 0.0) for name in names), measured.seconds, measured.peak, page]
             print(f"{title}: index {alps}", flush=True)

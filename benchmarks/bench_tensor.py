@@ -1,8 +1,8 @@
-"""Diffusion tensors side by side: this package, DIPY and MRtrix3's dwi2tensor on the same simulated voxels.
+"""Tensor fits compared: bids-alps, DIPY and MRtrix3's dwi2tensor on the same simulated voxels.
 
-python benchmarks/bench_tensor.py     # MRtrix3 only where dwi2tensor is installed
+python benchmarks/bench_tensor.py     # MRtrix3 only if dwi2tensor is installed
 
-Prints CPU seconds, memory beside the input, error to the true tensor, and the median difference to this package.
+Prints CPU seconds, memory in addition to the input, error to the true tensor, and the median difference to this package.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from alone import alone, is_installed, run_mrtrix
+from isolated import is_installed, run_isolated, run_mrtrix
 
 from bids_alps.numerics.tensors.tensor import design_matrix, fit_coefficients
 
@@ -73,7 +73,7 @@ def dipy_reweighted(signal: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray) ->
 
 
 def mrtrix(signal: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray) -> np.ndarray:
-    """dwi2tensor as it comes: two passes of reweighting."""
+    """dwi2tensor with its defaults: two reweighted passes."""
     with TemporaryDirectory() as scratch:
         table = Path(scratch) / "grad.b"
         np.savetxt(table, np.c_[bvecs, bvals])
@@ -93,7 +93,7 @@ def main() -> None:
         methods["MRtrix3 dwi2tensor"] = mrtrix
     own = None
     for name, method in methods.items():
-        one = alone(method, signal, bvals, bvecs)
+        one = run_isolated(method, signal, bvals, bvecs)
         own = one.result if own is None else own
         error = 1e3 * np.sqrt(((one.result - truth) ** 2).mean())
         difference = 1e3 * np.median(np.abs(one.result - own))

@@ -1,10 +1,10 @@
-"""What clusters do to a run: jobs that end, workers of several threads, shared folders, lost processes; as printed.
+"""Behaviour on clusters: jobs that end, multithreaded workers, shared folders, lost processes.
 
 python benchmarks/cluster_test.py [--python OTHER/bin/python] [--keep FOLDER] [SECTION ...]
 
-Sections are named as the functions below; all of them where none is named. What needs SLURM (`sbatch`), `strace`,
-`unshare` or root is skipped by name where it is missing. `--python` tries another installation, such as an older
-one; `--keep` keeps the large trees for the next time.
+Sections are named as the functions below (default: all). Sections that need SLURM (`sbatch`), `strace`, `unshare` or root
+are skipped by name if these are missing. `--python` tests another installation, such as an older one; `--keep` keeps the
+large datasets for the next time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SIZES = (20, 2500, 20000)
 
 @dataclass(frozen=True)
 class Lab:
-    """Where it is tried, and what."""
+    """Test folder and installation."""
 
     python: str
     scratch: Path
@@ -43,11 +43,11 @@ class Lab:
     def command(self, data: Path, out: Path, *options: str) -> list[str]:
         return [self.python, "-m", "bids_alps", str(data), str(out), "participant", "--skip-bids-validation", *options]
 
-    def tree(self, participants: int) -> Path:
-        """Return a dataset of 4 tiny runs a participant, which can be planned, and fail at once when processed."""
-        root = self.keep / f"many{participants}"
+    def tree(self, participants: int, *, runs: int = 4) -> Path:
+        """Return a dataset with 4 tiny runs per participant, or 1; they can be planned, and fail when processed."""
+        root = self.keep / f"many{participants}x{runs}"
         if not (root / "in/dataset_description.json").exists():
-            write_tree(root, participants)
+            write_tree(root, participants, **({"sessions": "1", "runs": "1"} if runs == 1 else {}))
         return root / "in"
 
     def phantom(self, participants: int) -> Path:
@@ -62,20 +62,20 @@ class Lab:
 
 
 def conclude(program: subprocess.Popen[str], seconds: float = PATIENCE_SECONDS) -> str:
-    """Wait for a program; return its exit code, how many runs it told of, and its last words."""
+    """Wait for a program; return its exit code, the number of reported runs, and its last line."""
     begun = time.monotonic()
     try:
-        told, _ = program.communicate(timeout=seconds)
+        output, _ = program.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         for process in (*psutil.Process(program.pid).children(recursive=True), program):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         return f"STALLED: killed after {seconds:.0f} s"
-    lines = [line for line in told.splitlines() if line.strip()]
+    lines = [line for line in output.splitlines() if line.strip()]
     runs = sum(line.startswith("sub-") and "_page" not in line for line in lines)
     errors = [line for line in lines[:-1] if not line.startswith(("sub-", "INFO", "WARNING"))]
     last = errors[-1][:420] if errors else ""
-    return f"exit {program.returncode} after {time.monotonic() - begun:.0f} s, {runs} runs told of. {last}"
+    return f"exit {program.returncode} after {time.monotonic() - begun:.0f} s, {runs} runs reported. {last}"
 
 
 def start(command: list[str], cwd: Path | None = None) -> subprocess.Popen[str]:
@@ -89,7 +89,7 @@ def my_jobs() -> list[str]:
 
 
 def jobs(lab: Lab) -> None:
-    """dask-jobqueue: jobs that are lost before a worker comes, of two workers, that never start, that all fail."""
+    """dask-jobqueue: jobs lost before a worker starts, with two workers, that never start, that all fail."""
     needs("sbatch")
     try_jobs(lab, "2 jobs, both cancelled at once", cancel=True)
     try_jobs(lab, "one job of 2 processes", cores=2, processes=2)
@@ -135,28 +135,28 @@ def dask(lab: Lab, threads: int, folder: Path) -> Iterator[str]:
 
 
 def threads(lab: Lab) -> None:
-    """A worker of two threads."""
+    """A worker with two threads."""
     with dask(lab, 2, lab.scratch) as address:
         options = ("--executor", "dask", "--dask-address", address, "--participant-label", "00001")
         print(f"  {conclude(start(lab.command(lab.tree(20), lab.out(), *options)))}")
 
 
 def paths(lab: Lab) -> None:
-    """Relative paths, and a worker that was started in another folder."""
+    """Relative paths, and a worker started in another folder."""
     here, there = (Path(tempfile.mkdtemp(dir=lab.scratch)) for _ in range(2))
     (here / "in").symlink_to(lab.tree(20))
     with dask(lab, 1, there) as address:
         options = ("--executor", "dask", "--dask-address", address, "--participant-label", "00001")
-        told = conclude(start(lab.command(Path("in"), Path("out"), *options), cwd=here))
+        outcome = conclude(start(lab.command(Path("in"), Path("out"), *options), cwd=here))
     left = sum(path.is_file() for path in there.rglob("*"))
     crashes = sorted((here / "out").rglob("crash-*.txt"))
-    print(f"  {told}\n  {left} files in the worker's folder, {len(crashes)} crash files in the output")
+    print(f"  {outcome}\n  {left} files in the worker's folder, {len(crashes)} crash files in the output")
     if crashes:
         print(f"  a run says: {crashes[-1].read_text().splitlines()[0][-150:]}")
 
 
 def shared_folders(lab: Lab) -> None:
-    """Calls of stat and listings of folders of one task, by the number of participants."""
+    """Calls of stat and folder listings of one task, by number of participants."""
     needs("strace")
     print("  participants    stat   getdents   CPU s")
     for size in SIZES:
@@ -171,10 +171,15 @@ def shared_folders(lab: Lab) -> None:
 
 
 def planning(lab: Lab) -> None:
-    """CPU seconds of a plan of all participants, 4 runs each."""
+    """CPU seconds of a plan of all participants, one run each, and of one of them alone."""
     for size in SIZES:
-        seconds = cpu(lab.command(lab.tree(size), lab.out(), "--dry-run"))
-        print(f"  {size:12d} participants {seconds:7.1f} CPU s, {1000 * seconds / size:.2f} ms each", flush=True)
+        everyone = lab.command(lab.tree(size, runs=1), lab.out(), "--dry-run")
+        seconds, alone = cpu(everyone), cpu([*everyone, "--participant-label", "00003"])
+        print(
+            f"  {size:12d} participants {seconds:7.1f} CPU s, {1000 * (seconds - alone) / size:.1f} ms for each more;"
+            f" one alone {alone:.2f} CPU s",
+            flush=True,
+        )
 
 
 def cpu(command: list[str]) -> float:
@@ -185,7 +190,7 @@ def cpu(command: list[str]) -> float:
 
 
 def stop_while_it_writes(program: subprocess.Popen[str], out: Path) -> list[Path]:
-    """Stop a program while files of a run are half-written; return these."""
+    """Stop a program while files of a run are half-written; return their paths."""
     while program.poll() is None:
         if written := list(out.glob("sub-*/dwi/.*.tmp")):
             inside = psutil.Process(program.pid).children(recursive=True)
@@ -237,7 +242,7 @@ def time_limit(lab: Lab) -> None:
 
 
 def slurm_scripts(lab: Lab) -> None:
-    """Both levels by the scripts of the documentation: 2 participants a task, one without a diffusion run."""
+    """Both levels with the documented scripts: 2 participants per task, one without a diffusion run."""
     needs("sbatch")
     data, out = lab.scratch / "three", lab.out()
     shutil.copytree(lab.phantom(2), data)
@@ -257,8 +262,8 @@ def slurm_scripts(lab: Lab) -> None:
     while set(my_jobs()) & set(mine):
         time.sleep(2)
     for job in mine:
-        told = subprocess.run(["scontrol", "--oneliner", "show", "job", job], capture_output=True, text=True).stdout
-        for line in told.splitlines():
+        output = subprocess.run(["scontrol", "--oneliner", "show", "job", job], capture_output=True, text=True).stdout
+        for line in output.splitlines():
             print("  " + " ".join(word for word in line.split() if word.split("=")[0] in
                   ("JobId", "ArrayTaskId", "JobName", "JobState", "ExitCode")))  # fmt: skip
     table = out / "group_alps.tsv"
@@ -266,7 +271,7 @@ def slurm_scripts(lab: Lab) -> None:
 
 
 def templates(lab: Lab) -> None:
-    """A template that is not there, and an empty cache that cannot be written to, as in a read-only image."""
+    """A missing template, and an empty read-only cache as in a read-only image."""
     if os.geteuid():
         raise MissingError("the right to mount")
     cache = Path(tempfile.mkdtemp(dir=lab.scratch))

@@ -1,4 +1,4 @@
-"""Scans of the second simulated head, through the stages of the package: shared by benchmarks."""
+"""Scans of the second phantom, processed by the stages of the package: shared by benchmarks."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def enlarged_heads(*, seed: int) -> Iterator[tuple[HeadChoices, ScanChoices]]:
 
 
 def hard_heads(number: int, *, seed: int) -> Iterator[tuple[HeadChoices, ScanChoices]]:
-    """Return what is hard in turn: tracts that end, wavering fibres, thick slices, six directions, high b, ventricles."""
+    """Return difficult cases: tracts that end, wavering fibres, thick slices, six directions, high b, ventricles."""
     changes: list[tuple[dict[str, object], dict[str, object]]] = [
         ({"ends": True}, {}),
         ({"waver": 12.0}, {"voxel": (2.0, 2.0, 5.0)}),
@@ -82,7 +82,7 @@ def hard_heads(number: int, *, seed: int) -> Iterator[tuple[HeadChoices, ScanCho
 
 @dataclass(frozen=True)
 class Case:
-    """A scan of a head, its index as a perfect scanner would measure it, and where its regions truly lie."""
+    """A scan of a head, its index as measured by an ideal scanner, and the true positions of its regions."""
 
     head: Head
     scan: Scan
@@ -106,7 +106,7 @@ def register(case: Case, engine: str = "staged") -> Registration:
 
 
 def measure_case(case: Case, registration: Registration, preset: str = "alps", **method: object) -> Measurement:
-    """Return what the package makes of a case; `method` changes settings."""
+    """Process a case with the package; `method` changes settings."""
     chosen = replace(METHOD, **method)
     fitted = fit(case.prepared, chosen)
     regions = read_preset(preset, template=the_template().name)
@@ -117,7 +117,7 @@ def measure_case(case: Case, registration: Registration, preset: str = "alps", *
 
 
 def centre_distances(case: Case, registration: Registration) -> Array:
-    """Return how far the centres of the published regions are placed from where they truly lie, mm, shape (4,)."""
+    """Return the placement error of the published centres, mm, shape (4,)."""
     centres = read_preset("alps-sphere").centres
     placed = registration.transform.subject_from_template
     return np.array(
@@ -126,7 +126,7 @@ def centre_distances(case: Case, registration: Registration) -> Array:
 
 
 def missed_by(found: Measurement, truth: dict[str, float]) -> float:
-    """Return by how much an interval misses the true index, the worse of both hemispheres; 0 where both hold it."""
+    """Return by how much an interval misses the true index in the worse hemisphere; 0 if both contain it."""
     misses = []
     for side in SIDES:
         interval = found.result.interval.get(side)

@@ -22,7 +22,9 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         *("participant_label", "session_label", "run_label", "bids_filter_file", "derivatives"),
         *("bids_database_dir", "longitudinal"),
     ),
-    "workflow": (*("dry_run", "force", "stop_on_first_crash", "reports_only", "boilerplate_only"),),
+    "workflow": (
+        *("dry_run", "force", "stop_on_first_crash", "reports_only", "boilerplate_only", "md_only_boilerplate"),
+    ),
     "preprocessing of raw series": (
         *("skip_preprocessing", "denoising", "unringing", "motion_correction", "distortion_correction"),
         *("combine_runs", "b0_threshold"),

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -322,7 +322,7 @@ def _write_citation(settings: Settings, labels: Sequence[str] = (), *, overwrite
     if not any(runs.values()):
         return False
     try:
-        write_citation(folder, runs)
+        write_citation(folder, runs, markdown_only=settings.request.md_only_boilerplate)
     except OutputError as error:  # the file belongs to another user
         logging.getLogger(__name__).warning("%s", error)
     return True
@@ -334,14 +334,17 @@ def _print_plan(labels: Sequence[str], settings: Settings) -> int:
 
     for label in labels:
         check_links(settings.request.output_dir, label)
-    plans = [describe_plan(run, settings) for _, runs in plan_participants(labels, settings) for run in runs]
+    runs = (run for _, planned in plan_participants(labels, settings) for run in planned)
+    plans: Iterable[dict[str, Any]] = (describe_plan(run, settings) for run in runs)
     if settings.request.plan_json:
+        plans = list(plans)
         _say(json.dumps(plans, indent=2, ensure_ascii=False))
-    else:
-        for plan in plans:
-            for line in _plan_lines(plan):
-                _say(line)
-    codes = [plan["exit_code"] for plan in plans if plan["state"] != "set aside"]
+    codes = []
+    for plan in plans:
+        if plan["state"] != "set aside":
+            codes.append(plan["exit_code"])
+        for line in () if settings.request.plan_json else _plan_lines(plan):
+            _say(line)
     if not codes:
         raise NothingSelectedError(str(settings.request.bids_dir), "no diffusion run is selected", "check the filters")
     return max(codes) if len(set(codes)) == 1 else int(any(codes))

@@ -19,7 +19,14 @@ from bids_alps.errors import OutputError
 from bids_alps.io.inheritance import entities_of
 from bids_alps.io.writing import write_json
 from bids_alps.model import DwiRun
-from bids_alps.provenance import RECEIPT_END, describe_method, find_receipts, read_receipt, receipt_path
+from bids_alps.provenance import (
+    RECEIPT_END,
+    describe_method,
+    find_receipts,
+    read_receipt,
+    receipt_path,
+    setting_text,
+)
 from bids_alps.settings import Method, Request
 
 LOG = logging.getLogger(__name__)
@@ -101,9 +108,9 @@ def describe_differences(existing: Sequence[Provenance], now: Provenance) -> str
     """
     differences = []
     for name in sorted({name for provenance in (*existing, now) for name in provenance}):
-        values = dict.fromkeys(_as_text(provenance.get(name)) for provenance in existing)
-        if list(values) != [_as_text(now.get(name))]:
-            differences.append(f"{name}: {' or '.join(values)} before, {_as_text(now.get(name))} now")
+        values = dict.fromkeys(setting_text(provenance.get(name)) for provenance in existing)
+        if list(values) != [setting_text(now.get(name))]:
+            differences.append(f"{name}: {' or '.join(values)} before, {setting_text(now.get(name))} now")
     return "; ".join(differences)
 
 
@@ -119,14 +126,7 @@ def describe_choices(method: Mapping[str, Any]) -> str:
     """
     defaults = method_provenance(Method())
     changed = {name: value for name, value in method.items() if name not in defaults or value != defaults[name]}
-    return ", ".join(f"{name} {_as_text(value)}" for name, value in changed.items()) or "the defaults"
-
-
-def _as_text(value: Any) -> str:
-    """Return a value as in a configuration file."""
-    if isinstance(value, list):
-        return " ".join(map(_as_text, value)) or "n/a"
-    return "n/a" if value is None else str(value) if isinstance(value, str) else json.dumps(value)
+    return ", ".join(f"{name} {setting_text(value)}" for name, value in changed.items()) or "the defaults"
 
 
 def _label(provenance: Provenance) -> str:

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from bids_alps.consistency import check_run, record_settings
 from bids_alps.errors import AlpsError, permission_error
 from bids_alps.io.output import check_links
-from bids_alps.io.writing import append_text, is_passing, write_text
+from bids_alps.io.writing import append_text, is_transient, write_text
 from bids_alps.model import DwiRun
 from bids_alps.progress import log_stage
 from bids_alps.provenance import (
@@ -186,9 +186,8 @@ def _run_logged(name: str, work: Callable[[], str], settings: Settings) -> Outco
     try:
         with _logged(participant_of(name), settings):
             try:
-                with threadpool_limits(
-                    limits=1, user_api="blas"
-                ):  # the rounding of BLAS sums depends on the number of threads
+                # the rounding of BLAS sums depends on the number of threads
+                with threadpool_limits(limits=1, user_api="blas"):
                     message = _retry_storage_errors(name, work)
             except Exception as error:  # noqa: BLE001 -- an error of one run must not stop the others
                 return fail_run(name, error, settings)
@@ -205,7 +204,7 @@ def _retry_storage_errors(name: str, work: Callable[[], str]) -> str:
     try:
         return work()
     except Exception as error:
-        if not is_passing(error):
+        if not is_transient(error):
             raise
         LOG.warning("%s: %s. Retrying once.", name, error)
     time.sleep(_PAUSE_SECONDS)

@@ -27,7 +27,7 @@ from bids_alps.io.writing import write_json
 from bids_alps.model import DwiRun, Statement
 from bids_alps.settings import Method
 
-_LIBRARIES = ("numpy", "scipy", "dipy", "nibabel", "SimpleITK", "picsl_greedy")
+_LIBRARIES = ("numpy", "scipy", "dipy", "nibabel", "SimpleITK", "picsl_greedy", "isal")
 RECEIPT_END = "_desc-receipt_dwi.json"
 _FIGURE = r"(?:_seg-[a-zA-Z0-9+]+)?_desc-[a-zA-Z0-9]+_dwi\.svg"
 _LONGITUDINAL = re.compile(r"_desc-longitudinal[a-z]*_|_to-midpoint_")
@@ -259,9 +259,8 @@ def find_finished(output_dir: Path, run: DwiRun, provenance: Mapping[str, Any]) 
 def explain_reprocessing(output_dir: Path, run: DwiRun, provenance: Mapping[str, Any]) -> str:
     """Return why a run is processed again, such as ``roi_radius was n/a and is 5.0``; empty if it has no results."""
     try:
-        receipt = json.loads(receipt_path(output_dir, run).read_text(encoding="utf-8"))
-        reasons = list(_differences(receipt, provenance))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        reasons = list(_differences(read_receipt(receipt_path(output_dir, run)), provenance))
+    except (KeyError, TypeError, AttributeError):  # none, or damaged
         return ""
     return "; ".join(reasons) or "outputs were changed or removed, or --force was given"
 
@@ -272,15 +271,22 @@ def _differences(receipt: Mapping[str, Any], provenance: Mapping[str, Any]) -> I
         before, now = receipt[group], provenance[group]
         for name in sorted({*before, *now}):
             if before.get(name) != now.get(name):
-                yield f"{name} was {_as_text(before.get(name))} and is {_as_text(now.get(name))}"
+                yield f"{name} was {setting_text(before.get(name))} and is {setting_text(now.get(name))}"
     if receipt["inputs"] != provenance["inputs"] or receipt["metadata"] != provenance["metadata"]:
         yield "an input file or its sidecar has changed"
 
 
-def _as_text(value: Any) -> str:
+def setting_text(value: Any) -> str:
+    """Return the value of a setting as in a configuration file.
+
+    Examples
+    --------
+    >>> setting_text([1000, 2000]), setting_text(None), setting_text(True)
+    ('1000 2000', 'n/a', 'true')
+    """
     if isinstance(value, list):
-        return " ".join(map(_as_text, value)) or "n/a"
-    return "n/a" if value is None else str(value)
+        return " ".join(map(setting_text, value)) or "n/a"
+    return "n/a" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def clear_run(output_dir: Path, run: DwiRun) -> None:

@@ -171,6 +171,11 @@ class Request:
     boilerplate_only: bool = option(
         False, description="only write the methods text and its references", spellings=("--boilerplate_only",)
     )
+    md_only_boilerplate: bool = option(
+        False,
+        description="write the methods text as Markdown alone, logs/CITATION.md without its .bib and .html",
+        spellings=("--md_only_boilerplate",),
+    )
     group_column: str = option("group", description="column of participants.tsv with the groups to compare")
     model: tuple[str, ...] = option(
         (), description='formulas to fit, such as "alps_bilateral ~ group + age + sex + pitch"'

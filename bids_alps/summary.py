@@ -6,12 +6,13 @@ import csv
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
-from bids_alps.model import STATUSES
+from bids_alps.model import STATUSES, Status, worst_status
 from bids_alps.participant import Outcome, participant_of
 from bids_alps.settings import Settings
 
-_WORDS = {"pass": "passed", "warn": "with warnings", "fail": "with failed checks"}
+_WORDS: dict[Status, str] = {"pass": "passed", "warn": "with warnings", "fail": "with failed checks"}
 _MANY = 8
 
 
@@ -52,25 +53,21 @@ def summary_path(settings: Settings) -> Path:
     return settings.request.output_dir / "logs" / f"summary-{settings.execution.run_uuid}.tsv"
 
 
-def read_checks(output_dir: Path, run: str) -> dict[str, str]:
+def read_checks(output_dir: Path, run: str) -> dict[str, Status]:
     """Return the status of each quality check of a run (the worst over presets), by the name of the check."""
-    worst: dict[str, str] = {}
+    worst: dict[str, Status] = {}
     folder = output_dir / f"sub-{participant_of(run)}"
     for path in sorted(folder.glob(f"**/dwi/{run}_desc-quality_scalarstats.tsv")):
         with path.open(encoding="utf-8", newline="") as stream:  # ten times faster than a data frame
             for row in csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE):
-                name, status = str(row.get("name")), str(row.get("status"))
+                name, status = str(row.get("name")), row.get("status")
                 if status in STATUSES:
-                    worst[name] = max(status, worst.get(name, "pass"), key=STATUSES.index)
+                    worst[name] = worst_status([cast("Status", status), worst.get(name, "pass")])
     return worst
 
 
-def _worst(checks: Mapping[str, str]) -> str:
-    return max(checks.values(), key=STATUSES.index, default="pass")
-
-
-def _counts(runs: Sequence[Outcome], checks_by_run: Mapping[str, Mapping[str, str]]) -> str:
-    count = Counter(_worst(checks) for checks in checks_by_run.values())
+def _counts(runs: Sequence[Outcome], checks_by_run: Mapping[str, Mapping[str, Status]]) -> str:
+    count = Counter(worst_status(checks.values()) for checks in checks_by_run.values())
     parts = [f"{count[status]} {label}" for status, label in _WORDS.items() if count[status]]
     failed = sum(bool(outcome.exit_code) for outcome in runs)
     parts += [f"{failed} without a result"] if failed else []
@@ -80,7 +77,7 @@ def _counts(runs: Sequence[Outcome], checks_by_run: Mapping[str, Mapping[str, st
     )
 
 
-def _flagged(checks_by_run: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+def _flagged(checks_by_run: Mapping[str, Mapping[str, Status]]) -> Iterator[str]:
     for status, words in (("fail", "failed"), ("warn", "warned")):
         count = Counter(
             name for checks in checks_by_run.values() for name, result in checks.items() if result == status
@@ -100,9 +97,9 @@ def _pages(output_dir: Path, outcomes: Sequence[Outcome]) -> Iterator[str]:
         yield f"Reports: {output_dir}/sub-*.html ({len(there)})"
 
 
-def _next(settings: Settings, runs: Sequence[Outcome], checks_by_run: Mapping[str, Mapping[str, str]]) -> str:
+def _next(settings: Settings, runs: Sequence[Outcome], checks_by_run: Mapping[str, Mapping[str, Status]]) -> str:
     """Return the next steps."""
-    doubtful = sorted(name for name, checks in checks_by_run.items() if _worst(checks) != "pass")
+    doubtful = sorted(name for name, checks in checks_by_run.items() if worst_status(checks.values()) != "pass")
     look = f"check the reports of {_listed(doubtful)}" if doubtful else ""
     failed = any(outcome.exit_code for outcome in runs)
     again = "fix the errors and run the command again: finished runs are kept" if failed else ""

@@ -101,8 +101,8 @@ def main() -> None:
         table.to_csv(path, sep="\t", index=False)
     for name in tables_of(GOLDEN).keys() - new.keys():
         (GOLDEN / name).unlink()
-    told = "\n".join(changed) or "nothing changed beyond the tolerances"
-    print(f"{told}\nexit codes {codes}; {len(new)} tables in {GOLDEN}")
+    summary = "\n".join(changed) or "nothing changed beyond the tolerances"
+    print(f"{summary}\nexit codes {codes}; {len(new)} tables in {GOLDEN}")
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def test_imports_point_one_way():
     assert wrong == []
 
 
-def test_each_library_has_its_homes():
+def test_each_library_is_imported_in_its_own_modules():
     wrong = [
         f"{path.relative_to(ROOT)} imports {module}"
         for layer, path, module in imports()
@@ -74,7 +74,7 @@ def test_each_library_has_its_homes():
     assert wrong == []
 
 
-def test_numerics_know_no_path_log_or_clock():
+def test_numerics_use_no_path_log_or_clock():
     forbidden = {"pathlib", "os", "logging", "time", "datetime", "random", "tempfile"}
     wrong = [
         f"{path.name} imports {module}"

@@ -88,6 +88,8 @@ def run(*arguments: object) -> int:
         ("--dry-run", "dry_run"),
         ("--reports-only", "reports_only"),
         ("--boilerplate-only", "boilerplate_only"),
+        ("--md-only-boilerplate", "md_only_boilerplate"),
+        ("--md_only_boilerplate", "md_only_boilerplate"),
         ("--stop-on-first-crash", "stop_on_first_crash"),
         ("--resource-monitor", "resource_monitor"),
         ("--skip-bids-validation", "skip_bids_validation"),
@@ -97,7 +99,7 @@ def run(*arguments: object) -> int:
         ("--notrack", "notrack"),
     ],
 )
-def test_spelling_of_wrappers_is_known(spelling: str, field: str) -> None:
+def test_spellings_of_wrappers_are_accepted(spelling: str, field: str) -> None:
     assert getattr(parse([*BASE, spelling]), field) != getattr(parse(BASE), field)
 
 
@@ -143,18 +145,18 @@ def test_exit_code_and_last_line_agree(
     assert len(said.err.splitlines()) == 1
 
 
-def test_dataset_without_description_is_no_bids(tmp_path: Path) -> None:
+def test_a_dataset_without_description_is_not_bids(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     assert run(tmp_path / "in", tmp_path / "out", "participant") == 16
 
 
-def test_filters_that_leave_nothing_are_told(dataset: Path, tmp_path: Path) -> None:
+def test_filters_without_a_match_are_reported(dataset: Path, tmp_path: Path) -> None:
     assert run(dataset, tmp_path / "out", "participant", "--participant-label", "02") == 18
     assert run(dataset, tmp_path / "out", "participant", "--dry-run") == 18
     assert run(dataset, tmp_path / "out", "participant", "--skip-bids-validation") == 18
 
 
-def test_failed_runs_are_told_and_kept(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_runs_are_reported_and_kept(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("run-1", "run-2"):
         (dataset / f"sub-01/dwi/sub-01_{name}_dwi.nii.gz").symlink_to("nowhere")
     assert run(dataset, tmp_path / "out", "participant", "--skip-bids-validation") == 66
@@ -171,12 +173,12 @@ def test_failed_runs_are_told_and_kept(dataset: Path, tmp_path: Path, capsys: py
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
-def test_output_that_cannot_be_written_is_told(dataset: Path, tmp_path: Path) -> None:
+def test_an_unwritable_output_is_reported(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     assert run(dataset, tmp_path / "locked/out", "participant", "--skip-bids-validation") == 73
 
 
-def test_output_below_a_file_is_told(dataset: Path, tmp_path: Path) -> None:
+def test_output_below_a_file_is_refused(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert run(dataset, tmp_path / "file/out", "participant", "--skip-bids-validation") == 73
 
@@ -188,21 +190,21 @@ def test_plan_names_every_file(dataset: Path, tmp_path: Path, capsys: pytest.Cap
     assert not (tmp_path / "out").exists()
 
 
-def test_labels_may_stand_in_a_file(tmp_path: Path) -> None:
+def test_labels_can_be_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("sub-01\n02\n")
     assert read_labels([f"@{tmp_path / 'labels.txt'}", "03"]) == ("sub-01", "02", "03")
     with pytest.raises(UsageError, match="cannot be read"):
         read_labels(["@nowhere"])
 
 
-def test_a_label_is_a_label_though_a_file_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_label_is_not_read_as_a_file_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("01").write_text("02\n")
     assert read_labels(["01"]) == ("01",)
 
 
 @pytest.mark.parametrize("option", ["--participant-label", "--session-label"])
-def test_commas_between_labels_are_refused_with_words(option: str) -> None:
+def test_labels_with_commas_are_refused(option: str) -> None:
     with pytest.raises(UsageError, match=rf"{option} 01,02: labels are separated by commas. Separate them by spaces"):
         settings(option, "01,02")
 
@@ -210,12 +212,12 @@ def test_commas_between_labels_are_refused_with_words(option: str) -> None:
 @pytest.mark.parametrize(
     "option", ["--fs-license-file=x", "--fs_no_reconall", "--output-spaces", "--use-syn-sdc", "--recon-spec"]
 )
-def test_an_option_of_other_apps_that_cannot_apply_is_refused_in_a_sentence(option: str) -> None:
+def test_inapplicable_options_of_other_apps_are_refused_with_a_reason(option: str) -> None:
     with pytest.raises(UsageError, match="an option of other BIDS Apps that does not apply here: "):
         settings(option)
 
 
-def test_words_of_other_apps_mean_the_same_here() -> None:
+def test_options_of_other_apps_mean_the_same() -> None:
     assert settings().method.combine_runs is None
     assert settings("--combine-runs").method.combine_runs is True
     assert settings("--separate-all-dwis").method.combine_runs is False
@@ -225,9 +227,7 @@ def test_words_of_other_apps_mean_the_same_here() -> None:
         settings("--output-layout", "legacy")
 
 
-def test_a_plan_as_json_says_what_the_text_says(
-    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_json_plan_equals_the_text(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put_run(dataset, "sub-01_run-1")
     put_run(dataset, "sub-01_run-2", bvals="0" + " 1000" * 6)
     assert run(dataset, tmp_path / "out", "participant", "--dry-run=json") == 1
@@ -241,7 +241,7 @@ def test_a_plan_as_json_says_what_the_text_says(
     assert f"sub-01_run-2: skipped. {second['reason']}\n" in text
 
 
-def test_what_cannot_be_fitted_is_not_promised(
+def test_runs_that_cannot_be_fitted_are_not_planned(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put_run(dataset, "sub-01", bvals="0 1000 1000 1000 1000 1000 2000 2000")
@@ -260,7 +260,7 @@ def put_run(dataset: Path, name: str, bvals: str = "0" + " 1000" * 7) -> None:
     np.savetxt(stem.with_name(f"{stem.name}.bvec"), vectors, fmt="%.6f")
 
 
-def test_command_line_goes_before_the_configuration_file(tmp_path: Path) -> None:
+def test_the_command_line_takes_precedence_over_the_configuration_file(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text("nprocs = 3\n[method]\nroi-radius = 4.0\nshells = [1000, 2000]\npose_correction = false\n")
     chosen = settings("--config-file", str(path), "--roi-radius", "5")
@@ -270,7 +270,7 @@ def test_command_line_goes_before_the_configuration_file(tmp_path: Path) -> None
     assert not chosen.method.pose_correction
 
 
-def test_settings_survive_their_own_file(tmp_path: Path) -> None:
+def test_settings_survive_a_round_trip_through_toml(tmp_path: Path) -> None:
     chosen = settings("--shells", "1000", "--roi-radius", "4", "--no-pose-correction", "--mem", "8G", "-w", 'a "b"')
     (tmp_path / "c.toml").write_text(as_toml(chosen))
     assert settings("--config-file", str(tmp_path / "c.toml"), "--run-uuid", chosen.execution.run_uuid) == chosen
@@ -303,7 +303,7 @@ def test_the_plan_refuses_what_a_run_would_refuse(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_that_may_not_be_read_is_told(
+def test_a_file_without_permission_is_reported(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def denied(*_: object) -> None:
@@ -311,8 +311,8 @@ def test_a_file_that_may_not_be_read_is_told(
 
     monkeypatch.setattr(planning, "plan_participant", denied)
     assert run(dataset, tmp_path / "out", "participant", "--skip-bids-validation") == 66
-    told = "/data/sub-01_dwi.bval: permission denied. Give the user that runs bids-alps access to it."
-    assert f"sub-01: failed. {told}\n" in capsys.readouterr().out
+    message = "/data/sub-01_dwi.bval: permission denied. Give the user that runs bids-alps access to it."
+    assert f"sub-01: failed. {message}\n" in capsys.readouterr().out
     (crash,) = (tmp_path / "out/logs/sub-01").glob("*/crash-sub-01.txt")
     assert "Traceback" not in crash.read_text()
 
@@ -359,14 +359,14 @@ def test_help_names_every_option_with_its_default() -> None:
         for setting in fields(group):
             if setting.name not in ("bids_dir", "output_dir"):
                 option = f"--{setting.name.replace('_', '-')}"
-                told = text.split(f"{option} ", 1)[1] if f"{option} " in text else text.split(f"{option}, ", 1)[1]
-                assert "(default: " in re.split(r" --(?!no-|dry-run=)", told)[0], option
+                entry = text.split(f"{option} ", 1)[1] if f"{option} " in text else text.split(f"{option}, ", 1)[1]
+                assert "(default: " in re.split(r" --(?!no-|dry-run=)", entry)[0], option
 
 
 @pytest.mark.parametrize(
     ("given", "meant"), [("--participant-lable", "--participant-label"), ("--roiradius", "--roi-radius")]
 )
-def test_the_nearest_option_is_named(given: str, meant: str) -> None:
+def test_the_closest_option_is_suggested(given: str, meant: str) -> None:
     with pytest.raises(UsageError, match=f"did you mean {meant}?"):
         settings(given, "1")
 
@@ -381,13 +381,13 @@ def test_version_needs_no_heavy_library() -> None:
     assert ran.stdout.splitlines() == ["bids-alps 0.1.0", "[]"]
 
 
-def test_a_descriptor_is_printed_and_nothing_else_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_descriptor_is_printed_without_processing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--bids-exec-spec"]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == "bids-alps"
 
 
 @pytest.mark.parametrize(("options", "verbosity"), [([], 0), (["-v"], 1), (["-vv"], 2), (["--verbose"], 1)])
-def test_verbosity_counts(options: list[str], verbosity: int) -> None:
+def test_verbosity_is_counted(options: list[str], verbosity: int) -> None:
     assert settings_from([*BASE, *options])[2] == verbosity
 
 
@@ -395,23 +395,36 @@ def test_notrack_changes_nothing() -> None:
     assert settings("--run-uuid", "x", "--notrack") == settings("--run-uuid", "x")
 
 
-def test_boilerplate_is_of_what_ran(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "out"
-    arguments = (dataset, out, "participant", "--skip-bids-validation", "--boilerplate-only")
-    assert run(*arguments) == 66
-    assert "no finished run, so there is no methods text to write" in capsys.readouterr().err
-    assert not out.exists()
+def finished_run(dataset: Path, out: Path) -> None:
     write_root(out, dataset)
     sentence = {"stage": "start", "text": "The index of {n:g} volumes.", "values": {"n": 8}}
     receipt = out / "logs/sub-01/sub-01_desc-receipt_dwi.json"
     receipt.parent.mkdir(parents=True)
     receipt.write_text(json.dumps({"methods": [sentence]}))
+
+
+def test_the_boilerplate_can_be_markdown_only(dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    finished_run(dataset, out)
+    arguments = (dataset, out, "participant", "--skip-bids-validation", "--boilerplate-only")
+    for options, extensions in (((), [".bib", ".html", ".md"]), (("--md-only-boilerplate",), [".md"])):
+        assert run(*arguments, *options) == 0
+        assert sorted(path.suffix for path in (out / "logs").glob("CITATION.*")) == extensions
+
+
+def test_the_boilerplate_describes_what_ran(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    arguments = (dataset, out, "participant", "--skip-bids-validation", "--boilerplate-only")
+    assert run(*arguments) == 66
+    assert "no finished run, so there is no methods text to write" in capsys.readouterr().err
+    assert not out.exists()
+    finished_run(dataset, out)
     assert run(*arguments) == 0
     assert "The index of 8 volumes." in (out / "logs/CITATION.md").read_text()
     assert not list(out.glob("sub-*"))
 
 
-def test_a_dataset_that_is_no_bids_is_refused_unless_that_is_skipped(dataset: Path, tmp_path: Path) -> None:
+def test_an_invalid_dataset_is_refused_unless_validation_is_skipped(dataset: Path, tmp_path: Path) -> None:
     if find_validator() is None:
         pytest.skip("bids-validator-deno is not installed")
     (dataset / "nonsense.txt").write_text("no file of BIDS\n")
@@ -421,7 +434,7 @@ def test_a_dataset_that_is_no_bids_is_refused_unless_that_is_skipped(dataset: Pa
     assert run(dataset, tmp_path / "out", "participant", "--skip-bids-validation") == 18
 
 
-def test_start_to_first_work_asks_little_of_the_processor(dataset: Path, tmp_path: Path) -> None:
+def test_startup_takes_little_cpu_time(dataset: Path, tmp_path: Path) -> None:
     """What a plan imports: none of the libraries that take seconds."""
     code = (
         "import sys\nfrom bids_alps.cli import main\n"
@@ -432,7 +445,7 @@ def test_start_to_first_work_asks_little_of_the_processor(dataset: Path, tmp_pat
     assert ran.stdout.splitlines()[-1] == "[]"
 
 
-def test_plan_of_a_tree_like_those_of_bids_examples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_of_a_dataset_like_bids_examples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Tables at the root, a participant, a session, beside the image; run-1 beside no run; part-mag and -phase."""
     series = nifti_bytes(SpatialMap(data=np.ones((2, 2, 2, 8)), affine=np.eye(4)))
     vectors = np.random.default_rng(0).normal(size=(3, 8))

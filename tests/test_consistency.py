@@ -20,7 +20,7 @@ from bids_alps.io.writing import write_text
 from bids_alps.model import DwiRun
 from bids_alps.participant import process_run
 from bids_alps.planning import plan_participant
-from bids_alps.provenance import describe_provenance, settings_hash, write_receipt
+from bids_alps.provenance import clear_run, describe_provenance, settings_hash, write_receipt
 from bids_alps.settings import Method
 from bids_alps.stages.run import RunResult
 
@@ -35,7 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def measure(run: DwiRun, settings: Any) -> str:
     """Stand for the stages: write one file that tells the settings, and the receipt."""
     out, made = settings.request.output_dir, describe_provenance(run, settings.method)
-    participant.clear_run(out, run)
+    clear_run(out, run)
     write_text(derivative_path(out, run, "alps"), f"radius {settings.method.roi_radius}")
     write_receipt(out, run, made, "alps bilateral 1.5")
     return "alps bilateral 1.5"
@@ -78,7 +78,7 @@ OTHER = ("--roi-radius", "4", "--no-pose-correction")
         (["--dry-run"], 4),
     ],
 )
-def test_other_settings_are_refused_with_what_differs(
+def test_other_settings_are_refused_with_the_difference(
     done: Path, options: list[str], again: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = results(done)
@@ -92,12 +92,12 @@ def test_other_settings_are_refused_with_what_differs(
     assert results(done) == before
 
 
-def test_the_same_settings_go_on(done: Path) -> None:
+def test_the_same_settings_continue(done: Path) -> None:
     for options in ([], ["--participant-label", "01"], ["--nprocs", "1"], ["--dry-run"], ["--reports-only"]):
         assert run(*options) == 0
 
 
-def test_force_does_them_again_and_no_note_of_the_old_ones_stays(done: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_force_replaces_results_and_their_settings_record(done: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert run(*OTHER, "--force", "--participant-label", "01") == 0
     assert "4 runs processed with other settings" in caplog.text
     assert "radius 4.0" in (done / "sub-01/ses-1/dwi/sub-01_ses-1_desc-alps_scalarstats.tsv").read_text()
@@ -109,8 +109,8 @@ def test_force_does_them_again_and_no_note_of_the_old_ones_stays(done: Path, cap
     assert len(list((done / "logs/settings").iterdir())) == 1
 
 
-def test_other_settings_go_into_a_folder_of_their_own(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = {name: told for name, told in results(done).items() if "summary" not in name}
+def test_output_label_separates_settings(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {name: content for name, content in results(done).items() if "summary" not in name}
     assert run(*OTHER, "--output-label", "radius4") == 0
     beside = done / "derivatives/bids-alps-radius4"
     assert "radius 4.0" in (beside / "sub-01/ses-1/dwi/sub-01_ses-1_desc-alps_scalarstats.tsv").read_text()
@@ -124,7 +124,7 @@ def test_other_settings_go_into_a_folder_of_their_own(done: Path, capsys: pytest
     assert run("--output-label", "x", out="in") == 73
 
 
-def test_a_folder_whose_results_all_have_labels_may_get_some_without(tmp_path: Path) -> None:
+def test_labelled_and_unlabelled_results_can_share_a_folder(tmp_path: Path) -> None:
     put_run(tmp_path / "in", "dwi")
     assert run("--output-label", "a") == 0
     assert run("--output-label", "b", *OTHER) == 0
@@ -140,7 +140,7 @@ def test_another_version_counts_as_other_settings(
     assert "(version: 0.1.0 before, 9.0 now)" in capsys.readouterr().err
 
 
-def test_notes_that_were_lost_are_made_again_from_the_receipts(done: Path) -> None:
+def test_lost_settings_records_are_restored_from_receipts(done: Path) -> None:
     for path in (done / "logs/settings").iterdir():
         path.unlink()
     (done / "logs/settings").rmdir()
@@ -149,12 +149,12 @@ def test_notes_that_were_lost_are_made_again_from_the_receipts(done: Path) -> No
     assert len(list((done / "logs/settings").iterdir())) == 1
 
 
-def test_a_job_of_one_participant_reads_no_receipt_of_others(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_reads_only_the_receipts_of_its_participant(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bids_alps.consistency.find_receipts", lambda *_: 1 / 0)
     assert run("--participant-label", "01") == 0
 
 
-def test_a_result_has_a_note_of_its_settings_even_where_another_job_removed_it(
+def test_the_settings_record_is_restored_if_another_job_removed_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
@@ -170,9 +170,7 @@ def test_a_result_has_a_note_of_its_settings_even_where_another_job_removed_it(
     assert len(list((settings.request.output_dir / "logs/settings").iterdir())) == 1
 
 
-def test_settings_that_another_job_began_with_meanwhile_are_noticed(
-    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settings_of_a_concurrent_job_are_detected(done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     from test_participant import settings_for
@@ -210,19 +208,19 @@ CHANGES: dict[str, Any] = {
 }
 
 
-def test_every_setting_is_looked_at() -> None:
+def test_every_setting_is_compared() -> None:
     assert {field.name for field in fields(Method)} == {*CHANGES, "rois", "atlas", "atlas_threshold"}
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_whatever_can_change_the_index_changes_the_hash(name: str) -> None:
+def test_settings_that_affect_the_index_change_the_hash(name: str) -> None:
     own = settings_hash(Method(), "alps")
     assert len(own) == 8
     assert int(own, 16) >= 0
     assert settings_hash(replace(Method(), **{name: CHANGES[name]}), "alps") != own
 
 
-def test_what_cannot_change_the_index_leaves_the_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_without_effect_on_the_index_keep_the_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     own = settings_hash(Method(), "alps")
     others = replace(Method(), rois=("alps", "alps.sh"), atlas=("HOSPA",), atlas_threshold=0.2)
     assert settings_hash(others, "alps") == own
@@ -232,7 +230,7 @@ def test_what_cannot_change_the_index_leaves_the_hash(monkeypatch: pytest.Monkey
     assert settings_hash(Method(), "alps") != own
 
 
-def test_regions_of_ones_own_count_by_what_they_hold(tmp_path: Path) -> None:
+def test_custom_regions_are_compared_by_content(tmp_path: Path) -> None:
     hashes = []
     for folder, content in (("a", "one"), ("b", "one"), ("c", "two")):
         for name in ("mine_dseg.nii.gz", "mine_dseg.tsv"):
@@ -242,11 +240,11 @@ def test_regions_of_ones_own_count_by_what_they_hold(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["rois", "atlas"])
-def test_files_that_were_moved_are_the_same_settings(tmp_path: Path, name: str) -> None:
+def test_moved_files_are_the_same_settings(tmp_path: Path, name: str) -> None:
     for folder, content in (("a", "one"), ("b", "one"), ("c", "two")):
         write_text(tmp_path / folder / "mine_dseg.nii.gz", content)
-    paths = [str(tmp_path / folder / "mine_dseg.nii.gz") for folder in "abc"]
-    first, moved, changed = (method_provenance(replace(Method(), **{name: (path,)})) for path in paths)
+    settings: list[dict[str, Any]] = [{name: (str(tmp_path / folder / "mine_dseg.nii.gz"),)} for folder in "abc"]
+    first, moved, changed = (method_provenance(replace(Method(), **chosen)) for chosen in settings)
     assert first == moved
     assert (
         describe_differences([first], changed) == f"{name}: mine_dseg.nii.gz (7692c3ad) before, "
@@ -255,19 +253,19 @@ def test_files_that_were_moved_are_the_same_settings(tmp_path: Path, name: str) 
     assert str(tmp_path) not in str(first)
 
 
-def test_a_template_folder_that_was_moved_is_the_same_setting() -> None:
+def test_a_moved_template_folder_is_the_same_setting() -> None:
     first, moved = (method_provenance(replace(Method(), template=f"/{folder}/tpl-Mine")) for folder in ("data", "mnt"))
     assert first == moved
 
 
-def test_a_hash_of_digits_alone_keeps_its_zeros(tmp_path: Path) -> None:
+def test_a_hash_of_digits_keeps_its_zeros(tmp_path: Path) -> None:
     from bids_alps.io.tables import read_table
 
     (tmp_path / "t.tsv").write_text("settings_hash\tversion\n00123456\t0.10\n12e45678\t0.1\n")
     assert read_table(tmp_path / "t.tsv").to_numpy().tolist() == [["00123456", "0.10"], ["12e45678", "0.1"]]
 
 
-def test_receipts_that_cannot_be_read_take_nothing_along(done: Path) -> None:
+def test_unreadable_receipts_are_ignored(done: Path) -> None:
     receipts = sorted((done / "logs/sub-01").glob("*receipt*"))
     receipts[0].write_text("{")
     receipts[1].write_text(json.dumps({"method": None, "versions": []}))

@@ -39,7 +39,7 @@ def study(stream, *, verbosity=0, output=None):
         return half, console.progress
 
 
-def test_a_log_file_sees_plain_lines_and_each_result_once():
+def test_a_log_file_has_plain_lines_and_each_result_once():
     stream = io.StringIO()
     half, whole = study(stream)
     text = stream.getvalue()
@@ -72,14 +72,14 @@ def test_a_terminal_keeps_a_bar_of_runs_below_whole_lines():
 
 
 @pytest.mark.parametrize(("verbosity", "seen"), [(0, False), (1, True), (2, True)])
-def test_levels_are_those_of_this_program_alone(verbosity, seen):
+def test_log_levels_affect_this_program_only(verbosity, seen):
     stream = io.StringIO()
     study(stream, verbosity=verbosity)
     assert ("read a file" in stream.getvalue()) == seen
     assert "chatter" not in stream.getvalue()
 
 
-def test_logging_and_warnings_are_as_before_afterwards():
+def test_logging_and_warnings_are_restored():
     root, package = logging.getLogger(), logging.getLogger("bids_alps")
     before = (root.level, package.level, list(root.handlers), warnings.showwarning)
     study(io.StringIO())
@@ -119,7 +119,7 @@ def test_the_end_counts_statuses_and_names_checks_pages_and_what_to_do(tmp_path)
     ]
 
 
-def test_the_worst_of_several_presets_counts(tmp_path):
+def test_the_worst_status_of_several_presets_is_shown(tmp_path):
     path = tmp_path / "sub-01" / "dwi" / "sub-01_desc-quality_scalarstats.tsv"
     path.parent.mkdir(parents=True)
     path.write_text("name\tstatus\npitch\twarn\npitch\tpass\n")

@@ -49,7 +49,7 @@ def test_every_check_is_documented() -> None:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_marks_and_links_lead_somewhere(path: Path) -> None:
+def test_anchors_and_links_exist(path: Path) -> None:
     text = page(path.name)
     assert "<!-- generate" not in text
     for target in re.findall(r"\]\((?!http|images/)([^)#]+)", text):

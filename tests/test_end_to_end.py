@@ -26,19 +26,19 @@ def test_both_levels_succeed(study):
     assert study[2] == [0, 0]
 
 
-def test_every_number_is_that_of_the_golden_tables(study):
+def test_every_number_equals_the_golden_tables(study):
     """`make golden` keeps the new ones, and says what changed."""
     assert list(differences(tables_of(GOLDEN), tables_of(study[1]))) == []
 
 
-def test_the_index_is_that_of_the_phantom(study):
+def test_the_index_equals_that_of_the_phantom(study):
     _, out, _, truth = study
     table = read_table(out / "group_alps.tsv")
     assert list(table["participant_id"]) == ["sub-01", "sub-02"]
     np.testing.assert_allclose(table["alps_bilateral"], [row["alps_bilateral"] for row in truth], atol=0.15)
 
 
-def test_the_pose_is_found(study):
+def test_the_pose_is_recovered(study):
     _, out, _, truth = study
     table = read_table(out / "group_alps.tsv")
     for angle in ("pitch", "roll", "yaw"):
@@ -56,12 +56,12 @@ def test_every_table_has_a_dictionary_of_its_columns(study):
     tables = [*sorted(study[1].rglob("*_scalarstats.tsv")), study[1] / "group_alps.tsv"]
     assert len(tables) == 7
     for path in tables:
-        told = json.loads(path.with_suffix(".json").read_text())
-        assert set(read_table(path).columns) == set(told)
-        assert all(entry["Description"] for entry in told.values())
+        dictionary = json.loads(path.with_suffix(".json").read_text())
+        assert set(read_table(path).columns) == set(dictionary)
+        assert all(entry["Description"] for entry in dictionary.values())
 
 
-def test_pages_are_written_and_ask_for_nothing_else(study):
+def test_pages_are_written_and_self_contained(study):
     for label in ("01", "02"):
         page = (study[1] / f"sub-{label}.html").read_text()
         assert "not a measure of glymphatic clearance" in page
@@ -69,7 +69,7 @@ def test_pages_are_written_and_ask_for_nothing_else(study):
         assert len(page) < 6e6
 
 
-def test_lesions_are_told_from_the_mask_to_the_group(study):
+def test_lesions_are_reported_from_the_mask_to_the_group(study):
     table = read_table(study[1] / "group_alps.tsv").set_index("participant_id")
     assert table.loc["sub-01", "lesion_overlap_projection"] == pytest.approx(0.25, abs=0.06)  # a half of one of two
     assert table.loc["sub-01", "check_lesion_overlap"] == pytest.approx(0.5, abs=0.12)
@@ -85,7 +85,7 @@ def test_lesions_are_told_from_the_mask_to_the_group(study):
     assert "No lesion mask was found for this run" in pages[1]
 
 
-def test_nothing_half_written_stays(study):
+def test_no_half_written_file_remains(study):
     assert not list(study[1].rglob("*.tmp"))
 
 

@@ -1,12 +1,14 @@
 """From tables of participants to tables of a cohort."""
 
+import re
 import shutil
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
-from made_cohort import write_run
+from simulated_cohort import write_run
 
 from bids_alps.cli import main
 from bids_alps.group.atlases import join_atlases
@@ -70,7 +72,7 @@ def test_cohort_is_described_compared_and_modelled(cohort):
         assert path.with_suffix(".json").exists()
 
 
-def test_failed_runs_are_listed_and_left_out_unless_they_are_asked_for(cohort):
+def test_failed_runs_are_listed_and_excluded_unless_requested(cohort):
     bids, out = cohort
     largest = {}
     for name, chosen in {"default": [], "included": ["--include-status", "fail"]}.items():
@@ -82,21 +84,21 @@ def test_failed_runs_are_listed_and_left_out_unless_they_are_asked_for(cohort):
     assert largest == {"default": 11, "included": 12}
 
 
-def test_bad_formula_takes_nothing_along(cohort, caplog):
+def test_an_invalid_formula_affects_nothing_else(cohort, caplog):
     bids, out = cohort
     assert main([str(bids), str(out), "group", "--model", "alps_bilateral ~ nothing"]) == 0
     assert "names no column: nothing" in caplog.text
     assert (out / "group_comparison.tsv").exists()
 
 
-def test_pooled_datasets_are_told_apart(cohort):
+def test_pooled_datasets_are_distinguished(cohort):
     bids, out = cohort
     assert main([str(bids), str(out), "group", "-d", f"again={out}"]) == 0
     table = pd.read_csv(out / "group_alps.tsv", sep="\t")
     assert table.groupby("dataset").size().to_dict() == {"again": 24, "output": 24}
 
 
-def test_one_label_in_two_datasets_is_two_people(cohort, tmp_path):
+def test_a_label_in_two_datasets_means_two_participants(cohort, tmp_path):
     bids, out = cohort
     other = tmp_path / "other"
     shutil.copytree(out, other)
@@ -109,13 +111,13 @@ def test_one_label_in_two_datasets_is_two_people(cohort, tmp_path):
     assert table.groupby("dataset")["handedness"].count().to_dict() == {"other": 24, "output": 0}
 
 
-def test_the_same_results_twice_are_told(cohort, caplog):
+def test_duplicate_results_are_reported(cohort, caplog):
     bids, out = cohort
     assert main([str(bids), str(out), "group", "-d", f"again={out}"]) == 0
     assert "24 rows duplicate a row of another dataset" in caplog.text
 
 
-def test_unmatched_and_repeated_participants_are_told_on_the_page(cohort):
+def test_unmatched_and_repeated_participants_are_reported(cohort):
     bids, out = cohort
     lines = (bids / "participants.tsv").read_text().splitlines()
     (bids / "participants.tsv").write_text("\n".join([*lines[:2], lines[1], *lines[3:]]) + "\n")
@@ -126,7 +128,7 @@ def test_unmatched_and_repeated_participants_are_told_on_the_page(cohort):
     assert len(pd.read_csv(out / "group_alps.tsv", sep="\t")) == 24
 
 
-def test_checks_stand_beside_the_index(cohort):
+def test_checks_are_columns_of_the_index_table(cohort):
     bids, out = cohort
     checks = [
         {"roi_preset": "alps", "name": "pitch", "value": 9.5, "status": "warn"},
@@ -149,10 +151,10 @@ def test_the_table_of_the_script_has_its_thirteen_columns(cohort):
     bids, out = cohort
     assert main([str(bids), str(out), "group"]) == 0
     table = pd.read_csv(out / "group_alps-sh.csv")
-    assert ",".join(table) == SCRIPT_COLUMNS
+    assert ",".join(table.columns) == SCRIPT_COLUMNS
 
 
-def test_sites_that_differ_are_harmonised_and_shown(cohort):
+def test_sites_are_harmonised_and_shown(cohort):
     bids, out = cohort
     people = pd.read_csv(bids / "participants.tsv", sep="\t")
     people["site"] = ["ab"[n % 2] for n in range(24)]
@@ -166,7 +168,7 @@ def test_sites_that_differ_are_harmonised_and_shown(cohort):
     assert "Correlations" in page
 
 
-def test_an_age_that_is_no_number_is_missing_and_counted(cohort):
+def test_a_non_numeric_age_is_missing_and_counted(cohort):
     bids, out = cohort
     text = (bids / "participants.tsv").read_text().replace("sub-05\tcontrol\t34", "sub-05\tcontrol\tn/k")
     (bids / "participants.tsv").write_text(text)
@@ -174,11 +176,11 @@ def test_an_age_that_is_no_number_is_missing_and_counted(cohort):
     found = pd.read_csv(out / "group_models.tsv", sep="\t").set_index("term")
     assert "age" in found.index
     assert set(found["n"]) == {22}
-    assert set(found["left_out"]) == {1}
+    assert set(found["n_excluded"]) == {1}
 
 
 @pytest.mark.parametrize("people", ["one group", "one participant", "no participants.tsv"])
-def test_little_is_still_told(cohort, people):
+def test_a_small_cohort_is_still_described(cohort, people):
     bids, out = cohort
     if people == "one group":
         text = (bids / "participants.tsv").read_text()
@@ -194,13 +196,13 @@ def test_little_is_still_told(cohort, people):
     assert "Groups are not compared" in (out / "group_alps.html").read_text()
 
 
-def test_nobody_is_told(tmp_path, capsys):
+def test_an_output_without_results_is_reported(tmp_path, capsys):
     (tmp_path / "bids").mkdir()
     assert main([str(tmp_path / "bids"), str(tmp_path / "out"), "group"]) == 66
     assert "no results of any participant" in capsys.readouterr().err
 
 
-def test_one_site_is_not_harmonised_and_all_else_is_done(cohort, caplog):
+def test_a_single_site_is_not_harmonised(cohort, caplog):
     bids, out = cohort
     assert main([str(bids), str(out), "group", "--harmonise", "site"]) == 0
     assert "Not harmonised. ComBat: 1 site" in caplog.text
@@ -243,15 +245,15 @@ def test_regions_of_an_atlas_are_gathered_compared_and_correlated(atlas):
     assert set(regions) < set(correlated["outcome"])
 
 
-def test_multiple_regression_returns_what_the_putamen_depends_on(atlas):
+def test_multiple_regression_recovers_the_simulated_slopes(atlas):
     bids, out = atlas
     assert main([str(bids), str(out), "group", "--model", "putamen_left_fa ~ age + score"]) == 0
     found = pd.read_csv(out / "group_models.tsv", sep="\t").set_index("term")
     for term, slope in PUTAMEN.items():
-        assert found.loc[term, "ci_low"] < slope < found.loc[term, "ci_high"]
-        low, high = found.loc[term, ["standardised_ci_low", "standardised_ci_high"]]
-        assert low < found.loc[term, "standardised"] < high
-        assert found.loc[term, "p"] < 0.001
+        row: dict[Any, Any] = found.loc[term].to_dict()
+        assert row["ci_low"] < slope < row["ci_high"]
+        assert row["standardised_ci_low"] < row["standardised"] < row["standardised_ci_high"]
+        assert row["p"] < 0.001
     tests = pd.read_csv(out / "group_model_tests.tsv", sep="\t", na_values="n/a").set_index("term")
     people = pd.read_csv(bids / "participants.tsv", sep="\t")
     table = pd.read_csv(out / "group_seg-basal.tsv", sep="\t").query("region == 'putamen_left'")
@@ -261,7 +263,7 @@ def test_multiple_regression_returns_what_the_putamen_depends_on(atlas):
     np.testing.assert_allclose(whole, expected, rtol=1e-5)
 
 
-def test_one_name_of_two_atlases_is_told_apart():
+def test_a_region_name_in_two_atlases_is_distinguished():
     table = pd.DataFrame({"participant_id": ["sub-1"], "run": [None], "alps_left": [1.5]})
     row = {"participant_id": "sub-1", "region": "putamen", "name": "putamen", "index": 1.0}
     joined, names = join_atlases(table, {"one": [row | {"fa_mean": 0.4}], "Two": [row | {"fa_mean": 0.5}]})
@@ -269,7 +271,7 @@ def test_one_name_of_two_atlases_is_told_apart():
     assert joined.loc[0, list(names)].tolist() == [0.4, 0.5]
 
 
-def test_regions_are_those_of_their_run():
+def test_regions_belong_to_their_run():
     table = pd.DataFrame({"participant_id": ["sub-1"] * 3, "run": [np.nan, "2", "3"], "alps_left": [1.5, 1.6, 1.7]})
     rows = [
         {"participant_id": "sub-1", "region": "a", "fa_mean": 0.1},
@@ -279,7 +281,7 @@ def test_regions_are_those_of_their_run():
     np.testing.assert_equal(joined["a_fa"].to_numpy(), [0.1, 0.2, np.nan])
 
 
-def test_a_table_that_is_none_of_an_atlas_is_told_and_left_out(cohort, caplog):
+def test_a_table_of_another_kind_is_reported_and_ignored(cohort, caplog):
     bids, out = cohort
     (out / "sub-01" / "dwi" / "sub-01_seg-odd_scalarstats.tsv").write_text("what\tmean\na\t1\n")
     assert main([str(bids), str(out), "group"]) == 0
@@ -287,7 +289,7 @@ def test_a_table_that_is_none_of_an_atlas_is_told_and_left_out(cohort, caplog):
     assert not (out / "group_seg-odd.tsv").exists()
 
 
-def test_participants_without_their_column_are_told(cohort, capsys):
+def test_participants_without_a_column_are_reported(cohort, capsys):
     bids, out = cohort
     (bids / "participants.tsv").write_text("label\tage\nsub-01\t30\n")
     assert main([str(bids), str(out), "group"]) == 65
@@ -296,7 +298,7 @@ def test_participants_without_their_column_are_told(cohort, capsys):
     )
 
 
-def test_variables_that_nobody_has_or_that_do_not_vary_take_nothing_along(cohort):
+def test_empty_or_constant_variables_affect_nothing_else(cohort):
     bids, out = cohort
     people = pd.read_csv(bids / "participants.tsv", sep="\t").assign(age=np.nan, sex="F", weight=70)
     people.to_csv(bids / "participants.tsv", sep="\t", index=False, na_rep="n/a")
@@ -305,7 +307,7 @@ def test_variables_that_nobody_has_or_that_do_not_vary_take_nothing_along(cohort
     assert compared["p"].notna().all()
 
 
-def test_a_number_in_words_or_nobody_in_a_group_is_missing(cohort):
+def test_unreadable_numbers_and_empty_groups_are_missing(cohort):
     bids, out = cohort
     people = pd.read_csv(bids / "participants.tsv", sep="\t", dtype=str)
     people.loc[0, "age"], people.loc[1, "group"], people.loc[2, "group"] = "89+", "n/a", ""
@@ -325,7 +327,33 @@ def test_correlations_of_many_regions_are_drawn_in_part(tmp_path):
     assert "The first 40 of 41 outcomes" in render_cohort(tmp_path, [row], {"alps": found}, plan=Plan())
 
 
-def test_groups_may_stand_in_another_column(cohort):
+def test_correlations_with_many_variables_are_drawn_in_part(tmp_path):
+    names = [f"score{n}" for n in range(13)]
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 14)), columns=["alps_bilateral", *names])
+    row = {"participant_id": "sub-1", "alps_left": 1.5, "alps_right": 1.6, "alps_bilateral": 1.55, "status": "pass"}
+    found = Findings(tables={"correlations": correlate(table, ["alps_bilateral"], names)})
+    page = render_cohort(tmp_path, [row], {"alps": found}, plan=Plan())
+    assert "The first 12 of 13 variables" in page
+    assert "score11" in page
+    assert "score12" not in page
+
+
+def test_correlations_of_too_few_participants_are_not_drawn(tmp_path):
+    table = pd.DataFrame({"alps_bilateral": [1.5, 1.6], "score": [1.0, 2.0]})
+    row = {"participant_id": "sub-1", "alps_left": 1.5, "alps_right": 1.6, "alps_bilateral": 1.55, "status": "pass"}
+    found = Findings(tables={"correlations": correlate(table, ["alps_bilateral"], ["score"])})
+    assert "Pearson" not in render_cohort(tmp_path, [row], {"alps": found}, plan=Plan())
+
+
+def test_the_page_links_every_table(cohort):
+    bids, out = cohort
+    assert main([str(bids), str(out), "group"]) == 0
+    linked = set(re.findall(r'<a href="([^"]+)" download>', (out / "group_alps.html").read_text()))
+    assert linked == {path.name for path in out.glob("group_*.[tc]sv")}
+    assert "group_rois.tsv" in linked
+
+
+def test_groups_can_be_in_another_column(cohort):
     bids, out = cohort
     people = bids / "participants.tsv"
     people.write_text(people.read_text().replace("\tgroup\t", "\tarm\t", 1))
@@ -335,7 +363,7 @@ def test_groups_may_stand_in_another_column(cohort):
 
 
 @pytest.mark.parametrize("name", ["lesions", "rois"])
-def test_datasets_of_masks_and_regions_are_no_results_to_pool(cohort, name):
+def test_mask_and_region_datasets_are_not_pooled(cohort, name):
     bids, out = cohort
     assert main([str(bids), str(out), "group", "-d", f"{name}={out}"]) == 0
     table = pd.read_csv(out / "group_alps.tsv", sep="\t")

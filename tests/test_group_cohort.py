@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from made_cohort import write_people, write_run, write_sixty
+from simulated_cohort import write_people, write_run, write_sixty
 
 from bids_alps.cli import main
 from bids_alps.io.root import write_root
@@ -47,7 +47,7 @@ def study(tmp_path):
     return bids, out
 
 
-def test_whoever_is_not_analysed_is_listed_with_the_reason(sixty):
+def test_excluded_participants_are_listed_with_the_reason(sixty):
     _, out = sixty
     runs, excluded = read(out, "alps"), read(out, "exclusions")
     first = runs[(runs["session_id"] == "ses-1") & (runs["status"] != "fail") & (runs["roi_preset"] == "alps")]
@@ -56,9 +56,9 @@ def test_whoever_is_not_analysed_is_listed_with_the_reason(sixty):
     groups = runs.drop_duplicates("participant_id").set_index("participant_id")["group"]
     assert row["n_a"] == (groups[first["participant_id"]] == row["group_a"]).sum()
     missing = set(groups.index) - set(first["participant_id"])
-    listed = excluded[(excluded["roi_preset"] == "alps") & (excluded["left_out_of"] == "comparison of groups")]
+    listed = excluded[(excluded["roi_preset"] == "alps") & (excluded["excluded_from"] == "comparison of groups")]
     assert set(listed["participant_id"]) == missing
-    failed = excluded[(excluded["roi_preset"] == "alps") & (excluded["left_out_of"] == "all statistics")]
+    failed = excluded[(excluded["roi_preset"] == "alps") & (excluded["excluded_from"] == "all statistics")]
     assert set(failed["reason"]) == {"status fail (snr_b0)"}
     assert len(failed) == 5
 
@@ -66,10 +66,10 @@ def test_whoever_is_not_analysed_is_listed_with_the_reason(sixty):
 def test_every_step_of_the_flow_adds_up(sixty):
     for _, steps in read(sixty[1], "flow").groupby("roi_preset"):
         counts = steps["runs"].to_numpy()
-        np.testing.assert_array_equal(counts[:-1] - steps["lost_runs"].to_numpy()[1:], counts[1:])
+        np.testing.assert_array_equal(counts[:-1] - steps["excluded_runs"].to_numpy()[1:], counts[1:])
 
 
-def test_the_page_tells_the_flow_the_difference_and_the_change(sixty):
+def test_the_page_shows_flow_difference_and_change(sixty):
     page = (sixty[1] / "group_alps.html").read_text()
     assert "108 runs of 60 participants identified; 5 failed their checks" in page
     assert "The bilateral index was lower in RLS than in control, adjusted for age, sex and site" in page
@@ -77,7 +77,7 @@ def test_the_page_tells_the_flow_the_difference_and_the_change(sixty):
     assert "Specification curve" in page
 
 
-def test_presets_are_never_counted_together(sixty):
+def test_presets_are_analysed_separately(sixty):
     rows = read(sixty[1], "within")
     whole = rows[(rows["outcome"] == "alps_bilateral") & (rows["group"] == "all")]
     assert list(whole["roi_preset"]) == ["alps", "alps_sphere"]
@@ -85,7 +85,7 @@ def test_presets_are_never_counted_together(sixty):
     assert whole["n_pairs"].iloc[0] < 50
 
 
-def test_the_headline_is_adjusted_and_the_first_table_of_the_page(study):
+def test_the_adjusted_difference_is_the_first_table_of_the_page(study):
     assert run(study) == 0
     row = read(study[1], "adjusted").set_index("outcome").loc["alps_bilateral"]
     assert row["covariates"] == "age, sex"
@@ -95,7 +95,7 @@ def test_the_headline_is_adjusted_and_the_first_table_of_the_page(study):
 
 
 @pytest.mark.slow
-def test_covariates_are_those_that_were_asked_for(study):
+def test_the_requested_covariates_are_used(study):
     assert run(study, "--covariates", "Age", "pose") == 0
     assert set(read(study[1], "adjusted")["covariates"]) == {"age, pitch, roll, yaw"}
     assert run(study, "--covariates", "none") == 0
@@ -105,7 +105,7 @@ def test_covariates_are_those_that_were_asked_for(study):
 
 
 @pytest.mark.slow
-def test_another_reference_turns_the_difference_and_owns_the_norm(study):
+def test_another_reference_reverses_the_difference_and_defines_the_norm(study):
     assert run(study) == 0
     before, norms = read(study[1], "comparison").iloc[0], read(study[1], "norms")
     assert norms.loc[norms["in_reference"], "participant_id"].max() == "sub-14"
@@ -116,7 +116,7 @@ def test_another_reference_turns_the_difference_and_owns_the_norm(study):
     assert run(study, "--reference-group", "nobody") == 64
 
 
-def test_a_subset_is_who_meets_the_condition(study):
+def test_a_subset_contains_the_runs_that_meet_the_condition(study):
     assert run(study, "--subset", "age > 45 and sex == 'F'") == 0
     people = pd.read_csv(study[0] / "participants.tsv", sep="\t")
     meant = set(people.loc[(people["age"] > 45) & (people["sex"] == "F"), "participant_id"])
@@ -125,7 +125,7 @@ def test_a_subset_is_who_meets_the_condition(study):
     assert run(study, "--subset", "nothing > 4") == 64
 
 
-def test_students_t_is_that_of_papers(study):
+def test_students_t_reproduces_a_published_result(study):
     assert run(study, "--test", "student") == 0
     compared, people = read(study[1], "comparison"), read(study[1], "participants").set_index("variable")
     assert set(compared["test"]) == {"student"}
@@ -142,7 +142,7 @@ def test_weights_by_precision_replace_the_linear_model(study):
 
 
 @pytest.mark.slow
-def test_equivalence_is_tested_where_a_margin_is_given(study):
+def test_equivalence_is_tested_with_a_margin(study):
     assert run(study, "--equivalence-margin", "0.5") == 0
     assert (read(study[1], "equivalence")["p_equivalence"] < 0.05).all()
     assert run(study, "--equivalence-margin", "0.01") == 0
@@ -152,7 +152,7 @@ def test_equivalence_is_tested_where_a_margin_is_given(study):
 
 
 @pytest.mark.slow
-def test_permutations_are_drawn_where_they_are_asked_for(study):
+def test_permutations_are_run_on_request(study):
     assert run(study, "--permutations", "199") == 0
     rows = read(study[1], "adjusted").query("family == 'index'")
     assert set(rows["permutations"]) == {199}
@@ -170,7 +170,7 @@ def differ(study, labels, **changed):
 
 
 @pytest.mark.slow
-def test_runs_measured_otherwise_are_left_out_with_a_banner_unless_pooled(study):
+def test_runs_with_other_settings_are_excluded_with_a_banner_unless_pooled(study):
     differ(study, range(12, 18), pose_correction="false", settings_hash="ffff0000")
     assert run(study) == 0
     excluded = read(study[1], "exclusions")
@@ -184,7 +184,7 @@ def test_runs_measured_otherwise_are_left_out_with_a_banner_unless_pooled(study)
     assert run(study, "--pool-across", "age") == 64
 
 
-def test_nothing_is_compared_where_no_way_of_measuring_has_most_of_the_runs(study):
+def test_without_a_majority_of_settings_nothing_is_compared(study):
     differ(study, range(15), distortion_corrected="false")
     assert run(study) == 0
     assert not (study[1] / "group_comparison.tsv").exists()
@@ -195,7 +195,7 @@ def test_nothing_is_compared_where_no_way_of_measuring_has_most_of_the_runs(stud
 
 
 @pytest.mark.slow
-def test_tables_of_an_older_version_lack_how_they_were_made(study):
+def test_tables_of_an_older_version_lack_settings(study):
     for path in study[1].rglob("*_desc-alps_scalarstats.tsv"):
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
         table.drop(columns=["settings_hash", "version", "alps_unreliable"]).to_csv(path, sep="\t", index=False)
@@ -204,7 +204,7 @@ def test_tables_of_an_older_version_lack_how_they_were_made(study):
 
 
 @pytest.mark.slow
-def test_nothing_of_the_run_before_is_left(study):
+def test_tables_of_an_earlier_run_are_removed(study):
     bids, out = study
     people = pd.read_csv(bids / "participants.tsv", sep="\t")
     write_people(bids, people.assign(site=np.array(["a", "b"])[np.arange(30) // 2 % 2]))
@@ -236,7 +236,7 @@ def two_sessions(tmp_path, *, change=-0.05, labels=("pre", "post")):
 
 
 @pytest.mark.slow
-def test_sessions_are_compared_within_people_in_the_order_given(tmp_path):
+def test_sessions_are_compared_within_participants_in_the_given_order(tmp_path):
     study = two_sessions(tmp_path)
     assert run(study, "--sessions", "pre", "post") == 0
     row = read(study[1], "within").query("outcome == 'alps_bilateral' and group == 'all'").iloc[0]
@@ -251,7 +251,7 @@ def test_sessions_are_compared_within_people_in_the_order_given(tmp_path):
     assert "ordered by label" in (study[1] / "group_alps.html").read_text()
 
 
-def test_a_column_that_varies_within_people_is_never_compared_between_them(tmp_path):
+def test_a_within_participant_column_is_not_compared_between_participants(tmp_path):
     study = two_sessions(tmp_path)
     assert run(study, "--group-column", "drug") == 0
     assert not (study[1] / "group_comparison.tsv").exists()
@@ -261,7 +261,7 @@ def test_a_column_that_varies_within_people_is_never_compared_between_them(tmp_p
     assert row["test"] in ("paired t", "Wilcoxon")
 
 
-def test_a_formula_that_fails_takes_neither_page_nor_comparison_along(study):
+def test_a_failing_formula_leaves_page_and_comparison(study):
     assert run(study, "--model", "alps_bilateral ~ group | age", "alps_bilateral ~ group + age") == 0
     page = (study[1] / "group_alps.html").read_text()
     assert "has a | outside of parentheses" in page
@@ -271,18 +271,18 @@ def test_a_formula_that_fails_takes_neither_page_nor_comparison_along(study):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["latin-1", "no prefix", "ragged", "semicolons"])
-def test_tables_as_people_write_them_are_read_with_a_note(study, damage):
+def test_irregular_tables_are_read_with_a_note(study, damage):
     path = study[0] / "participants.tsv"
     text = path.read_text()
-    changed, told = {
-        "latin-1": (text.replace("patient", "pätient").encode("latin-1"), "read as Latin-1"),
+    changed, message = {
+        "latin-1": (text.replace("patient", "pätient").encode("latin-1"), "read as Windows-1252"),
         "no prefix": (text.replace("sub-", "").encode(), "lack sub-"),
         "ragged": (text.replace("\tM\n", "\n").encode(), "fewer cells than columns"),
         "semicolons": (text.replace("\t", ";").encode(), "not by tabs"),
     }[damage]
     path.write_bytes(changed)
     assert run(study) == 0
-    assert told in (study[1] / "group_alps.html").read_text()
+    assert message in (study[1] / "group_alps.html").read_text()
     assert read(study[1], "comparison")["n_a"].max() == 15
 
 
@@ -296,7 +296,7 @@ def test_a_table_without_a_header_is_refused_and_the_tables_are_fresh(study, cap
 
 
 @pytest.mark.slow
-def test_sites_that_go_with_groups_raise_a_banner(study):
+def test_sites_confounded_with_groups_raise_a_banner(study):
     bids, out = study
     people = pd.read_csv(bids / "participants.tsv", sep="\t")
     site = np.where(np.arange(30) % 5 == 0, "b", "a")
@@ -310,7 +310,7 @@ def test_sites_that_go_with_groups_raise_a_banner(study):
     np.testing.assert_allclose(table["alps_bilateral"], mean, atol=1e-5)
 
 
-def test_who_is_not_in_the_adjusted_comparison_is_listed(study):
+def test_participants_missing_from_the_adjusted_comparison_are_listed(study):
     bids, out = study
     people = pd.read_csv(bids / "participants.tsv", sep="\t", dtype=str).assign(site="a")
     people.loc[4, "age"] = "n/a"

@@ -2,11 +2,12 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from made_cohort import write_run
+from simulated_cohort import write_run
 
 from bids_alps.cli import main
 from bids_alps.io.root import write_root
@@ -27,7 +28,7 @@ def cohort(tmp_path):
     return bids, out
 
 
-def test_runs_that_a_reader_drops_are_left_out_with_the_reason(cohort, tmp_path, capsys):
+def test_runs_rated_unusable_are_excluded_with_the_reason(cohort, tmp_path, capsys):
     bids, out = cohort
     ratings = tmp_path / "ratings.tsv"
     ratings.write_text("run\trating\tnote\nsub-03\tdrop\tmoved a lot\nsub-04\tdoubtful\tn/a\nsub-99\tkeep\tn/a\n")
@@ -43,13 +44,13 @@ def test_runs_that_a_reader_drops_are_left_out_with_the_reason(cohort, tmp_path,
     assert set(described["rating"]["Levels"]) == {"keep", "doubtful", "drop"}
 
 
-def test_without_ratings_there_is_no_such_column(cohort):
+def test_without_ratings_there_is_no_rating_column(cohort):
     bids, out = cohort
     assert main([str(bids), str(out), "group"]) == 0
     assert "rating" not in pd.read_csv(out / "group_alps.tsv", sep="\t").columns
 
 
-def test_the_page_explores_every_run_and_leads_to_it(cohort):
+def test_the_page_explores_and_links_every_run(cohort):
     bids, out = cohort
     assert main([str(bids), str(out), "group"]) == 0
     page = (out / "group_alps.html").read_text()
@@ -60,3 +61,26 @@ def test_the_page_explores_every_run_and_leads_to_it(cohort):
     assert found["colours"]["Age"][:2] == [20.0, 23.0]
     assert 'href="sub-01.html#sub-01"' in page
     assert len(page) < 6e6
+
+
+def test_a_rating_of_a_label_in_two_datasets_needs_the_dataset(
+    cohort: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bids, out = cohort
+    other = tmp_path / "other"
+    for n in range(2):
+        write_run(other, {"sub": f"{n + 1:02}"}, 1.9 + 0.01 * n, seed=90 + n)
+    write_root(other, bids)
+    (other / "participants.tsv").write_text((bids / "participants.tsv").read_text())
+    ratings = tmp_path / "ratings.tsv"
+    command = [str(bids), str(out), "group", "-d", f"siteB={other}", "--ratings", str(ratings), "--permutations", "0"]
+    ratings.write_text("run\trating\nsub-01\tdrop\n")
+    assert main(command) != 0
+    assert "sub-01 does not tell its dataset (output, siteB)" in capsys.readouterr().err
+    ratings.write_text("run\trating\tdataset\nsub-01\tdrop\tsiteB\nsub-09\tdrop\tn/a\n")
+    assert main(command) == 0
+    excluded = pd.read_csv(out / "group_exclusions.tsv", sep="\t").query("reason == 'rated drop'")
+    assert set(zip(excluded["dataset"], excluded["participant_id"], strict=True)) == {
+        ("siteB", "sub-01"),
+        ("output", "sub-09"),
+    }

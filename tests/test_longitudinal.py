@@ -59,7 +59,7 @@ def test_equal_sessions_have_not_changed(study: tuple[Path, Path, int]) -> None:
     np.testing.assert_allclose(table[["change_se_placement", "change_se_pose", "change_se_resolution"]], 0, atol=1e-4)
 
 
-def test_sessions_of_another_protocol_are_compared_with_a_flag(study: tuple[Path, Path, int]) -> None:
+def test_sessions_with_different_protocols_are_flagged(study: tuple[Path, Path, int]) -> None:
     table = read_table(study[1] / "sub-01/dwi/sub-01_desc-change_scalarstats.tsv")
     other = table["second_session"].astype(str) == "3"
     assert set(table.loc[other, "differs"]) == {"echo_time"}
@@ -68,7 +68,7 @@ def test_sessions_of_another_protocol_are_compared_with_a_flag(study: tuple[Path
     assert "pass" not in set(table.loc[other, "status"])
 
 
-def test_a_session_that_fails_is_told_and_the_others_go_on(study: tuple[Path, Path, int]) -> None:
+def test_a_failed_session_is_reported_and_the_others_continue(study: tuple[Path, Path, int]) -> None:
     _, out, code = study
     page = read_participant_page(out, "01")
     assert code != 0
@@ -78,13 +78,13 @@ def test_a_session_that_fails_is_told_and_the_others_go_on(study: tuple[Path, Pa
     assert [row[0] for row in table.rows][:3] == ["1 to 2, left", "1 to 2, right", "1 to 2, bilateral"]
 
 
-def test_a_session_alone_stands_by_itself(study: tuple[Path, Path, int]) -> None:
+def test_a_single_session_is_not_compared(study: tuple[Path, Path, int]) -> None:
     _, out, _ = study
     assert list((out / "sub-02").rglob("*longitudinal*")) == []
     assert read_participant_page(out, "02").changes == ()
 
 
-def test_results_of_a_session_say_where_its_regions_were_placed(study: tuple[Path, Path, int]) -> None:
+def test_results_of_a_session_record_their_frame(study: tuple[Path, Path, int]) -> None:
     folder = study[1] / "sub-01/ses-2/dwi"
     for kind, frame in (("alps", "cross-sectional"), ("longitudinal", "longitudinal")):
         table = read_table(folder / f"sub-01_ses-2_desc-{kind}_scalarstats.tsv")
@@ -97,7 +97,7 @@ def test_results_of_a_session_say_where_its_regions_were_placed(study: tuple[Pat
     np.testing.assert_allclose(way, np.eye(4), atol=1e-2)
 
 
-def test_what_is_done_is_not_done_again_until_a_session_changes(
+def test_longitudinal_results_are_reused_until_a_session_changes(
     study: tuple[Path, Path, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, out, _ = study
@@ -116,7 +116,7 @@ def test_what_is_done_is_not_done_again_until_a_session_changes(
     assert change.read_bytes() == first
 
 
-def test_the_group_level_takes_them_where_they_are(study: tuple[Path, Path, int]) -> None:
+def test_the_group_level_reads_longitudinal_results(study: tuple[Path, Path, int]) -> None:
     data, out, _ = study
     assert cli.main([str(data), str(out), "group", "--longitudinal"]) == 0
     table = read_table(out / "group_alps.tsv")
@@ -128,7 +128,7 @@ def test_the_group_level_takes_them_where_they_are(study: tuple[Path, Path, int]
     assert len(changes) == 9
 
 
-def test_runs_repeat_each_other_when_the_session_alone_differs() -> None:
+def test_runs_that_differ_only_in_session_are_repeats() -> None:
     one, two = run_of(sub="01", ses="1", dir="AP"), run_of(sub="01", ses="2", dir="AP")
     other, alone = run_of(sub="01", ses="1", dir="PA"), run_of(sub="02")
     assert find_longitudinal_runs([one, other, two, alone]) == [(one, two)]
@@ -136,6 +136,6 @@ def test_runs_repeat_each_other_when_the_session_alone_differs() -> None:
 
 
 @pytest.mark.parametrize("options", [("--registrar", "precomputed"), ("--rois", "alps.sh")])
-def test_what_has_no_meaning_for_a_mean_of_sessions_is_refused(tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_options_that_cannot_apply_to_longitudinal_runs_are_refused(tmp_path: Path, options: tuple[str, ...]) -> None:
     with pytest.raises(UsageError, match="--longitudinal"):
         cli.settings_from([str(tmp_path / "in"), str(tmp_path / "out"), "participant", "--longitudinal", *options])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,29 +55,27 @@ def drawn(study: Path, tmp_path: Path) -> Path:
 
 def with_manual_rois(folder: Path, change: object) -> None:
     image = read_map(folder / NAME)
-    write_map(folder / NAME, change(image), dtype=np.uint8)  # type: ignore[operator]
+    write_map(folder / NAME, change(image), dtype=np.uint8)
 
 
-def rows(out: Path, label: str, kind: str = "desc-alps") -> dict[str, list[object]]:
+def rows(out: Path, label: str, kind: str = "desc-alps") -> dict[str, list[Any]]:
     table = read_table(out / f"sub-{label}/dwi/sub-{label}_{kind}_scalarstats.tsv")
     return {str(name): values.tolist() for name, values in table.items()}
 
 
-def test_one_run_is_measured_in_what_was_drawn_and_the_other_as_before(
-    study: Path, drawn: Path, tmp_path: Path
-) -> None:
+def test_manual_regions_are_used_for_their_run_only(study: Path, drawn: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(study / "in", out, "-d", f"rois={drawn}") == 0
     np.testing.assert_array_equal(read_map(out / NAME).data, read_map(drawn / NAME).data)
     placed, moved = (rows(folder, "01", "seg-alps") for folder in (study / "out", out))
     labels = read_map(drawn / NAME)
     inside = [labels.world(np.argwhere(labels.data == value)).mean(axis=0)[1] for value in (1, 2, 4, 5)]
-    told = [
+    measured = [
         moved["y"][moved["roi"].index(f"{region}_{side}")]
         for side in ("left", "right")
         for region in ("projection", "association")
     ]
-    np.testing.assert_allclose(told, inside, atol=1.5)
+    np.testing.assert_allclose(measured, inside, atol=1.5)
     assert moved["y"] != placed["y"]
     assert rows(out, "01")["roi_source"] == ["scan"] * 3
     assert rows(out, "01")["roi_preset"] == ["alps"] * 3
@@ -86,7 +85,7 @@ def test_one_run_is_measured_in_what_was_drawn_and_the_other_as_before(
     assert rows(out, "02")["roi_source"] == ["template"] * 3
 
 
-def test_what_was_drawn_again_makes_its_run_due(
+def test_redrawn_regions_trigger_reprocessing(
     study: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = [study / "in", tmp_path / "out", "--participant-label", "01", "-d", f"rois={drawn}"]
@@ -99,7 +98,7 @@ def test_what_was_drawn_again_makes_its_run_due(
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda image: image.like(image.data[:-1]), "Draw the regions on the grid"),
         (
@@ -114,12 +113,12 @@ def test_what_was_drawn_again_makes_its_run_due(
     ],
     ids=["shape", "position", "missing", "sides"],
 )
-def test_what_does_not_fit_is_refused(
-    study: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: object, told: str
+def test_unusable_manual_regions_are_refused(
+    study: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: object, message: str
 ) -> None:
     with_manual_rois(drawn, change)
     assert run(study / "in", tmp_path / "out", "--participant-label", "01", "-d", f"rois={drawn}") == 65
-    assert told in capsys.readouterr().out
+    assert message in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -130,14 +129,14 @@ def test_what_does_not_fit_is_refused(
     ],
     ids=["table", "twice"],
 )
-def test_what_cannot_be_told_is_refused_in_the_plan(
+def test_ambiguous_manual_regions_are_refused_in_the_plan(
     study: Path, drawn: Path, tmp_path: Path, spoil: object, code: int
 ) -> None:
-    spoil(drawn)  # type: ignore[operator]
+    spoil(drawn)
     assert run(study / "in", tmp_path / "out", "--participant-label", "01", "-d", f"rois={drawn}", "--dry-run") == code
 
 
-def test_an_image_that_serves_no_run_is_told(
+def test_an_unused_manual_image_is_reported(
     study: Path, drawn: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     misspelt = (drawn / NAME).rename(drawn / NAME.replace("seg-alps", "seg-apls"))
@@ -145,7 +144,7 @@ def test_an_image_that_serves_no_run_is_told(
     assert f"{misspelt}: its name matches no processed run and preset" in caplog.text
 
 
-def test_the_plan_names_what_was_drawn(
+def test_the_plan_names_manual_regions(
     study: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(study / "in", tmp_path / "out", "-d", f"rois={drawn}", "--dry-run") == 0

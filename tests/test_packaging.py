@@ -15,7 +15,7 @@ from bids_alps import identity
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_version_stands_once_and_is_cited() -> None:
+def test_the_version_is_defined_once_and_cited() -> None:
     assert version("bids-alps") == bids_alps.__version__
     assert 'dynamic = ["version"]' in (ROOT / "pyproject.toml").read_text()
     cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
@@ -23,9 +23,7 @@ def test_the_version_stands_once_and_is_cited() -> None:
     assert cited[1] == bids_alps.__version__
 
 
-def test_a_copy_of_the_code_has_its_digest_and_changed_code_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_code_digest_changes_with_the_code_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def digest() -> str:
         identity.code_digest.cache_clear()
         return identity.code_digest()

@@ -1,17 +1,24 @@
 """Figures for publication from an output folder."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
+from simulated_cohort import write_people, write_run
 
 from bids_alps.cli import main
+from bids_alps.group import papers
 from bids_alps.group.papers import coarse_grid, mean_colours, read_colours
+from bids_alps.io.root import write_root
 from bids_alps.io.templates import read_template
 from bids_alps.io.writing import write_text
 from bids_alps.model import SpatialMap
 from bids_alps.numerics.itk import itk_text
+from bids_alps.report import figures_papers
 
 PLANAR = (1.4e-3, 0, 0, 4e-4, 0, 4e-4)  # along x of the scanner
 
@@ -50,18 +57,18 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_colours_are_of_template_axes_and_their_mean_is_over_participants(out: Path) -> None:
+def test_colours_follow_template_axes_and_are_averaged_over_participants(out: Path) -> None:
     template = read_template()
     mean, count = mean_colours(out, ["sub-01", "sub-02"], template)
     middle = tuple(n // 2 for n in mean.shape[:3])
     red, green, blue = mean.data[middle]
     assert count == 2
-    assert red == pytest.approx(green, abs=0.02)  # one along x, one turned to y
+    assert red == pytest.approx(green, abs=0.02)  # one along x, one rotated to y
     assert red > 0.3
     assert blue == pytest.approx(0, abs=0.02)
 
 
-def test_one_scan_turned_by_a_quarter_is_green(out: Path) -> None:
+def test_a_scan_rotated_by_90_degrees_is_green(out: Path) -> None:
     folder = out / "sub-02" / "dwi"
     found = read_colours(
         folder / "sub-02_model-tensor_param-tensor_dwimap.nii.gz",
@@ -88,7 +95,9 @@ def test_the_level_writes_each_figure_twice(out: Path, tmp_path: Path) -> None:
     }
 
 
-def test_without_a_group_table_the_next_step_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_group_table_the_error_names_the_next_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([str(tmp_path / "in"), str(tmp_path / "out"), "figures"]) == 66
     assert "Run the group level first." in capsys.readouterr().err
 
@@ -104,3 +113,54 @@ def test_a_colour_is_the_fa_over_point_eight_along_the_first_axis(tmp_path: Path
     fa = np.sqrt(3 / 2 * ((np.array(values) - np.mean(values)) ** 2).sum() / (np.array(values) ** 2).sum())
     assert found[1, 1, 1] == pytest.approx([0, 0, min(fa / 0.8, 1)], abs=1e-5)
     assert found.sum() == pytest.approx(found[1, 1, 1].sum())
+
+
+def drawn(bids: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> dict[str, tuple[Any, ...]]:
+    """Run the group level and the figures; return what the figures were drawn from."""
+    seen = dict[str, tuple[Any, ...]]()
+
+    def watch(name: str) -> Callable[..., dict[str, bytes]]:
+        def draw(*values: Any) -> dict[str, bytes]:
+            seen[name] = values
+            return {"svg": b""}
+
+        return draw
+
+    for name in ("distribution", "sessions", "age_curve"):
+        monkeypatch.setattr(figures_papers, f"draw_{name}", watch(name))
+    monkeypatch.setattr(papers, "mean_colours", lambda *_: (None, 0))
+    write_root(out, bids)
+    assert main([str(bids), str(out), "group", "--permutations", "0", *options]) == 0
+    assert main([str(bids), str(out), "figures"]) == 0
+    return seen
+
+
+def test_figures_show_the_people_that_were_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bids, out = tmp_path / "bids", tmp_path / "out"
+    for n in range(12):
+        for session, shift in (("pre", 0.0), ("post", 0.2)):
+            write_run(out, {"sub": f"{n:02}", "ses": session}, 1.5 + 0.01 * n - shift, seed=n)
+    people = pd.DataFrame({"participant_id": [f"sub-{n:02}" for n in range(11)], "arm": [1, 2] * 5 + [1]})
+    write_people(bids, people)
+    (tmp_path / "r.tsv").write_text("run\trating\nsub-00_ses-pre\tdrop\nsub-00_ses-post\tdrop\n")
+    options = ("--ratings", str(tmp_path / "r.tsv"), "--sessions", "pre", "post", "--group-column", "arm")
+    seen = drawn(bids, out, monkeypatch, *options)
+    indices, groups = seen["distribution"]
+    np.testing.assert_allclose(indices["bilateral"], 1.5 + 0.01 * np.arange(1, 11))  # sub-11 is in no table
+    assert groups == ["2", "1"] * 5
+    by_person, order = seen["sessions"]
+    assert order == ["ses-pre", "ses-post"]
+    assert "sub-00" not in by_person
+
+
+def test_equal_labels_in_two_datasets_are_different_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bids, out, other = (tmp_path / name for name in ("bids", "out", "other"))
+    people = pd.DataFrame({"participant_id": [f"sub-{n:02}" for n in range(5)]})
+    for folder, results, group, index in ((bids, out, "control", 1.5), (other, other, "RLS", 1.9)):
+        for n in range(5):
+            write_run(results, {"sub": f"{n:02}"}, index, seed=n)
+        write_people(folder, people.assign(group=group))
+    write_root(other, bids)
+    indices, groups = drawn(bids, out, monkeypatch, "-d", f"siteB={other}")["distribution"]
+    np.testing.assert_allclose(indices["bilateral"], [1.5] * 5 + [1.9] * 5)
+    assert groups == ["control"] * 5 + ["RLS"] * 5

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +42,7 @@ def settings_for(tmp_path: Path, *arguments: str) -> Settings:
     return settings_of(parse([str(tmp_path / "in"), str(tmp_path / "out"), "participant", *arguments]))
 
 
-def test_preprocessed_runs_stand_for_the_raw_ones(tmp_path: Path) -> None:
+def test_preprocessed_runs_replace_the_raw_ones(tmp_path: Path) -> None:
     put_run(tmp_path / "in", "dwi")
     put_run(tmp_path / "q", "space-ACPC_desc-preproc_dwi", DatasetType="derivative")
     (run,) = plan_participant("01", settings_for(tmp_path, "-d", f"qsiprep={tmp_path / 'q'}"))
@@ -49,7 +51,7 @@ def test_preprocessed_runs_stand_for_the_raw_ones(tmp_path: Path) -> None:
     assert run.image.is_relative_to(tmp_path / "q")
 
 
-def test_derivatives_are_named_or_take_the_name_of_their_folder(tmp_path: Path) -> None:
+def test_derivatives_are_named_explicitly_or_by_folder(tmp_path: Path) -> None:
     (tmp_path / "q").mkdir()
     chosen = settings_for(tmp_path, "--derivatives", f"a={tmp_path / 'q'}", str(tmp_path / "q"))
     assert chosen.request.datasets == {"a": tmp_path / "q", "q": tmp_path / "q"}
@@ -57,7 +59,7 @@ def test_derivatives_are_named_or_take_the_name_of_their_folder(tmp_path: Path) 
         _ = settings_for(tmp_path, "-d", "a=nowhere").request.datasets
 
 
-def test_whatever_lies_in_one_folder_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defective_folder_does_not_affect_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ValueError("unforeseen")
 
@@ -72,7 +74,7 @@ def test_whatever_lies_in_one_folder_the_others_go_on(tmp_path: Path, monkeypatc
     assert "unforeseen" in (tmp_path / "out/logs/sub-01/x/bids-alps.log").read_text()
 
 
-def test_an_error_is_overcome_by_a_result_and_by_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_result_resolves_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_run(tmp_path / "in", "run-1_dwi")
     settings = settings_for(tmp_path, "--run-uuid", "x")
 
@@ -102,7 +104,7 @@ def put_lesions(root: Path, *names: str) -> str:
     return f"lesions={root}"
 
 
-def test_a_dataset_of_lesions_gives_masks_and_no_runs(tmp_path: Path) -> None:
+def test_a_lesion_dataset_provides_masks_but_no_runs(tmp_path: Path) -> None:
     put_run(tmp_path / "in", "dwi")
     put_run(tmp_path / "l", "space-ACPC_desc-preproc_dwi")
     lesions = put_lesions(tmp_path / "l", "dwi/sub-01_label-lesion_mask.nii.gz")
@@ -116,7 +118,7 @@ def test_a_dataset_of_lesions_gives_masks_and_no_runs(tmp_path: Path) -> None:
     assert run.lesions is None
 
 
-def test_masks_that_contradict_each_other_cost_the_run_that_they_belong_to(tmp_path: Path) -> None:
+def test_contradictory_masks_fail_their_run_only(tmp_path: Path) -> None:
     put_run(tmp_path / "in", "run-1_dwi")
     put_run(tmp_path / "in", "run-2_dwi")
     masks = (f"dwi/sub-01_run-2_desc-{who}_label-lesion_mask.nii.gz" for who in ("one", "other"))
@@ -132,7 +134,7 @@ def test_exclusion_needs_masks(tmp_path: Path) -> None:
         plan_participant("01", settings_for(tmp_path, "--exclude-lesions"))
 
 
-def test_opposite_runs_are_merged_only_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_opposite_runs_are_merged_on_request_only(tmp_path: Path) -> None:
     for direction, sense in (("AP", "j-"), ("PA", "j")):
         put_run(tmp_path / "in", f"dir-{direction}_dwi")
         sidecar = tmp_path / f"in/sub-01/dwi/sub-01_dir-{direction}_dwi.json"
@@ -144,7 +146,20 @@ def test_opposite_runs_are_merged_only_where_that_is_asked_for(tmp_path: Path) -
     assert [partner.name for partner in merged.partners] == ["sub-01_dir-PA"]
 
 
-def test_images_to_ignore_are_as_if_they_were_not_there(tmp_path: Path) -> None:
+def test_runs_with_one_name_are_refused_with_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in "12":
+        put_run(tmp_path / "in", f"run-{number}_dwi")
+    runs = plan_participant("01", settings_for(tmp_path))
+    same = [replace(run, entities={"sub": "01"}) for run in runs if isinstance(run, DwiRun)]
+    monkeypatch.setattr(planning, "combine", lambda *_, **__: same)
+    (refused,) = plan_participant("01", settings_for(tmp_path, "--combine-runs"))
+    assert isinstance(refused, UnusableRun)
+    assert refused.name == "sub-01"
+    assert "2 runs have this name" in str(refused.error)
+    assert all(str(run.image) in str(refused.error) for run in same)
+
+
+def test_ignored_images_are_treated_as_missing(tmp_path: Path) -> None:
     for direction, sense in (("AP", "j-"), ("PA", "j")):
         put_run(tmp_path / "in", f"dir-{direction}_dwi")
         sidecar = tmp_path / f"in/sub-01/dwi/sub-01_dir-{direction}_dwi.json"
@@ -173,33 +188,33 @@ def test_labels_select_participants_sessions_and_runs(tmp_path: Path) -> None:
         assert [run.name for run in plan_participant("01", settings_for(tmp_path, *options))] == found
 
 
-def test_a_finished_run_is_done_again_only_by_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_run_is_reprocessed_only_with_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_run(tmp_path / "in", "dwi")
     (run,) = plan_participant("01", settings_for(tmp_path))
     assert isinstance(run, DwiRun)
     done: list[str] = []
     monkeypatch.setattr(participant, "find_finished", lambda *_: "left 1.5")
     monkeypatch.setattr("bids_alps.stages.run_stages", lambda run, *_: done.append(run.name) or ())
-    told = participant.process_run(run, settings_for(tmp_path))
-    assert (told.message, done) == ("left 1.5 [up to date]", [])
+    outcome = participant.process_run(run, settings_for(tmp_path))
+    assert (outcome.message, done) == ("left 1.5 [up to date]", [])
     participant.process_run(run, settings_for(tmp_path, "--force"))
     assert done == ["sub-01"]
 
 
-def test_resources_are_logged_where_that_is_asked_for(
+def test_resources_are_logged_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     put_run(tmp_path / "in", "dwi")
     (run,) = plan_participant("01", settings_for(tmp_path))
     assert isinstance(run, DwiRun)
     monkeypatch.setattr(participant, "_measure", lambda *_: "left 1.5")
-    for options, told in (([], False), (["--resource-monitor"], True)):
+    for options, logged in (([], False), (["--resource-monitor"], True)):
         caplog.clear()
         participant.process_run(run, settings_for(tmp_path, *options))
-        assert ("of CPU time" in caplog.text) is told
+        assert ("of CPU time" in caplog.text) is logged
 
 
-def test_a_participant_is_planned_by_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_planning_reads_only_the_folder_of_the_participant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many others there are, nothing of theirs is looked at."""
     put_run(tmp_path / "in", "dwi")
     (tmp_path / "in/sub-02/dwi").mkdir(parents=True)
@@ -208,7 +223,7 @@ def test_a_participant_is_planned_by_its_own_folder(tmp_path: Path, monkeypatch:
 
     def scandir(path: object = ".") -> object:
         looked.append(str(path))
-        return seen(path)  # type: ignore[call-overload]
+        return seen(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
     assert plan_participant("01", settings_for(tmp_path))
@@ -248,7 +263,9 @@ def test_the_change_is_told_of_the_first_pair_of_sessions_in_the_first_preset(
     nowhere = tmp_path / "nowhere"
     runs = tuple(DwiRun(entities=one, image=nowhere, bval=nowhere, bvec=nowhere) for one in entities)
 
-    def row(first: str, second: str, preset: str, hemisphere: str, change: float, differs: bool = False) -> dict:
+    def row(
+        first: str, second: str, preset: str, hemisphere: str, change: float, differs: bool = False
+    ) -> dict[str, Any]:
         names = {"first_session": first, "second_session": second, "roi_preset": preset, "hemisphere": hemisphere}
         return names | {"change": change, "change_ci_low": change - 1, "change_ci_high": change + 1, "differs": differs}
 

@@ -31,7 +31,7 @@ AC_MM = np.array([0.0, 2.0, -4.0])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aligned:
-    """The phantom's head scanned along AC-PC, turned so that these are the world's axes; `turn` leads from the scan."""
+    """The phantom's head scanned along AC-PC, rotated to world axes; `turn` is the rotation."""
 
     series: SpatialMap
     gradients: Gradients
@@ -150,7 +150,7 @@ def test_a_plain_derivative_gives_the_index_of_the_raw_data(
     np.testing.assert_allclose(index, raw[0], atol=0.01)
 
 
-def test_without_a_transform_to_the_template_the_run_is_told(
+def test_a_run_without_a_transform_to_the_template_is_reported(
     aligned: Aligned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_plain(tmp_path / "in", aligned)

@@ -32,7 +32,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "out"
 
 
-def test_a_template_and_regions_of_ones_own(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_custom_template_and_regions(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Any FA map in the template's space, and the regions that were placed, as a set of one's own."""
     fa, rois = tmp_path / "tpl-Ours_FA.nii.gz", tmp_path / "tpl-Ours_seg-drawn_dseg.nii.gz"
     shutil.copy(out / "sub-01/dwi/sub-01_model-tensor_param-fa_dwimap.nii.gz", fa)
@@ -54,7 +54,7 @@ def test_a_template_and_regions_of_ones_own(out: Path, tmp_path: Path, capsys: p
     assert "[up to date]" not in capsys.readouterr().out
 
 
-def test_each_has_its_regions_and_their_table(out: Path) -> None:
+def test_each_preset_has_its_regions_and_their_table(out: Path) -> None:
     volumes = {}
     for label in ("alps", "alpssh"):
         names = read_table(out / f"seg-{label}_dseg.tsv")
@@ -65,7 +65,7 @@ def test_each_has_its_regions_and_their_table(out: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["desc-alps", "seg-alps", "desc-quality"])
-def test_each_has_its_rows(out: Path, kind: str) -> None:
+def test_each_preset_has_its_rows(out: Path, kind: str) -> None:
     table = read_table(out / f"sub-01/dwi/sub-01_{kind}_scalarstats.tsv")
     parts = [table[table["roi_preset"] == preset].drop(columns="roi_preset").reset_index() for preset in PRESETS]
     assert len(parts[0]) + len(parts[1]) == len(table)
@@ -74,29 +74,29 @@ def test_each_has_its_rows(out: Path, kind: str) -> None:
     assert not parts[0].equals(parts[1])
 
 
-def test_checks_of_a_preset_stand_in_its_row_of_the_group_table(out: Path) -> None:
+def test_checks_of_a_preset_are_in_its_group_row(out: Path) -> None:
     quality = read_table(out / "sub-01/dwi/sub-01_desc-quality_scalarstats.tsv")
     rows = {row["roi_preset"]: row for row in gather({"": out})}
     assert set(rows) == set(PRESETS)
     for preset, checks in quality.groupby("roi_preset"):
-        told = checks.set_index("name")["value"]
-        found = pd.Series({name: rows[preset][f"check_{name}"] for name in told.index})
-        assert found.equals(told.rename(None).rename_axis(None))
+        expected = checks.set_index("name")["value"]
+        found = pd.Series({name: rows[preset][f"check_{name}"] for name in expected.index})
+        assert found.equals(expected.rename(None).rename_axis(None))
 
 
-def test_each_has_its_figures_and_one_alignment(out: Path) -> None:
+def test_presets_have_their_figures_and_share_a_registration(out: Path) -> None:
     figures = {path.name for path in (out / "sub-01/figures").glob("*.svg")}
     for part in ("", "seg-alpssh_"):
         assert {f"sub-01_{part}desc-rois_dwi.svg", f"sub-01_{part}desc-sticks_dwi.svg"} <= figures
     assert [name for name in figures if "registration" in name and "seg-" in name] == []
 
 
-def test_the_page_tells_common_checks_once_and_others_with_their_preset(out: Path) -> None:
+def test_the_page_lists_common_checks_once(out: Path) -> None:
     (run,) = read_participant_page(out, "01").runs
     assert len(run.index) == 6
     assert [picture.title for picture in run.pictures if picture.title.startswith("Regions on")] == [
         "Regions on the colour FA",
-        "Regions on the colour FA: alpssh",
+        "Regions on the colour FA: alps.sh",
     ]
     reasons = [check.reason for check in run.checks if check.name == "snr_b0"]
     assert len(reasons) == 1

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ METHOD = Method()
 
 @pytest.fixture
 def run(tmp_path: Path) -> DwiRun:
-    files = {name: tmp_path / f"in/{name}" for name in ("image", "bval", "bvec")}
+    files: dict[str, Any] = {name: tmp_path / f"in/{name}" for name in ("image", "bval", "bvec")}
     for path in files.values():
         write_text(path, path.name)
     return DwiRun(entities={"sub": "01"}, **files, metadata={"EchoTime": 0.1})
@@ -46,14 +47,14 @@ def out(tmp_path: Path, run: DwiRun) -> Path:
     return output_dir
 
 
-def test_finished_run_is_known_again(out: Path, run: DwiRun) -> None:
+def test_a_finished_run_is_recognised(out: Path, run: DwiRun) -> None:
     assert find_finished(out, run, describe_provenance(run, METHOD)) == "found"
 
 
 @pytest.mark.parametrize(
     "change", ["settings", "input", "metadata", "lesions", "code", "output", "lost output", "receipt"]
 )
-def test_any_change_makes_a_run_due(out: Path, run: DwiRun, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_change_triggers_reprocessing(out: Path, run: DwiRun, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if change == "code":  # of the same version
         monkeypatch.setattr(provenance, "code_digest", lambda: "other")
     method = replace(METHOD, roi_radius=4.0) if change == "settings" else METHOD
@@ -72,7 +73,7 @@ def test_any_change_makes_a_run_due(out: Path, run: DwiRun, change: str, monkeyp
     assert find_finished(out, run, describe_provenance(run, method)) is None
 
 
-def test_another_lesion_mask_makes_a_run_due(out: Path, run: DwiRun) -> None:
+def test_another_lesion_mask_triggers_reprocessing(out: Path, run: DwiRun) -> None:
     mask = out.with_name("mask")
     write_text(mask, "a mask")
     run = replace(run, lesions=LesionMask(path=mask, space="dwi"))
@@ -82,7 +83,7 @@ def test_another_lesion_mask_makes_a_run_due(out: Path, run: DwiRun) -> None:
     assert find_finished(out, run, describe_provenance(run, METHOD)) is None
 
 
-def test_outputs_of_a_run_are_its_own(out: Path, run: DwiRun) -> None:
+def test_outputs_belong_to_their_run(out: Path, run: DwiRun) -> None:
     other = replace(run, entities={"sub": "01", "run": "2"})
     write_text(derivative_path(out, other, "fa"), "other")
     assert find_outputs(out, run) == sorted(derivative_path(out, run, key) for key in ("fa", "alps"))
@@ -92,7 +93,7 @@ def test_outputs_of_a_run_are_its_own(out: Path, run: DwiRun) -> None:
     assert find_outputs(out, other)
 
 
-def test_what_users_put_beside_the_results_stays(out: Path, run: DwiRun) -> None:
+def test_files_of_users_are_kept(out: Path, run: DwiRun) -> None:
     folder, figures = derivative_path(out, run, "fa").parent, out / "sub-01/figures"
     figures.mkdir()
     mine = [folder / name for name in ("sub-01_desc-mine_dwi.nii.gz", "sub-01_notes.txt", ".mine.tmp")]
@@ -131,7 +132,7 @@ def test_a_log_is_not_written_through_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "mine").read_text() == "mine"
 
 
-def test_what_a_killed_process_left_of_a_run_is_removed(out: Path, run: DwiRun) -> None:
+def test_remains_of_a_killed_process_are_removed(out: Path, run: DwiRun) -> None:
     begin = "import sys; from pathlib import Path; from bids_alps.io.temporary import create_temporary as create"
     targets = [derivative_path(out, run, "fa"), out / "sub-01/figures/sub-01_a.svg", receipt_path(out, run)]
     for target in (*targets, out / "sub-01/figures/sub-01x_a.svg"):  # the last is of another run
@@ -141,7 +142,7 @@ def test_what_a_killed_process_left_of_a_run_is_removed(out: Path, run: DwiRun) 
     assert [path.name[:12] for path in out.rglob(".*.tmp")] == [".sub-01x_a.s"]
 
 
-def test_why_a_run_is_done_again_is_told(out: Path, run: DwiRun) -> None:
+def test_the_reason_for_reprocessing_is_reported(out: Path, run: DwiRun) -> None:
     making = describe_provenance(run, METHOD)
     assert explain_reprocessing(out, run, describe_provenance(run, replace(METHOD, roi_radius=5.0))) == (
         "roi_radius was n/a and is 5.0"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from bids_alps.phantom import PhantomSettings, write_phantom
 
 pytestmark = pytest.mark.slow  # whole runs of a phantom
 
-SMALL = {"participants": 1, "voxel_size": 5.0, "directions": 6, "b0": 1, "rotation": 0.0, "warp": 0.0}
+SMALL: dict[str, Any] = {"participants": 1, "voxel_size": 5.0, "directions": 6, "b0": 1, "rotation": 0.0, "warp": 0.0}
 ALL = PhantomSettings(**SMALL, t1w=True, susceptibility=3.0)
 SESSIONS = PhantomSettings(**SMALL, sessions=1)
 
@@ -58,14 +59,14 @@ def published_schema(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("which", ["in", "out"])
 @pytest.mark.parametrize("schema", ["its own", "published"])
-def test_no_error_is_found(
+def test_the_output_is_valid_bids(
     study: Path, which: str, schema: str, request: pytest.FixtureRequest, bids_errors: Callable[..., list[str]]
 ) -> None:
     options = [] if schema == "its own" else ["-s", request.getfixturevalue("published_schema")]
     assert bids_errors(study / which, *options) == []
 
 
-def test_an_error_would_be_found(study: Path, tmp_path: Path, bids_errors: Callable[..., list[str]]) -> None:
+def test_the_validator_detects_an_error(study: Path, tmp_path: Path, bids_errors: Callable[..., list[str]]) -> None:
     broken = tmp_path / "out"
     shutil.copytree(study / "out", broken)
     next(broken.glob("sub-01/**/*_desc-brain_mask.nii.gz")).rename(broken / "sub-01/sub-01_mask_of_the_brain.nii.gz")

@@ -1,26 +1,26 @@
-"""A second simulated head, made to disagree with `bids_alps.phantom` wherever it can.
+"""A second phantom, designed to differ from `bids_alps.phantom` in as many ways as possible.
 
-It shares no code with the package: it imports nothing of it, reads the tissue maps of the template by itself, and keeps its
+It shares no code with the package: it imports nothing from it, reads the tissue maps of the template itself, and has its
 own conventions (a flow from template to subject where the package's phantom has a displacement from subject to template,
-fibre directions that are pushed along by the deformation where that one turns them by a rotation). Nothing in the package
-may be tuned on it: it is there to judge.
+fibre directions transformed by the full deformation instead of its rotation). It serves for evaluation only: nothing in
+the package may be tuned on it.
 
-What it assumes:
+Assumptions:
 
 - **Anatomy.** White matter, grey matter and CSF of MNI152NLin2009aSym, sharpened, with a random field that moves every
   boundary by one to two millimetres, so that no head is a smooth copy of the template. Cortex may be thinned and sulci widened.
-- **Shape.** Rotation, three scales (children: .78), a smooth flow, a rough flow that no registration can follow, and a
+- **Shape.** Rotation, three scales (children: 0.78), a smooth flow, a rough flow that no registration can follow, and a
   flow away from the walls of the lateral ventricles, of another size on each side. The template's centres, carried by these
-  known maps, are where the regions truly lie.
+  known maps, are the true positions of the regions.
 - **Fibres.** Corona radiata that fans out, a superior longitudinal fasciculus that is an arc of an ellipse and ends in front
-  and behind, callosal fibres that rise as they leave the midline, and everything else either radial to the cortex or along x. Their
+  and behind, callosal fibres that rise as they leave the midline, and all other fibres either radial to the cortex or along x. Their
   borders vary from head to head; directions waver smoothly by some degrees. Populations cross: callosal and association
   fibres inside the corona radiata.
 - **Signal.** A sum of Gaussian compartments, one for each population, grey matter (slightly anisotropic), CSF and free water.
 - **Scanner.** Any voxel, any table, several shells; a smooth bias field, Rician noise whose level varies in space, gradient
   axes that are stronger or weaker than the table says, distortion along the phase-encoding axis.
-- **Truth.** What a scanner without noise and with infinitely small voxels would measure in spheres of 2.5 mm about the true centres,
-  fitted at the same b-values, turned by the true rotation; and beside it the index of the tracts alone.
+- **Truth.** The measurement of a noise-free scanner with infinitely small voxels in spheres of 2.5 mm about the true centres,
+  fitted at the same b-values, rotated by the true rotation; and the index of the tracts alone.
 """
 
 from second_phantom.head import Head, HeadChoices, make_head

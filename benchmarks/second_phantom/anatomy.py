@@ -1,4 +1,4 @@
-"""Tissue and fibres in the template: shares of tissue, populations of fibres and their directions."""
+"""Tissue and fibres in the template: tissue fractions, fibre populations and their directions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def lateral_ventricles() -> np.ndarray:
 
 @dataclass(frozen=True)
 class Tissue:
-    """Shares of tissue on the template's grid, sharpened and roughened, and the way out to the cortex."""
+    """Tissue fractions on the template's grid, sharpened and roughened, and the direction towards the cortex."""
 
     wm: np.ndarray
     gm: np.ndarray
@@ -58,7 +58,7 @@ class Tissue:
     affine: np.ndarray
 
     def shares(self, points: np.ndarray) -> np.ndarray:
-        """Return the shares of white matter, grey matter and CSF, shape (m, 3)."""
+        """Return the fractions of white matter, grey matter and CSF, shape (m, 3)."""
         return np.stack([self._at(image, points) for image in (self.wm, self.gm, self.csf)], axis=-1)
 
     def towards_cortex(self, points: np.ndarray) -> np.ndarray:
@@ -79,7 +79,7 @@ def make_tissue(rng: np.random.Generator, *, roughness: float, atrophy_mm: float
     rng
         Draws the field that moves boundaries.
     roughness
-        SD of that field, in units of tissue probability: .2 moves a boundary by one to two millimetres.
+        SD of that field, in units of tissue probability: 0.2 moves a boundary by one to two millimetres.
     atrophy_mm
         How much of the outer cortex is lost to CSF.
     """
@@ -104,7 +104,7 @@ def make_tissue(rng: np.random.Generator, *, roughness: float, atrophy_mm: float
 
 @cache
 def _way_out() -> np.ndarray:
-    """Return the slope of the share of the way from the ventricles to the cortex, shape (i, j, k, 3)."""
+    """Return the gradient of the relative distance from the ventricles to the cortex, shape (i, j, k, 3)."""
     from_ventricles = ndimage.distance_transform_edt(~lateral_ventricles())
     share = from_ventricles / (from_ventricles + 2 * ndimage.distance_transform_edt(template_maps()[0]["brain"]) + 1)
     return np.stack(np.gradient(ndimage.gaussian_filter(share, 4.0)), axis=-1).astype(np.float32)
@@ -116,10 +116,10 @@ def _sharpened(values: np.ndarray, middle: float, width: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Tracts:
-    """Where the populations of one head run: borders (mm of the template), ends and crossing shares.
+    """Fibre populations of one head: borders (mm of the template), ends and crossing fractions.
 
     `shift` moves the borders of the association tract along |x| and z, `front` and `back` are where it ends along y, `crossing`
-    is the share of callosal fibres inside the corona radiata, `intruding` that of association fibres in it and of
+    is the fraction of callosal fibres inside the corona radiata, `intruding` that of association fibres in it and of
     projection fibres in the association tract, `waver` the SD of directions in degrees, `other_along_x` whether all
     other white matter points along x.
     """
@@ -135,7 +135,7 @@ class Tracts:
     phases: np.ndarray
 
     def shares(self, points: np.ndarray) -> np.ndarray:
-        """Return the share of each of `POPULATIONS` in white matter, shape (m, 4), rows of sum 1."""
+        """Return the fraction of each of `POPULATIONS` in white matter, shape (m, 4), rows of sum 1."""
         x, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
         out, up = self.shift
         rise = np.maximum(z - 29 - up, 0)

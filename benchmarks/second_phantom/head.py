@@ -1,4 +1,4 @@
-"""A head: tissue, tracts, microstructure and shape, and the signal that each of its points gives."""
+"""A head: tissue, tracts, microstructure and shape, and the signal at each point."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from second_phantom.anatomy import Tissue, Tracts, lateral_ventricles, make_tiss
 from second_phantom.shape import Shape, at, integrate, random_flow, ventricle_flow
 
 FREE_WATER = 3.0e-3
-_GREY = np.array([0.93e-3, 0.80e-3, 0.80e-3])  # along and across the way out to the cortex, mm^2/s
+_GREY = np.array([0.93e-3, 0.80e-3, 0.80e-3])  # along and across the direction towards the cortex, mm²/s
 _AXIAL = {"projection": 1.15e-3, "association": 1.15e-3, "callosal": 1.45e-3, "other": 1.25e-3}
 S0 = {"wm": 1.0, "gm": 1.25, "csf": 3.3}
 PUBLISHED_CENTRES = {"projection": (26.1, -16.1, 27.6), "association": (38.7, -16.4, 27.6)}
@@ -22,11 +22,11 @@ PUBLISHED_CENTRES = {"projection": (26.1, -16.1, 27.6), "association": (38.7, -1
 
 @dataclass(frozen=True)
 class HeadChoices:
-    """What can be chosen of a head; lengths in mm, angles in degrees.
+    """Parameters of a head; lengths in mm, angles in degrees.
 
     `index` is the index of the tracts, left and right; `ventricles` the volume of the lateral ventricles over the template's,
-    left and right; `lesion` the share of the projection region (both sides) in a lesion that raises diffusivities by
-    .8e-3 mm^2/s; `free_water` its share in white matter.
+    left and right; `lesion` the fraction of the projection region (both sides) in a lesion that raises diffusivities by
+    0.8e-3 mm²/s; `free_water` its fraction in white matter.
     """
 
     seed: int = 0
@@ -51,7 +51,7 @@ class HeadChoices:
 
 @dataclass(frozen=True)
 class Head:
-    """One head. `radial` holds, by side, what lies across the fibres: along x and along the third axis, mm^2/s."""
+    """One head. `radial` has the diffusivities across the fibres by side: along x and along the third axis, mm²/s."""
 
     choices: HeadChoices
     tissue: Tissue
@@ -60,7 +60,7 @@ class Head:
     radial: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
 
     def centres(self) -> dict[str, np.ndarray]:
-        """Return where the published centres truly lie in the subject, mm."""
+        """Return the true positions of the published centres in the subject, mm."""
         named = {
             f"{region}_{side}": np.array([[sign * x, y, z]])
             for region, (x, y, z) in PUBLISHED_CENTRES.items()
@@ -69,7 +69,7 @@ class Head:
         return {name: self.shape.subject_from_template(point)[0] for name, point in named.items()}
 
     def signal(self, subject_points: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray) -> np.ndarray:
-        """Return the signal without noise at subject points, shape (m, n), for b-values and world directions."""
+        """Return the noise-free signal at subject points, shape (m, n), for b-values and world directions."""
         points = self.shape.template_from_subject(subject_points)
         wm, gm, csf = self.tissue.shares(points).T.astype(np.float64)
         lesion = self._lesion(points)
@@ -109,7 +109,7 @@ class Head:
         )
 
     def _lesion(self, points: np.ndarray) -> np.ndarray:
-        """Return 1 in the part of each projection region, cut across y, that a lesion takes, else 0."""
+        """Return 1 in the part of each projection region, cut across y, within a lesion, else 0."""
         if not self.choices.lesion:
             return np.zeros(len(points))
         x, y, z = PUBLISHED_CENTRES["projection"]
@@ -123,7 +123,7 @@ class Head:
 
 
 def make_head(choices: HeadChoices) -> Head:
-    """Return the head of some choices; the same choices give the same head."""
+    """Return a head with given parameters, deterministically."""
     rng = np.random.default_rng([choices.seed, 2])
     tissue = make_tissue(rng, roughness=choices.roughness, atrophy_mm=choices.atrophy)
     tracts = _draw_tracts(rng, choices)
@@ -175,7 +175,7 @@ def _draw_shape(rng: np.random.Generator, choices: HeadChoices) -> Shape:
 
 
 def _enlarging_flow(ratios: tuple[float, float], reach: float) -> np.ndarray:
-    """Return the flow that makes each lateral ventricle so many times as large."""
+    """Return the flow that enlarges each lateral ventricle by a factor."""
     flows = unit_flows(reach)
     pushes = [
         brentq(lambda push, side=side, ratio=ratio: volume_ratio(push * flows[side], side) - ratio, 0.0, 25.0, xtol=0.1)
@@ -195,7 +195,7 @@ def unit_flows(reach: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def volume_ratio(velocity: np.ndarray, side: int) -> float:
-    """Return how many times its volume a flow gives the left (0) or right (1) lateral ventricle."""
+    """Return the enlargement of the left (0) or right (1) lateral ventricle by a flow."""
     _, affine = template_maps()
     voxels = np.argwhere(lateral_ventricles())[::15]
     points = voxels * np.diag(affine)[:3] + affine[:3, 3]

@@ -1,4 +1,4 @@
-"""What a scanner sees of a head, and what a perfect one would measure."""
+"""Acquisition of a head, and the index of an ideal scanner."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from second_phantom.head import PUBLISHED_CENTRES, Head
 
 @dataclass(frozen=True)
 class ScanChoices:
-    """What can be chosen of a scan; mm, degrees, s/mm^2.
+    """Parameters of a scan; mm, degrees, s/mm².
 
-    `snr` is that of white matter without weighting in the middle of the head; `gain` the true strength of the gradients along
-    x, y, z over what the table says; `shift` the largest displacement along y by susceptibility, near the frontal sinus.
+    `snr` is that of white matter at b=0 in the middle of the head; `gain` the true strength of the gradients along
+    x, y, z relative to the table; `shift` the largest displacement along y by susceptibility, near the frontal sinus.
     """
 
     seed: int = 0
@@ -109,7 +109,7 @@ def _average(head: Head, voxels: np.ndarray, affine: np.ndarray, table: tuple, c
 
 
 def _undistorted(head: Head, points: np.ndarray, shift: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return where signal seen at points comes from, and its density: a shift along y near the frontal sinus and deep."""
+    """Return the origin of the signal at points, and its density: a shift along y near the frontal sinus and deep."""
     if not shift:
         return points, np.ones(len(points))
     middle = head.shape.subject_from_template(np.array([[0.0, 55.0, -15.0]]))[0]
@@ -129,7 +129,7 @@ def _undistorted(head: Head, points: np.ndarray, shift: float) -> tuple[np.ndarr
 
 
 def _scalp(head: Head, points: np.ndarray) -> np.ndarray:
-    """Return the share of a scalp at subject points: a shell about an ellipsoid around the head."""
+    """Return the fraction of scalp at subject points: a shell about an ellipsoid around the head."""
     local = (points - head.shape.matrix[:3, 3]) @ np.linalg.inv(head.shape.matrix[:3, :3]).T - [0, -18, 8]
     radius = np.sqrt(((local / [77, 97, 84]) ** 2).sum(1))
     return 0.3 * np.exp(-(((radius - 1.08) / 0.03) ** 2))
@@ -166,9 +166,9 @@ def _coils(
 
 
 def true_index(head: Head, choices: ScanChoices, *, radius: float = 2.5) -> dict[str, float]:
-    """Return the index of spheres about the true centres as a perfect scanner would measure it, left, right, bilateral.
+    """Return the index of spheres about the true centres for an ideal scanner, left, right, bilateral.
 
-    No noise, points instead of voxels, the true place, the true rotation, gradients as the table says; the b-values of
+    No noise, points instead of voxels, the true position and rotation, gradients as in the table; the b-values of
     `choices`, fitted by least squares weighted with the squared signal.
     """
     bvals, bvecs = (

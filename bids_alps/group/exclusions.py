@@ -11,7 +11,7 @@ from bids_alps.group.gather import describe_entity
 from bids_alps.io.inheritance import entities_of
 from bids_alps.io.tables import Column, fill_rows
 from bids_alps.statistics.findings import Findings
-from bids_alps.statistics.repeats import person_of
+from bids_alps.statistics.repeats import participant_key
 from bids_alps.statistics.selection import EVERYTHING
 
 _ADJUSTED = "adjusted comparison of groups"
@@ -48,29 +48,26 @@ def exclusion_rows(
         for run, message in crashes.items()
         if f"sub-{entities_of(run).get('sub', '')}" not in known
     ]
-    rows = [row | {"left_out_of": EVERYTHING} for row in rows]
+    rows = [row | {"excluded_from": EVERYTHING} for row in rows]
     for preset, findings in findings_by_preset.items():
         rows += [{"roi_preset": preset, **row} for row in _rows_of(table, ids, findings)]
     columns = [Column(name=name, description=describe_entity(name)) for name in ids]
     columns += [
         Column(name="roi_preset", description="ROI definition; n/a for participants without a result."),
-        Column(name="left_out_of", description="Analysis from which the run is excluded."),
+        Column(name="excluded_from", description="Analysis from which the run is excluded."),
         Column(name="reason", description="Reason."),
     ]
     return fill_rows(rows, columns), columns
 
 
 def _rows_of(table: pd.DataFrame, ids: Sequence[str], findings: Findings) -> Iterable[dict[str, Any]]:
-    for row, left_out_of, reason in findings.flow.lost:
-        yield {**_ids(table, row, ids), "left_out_of": left_out_of, "reason": reason}
+    for row, excluded_from, reason in findings.flow.lost:
+        labels = {name: table.loc[row, name] for name in ids}
+        yield labels | {"excluded_from": excluded_from, "reason": reason}
     incomplete: Mapping[str, str] = findings.facts.get("lacking", {})
     if incomplete:
-        people = person_of(table)
+        people = participant_key(table)
         first = {person: row for row, person in reversed(list(people.items()))}
         for person, reason in incomplete.items():
             owner = {name: table.loc[first[person], name] for name in ids if name in ("dataset", "participant_id")}
-            yield {**owner, "left_out_of": _ADJUSTED, "reason": reason}
-
-
-def _ids(table: pd.DataFrame, row: Any, ids: Sequence[str]) -> dict[str, Any]:
-    return {name: table.loc[row, name] for name in ids}
+            yield {**owner, "excluded_from": _ADJUSTED, "reason": reason}

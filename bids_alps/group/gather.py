@@ -17,6 +17,7 @@ from bids_alps.io.results import ALPS_COLUMNS, ROI_COLUMNS
 from bids_alps.io.tables import Column, fill_rows
 from bids_alps.model import SIDES
 from bids_alps.statistics.comparability import METHOD
+from bids_alps.statistics.selection import REPEATED
 
 LOG = logging.getLogger(__name__)
 _SIDE_COLUMNS = ("alps", "alps_se", "alps_ci_low", "alps_ci_high", "alps_uncorrected", "alps_unreliable")
@@ -176,14 +177,14 @@ def describe_region(name: str) -> str:
     return known.get(name, measured)
 
 
-def find_repeated(table: pd.DataFrame) -> list[str]:
-    """Return a note on runs that are part of more than one of the pooled datasets."""
-    if "dataset" not in table:
-        return []
-    run = [name for name in table.columns[: list(table.columns).index("alps_left")] if name != "dataset"]
-    repeated = table.duplicated([*run, "roi_preset", "alps_left", "alps_right"], keep="first")
-    note = f"{int(repeated.sum())} rows duplicate a row of another dataset: pool each run only once."
-    return [note] if repeated.any() else []
+def mark_repeated(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs with the earlier dataset that has the same run with the same index, if there is any."""
+    if "dataset" not in runs:
+        return runs
+    run = [name for name in runs.columns[: list(runs.columns).index("alps_left")] if name != "dataset"]
+    same = [*run, "roi_preset", "alps_left", "alps_right", "alps_left_unreliable", "alps_right_unreliable"]
+    first = runs.groupby([name for name in same if name in runs], dropna=False)["dataset"].transform("first")
+    return runs.assign(**{REPEATED: first.where(first != runs["dataset"])})
 
 
 def gather_regions(datasets: Mapping[str, Path]) -> tuple[list[dict[str, Any]], list[Column]]:

@@ -22,6 +22,13 @@ def receipt_path(output_dir: Path) -> Path:
     return output_dir / "logs" / "group" / "receipt.json"
 
 
+def read_settings(output_dir: Path) -> dict[str, Any]:
+    """Return the options of the last group level from its receipt; empty if there is none."""
+    with suppress(OSError, ValueError, AttributeError):
+        return dict(json.loads(receipt_path(output_dir).read_text(encoding="utf-8")).get("settings") or {})
+    return {}
+
+
 @dataclass(slots=True)
 class GroupOutputs:
     """Files written by one run of the group level.
@@ -36,6 +43,11 @@ class GroupOutputs:
 
     folder: Path
     written: list[str] = field(default_factory=list)
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the tables written so far, sorted."""
+        return sorted(name for name in self.written if name.endswith((".tsv", ".csv")))
 
     def begin(self) -> list[str]:
         """Remove the previous receipt, so that an interrupted run leaves none; return the files it lists."""

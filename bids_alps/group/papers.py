@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 import pandas as pd
 
 from bids_alps.errors import AlpsError, NoInputError
+from bids_alps.group.outputs import read_settings
+from bids_alps.group.phenotype import OUTPUT
 from bids_alps.io.images import read_volumes
 from bids_alps.io.presets import read_preset
 from bids_alps.io.tables import read_table
@@ -20,7 +23,12 @@ from bids_alps.io.writing import write_bytes
 from bids_alps.model import SpatialMap, SpatialTransform, Template
 from bids_alps.numerics.index.rois import place_preset
 from bids_alps.numerics.tensors.tensor import eigen_system, fractional_anisotropy
-from bids_alps.settings import Settings
+from bids_alps.settings import Request, Settings
+from bids_alps.statistics.analysis import MATCHED, select_people
+from bids_alps.statistics.findings import Findings
+from bids_alps.statistics.plan import INDICES, Plan
+from bids_alps.statistics.repeats import PARTICIPANT_KEY, VISIT, Visits, find_visits, is_within
+from bids_alps.statistics.selection import COMPARISON, EVERYTHING
 
 LOG = logging.getLogger(__name__)
 _SIDES = ("left", "right", "bilateral")
@@ -36,11 +44,11 @@ def write_paper_figures(settings: Settings) -> list[Path]:
         If the group level has not been run.
     """
     output_dir = settings.request.output_dir
-    path = output_dir / "group_alps.tsv"
-    if not path.is_file():
-        raise NoInputError(str(path), "not found", "run the group level first")
+    if not (output_dir / "group_alps.tsv").is_file():
+        raise NoInputError(str(output_dir / "group_alps.tsv"), "not found", "run the group level first")
+    plan = _plan_of(settings)
     written = []
-    for name, files in _draw(read_table(path), settings):
+    for name, files in _draw(read_analysed(output_dir, plan.group), plan, settings):
         for extension, content in files.items():
             target = output_dir / "figures" / f"{name}.{extension}"
             write_bytes(target, content)
@@ -48,41 +56,84 @@ def write_paper_figures(settings: Settings) -> list[Path]:
     return written
 
 
-def _draw(table: pd.DataFrame, settings: Settings) -> Iterator[tuple[str, dict[str, bytes]]]:
+def _plan_of(settings: Settings) -> Plan:
+    """Return the groups and the order of sessions: those requested, otherwise those of the last group level."""
+    request, default = settings.request, Request.__dataclass_fields__["group_column"].default
+    previous = read_settings(request.output_dir)
+    group = previous.get("group_column", default) if request.group_column == default else request.group_column
+    return Plan(group=str(group), sessions=tuple(request.sessions or previous.get("sessions") or ()))
+
+
+def read_analysed(output_dir: Path, group: str | None = None) -> pd.DataFrame:
+    """Return the runs that the last group level analysed, with the values that it tested and groups as text.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivatives.
+    group
+        Group column.
+    """
+    path = output_dir / "group_alps.tsv"
+    table, texts = read_table(path), read_table(path, text=True)
+    ids = list(table.columns[: list(table.columns).index("alps_left")])
+    keys = list(dict.fromkeys((*ids, "roi_preset")))
+    table = table.assign(**{str(name): texts[name] for name in (*keys, group) if name in texts})
+    runs = _keys_of(table, keys)
+    exclusions = _read_beside(path, "exclusions", [*keys, "excluded_from"])
+    excluded = set(zip(_keys_of(exclusions, keys), exclusions["excluded_from"], strict=True))
+    harmonised = _read_beside(path, "harmonised", [*keys, *INDICES])
+    for name in INDICES:
+        tested = dict(zip(_keys_of(harmonised, keys), harmonised[name], strict=True))
+        table[name] = [float(tested.get(run, value)) for run, value in zip(runs, table[name], strict=True)]
+    table[MATCHED] = [(run, COMPARISON) not in excluded for run in runs]
+    return table[[(run, EVERYTHING) not in excluded for run in runs]]
+
+
+def _read_beside(path: Path, name: str, columns: list[str]) -> pd.DataFrame:
+    """Return columns of another table of the group level as text; empty if there is no such table."""
+    other = path.with_name(f"group_{name}.tsv")
+    return (read_table(other, text=True) if other.is_file() else pd.DataFrame()).reindex(columns=columns)
+
+
+def _keys_of(table: pd.DataFrame, keys: list[str]) -> list[tuple[str, ...]]:
+    return [tuple(row) for row in table[keys].fillna("").astype(str).itertuples(index=False, name=None)]
+
+
+def _draw(table: pd.DataFrame, plan: Plan, settings: Settings) -> Iterator[tuple[str, dict[str, bytes]]]:
     from bids_alps.report import figures_papers as draw
 
-    presets = list(dict.fromkeys(table["roi_preset"].astype(str)))
-    runs = table[table["roi_preset"].astype(str) == presets[0]]
-    people = _per_participant(runs)
-    column = settings.request.group_column
-    groups = people[column].fillna("n/a").astype(str).tolist() if column in people else []
+    presets = list(dict.fromkeys(table["roi_preset"]))
+    runs = table[table["roi_preset"] == presets[0]]
+    visits = find_visits(runs, plan.sessions)
+    plan = replace(plan, group=plan.group if plan.group in runs else None)
+    people = _people(visits, plan)
+    groups = people[plan.group].astype(str).tolist() if plan.group in people else []
     indices = {side: people[f"alps_{side}"].to_numpy(dtype=float) for side in _SIDES}
     yield "distribution", draw.draw_distribution(indices, groups)
     age = next((name for name in people.columns if str(name).lower() == "age"), None)
     if age is not None and pd.to_numeric(people[age], errors="coerce").notna().sum() > 3:
         years = pd.to_numeric(people[age], errors="coerce").to_numpy(dtype=float)
         yield "age", draw.draw_age_curve(years, indices["bilateral"], groups)
-    if "session_id" in runs and len(set(runs["session_id"].dropna())) > 1:
-        series = runs.pivot_table("alps_bilateral", "participant_id", "session_id")
+    if len(visits.order) > 1:
+        series = visits.runs.pivot_table("alps_bilateral", PARTICIPANT_KEY, VISIT)
         by_person = {str(name): dict(row.dropna()) for name, row in series.iterrows()}
-        yield "sessions", draw.draw_sessions(by_person, [str(name) for name in series.columns])
+        yield "sessions", draw.draw_sessions(by_person, list(visits.order))
     for other in presets[1:]:
-        values = _per_participant(table[table["roi_preset"].astype(str) == other])["alps_bilateral"]
+        values = _people(find_visits(table[table["roi_preset"] == other], plan.sessions), plan)["alps_bilateral"]
         pair = people["alps_bilateral"].align(values, join="inner")
         label = "".join(letter for letter in other if letter.isalnum())
         first, second = (values.to_numpy(dtype=float) for values in pair)
         yield f"agreement-{label}", draw.draw_agreement(first, second, (presets[0], other))
-    yield from _draw_regions(runs, presets[0], settings)
+    own = runs[runs["dataset"] == OUTPUT] if "dataset" in runs else runs
+    yield from _draw_regions(own, presets[0], settings)
 
 
-def _per_participant(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per participant: means of numeric columns over runs, first values of other columns."""
-    aggregation: dict[str, Any] = {
-        str(name): "mean" if pd.api.types.is_numeric_dtype(runs[name]) else "first"
-        for name in runs.columns
-        if name != "participant_id"
-    }
-    return runs.groupby("participant_id").agg(aggregation)
+def _people(visits: Visits, plan: Plan) -> pd.DataFrame:
+    """Return one row per participant, those whom the group level compared."""
+    within = plan.group is not None and is_within(visits.runs, plan.group)[0]
+    people = select_people(visits, plan, Findings(), within=within)
+    return people.set_index(PARTICIPANT_KEY) if len(people) else people
 
 
 def _draw_regions(runs: pd.DataFrame, preset: str, settings: Settings) -> Iterator[tuple[str, dict[str, bytes]]]:
@@ -101,13 +152,10 @@ def _draw_regions(runs: pd.DataFrame, preset: str, settings: Settings) -> Iterat
         LOG.warning("figure of the regions not drawn: %s", error)
         return
     grid = mean.like(np.ones(mean.shape[:3], dtype=bool))
-    rois = [roi for roi in place_preset(regions, _identity(), grid) if roi.weights.size]
+    identity = SpatialTransform(affine=np.eye(4), rigid=np.eye(4))  # the maps are in template space
+    rois = [roi for roi in place_preset(regions, identity, grid) if roi.weights.size]
     brain = mean.like(mean.data.max(-1) > 0.05)
     yield "regions", draw_mean_regions(mean, rois, find_display(brain, np.eye(4)), count)
-
-
-def _identity() -> SpatialTransform:
-    return SpatialTransform(affine=np.eye(4), rigid=np.eye(4))
 
 
 def mean_colours(output_dir: Path, participants: list[str], template: Template) -> tuple[SpatialMap, int]:

@@ -23,7 +23,7 @@ _SOURCE = "dataset"
 
 
 @dataclass(slots=True)
-class Joined:
+class JoinedPhenotype:
     """Runs joined with phenotypic data.
 
     Parameters
@@ -72,21 +72,21 @@ def _sources(folder: Path) -> list[Path]:
     return linked + around
 
 
-def join_phenotype(table: pd.DataFrame, roots: Mapping[str, Path]) -> Joined:
+def join_phenotype(table: pd.DataFrame, roots: Mapping[str, Path]) -> JoinedPhenotype:
     """Add the columns of ``participants.tsv`` and of all ``sub-*_sessions.tsv``, as text.
 
     Equal labels in different datasets are different participants, so that a ``dataset`` column is matched too. Columns
     that exist in the results get the prefix ``participants_`` or ``sessions_``. If a column is in both files, values
     of the session have priority over those of the participant.
     """
-    joined = Joined(table=table.assign(**{MATCHED: True}))
+    joined = JoinedPhenotype(table=table.assign(**{MATCHED: True}))
     _join_participants(joined, roots)
     _join_sessions(joined, roots)
     _join_times(joined, roots)
     return joined
 
 
-def _read(path: Path, key: str, joined: Joined) -> pd.DataFrame | None:
+def _read(path: Path, key: str, joined: JoinedPhenotype) -> pd.DataFrame | None:
     """Return a table, or None if it cannot be read; notes and errors are recorded."""
     if not path.exists():
         return None
@@ -99,7 +99,7 @@ def _read(path: Path, key: str, joined: Joined) -> pd.DataFrame | None:
     return phenotype.table
 
 
-def _join_participants(joined: Joined, roots: Mapping[str, Path]) -> None:
+def _join_participants(joined: JoinedPhenotype, roots: Mapping[str, Path]) -> None:
     parts = []
     for name, root in roots.items():
         path = root / PEOPLE
@@ -119,7 +119,7 @@ def _join_participants(joined: Joined, roots: Mapping[str, Path]) -> None:
         _merge(joined, pd.concat(parts, ignore_index=True), ["participant_id"], "participants")
 
 
-def _compare_labels(joined: Joined, name: str, listed: pd.Series[Any], where: str) -> None:
+def _compare_labels(joined: JoinedPhenotype, name: str, listed: pd.Series[Any], where: str) -> None:
     """Record labels found only in the results or only in the table."""
     table = joined.table
     of_dataset = table[_SOURCE] == name if _SOURCE in table else pd.Series(True, index=table.index)
@@ -140,7 +140,7 @@ def _similar(missing: Sequence[str], others: Sequence[str]) -> str:
     return f" Labels differ only in leading zeros or case: {', '.join(similar[:3])}." if similar else ""
 
 
-def _join_sessions(joined: Joined, roots: Mapping[str, Path]) -> None:
+def _join_sessions(joined: JoinedPhenotype, roots: Mapping[str, Path]) -> None:
     table = joined.table
     if "session_id" not in table:
         return
@@ -163,7 +163,7 @@ def _join_sessions(joined: Joined, roots: Mapping[str, Path]) -> None:
     joined.notes = list(dict.fromkeys(joined.notes))
 
 
-def _merge(joined: Joined, other: pd.DataFrame, keys: list[str], source: str) -> None:
+def _merge(joined: JoinedPhenotype, other: pd.DataFrame, keys: list[str], source: str) -> None:
     table = joined.table
     if _SOURCE in table:
         keys = [_SOURCE, *keys]
@@ -183,7 +183,7 @@ def _merge(joined: Joined, other: pd.DataFrame, keys: list[str], source: str) ->
     joined.table = merged.drop(columns=list(renamed.values()))
 
 
-def _join_times(joined: Joined, roots: Mapping[str, Path]) -> None:
+def _join_times(joined: JoinedPhenotype, roots: Mapping[str, Path]) -> None:
     """Add the time of acquisition of each session from ``scans.tsv``, unless ``sessions.tsv`` has it."""
     table = joined.table
     if "session_id" not in table or TIME in table:
@@ -211,7 +211,7 @@ def _join_times(joined: Joined, roots: Mapping[str, Path]) -> None:
         joined.names.append(TIME)
 
 
-def _first_time(folder: Path, label: str, session: str, joined: Joined) -> str:
+def _first_time(folder: Path, label: str, session: str, joined: JoinedPhenotype) -> str:
     for path in (folder / session / f"{label}_{session}_scans.tsv", folder / f"{label}_scans.tsv"):
         scans = _read(path, "filename", joined)
         if scans is not None and TIME in scans:

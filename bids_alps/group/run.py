@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,13 @@ from bids_alps.group.gather import (
     columns_of,
     describe_entity,
     describe_region,
-    find_repeated,
     gather,
     gather_changes,
     gather_regions,
+    mark_repeated,
 )
 from bids_alps.group.outputs import GroupOutputs
-from bids_alps.group.phenotype import Joined, find_roots, join_phenotype
+from bids_alps.group.phenotype import JoinedPhenotype, find_roots, join_phenotype
 from bids_alps.group.ratings import add_ratings
 from bids_alps.group.script import script_table
 from bids_alps.io.changes import CHANGE_COLUMNS
@@ -38,9 +38,9 @@ from bids_alps.statistics.comparability import METHOD
 from bids_alps.statistics.comparison import group_names
 from bids_alps.statistics.dictionary import DESCRIPTIONS
 from bids_alps.statistics.findings import Findings
-from bids_alps.statistics.plan import Plan, settle_reference
+from bids_alps.statistics.plan import Plan, choose_reference, find_columns
 from bids_alps.statistics.presets import analyse_presets
-from bids_alps.statistics.variables import Variable, settle_variables
+from bids_alps.statistics.variables import Variable, infer_variables
 
 LOG = logging.getLogger(__name__)
 
@@ -62,14 +62,14 @@ def run_group(settings: Settings) -> Path:
     rows = gather(datasets, longitudinal=request.longitudinal)
     columns = columns_of(rows)
     runs = pd.DataFrame(rows).reindex(columns=[column.name for column in columns])
-    runs, rated, unknown = add_ratings(runs, read_ratings(request.ratings))
+    runs, rated, unknown = add_ratings(mark_repeated(runs), read_ratings(request.ratings))
     columns += rated
     joined = join_phenotype(runs, find_roots(datasets, request.bids_dir))
     joined.notes += unknown
-    joined.notes += find_repeated(runs)
     atlases = gather_atlases(datasets)
     table, outcomes = join_atlases(joined.table, atlases)
-    table, variables = _assign_types(table, joined, request)
+    categories = [name for name in (request.group_column, request.harmonise) if name is not None and name in table]
+    table, variables = infer_variables(table, joined.names, joined.dictionary, categories=categories)
     plan = _plan(table, variables, outcomes, settings)
     findings_by_preset = analyse_presets(table, plan)
     outputs = GroupOutputs(request.output_dir)
@@ -83,14 +83,14 @@ def run_group(settings: Settings) -> Path:
     if request.longitudinal:
         _write_changes(outputs)
     _write_atlases(outputs, atlases)
-    _write_findings(outputs, findings_by_preset)
+    _write_findings(outputs, findings_by_preset, [str(name) for name in table])
     _write_exclusions(outputs, table, joined, findings_by_preset)
     notes = _notes(joined, variables, findings_by_preset)
     for note in notes:
         LOG.warning(note)
-    page = render_cohort(request.output_dir, written, findings_by_preset, plan=plan, notes=notes)
+    page = render_cohort(request.output_dir, written, findings_by_preset, plan=plan, notes=notes, files=outputs.tables)
     outputs.write_text("group_alps.html", page)
-    outputs.end(previous, _settings_of(request))
+    outputs.end(previous, _settings_of(settings))
     if joined.errors:
         raise joined.errors[0]
     return request.output_dir / "group_alps.tsv"
@@ -104,12 +104,6 @@ def _datasets(request: Request) -> dict[str, Path]:
     return {"": request.output_dir, **pooled}
 
 
-def _assign_types(table: pd.DataFrame, joined: Joined, request: Request) -> tuple[pd.DataFrame, tuple[Variable, ...]]:
-    """Assign types to the variables of the participants; columns chosen as groups or sites become categories."""
-    categories = [name for name in (request.group_column, request.harmonise) if name is not None and name in table]
-    return settle_variables(table, joined.names, joined.dictionary, categories=categories)
-
-
 def _plan(table: pd.DataFrame, variables: tuple[Variable, ...], outcomes: tuple[str, ...], settings: Settings) -> Plan:
     request = settings.request
     group = _group_column(table, request)
@@ -119,9 +113,12 @@ def _plan(table: pd.DataFrame, variables: tuple[Variable, ...], outcomes: tuple[
         raise UsageError(
             "--pool-across", f"{', '.join(unknown)}: not a column of the method", f"choose from {', '.join(METHOD)}"
         )
+    if request.harmonise is not None and request.harmonise not in table:
+        raise UsageError("--harmonise", f"no column {request.harmonise!r}", f"choose from {_listed(table)}")
+    find_columns(request.covariates or (), table)
     return Plan(
         group=group,
-        reference=settle_reference(groups, request.reference_group, group),
+        reference=choose_reference(groups, request.reference_group, group),
         variables=variables,
         outcomes=outcomes,
         formulas=request.model,
@@ -144,12 +141,15 @@ def _group_column(table: pd.DataFrame, request: Request) -> str | None:
     if name in table:
         return name
     if name != Request.__dataclass_fields__["group_column"].default:
-        columns = ", ".join(str(column) for column in table.columns if not str(column).startswith("_"))
-        raise UsageError("--group-column", f"no column {name!r}", f"choose from {columns}")
+        raise UsageError("--group-column", f"no column {name!r}", f"choose from {_listed(table)}")
     return None
 
 
-def _phenotype_columns(joined: Joined, variables: tuple[Variable, ...]) -> list[Column]:
+def _listed(table: pd.DataFrame) -> str:
+    return ", ".join(str(column) for column in table.columns if not str(column).startswith("_"))
+
+
+def _phenotype_columns(joined: JoinedPhenotype, variables: tuple[Variable, ...]) -> list[Column]:
     by_name = {variable.name: variable for variable in variables}
     columns = []
     for name in joined.names:
@@ -176,8 +176,10 @@ def _write_atlases(outputs: GroupOutputs, atlases: Mapping[str, list[dict[str, A
         outputs.write_table(f"seg-{atlas}", fill_rows(rows, columns), columns)
 
 
-def _write_findings(outputs: GroupOutputs, findings_by_preset: Mapping[str, Findings]) -> None:
-    """Write all result tables, with the presets stacked."""
+def _write_findings(
+    outputs: GroupOutputs, findings_by_preset: Mapping[str, Findings], run_columns: Sequence[str]
+) -> None:
+    """Write all result tables, with the presets stacked; `run_columns`: those of the table of all runs."""
     flow = " ".join(f"{preset}: {findings.flow.sentence}" for preset, findings in findings_by_preset.items())
     steps = [
         {"roi_preset": preset, **step}
@@ -196,17 +198,20 @@ def _write_findings(outputs: GroupOutputs, findings_by_preset: Mapping[str, Find
         ]
         tables[name] = pd.concat(parts, ignore_index=True)
     for name, table in tables.items():
-        columns = [_described(str(column)) for column in table]
+        columns = [_result_column(str(column), run_columns) for column in table]
         outputs.write_table(name, _records(table), columns, flow=flow)
 
 
-def _described(name: str) -> Column:
-    known = DESCRIPTIONS.get(name)
-    return Column(name=name, description=known or f"{name}: as in group_alps.tsv.")
+def _result_column(name: str, run_columns: Sequence[str]) -> Column:
+    if name in DESCRIPTIONS:
+        return Column(name=name, description=DESCRIPTIONS[name])
+    if name in run_columns:
+        return Column(name=name, description=f"{name}: as in group_alps.tsv.")
+    raise KeyError(f"column {name} of a group table has no description in statistics/dictionary.py")
 
 
 def _write_exclusions(
-    outputs: GroupOutputs, table: pd.DataFrame, joined: Joined, findings_by_preset: Mapping[str, Findings]
+    outputs: GroupOutputs, table: pd.DataFrame, joined: JoinedPhenotype, findings_by_preset: Mapping[str, Findings]
 ) -> None:
     labels = sorted(path.name.removeprefix("sub-") for path in (outputs.folder / "logs").glob("sub-*"))
     crashes = {failure.run: failure.message for label in labels for failure in find_failures(outputs.folder, label)}
@@ -214,7 +219,9 @@ def _write_exclusions(
     outputs.write_table("exclusions", rows, columns)
 
 
-def _notes(joined: Joined, variables: tuple[Variable, ...], findings_by_preset: Mapping[str, Findings]) -> list[str]:
+def _notes(
+    joined: JoinedPhenotype, variables: tuple[Variable, ...], findings_by_preset: Mapping[str, Findings]
+) -> list[str]:
     notes = [str(error) for error in joined.errors] + joined.notes
     notes += [f"{variable.name}: {note}." for variable in variables for note in variable.notes]
     notes_by_preset = {preset: [*findings.banners, *findings.notes] for preset, findings in findings_by_preset.items()}
@@ -233,14 +240,15 @@ def _notes(joined: Joined, variables: tuple[Variable, ...], findings_by_preset: 
     return list(dict.fromkeys(notes))
 
 
-def _settings_of(request: Request) -> dict[str, Any]:
+def _settings_of(settings: Settings) -> dict[str, Any]:
     """Return the options of the group level, for its receipt."""
     names = (
         *("group_column", "model", "include_status", "reference_group", "covariates", "subset", "sessions", "test"),
         *("weights", "equivalence_margin", "permutations", "pool_across", "harmonise", "longitudinal"),
     )
-    options = asdict(request)
-    return {name: options[name] for name in names}
+    options = asdict(settings.request)
+    ratings = [path.name for path in settings.request.ratings]
+    return {name: options[name] for name in names} | {"ratings": ratings, "random_seed": settings.method.random_seed}
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ _DEFLATE_LIMIT = 1032
 _POINTER = b"/annex/objects/"
 
 
-def check_there(path: Path) -> None:
+def check_available(path: Path) -> None:
     """Check that a file exists with its content, not only as a link or pointer of git-annex.
 
     Raises
@@ -42,9 +42,9 @@ def check_series(path: Path) -> None:
     Raises
     ------
     NoInputError, ImageError
-        If not; see `check_there`.
+        If not; see `check_available`.
     """
-    check_there(path)
+    check_available(path)
     header = read_header(path)
     if len(header.shape) != 4:
         raise ImageError(str(path), f"{len(header.shape)}-D image of shape {header.shape}", "give a 4-D series")

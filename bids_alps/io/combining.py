@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -18,7 +19,9 @@ _POSITION_TOLERANCE_MM = 0.1
 
 
 def combine(runs: Sequence[PlannedRun], *, everything: bool, distortion_correction: bool = True) -> list[PlannedRun]:
-    """Return the runs, with those that belong together merged into one, named by their common entities.
+    """Return the runs, with those that belong together merged into one.
+
+    A merged run has the common entities of its files; those of the first file if another run would have the same name.
 
     Parameters
     ----------
@@ -29,10 +32,28 @@ def combine(runs: Sequence[PlannedRun], *, everything: bool, distortion_correcti
     distortion_correction
         Whether distortion is corrected, so that runs of opposite polarity can be merged.
     """
-    merged: dict[str, PlannedRun | None] = {run.name: run for run in runs}
-    for group in find_groups(runs, everything=everything, distortion_correction=distortion_correction):
-        merged.update({run.name: None for run in group[1:]} | {group[0].name: merge(group)})
-    return [run for run in merged.values() if run is not None]
+    groups = find_groups(runs, everything=everything, distortion_correction=distortion_correction)
+    merged = {group[0].image: merge(group) for group in groups}
+    others = {run.image for group in groups for run in group[1:]}
+    combined = [
+        merged.get(run.image, run) if isinstance(run, DwiRun) else run
+        for run in runs
+        if not (isinstance(run, DwiRun) and run.image in others)
+    ]
+    count = Counter(run.name for run in combined)
+    first = {run.image: run for run in runs if isinstance(run, DwiRun)}
+    return [
+        _name_by_first(run, first[run.image])
+        if isinstance(run, DwiRun) and run.partners and count[run.name] > 1
+        else run
+        for run in combined
+    ]
+
+
+def _name_by_first(run: DwiRun, first: DwiRun) -> DwiRun:
+    """Return a merged run with the name of its first file."""
+    note = f"named by its first file, since {run.name} would be the name of another run too"
+    return replace(run, entities=first.entities, notes=(*run.notes, note))
 
 
 def find_groups(

@@ -30,7 +30,7 @@ _SIZE_TOLERANCE, _ROTATION_TOLERANCE_DEGREES = 0.01, 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidates:
+class FieldmapCandidates:
     """Candidate fieldmaps for the runs of a participant.
 
     Parameters
@@ -48,7 +48,7 @@ class Candidates:
     header: Header
 
 
-def find_fieldmaps(image: Path, metadata: Mapping[str, Any], candidates: Candidates) -> tuple[Fieldmap, ...]:
+def find_fieldmaps(image: Path, metadata: Mapping[str, Any], candidates: FieldmapCandidates) -> tuple[Fieldmap, ...]:
     """Return the fieldmaps of a run, in order of priority.
 
     Reverse-phase images are used only if the sidecars give their phase encoding, and that of the run, with sign.
@@ -83,7 +83,9 @@ def is_assigned_to(fieldmap: FieldmapImage, image: Path, metadata: Mapping[str, 
     return named or bool(fields)
 
 
-def find_unusable_fieldmaps(image: Path, metadata: Mapping[str, Any], candidates: Candidates) -> tuple[str, ...]:
+def find_unusable_fieldmaps(
+    image: Path, metadata: Mapping[str, Any], candidates: FieldmapCandidates
+) -> tuple[str, ...]:
     """Return a sentence for each fieldmap that may have been intended for a run but cannot be used."""
     notes = []
     for fieldmap in candidates.images:
@@ -127,7 +129,7 @@ def _names(target: str, image: Path) -> bool:
     return stem_of(target.rpartition("/")[2]) == stem_of(image.name)
 
 
-def _exists(target: str, fieldmap: Path, candidates: Candidates) -> bool:
+def _exists(target: str, fieldmap: Path, candidates: FieldmapCandidates) -> bool:
     if target.startswith("bids:") and not target.startswith("bids::"):
         return True  # in another dataset, which is not checked
     participant = candidates.root / fieldmap.relative_to(candidates.root).parts[0]

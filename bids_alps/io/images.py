@@ -19,7 +19,7 @@ from bids_alps.io.gradient_tables import read_gradients, unreadable
 from bids_alps.model import Array, DwiRun, DwiSeries, SpatialMap
 from bids_alps.model.arrays import checked_affine
 
-MAXIMUM_BYTES = 64 * 2**30
+MAX_BYTES = 64 * 2**30
 """Largest image that is read, decompressed, bytes: an error in a header, or a bomb, would ask for more."""
 
 _BACKGROUND = 0.1
@@ -48,7 +48,7 @@ class ImageHeader:
         Voxels to RAS+ world mm.
     sform_code, qform_code
         Of the NIfTI header; 0 where there is none.
-    sides_known
+    left_right_known
         Whether the header tells left from right: it has a sform or a qform, and the two do not contradict each other.
     """
 
@@ -57,7 +57,7 @@ class ImageHeader:
     affine: Array
     sform_code: int = 0
     qform_code: int = 0
-    sides_known: bool = True
+    left_right_known: bool = True
 
 
 def read_header(path: Path) -> ImageHeader:
@@ -70,7 +70,7 @@ def read_header(path: Path) -> ImageHeader:
         affine=image.affine,
         sform_code=codes[0],
         qform_code=codes[1],
-        sides_known=_knows_sides(image) if all(codes) else any(codes),
+        left_right_known=_knows_sides(image) if all(codes) else any(codes),
     )
 
 
@@ -192,7 +192,7 @@ def _open(path: Path) -> Any:
     except ImageError as error:
         raise error.at(str(path)) from error
     stored = _stored_bytes(image)
-    if stored > MAXIMUM_BYTES:
+    if stored > MAX_BYTES:
         raise ImageError(str(path), f"its header speaks of {stored / 2**30:.0f} GiB", "check the header")
     return image
 

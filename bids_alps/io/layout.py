@@ -18,9 +18,9 @@ from bids_alps.errors import (
     NoInputError,
     NothingSelectedError,
 )
-from bids_alps.io.availability import check_series, check_there
+from bids_alps.io.availability import check_available, check_series
 from bids_alps.io.derivatives import checked_label
-from bids_alps.io.fieldmaps import Candidates, find_fieldmaps, find_unusable_fieldmaps
+from bids_alps.io.fieldmaps import FieldmapCandidates, find_fieldmaps, find_unusable_fieldmaps
 from bids_alps.io.gradient_tables import read_bvals
 from bids_alps.io.images import ImageHeader, read_header
 from bids_alps.io.indexing import Index, open_index
@@ -29,7 +29,7 @@ from bids_alps.io.queries import Kind, Selection
 from bids_alps.io.root import generated_by_programs
 from bids_alps.io.transforms import find_transforms
 from bids_alps.model import DwiRun, FieldmapImage
-from bids_alps.numerics.tensors.gradients import MINIMUM_DIRECTIONS
+from bids_alps.numerics.tensors.gradients import MIN_DIRECTIONS
 
 _LABEL = re.compile(r"[a-zA-Z0-9+]+")
 
@@ -43,14 +43,14 @@ class UnusableRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SetAside:
+class ExcludedRun:
     """An image of a ``dwi`` folder that is not processed as a run: its name, and why."""
 
     name: str
     reason: str
 
 
-PlannedRun = DwiRun | UnusableRun | SetAside
+PlannedRun = DwiRun | UnusableRun | ExcludedRun
 
 
 def find_participants(bids_dir: Path, wanted: Iterable[str] = ()) -> tuple[str, ...]:
@@ -165,7 +165,7 @@ def _set_aside_b0_series(runs: list[PlannedRun], search: _Search) -> list[Planne
     sessions = {run.session for run in runs if isinstance(run, DwiRun) and run.name not in b0_series}
     reason = "only b=0 volumes: not a run, but it may serve as fieldmap of others"
     return [
-        SetAside(name=run.name, reason=reason)
+        ExcludedRun(name=run.name, reason=reason)
         if run.name in b0_series and entities_of(run.name).get("ses") in sessions
         else run
         for run in runs
@@ -181,7 +181,7 @@ def _is_b0_series(run: PlannedRun, search: _Search) -> bool:
         if image.bval is not None:
             return bool((read_bvals(image.bval) <= search.b0_threshold).all())
         shape = search.header(image.path).shape
-        return len(shape) == 3 or shape[3] <= MINIMUM_DIRECTIONS
+        return len(shape) == 3 or shape[3] <= MIN_DIRECTIONS
     except AlpsError:
         return False
 
@@ -216,13 +216,13 @@ class _Search:
         header: ImageHeader = self.cache[image]
         return header
 
-    def candidates(self) -> Candidates:
+    def candidates(self) -> FieldmapCandidates:
         """Return the candidate fieldmaps for the runs of the participant."""
         if "candidates" not in self.cache:
             paths = [*self.find("fmap"), *self.find("sbref"), *Selection().find(self.index, self.participant, "dwi")]
             images = [self._candidate(path) for path in paths]
-            self.cache["candidates"] = Candidates(root=self.index.root, images=images, header=self.header)
-        candidates: Candidates = self.cache["candidates"]
+            self.cache["candidates"] = FieldmapCandidates(root=self.index.root, images=images, header=self.header)
+        candidates: FieldmapCandidates = self.cache["candidates"]
         return candidates
 
     def _candidate(self, path: Path) -> FieldmapImage:
@@ -245,8 +245,8 @@ def _find_run(image: Path, search: _Search) -> DwiRun | UnusableRun:
         check_series(image)
         preprocessed = "desc" in entities_of(image.name)
         bval, bvec = search.index.table(image, ".bval"), _bvec_of(image, search.index)
-        check_there(bval)
-        check_there(bvec)
+        check_available(bval)
+        check_available(bvec)
         metadata = search.index.metadata(image)
         candidates = None if preprocessed else search.candidates()
         return DwiRun(

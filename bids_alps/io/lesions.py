@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_alps.errors import AmbiguityError, ImageError, MetadataError, TemplateMissingError
-from bids_alps.io.availability import check_there
+from bids_alps.io.availability import check_available
 from bids_alps.io.images import read_map
 from bids_alps.io.inheritance import IMAGE_EXTENSIONS, entities_of, suffix_of
 from bids_alps.io.templates import find_transform
@@ -60,7 +60,7 @@ def find_lesions(dataset: Path, run: DwiRun, *, t1w_aligned: bool = False) -> Le
     if len(masks) > 1:
         names = ", ".join(path.name for path in masks)
         raise AmbiguityError(run.name, f"{len(masks)} lesion masks in {folder}: {names}", "keep one")
-    check_there(masks[0])
+    check_available(masks[0])
     space = _space_of(masks[0], run)
     if space in ANATOMICAL and not t1w_aligned and not (space == T1W and _has_native_t1w(run)):
         raise MetadataError(

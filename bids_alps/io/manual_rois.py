@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bids_alps.errors import AmbiguityError
-from bids_alps.io.availability import check_there
+from bids_alps.io.availability import check_available
 from bids_alps.io.inheritance import IMAGE_EXTENSIONS, entities_of, find_inherited
 from bids_alps.model import DwiRun
 
@@ -47,7 +47,7 @@ def find_manual_rois(dataset: Path, run: DwiRun, labels: Sequence[str]) -> dict[
             continue
         if label in by_label:
             raise AmbiguityError(str(path), f"a second image of seg-{label} for {run.name}", "keep one of the two")
-        check_there(path)
+        check_available(path)
         by_label[label] = path, find_inherited(path, ".tsv", dataset)
     return by_label
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ _KEYS = {
 }
 _PREFIX = {"participant_id": "sub-", "session_id": "ses-", "filename": ""}
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+_NOTES = {"utf-16": "encoded as utf-16, not UTF-8"}
+_LINE_END = re.compile(r"\r\n|\r|\n")  # str.splitlines also splits at characters such as U+0085
 _SHOWN = 5
 
 
@@ -56,7 +60,7 @@ def read_phenotype(path: Path, key: str = "participant_id") -> PhenotypeTable:
         If it is empty, or lacks the key column.
     """
     text, notes = _read_text(path)
-    lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+    lines = [(n, line) for n, line in enumerate(_LINE_END.split(text), 1) if line.strip()]
     if not lines:
         raise MetadataError(str(path), "empty", "write tab-separated values with a header line")
     separator = _separator_of(lines[0][1])
@@ -77,12 +81,16 @@ def _read_text(path: Path) -> tuple[str, list[str]]:
         raise NoInputError(str(path), "no such file", "check the path, or run `datalad get` on it") from error
     except OSError as error:
         raise MetadataError(str(path), f"cannot be read ({error.strerror})", "make it a readable file") from error
-    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), None)
-    try:
-        notes = [f"encoded as {encoding}, not UTF-8"] if encoding == "utf-16" else []
-        return content.decode(encoding or "utf-8"), notes
-    except UnicodeDecodeError:
-        return content.decode("latin-1"), ["not UTF-8; read as Latin-1"]
+    return decode(content)
+
+
+def decode(content: bytes) -> tuple[str, list[str]]:
+    """Return the text of a table, and a note if it is not UTF-8: it is Windows-1252, or Latin-1 where that fails."""
+    marked = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
+    for encoding, note in {marked: _NOTES.get(marked), "cp1252": "not UTF-8; read as Windows-1252"}.items():
+        with suppress(UnicodeDecodeError):
+            return content.decode(encoding), [note] if note else []
+    return content.decode("latin-1"), ["not UTF-8; read as Latin-1"]
 
 
 def _separator_of(header: str) -> str:

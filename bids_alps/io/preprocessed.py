@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bids_alps.io.inheritance import entities_of
-from bids_alps.io.layout import PlannedRun, SetAside
+from bids_alps.io.layout import ExcludedRun, PlannedRun
 from bids_alps.model import DwiRun
 
 _OF_DERIVATIVES = ("space", "res", "den", "desc")
@@ -18,7 +18,8 @@ def replace_preprocessed(
     """Return raw runs, replaced by preprocessed ones where these exist.
 
     A preprocessed series replaces every raw run that has all its entities: merged runs are named by their common
-    entities. Raw runs without one are kept, with a note; of two datasets the first has priority.
+    entities. Raw runs without one are kept, with a note. Of two datasets with the same run, or with a run derived from
+    the same raw run, the first has priority.
 
     Parameters
     ----------
@@ -28,25 +29,28 @@ def replace_preprocessed(
         Runs of the participant in preprocessed datasets, by the name of the dataset.
     """
     selected: list[PlannedRun] = []
-    replaced: dict[str, str] = {}
+    source: dict[str, str] = {}  # dataset of each selected run, and of each raw run that it replaces
+    replaced: set[str] = set()
     for dataset, runs in preprocessed.items():
         for run in runs:
             raw_names = [raw_run.name for raw_run in raw if _derived_from(run, raw_run)]
-            used = next((replaced[name] for name in raw_names if replaced.get(name, dataset) != dataset), None)
+            names = (run.name, *raw_names)
+            used = next((source[name] for name in names if source.get(name, dataset) != dataset), None)
             if used is not None:
-                run = SetAside(name=run.name, reason=f"preprocessed in {dataset}, but the series in {used} is used")
+                run = ExcludedRun(name=run.name, reason=f"preprocessed in {dataset}, but the series in {used} is used")
             elif isinstance(run, DwiRun):
                 listed = ", ".join(raw_names) or "no existing raw run"
                 run = replace(run, notes=(*run.notes, f"preprocessed in {dataset}; replaces {listed}"))
-            if not isinstance(run, SetAside):
-                replaced.update(dict.fromkeys(raw_names, dataset))
+            if not isinstance(run, ExcludedRun):
+                source.update(dict.fromkeys(names, dataset))
+                replaced.update(raw_names)
             selected.append(run)
     not_replaced = [_note_raw(run, preprocessed) for run in raw if run.name not in replaced]
     return sorted([*selected, *not_replaced], key=lambda run: run.name)
 
 
 def _derived_from(preprocessed: PlannedRun, raw: PlannedRun) -> bool:
-    if isinstance(preprocessed, SetAside):
+    if isinstance(preprocessed, ExcludedRun):
         return False
     entities = {key: label for key, label in entities_of(preprocessed.name).items() if key not in _OF_DERIVATIVES}
     return entities.items() <= entities_of(raw.name).items()

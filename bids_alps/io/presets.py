@@ -155,7 +155,7 @@ def _read_label_image(path: Path, template: str | None) -> RoiPreset:
         template=template or space or "",
         centres=centres,
         shapes=same_shape(extent_mm),
-        drawn=labels,
+        label_image=labels,
     )
 
 
@@ -190,11 +190,11 @@ def with_manual_rois(preset: RoiPreset, files: tuple[Path, Path], mask: SpatialM
         across = np.subtract(centres[f"{region}_right"], centres[f"{region}_left"])
         if (rotation @ across)[0] <= 0:
             raise ImageError(str(path), f"{region}_left is to the right of {region}_right", "swap their labels")
-    return replace(preset, centres=centres, shapes=same_shape(extent_mm), drawn=labels, native=True)
+    return replace(preset, centres=centres, shapes=same_shape(extent_mm), label_image=labels, native=True)
 
 
 def _read_regions(path: Path, table: Path) -> tuple[SpatialMap, Centres, tuple[float, float, float]]:
-    """Return a label image with values as in `RoiPreset.drawn`, the centres and the extent of the regions, mm."""
+    """Return a label image with values as in `RoiPreset.label_image`, the centres and the extent of the regions, mm."""
     image, indices = read_map(path), _read_indices(table)
     values = np.zeros(image.shape, dtype=np.uint8)
     centres, extent = {}, np.zeros(3)

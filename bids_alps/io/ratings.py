@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bids_alps.errors import MetadataError, NoInputError, did_you_mean
+from bids_alps.io.phenotype import decode
 
 RATINGS = ("keep", "doubtful", "drop")
 _NEEDED = ("run", "rating")
@@ -29,8 +31,10 @@ class Rating:
     note: str = ""
 
 
-def read_ratings(paths: Sequence[Path]) -> Mapping[str, Rating]:
-    """Read tables with columns run, rating and optionally note; return the ratings by name of the run.
+def read_ratings(paths: Sequence[Path]) -> Mapping[tuple[str, str], Rating]:
+    """Read tables with columns run, rating and optionally dataset and note.
+
+    Return the ratings by dataset (empty if not given) and name of the run.
 
     If raters disagree, the more cautious rating is used, with the notes of both.
 
@@ -41,27 +45,28 @@ def read_ratings(paths: Sequence[Path]) -> Mapping[str, Rating]:
     MetadataError
         If a table lacks a column or has an unknown rating.
     """
-    ratings: dict[str, Rating] = {}
+    ratings: dict[tuple[str, str], Rating] = {}
     for path in paths:
         for run, rating in _read(path):
             ratings[run] = _more_cautious(ratings[run], rating) if run in ratings else rating
     return ratings
 
 
-def _read(path: Path) -> list[tuple[str, Rating]]:
+def _read(path: Path) -> list[tuple[tuple[str, str], Rating]]:
     if not path.is_file():
         raise NoInputError(f"--ratings {path}", "no such file", "save one from a participant report")
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        missing = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
-        if missing:
-            raise MetadataError(str(path), f"no column {' and '.join(missing)}", "use tab-separated columns")
-        rows = [(str(row["run"]).strip(), str(row["rating"]).strip(), str(row.get("note") or "")) for row in reader]
-    for run, rating, _ in rows:
-        if rating not in RATINGS:
-            what = f"rating {rating!r} of {run}{did_you_mean(rating, RATINGS)}"
+    text, _ = decode(path.read_bytes())
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
+    missing = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
+    if missing:
+        raise MetadataError(str(path), f"no column {' and '.join(missing)}", "use tab-separated columns")
+    rows = [{name: str(row.get(name) or "").strip() for name in (*_NEEDED, "dataset", "note")} for row in reader]
+    for row in rows:
+        if row["rating"] not in RATINGS:
+            what = f"rating {row['rating']!r} of {row['run']}{did_you_mean(row['rating'], RATINGS)}"
             raise MetadataError(str(path), what, f"choose one of {', '.join(RATINGS)}")
-    return [(run, Rating(rating=rating, note="" if note == "n/a" else note.strip())) for run, rating, note in rows]
+    known = [{name: "" if value == "n/a" else value for name, value in row.items()} for row in rows]
+    return [((row["dataset"], row["run"]), Rating(rating=row["rating"], note=row["note"])) for row in known]
 
 
 def _more_cautious(first: Rating, second: Rating) -> Rating:

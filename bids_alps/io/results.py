@@ -128,7 +128,11 @@ ALPS_COLUMNS: tuple[Column, ...] = (
         optional=True,
     ),
     *(
-        Column(name=f"{element}_{region}", description=f"Mean {element} in the {region} region.", unit=DIFFUSIVITY)
+        Column(
+            name=f"{element}_{region}",
+            description=f"Mean {element} in the {region} region, axes of the index.",
+            unit=DIFFUSIVITY,
+        )
         for region in REGIONS
         for element in _ELEMENTS
     ),
@@ -223,7 +227,10 @@ ROI_COLUMNS: tuple[Column, ...] = (
     Column(name="n_voxels", description="Effective number of voxels, (sum of weights)^2 / sum of squared weights."),
     Column(name="coverage", description="Fraction of the region inside the brain mask and the field of view."),
     *(Column(name=axis, description=f"Centre of the region, {axis}, scanner RAS+.", unit="mm") for axis in "xyz"),
-    *(Column(name=name, description=f"Mean {name}, template axes.", unit=DIFFUSIVITY) for name in _ELEMENTS),
+    *(
+        Column(name=name, description=f"Mean {name}, axes of the index (template axes by default).", unit=DIFFUSIVITY)
+        for name in _ELEMENTS
+    ),
     *(
         Column(name=f"{name}_uncorrected", description=f"Mean {name}, scanner axes.", unit=DIFFUSIVITY)
         for name in _ELEMENTS

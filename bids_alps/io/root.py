@@ -18,12 +18,19 @@ from bids_alps.io.writing import write_if_changed
 
 PROGRAM = "bids-alps"
 BIDS_VERSION = "1.10.0"
-IGNORED = (
-    *("*.html", "logs", "figures", "*_xfm.*", "*_dwimap.*", "*_scalarstats.*", "*_dwi.bval", "*_dwi.bvec", "group_*"),
-    "*_timeseries.*",
-    "work",
-)
-"""Files unknown to the BIDS validator, one pattern per line; ``figures/`` with a slash does not match."""
+IGNORED = {
+    "*.html": "Reports: BIDS has no rule for pages.",
+    "figures": "Figures of the reports, as in fMRIPrep. With a slash at the end the validator would not match it.",
+    "group_*": "Tables of the group level: BIDS has no rule for tables of many participants other than phenotypes.",
+    "*_scalarstats.*": "Tables of one value per region or check (the suffix of QSIRecon): BIDS has no rule for them.",
+    "*_timeseries.*": "Motion of the head by volume: in BIDS, this suffix is for functional MRI and physiology.",
+    "*_dwimap.*": "Maps of diffusion models: BEP 16 is not merged.",
+    "*_xfm.*": "Transforms: BEP 14 is not merged.",
+    "*_dwi.bval": "b-values of preprocessed series: the schema has gradient tables of raw series only.",
+    "*_dwi.bvec": "b-vectors of preprocessed series: as above.",
+    "work": "Intermediate files, where the output folder is the only one that can be written to.",
+}
+"""Files that the BIDS schema does not know: patterns of ``.bidsignore``, each with its reason."""
 
 _COLORS = {"projection": "#3b6fd4", "association": "#2f9e44", "subcortical": "#e03131"}
 _DESCRIPTIONS = {

@@ -134,10 +134,11 @@ def fill_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> l
     return [{column.name: row.get(column.name) for column in columns} for row in rows]
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, *, text: bool = False) -> pd.DataFrame:
     """Read a TSV file; ``n/a`` and empty cells become missing values, labels stay text.
 
-    Columns of labels (``_id``, ``run``, ``session``, ``settings_hash`` ...) keep their leading zeros.
+    Columns of labels (``_id``, ``run``, ``session``, ``settings_hash`` ...) keep their leading zeros; with `text`, all
+    columns do.
 
     Raises
     ------
@@ -150,7 +151,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
     try:
         header = pd.read_csv(path, sep="\t", nrows=0, encoding="utf-8-sig").columns
-        labels = {name: str for name in header if name.endswith("_id") or name in _LABELS}
+        labels = {name: str for name in header if text or name.endswith("_id") or name in _LABELS}
         table: pd.DataFrame = pd.read_csv(
             path, sep="\t", na_values=[MISSING, ""], keep_default_na=False, dtype=labels, encoding="utf-8-sig"
         )

@@ -30,18 +30,18 @@ _REFUSED = {
     errno.EEXIST,
 }
 
-_PASSING = {
+_TRANSIENT = {
     *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTCONN),
     *(errno.ECONNRESET, errno.ECONNABORTED, errno.ESHUTDOWN, errno.EAGAIN, errno.ENOLCK, errno.ENODEV, errno.ENXIO),
 }
 """How a network file system or a disk fails for a while; neither a full disk nor what is not allowed passes."""
 
 
-def is_passing(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether an error came of a failure of storage that may pass, to read or to write."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in _PASSING:
+        if isinstance(cause, OSError) and cause.errno in _TRANSIENT:
             return True
         cause = cause.__cause__ or cause.__context__
     return False

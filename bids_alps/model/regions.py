@@ -71,7 +71,7 @@ class RoiPreset:
         ``{"projection_left": (x, y, z), ...}`` in RAS+ mm of the template, for each region and side.
     conventions
         How the index is measured: ``anatomical``, by the method settings, or by the conventions of ``alps.sh``.
-    drawn
+    label_image
         Label image in the template, None for ellipsoids: 1 for the first of `centres`, 2 for the second and so on,
         0 outside the regions.
     native
@@ -86,7 +86,7 @@ class RoiPreset:
     shapes: Mapping[str, Ellipsoid]
     centres: Mapping[str, tuple[float, float, float]]
     conventions: Conventions = "anatomical"
-    drawn: SpatialMap | None = None
+    label_image: SpatialMap | None = None
     native: bool = False
 
     def __post_init__(self) -> None:
@@ -99,18 +99,18 @@ class RoiPreset:
 
     def with_radius(self, radius_mm: float) -> RoiPreset:
         """Return spheres around the same centres."""
-        return replace(self, shapes=same_shape((radius_mm,) * 3), drawn=None)
+        return replace(self, shapes=same_shape((radius_mm,) * 3), label_image=None)
 
     @property
     def radius_mm(self) -> float:
         """Radius of the spheres, mm; NaN if the regions are not spheres."""
         radii = {length for shape in self.shapes.values() for length in shape.semi_axes_mm}
-        return radii.pop() if len(radii) == 1 and self.drawn is None else float("nan")
+        return radii.pop() if len(radii) == 1 and self.label_image is None else float("nan")
 
     @property
     def description(self) -> str:
         """Semi-axes along x, y and z in mm, per region if they differ; empty for label images."""
-        if self.drawn is not None:
+        if self.label_image is not None:
             return ""
         texts = {
             region: " ".join(f"{length:g}" for length in shape.semi_axes_mm)

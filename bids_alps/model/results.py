@@ -81,7 +81,7 @@ class RoiDiffusivity:
     name
         ``projection_left`` and so on.
     tensor
-        Weighted mean tensor in template axes, elements xx, xy, xz, yy, yz, zz, shape (6,).
+        Weighted mean tensor in the axes of the index, elements xx, xy, xz, yy, yz, zz, shape (6,).
     tensor_uncorrected
         The same in scanner axes.
     scalars
@@ -101,7 +101,7 @@ class RoiDiffusivity:
 
     @property
     def diagonal(self) -> tuple[float, float, float]:
-        """Dxx, Dyy, Dzz, mm^2/s, template axes."""
+        """Dxx, Dyy, Dzz, mm^2/s, axes of the index."""
         return float(self.tensor[0]), float(self.tensor[3]), float(self.tensor[5])
 
 

@@ -220,7 +220,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
         reason="Slices with motion-induced signal dropout bias the tensor.",
         source="real scans up to 0.004; 0.1 means that 10 % of the data are replaced",
     ),
-    "distortion_left": Threshold(
+    "residual_distortion": Threshold(
         unit="mm",
         warn=1.0,
         fail=NEVER,
@@ -228,7 +228,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
         reason="Uncorrected susceptibility distortion displaces the regions from their tracts.",
         source="without a fieldmap, expected for 20 Hz at the regions; about half a small voxel",
     ),
-    "sides_known": Threshold(
+    "left_right_known": Threshold(
         unit="",
         warn=0.5,
         fail=NEVER,

@@ -13,7 +13,7 @@ from bids_alps.errors import RegistrationError
 from bids_alps.model import Array, Pose, SpatialMap, SpatialTransform, SubjectMaps, Template
 
 WHERE = "registration"
-_LEAST_BRAIN_ML = 100.0
+_MIN_BRAIN_ML = 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +61,10 @@ class Registrar(Protocol):
 def check_subject(subject: SubjectMaps) -> None:
     """Raise RegistrationError if the mask is too small to be a brain."""
     volume_ml = float(subject.mask.data.sum() * np.prod(subject.mask.voxel_size)) / 1000
-    if volume_ml < _LEAST_BRAIN_ML:
+    if volume_ml < _MIN_BRAIN_ML:
         raise RegistrationError(
             WHERE,
-            f"the brain mask has a volume of {volume_ml:.0f} ml, less than the {_LEAST_BRAIN_ML:.0f} ml needed for "
+            f"the brain mask has a volume of {volume_ml:.0f} ml, less than the {_MIN_BRAIN_ML:.0f} ml needed for "
             "registration",
             "provide a better mask, or check that the scan shows a head",
         )

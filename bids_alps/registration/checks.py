@@ -82,7 +82,7 @@ def check_registration(
     metrics = dict(registration.metrics)
     if "similarity_coarse" in metrics:
         metrics["similarity_margin"] = metrics["similarity_coarse"] - metrics["similarity_random"]
-        metrics["orientation_margin"] = metrics["similarity_coarse"] - metrics["similarity_turned"]
+        metrics["orientation_margin"] = metrics["similarity_coarse"] - metrics["similarity_rotated"]
         metrics["pose_se"] = registration.pose.se_degrees
     metrics |= measure_registration(registration.transform, subject, template, centres, lesions)
     metric_names = {name: name.removeprefix("registration_") for name in THRESHOLDS if name.startswith("registration_")}

@@ -23,7 +23,7 @@ RIGID, SIMILARITY, AFFINE = 6, 7, 12
 
 _PRIOR_SD = np.array([np.inf] * 6 + [0.10, 0.05, 0.05, 0.03, 0.03, 0.03])
 _CORRELATION_LENGTH_MM = 10.0  # of the residuals: edge of the volume per independent sample
-_LEAST_COVERED = 0.25
+_MIN_COVERED = 0.25
 _STRETCH_BASIS = np.array(
     [
         np.eye(3),
@@ -135,7 +135,7 @@ class Pair:
     def similarity(self, matrix: Array) -> tuple[float, float]:
         """Return correlation and covered fraction under a RAS+ matrix, template to subject."""
         index, inside = self._indices(matrix)
-        if inside.mean() < _LEAST_COVERED:
+        if inside.mean() < _MIN_COVERED:
             return -1.0, float(inside.mean())
         moving = map_coordinates(self.subject.data, index[:, inside], order=1, mode="nearest", output=np.float64)
         return _correlation(moving, self.values[inside]), float(inside.mean())
@@ -187,7 +187,7 @@ def fit_linear(pair: Pair, start: LinearFit, free: int, *, iterations: int = 40)
     best, damping = _scored(pair, start), 1e-3
     precision = np.diag(1 / _PRIOR_SD[:free] ** 2)
     for _ in range(iterations):
-        if best.covered < _LEAST_COVERED:
+        if best.covered < _MIN_COVERED:
             return best
         curvature, slope = pair.normal_equations(best, free)
         hessian, gradient = curvature + precision, slope - precision @ best.parameters[:free]

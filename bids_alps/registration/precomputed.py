@@ -15,7 +15,7 @@ PointMap = Callable[[Array], Array]
 
 _GRID_MM = 4.0
 _INVERSIONS = 25
-_CLOSED_MM, _LARGEST_GAP_MM = 1e-3, 0.5
+_CLOSED_MM, _MAX_GAP_MM = 1e-3, 0.5
 _ASSUMED_SE_MM, _ASSUMED_SE_DEGREES = 1.0, 1.0  # unknown for files; about twice that of the default engine
 
 
@@ -105,7 +105,7 @@ class Precomputed:
         """Raise RegistrationError if the inversion fails in the centre of the brain."""
         middle = np.abs(points - inside.mean(axis=0)).max(axis=1) < 40
         worst = float(np.linalg.norm(gap[middle], axis=1).max(initial=0.0))
-        if worst > _LARGEST_GAP_MM:
+        if worst > _MAX_GAP_MM:
             raise RegistrationError(
                 self.name,
                 f"the transform cannot be inverted: inversion errors of up to {worst:.1f} mm",

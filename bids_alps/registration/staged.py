@@ -23,7 +23,7 @@ _DEPTH_MM, _ABOVE_MM = (
     8.0,
     0.0,
 )  # deep, and above the commissures: where EPI distortion is small
-_LEAST_SIMILARITY = 0.3
+_MIN_SIMILARITY = 0.3
 _BOARD_VOXELS = 16
 _ANATOMY_SE_MM, _VOXEL_SHARE = 0.8, 0.1  # tracts of eight real hemispheres: SD 0.6 mm along x, the best-determined axis
 _POSE_SE_DEGREES = 0.3  # residual error in simulated heads of known pose
@@ -85,7 +85,7 @@ class Staged:
             "similarity_inner": fit.similarity,
             "similarity_coarse": coarse.similarity(fit.subject_from_template)[0],
             "similarity_random": float(random_similarities(coarse, fit, draws=100, seed=self.seed).max()),
-            "similarity_turned": best_rotated_similarity(coarse, fit),
+            "similarity_rotated": best_rotated_similarity(coarse, fit),
             "covered": fit.covered,
             "scale_min": float(fit.scales.min()),
             "scale_max": float(fit.scales.max()),
@@ -133,18 +133,18 @@ def inner_brain(mask: SpatialMap) -> Array:
 
 def require_similarity(fit: LinearFit) -> None:
     """Raise RegistrationError if the best registration does not resemble the template."""
-    if fit.similarity < _LEAST_SIMILARITY:
+    if fit.similarity < _MIN_SIMILARITY:
         raise RegistrationError(
             WHERE,
             f"the best registration has a correlation of {fit.similarity:.2f} with the template, less than "
-            f"{_LEAST_SIMILARITY}",
+            f"{_MIN_SIMILARITY}",
             "check that the scan shows a head and that the orientation in its header is correct",
         )
 
 
 def require_orientation(metrics: Mapping[str, float]) -> None:
     """Raise RegistrationError if rotated or random poses fit better than the registration."""
-    similarity, rotated = metrics["similarity_coarse"], metrics["similarity_turned"]
+    similarity, rotated = metrics["similarity_coarse"], metrics["similarity_rotated"]
     if similarity < rotated:
         raise RegistrationError(
             WHERE,

@@ -29,7 +29,7 @@ SENTENCE = (
 )
 _STEPS_MM = (4.0, 2.0)
 _MARGIN_MM = 6.0
-_LEAST_SHARE = 0.5  # fraction of scans that must cover a brain voxel of the mean
+_MIN_FRACTION = 0.5  # fraction of scans that must cover a brain voxel of the mean
 _VOXEL_SHARE, _TURN_SE_DEGREES = (
     0.05,
     0.1,
@@ -205,7 +205,7 @@ def average_maps(scans: Sequence[SubjectMaps], midpoint: Midpoint) -> SubjectMap
             image = getattr(scan, name)
             values = np.where(scan.mask.data, np.nan_to_num(image.data), 0).astype(np.float32)
             total += np.where(within, sample_linear(image.like(values), places), 0.0) / (scale if name == "b0" else 1)
-    mask = coverage > _LEAST_SHARE * len(scans)
+    mask = coverage > _MIN_FRACTION * len(scans)
     grid = SpatialMap(data=mask, affine=affine)
     means = {
         name: grid.like(np.where(mask, total / np.maximum(coverage, 1e-6), 0).astype(np.float32))

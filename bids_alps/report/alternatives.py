@@ -49,6 +49,8 @@ def compare_alternatives(rows: Sequence[Mapping[str, Any]]) -> Table | None:
     for preset in presets:
         of_preset = {str(row.get("hemisphere")): row for row in rows if str(row.get("roi_preset")) == preset}
         choices = _CHOICES if not alternatives else {"alps": _PRESETS.get(preset, f"Regions of preset {preset}")}
+        if "alps-sphere" in presets:  # it has a row of its own
+            choices = {column: title for column, title in choices.items() if column != "alps_spheres"}
         for column, title in choices.items():
             values = {side: _value(of_preset.get(side, {}).get(column)) for side in _SIDES}
             if any(math.isfinite(value) for value in values.values()):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bids_alps.errors import MetadataError
 from bids_alps.io.inheritance import entities_of
+from bids_alps.io.presets import preset_labels
 from bids_alps.io.writing import write_bytes
 from bids_alps.report.page import Picture
 
@@ -139,8 +140,9 @@ def write_figures(output_dir: Path, run_name: str, figures: Mapping[str, bytes],
         write_bytes(figure_path(output_dir, run_name, desc, preset=preset), svg)
 
 
-def find_pictures(folder: Path, run_name: str) -> tuple[Picture, ...]:
-    """Return the figures of a run in a folder, in the order of the page."""
+def find_pictures(folder: Path, run_name: str, presets: tuple[str, ...] = ()) -> tuple[Picture, ...]:
+    """Return the figures of a run in a folder, in the order of the page; figures of further presets by their names."""
+    names_of_labels = dict(zip(preset_labels(presets), presets, strict=True))
     pictures = []
     for desc, entry in CATALOGUE.items():
         names = [f"{desc}Before", f"{desc}After"] if entry.labels else [desc]
@@ -148,7 +150,8 @@ def find_pictures(folder: Path, run_name: str) -> tuple[Picture, ...]:
         if all(path.is_file() for path in paths):
             pictures.append(_picture(entry, paths))
         others = sorted(folder.glob(f"{run_name}_seg-*_desc-{desc}_dwi.svg"))
-        pictures += [_picture(entry, [path], preset=entities_of(path.name)["seg"]) for path in others]
+        labels = [(path, entities_of(path.name)["seg"]) for path in others]
+        pictures += [_picture(entry, [path], preset=names_of_labels.get(label, label)) for path, label in labels]
     return tuple(pictures)
 
 

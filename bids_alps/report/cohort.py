@@ -31,6 +31,7 @@ _LABELS = ("participant_id", "session_id", "run", "roi_preset")
 _SHOWN_RUNS = 2000
 """Maximum number of rows on the page, for fast rendering; group_alps.tsv has all runs."""
 _DRAWN_OUTCOMES = 40
+_DRAWN_VARIABLES = 12
 _SHOWN = ("alps_left", "alps_right", "alps_bilateral", "alps_bilateral_ci_low", "alps_bilateral_ci_high", "pitch")
 
 
@@ -41,6 +42,7 @@ def render_cohort(
     *,
     plan: Plan,
     notes: Sequence[str] = (),
+    files: Sequence[str] = (),
 ) -> str:
     """Return the page of a cohort, with the runs and results of the first preset only.
 
@@ -56,6 +58,8 @@ def render_cohort(
         Plan of the analysis.
     notes
         Remarks for the reader.
+    files
+        Tables that the page links, relative to it.
     """
     preset, findings = next(iter(findings_by_preset.items()))
     preset_rows = [row for row in rows if row.get("roi_preset") == preset]
@@ -78,6 +82,7 @@ def render_cohort(
         variables=_variables_table(plan),
         pictures=(*page.pictures, *_result_pictures(findings, plan)),
         notes=tuple(page_notes),
+        files=tuple(files),
         methods=write_group_methods(findings, plan, draft_methods(read_statements(output_dir))),
     )
     return render_group(page)
@@ -114,8 +119,10 @@ def _result_pictures(findings: Findings, plan: Plan) -> tuple[Picture, ...]:
         charts.append(("Index by age", caption, figures_group.draw_age(*values, groups)))
     if "correlations" in tables:
         pooled = tables["correlations"][tables["correlations"]["group"] == "all"]
-        outcomes = pooled["outcome"].unique()
-        shown = pooled[pooled["outcome"].isin(outcomes[:_DRAWN_OUTCOMES])]
+        outcomes, variables = pooled["outcome"].unique(), pooled["variable"].unique()
+        shown = pooled[
+            pooled["outcome"].isin(outcomes[:_DRAWN_OUTCOMES]) & pooled["variable"].isin(variables[:_DRAWN_VARIABLES])
+        ]
         kind = "within" if (shown["kind"] == "within").any() else "pearson"
         caption = "Pearson's r; asterisks mark p < 0.05 after Benjamini-Hochberg correction."
         if kind == "within":
@@ -123,7 +130,10 @@ def _result_pictures(findings: Findings, plan: Plan) -> tuple[Picture, ...]:
             caption += "Benjamini-Hochberg correction. group_correlations.tsv has the correlations by group and pooled."
         if len(outcomes) > _DRAWN_OUTCOMES:
             caption += f" The first {_DRAWN_OUTCOMES} of {len(outcomes)} outcomes are shown."
-        charts.append(("Correlations", caption, figures_group.draw_correlations(shown, kind)))
+        if len(variables) > _DRAWN_VARIABLES:
+            caption += f" The first {_DRAWN_VARIABLES} of {len(variables)} variables are shown."
+        if shown.loc[shown["kind"] == kind, "r"].notna().any():
+            charts.append(("Correlations", caption, figures_group.draw_correlations(shown, kind)))
     if findings.before is not None and "harmonised" in tables:
         site = str(findings.facts["harmonised"])
         values_by = {
@@ -257,7 +267,8 @@ def _pictures(
         ),
     ]
     if checks:
-        charts.append(("Checks", "Number of runs by status for each quality check.", figures_group.draw_checks(checks)))
+        named = {words(name): count for name, count in checks.items()}
+        charts.append(("Checks", "Number of runs by status for each quality check.", figures_group.draw_checks(named)))
     return tuple(
         Picture(title=title, caption=caption, alt=f"{title}. {caption}", svg=(svg,), chart=True)
         for title, caption, svg in charts

@@ -12,7 +12,7 @@ from bids_alps.report.page import Explorer
 
 Row = Mapping[str, Any]
 _CHECK = "check_"
-_MOST_LEVELS = 12
+_MAX_LEVELS = 12
 _DIGITS = 5
 _INDEX = ("alps_left", "alps_right", "alps_bilateral", "alps_left_unreliable", "alps_right_unreliable")
 _POSE = ("pitch", "roll", "yaw", "pose_se")
@@ -110,10 +110,10 @@ def _colour(rows: Sequence[Row], name: str, *, numbers: bool) -> list[str] | lis
     """Return the levels of a column, or its numbers if there are many; None if it is constant."""
     levels = [_text(row.get(name)) for row in rows]
     count = len(set(levels))
-    if 1 < count <= _MOST_LEVELS and not name.startswith(("alps", _CHECK)):
+    if 1 < count <= _MAX_LEVELS and not name.startswith(("alps", _CHECK)):
         return levels
     values = [_number(row.get(name)) for row in rows]
-    return values if numbers and count > _MOST_LEVELS and any(value is not None for value in values) else None
+    return values if numbers and count > _MAX_LEVELS and any(value is not None for value in values) else None
 
 
 def _text(value: Any) -> str:

@@ -141,7 +141,7 @@ def draw_checks(counts: Mapping[str, Mapping[str, int]]) -> bytes:
     Parameters
     ----------
     counts
-        ``{check: {"pass": n, "warn": n, "fail": n}}``.
+        ``{title of a check: {"pass": n, "warn": n, "fail": n}}``.
     """
     figure = new_figure(8, 0.8 + 0.28 * max(len(counts), 1))
     axes = figure.subplots()
@@ -152,7 +152,7 @@ def draw_checks(counts: Mapping[str, Mapping[str, int]]) -> bytes:
         if status != "pass":
             axes.bar_label(bars, [f"{n:.0f}" if n else "" for n in numbers], label_type="center", color="white")
         start += numbers
-    axes.set_yticks(range(len(counts)), [name.replace("_", " ") for name in counts])
+    axes.set_yticks(range(len(counts)), list(counts))
     axes.set_ylim(len(counts) - 0.4, -0.6)
     axes.set_xlabel("Runs")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))

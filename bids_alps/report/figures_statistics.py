@@ -87,7 +87,7 @@ def draw_changes(table: pd.DataFrame, levels: Sequence[str]) -> bytes:
         Columns in order.
     """
     groups = list(dict.fromkeys(table["group"].astype(str)))
-    figure = new_figure(max(3.2, min(8, 2.6 * len(groups))), 3.4)
+    figure = new_figure(max(5.2, min(8, 2.6 * len(groups))), 3.4)
     grid: Any = figure.subplots(1, len(groups), sharey=True, squeeze=False)
     for n, (axes, name) in enumerate(zip(grid[0], groups, strict=True)):
         part = table.loc[table["group"].astype(str) == name, list(levels)].to_numpy(dtype=float)
@@ -129,9 +129,9 @@ def draw_specifications(rows: Sequence[Mapping[str, Any]]) -> bytes:
         strong = float(row["p"]) < 0.05
         colour = GROUP_COLOURS[0] if strong else _FAINT
         above.plot([place, place], [row["difference_ci_low"], row["difference_ci_high"]], color=colour, linewidth=1)
-        size, marker = (9, "D") if row["headline"] else (4, "o")
+        size, marker = (9, "D") if row["primary"] else (4, "o")
         above.plot(
-            [place], [row["difference"]], color=_INK if row["headline"] else colour, marker=marker, markersize=size
+            [place], [row["difference"]], color=_INK if row["primary"] else colour, marker=marker, markersize=size
         )
     above.axhline(0, color=_FAINT, linestyle=":")
     above.set_ylabel("difference of the\nbilateral index")

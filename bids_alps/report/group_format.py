@@ -76,7 +76,7 @@ def format_p(value: Any) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def p_phrase(value: Any) -> str:
+def describe_p(value: Any) -> str:
     """Return a p-value with its relation sign, for a sentence."""
     text = format_p(value)
     return f"p {text[0]} {text[1:]}" if text.startswith("<") else f"p = {text}"

@@ -8,12 +8,12 @@ from bids_alps.report import figures_statistics
 from bids_alps.report.group_format import (
     Row,
     capitalise,
+    describe_p,
     format_interval,
     format_p,
     format_value,
     join_names,
     number_or_dash,
-    p_phrase,
 )
 from bids_alps.report.group_supplement import result_rows, supplementary_results
 from bids_alps.report.group_tables import changes_table, count_cell, mean_cell, pairs_table, split_families
@@ -21,7 +21,7 @@ from bids_alps.report.page import Picture, Result, Table
 from bids_alps.statistics.descriptives import UNBALANCED
 from bids_alps.statistics.findings import Findings
 from bids_alps.statistics.multiplicity import CORRECTED
-from bids_alps.statistics.plan import HEADLINE, INDICES, Plan
+from bids_alps.statistics.plan import INDICES, PRIMARY_OUTCOME, Plan
 
 _ALPHA = 0.05
 
@@ -44,12 +44,12 @@ def _flow(findings: Findings) -> Result:
     rows = tuple(
         (
             names.get(step["step"], capitalise(step["step"])),
-            "" if step["step"] == "found" else str(step["lost_runs"]),
+            "" if step["step"] == "found" else str(step["excluded_runs"]),
             str(step["runs"]),
             str(step["participants"]),
         )
         for step in findings.flow.steps
-        if step["step"] == "found" or step["lost_runs"] or step["left_out_of"] != "all statistics"
+        if step["step"] == "found" or step["excluded_runs"] or step["excluded_from"] != "all statistics"
     )
     table = Table(
         title="Flow", columns=("Step", "Runs excluded", "Runs remaining", "Participants remaining"), rows=rows
@@ -69,13 +69,13 @@ def _groups(findings: Findings, plan: Plan) -> Result | None:
     if not compared:
         return None
     covariates = findings.facts.get("covariates", ())
-    headline = [row for row in adjusted if row["outcome"] == HEADLINE]
+    headline = [row for row in adjusted if row["outcome"] == PRIMARY_OUTCOME]
     sentences = _omnibus_sentences(findings, covariates)
     sentences += [_adjusted_sentence(row, covariates) for row in headline]
     if not headline:
-        sentences += [_compared_sentence(row) for row in compared if row["outcome"] == HEADLINE]
+        sentences += [_compared_sentence(row) for row in compared if row["outcome"] == PRIMARY_OUTCOME]
     sentences += [
-        _equivalence_sentence(row) for row in result_rows(findings, "equivalence") if row["outcome"] == HEADLINE
+        _equivalence_sentence(row) for row in result_rows(findings, "equivalence") if row["outcome"] == PRIMARY_OUTCOME
     ]
     if "compared_at" in findings.facts:
         sentences.append(f"Groups were compared at {findings.facts['compared_at']}.")
@@ -122,24 +122,29 @@ def _picture(title: str, caption: str, svg: bytes) -> Picture:
 
 
 def _omnibus_sentences(findings: Findings, covariates: Sequence[str]) -> list[str]:
-    rows = [row for row in result_rows(findings, "omnibus") if row["outcome"] == HEADLINE]
+    rows = [row for row in result_rows(findings, "omnibus") if row["outcome"] == PRIMARY_OUTCOME]
     tests = []
     for row in rows:
         letter = "H" if row["test"] == "Kruskal-Wallis" else "F"
         adjustment = f"adjusted for {join_names(covariates)}" if covariates else "linear model"
         model = "unadjusted" if row["covariates"] == "unadjusted" else adjustment
-        tests.append(f"{letter} = {number_or_dash(row['statistic'])}, {p_phrase(row['p'])} ({row['test']}, {model})")
+        tests.append(f"{letter} = {number_or_dash(row['statistic'])}, {describe_p(row['p'])} ({row['test']}, {model})")
     return [f"Over all {int(rows[0]['groups'])} groups: {'; '.join(reversed(tests))}."] if tests else []
 
 
 def _adjusted_sentence(row: Row, covariates: Sequence[str]) -> str:
     adjustment = f", adjusted for {join_names(covariates)}" if covariates else ""
-    unadjusted = f"unadjusted {format_value(row['unadjusted_difference'], sign=True)}, {p_phrase(row['unadjusted_p'])}"
+    unadjusted = (
+        f"unadjusted {format_value(row['unadjusted_difference'], sign=True)}, {describe_p(row['unadjusted_p'])}"
+    )
+    unweighted = " (unweighted)" if "precision" in str(row["method"]) else ""
     permuted = (
-        f", by permutation {format_p(row['p_permutation'])}" if isinstance(row.get("p_permutation"), float) else ""
+        f", by permutation{unweighted} {format_p(row['p_permutation'])}"
+        if isinstance(row.get("p_permutation"), float)
+        else ""
     )
     return (
-        f"{_verdict(row)}{adjustment}: difference {format_interval(row, 'difference')}, {p_phrase(row['p'])}, "
+        f"{_verdict(row)}{adjustment}: difference {format_interval(row, 'difference')}, {describe_p(row['p'])}, "
         "corrected "
         f"{format_p(row[CORRECTED])}{permuted}{f' ({unadjusted})' if covariates else ''}."
     )
@@ -158,7 +163,7 @@ def _compared_sentence(row: Row) -> str:
     if row["test"] == "none":
         return f"{row['group_b']} and {row['group_a']} cannot be compared: n = {int(row['n_a'])} + {int(row['n_b'])}."
     return (
-        f"{_verdict(row)}, unadjusted: difference {format_interval(row, 'difference')}, {p_phrase(row['p'])}, "
+        f"{_verdict(row)}, unadjusted: difference {format_interval(row, 'difference')}, {describe_p(row['p'])}, "
         "corrected "
         f"{format_p(row[CORRECTED])} ({row['test']}, n = {int(row['n_a'])} + {int(row['n_b'])})."
     )
@@ -168,7 +173,7 @@ def _equivalence_sentence(row: Row) -> str:
     verdict = "are equivalent" if row["p_equivalence"] < _ALPHA else "were not shown to be equivalent"
     return (
         f"{capitalise(str(row['group_a']))} and {row['group_b']} {verdict} within ±{row['margin']:g} of the index "
-        f"(two one-sided tests, {p_phrase(row['p_equivalence'])})."
+        f"(two one-sided tests, {describe_p(row['p_equivalence'])})."
     )
 
 
@@ -218,9 +223,9 @@ def _changes(findings: Findings) -> Result | None:
     if not rows:
         return None
     factor, levels = str(findings.facts.get("factor", "session")), findings.facts.get("levels", [])
-    headline = [row for row in rows if row["outcome"] == HEADLINE and row["group"] == "all"]
+    headline = [row for row in rows if row["outcome"] == PRIMARY_OUTCOME and row["group"] == "all"]
     sentences = [_change_sentence(row) for row in headline]
-    interactions = [row for row in result_rows(findings, "interaction") if row["outcome"] == HEADLINE]
+    interactions = [row for row in result_rows(findings, "interaction") if row["outcome"] == PRIMARY_OUTCOME]
     sentences += [_interaction_sentence(row) for row in interactions]
     indices, others = split_families(rows)
     folded = [changes_table(family_rows, title) for title, family_rows in others.items()]
@@ -255,7 +260,7 @@ def _change_sentence(row: Row) -> str:
     changed = "changed" if row[CORRECTED] < _ALPHA else "did not change significantly"
     return (
         f"From {row['level_a']} to {row['level_b']} the bilateral index {changed}: {format_interval(row, 'change')}; "
-        f"{p_phrase(row['p'])}, corrected {format_p(row[CORRECTED])} ({row['test']}, {int(row['n_pairs'])} complete "
+        f"{describe_p(row['p'])}, corrected {format_p(row[CORRECTED])} ({row['test']}, {int(row['n_pairs'])} complete "
         f"pairs, {int(row['n_incomplete'])} incomplete)."
     )
 
@@ -265,7 +270,7 @@ def _interaction_sentence(row: Row) -> str:
     return (
         f"The change {verdict} between {row['group_a']} and {row['group_b']} ({row['level_b']} minus "
         f"{row['level_a']}): "
-        f"{format_interval(row, 'difference')}; {p_phrase(row.get('p'))}, corrected {format_p(row[CORRECTED])}."
+        f"{format_interval(row, 'difference')}; {describe_p(row.get('p'))}, corrected {format_p(row[CORRECTED])}."
     )
 
 

@@ -6,7 +6,7 @@ from bids_alps.report.group_format import Row, format_value
 from bids_alps.report.group_tables import plain_table
 from bids_alps.report.page import Result
 from bids_alps.statistics.findings import Findings
-from bids_alps.statistics.plan import HEADLINE
+from bids_alps.statistics.plan import PRIMARY_OUTCOME
 
 
 def result_rows(findings: Findings, name: str) -> list[Row]:
@@ -33,10 +33,10 @@ def supplementary_results(findings: Findings) -> list[Result]:
         plain_table(name, title, findings.tables[name]) for name, title in titles.items() if name in findings.tables
     )
     sentences = tuple(
-        _precision_sentence(row) for row in result_rows(findings, "precision") if row["outcome"] == HEADLINE
+        _precision_sentence(row) for row in result_rows(findings, "precision") if row["outcome"] == PRIMARY_OUTCOME
     )[:1]
     sentences += tuple(
-        _reliability_sentence(row) for row in result_rows(findings, "reliability") if row["outcome"] == HEADLINE
+        _reliability_sentence(row) for row in result_rows(findings, "reliability") if row["outcome"] == PRIMARY_OUTCOME
     )
     if "norms" in findings.facts:
         sentences += (str(findings.facts["norms"]) + " Scores are in group_norms.tsv.",)
@@ -45,8 +45,8 @@ def supplementary_results(findings: Findings) -> list[Result]:
 
 def _precision_sentence(row: Row) -> str:
     return (
-        f"Measurement error accounts for {100 * row['measurement_share']:.0f} % of the variance of the bilateral index "
-        f"between participants (reliability {row['reliability']:.2f}, n = {int(row['n'])})."
+        f"Measurement error accounts for {100 * row['measurement_error_fraction']:.0f} % of the variance of the "
+        f"bilateral index between participants (reliability {row['reliability']:.2f}, n = {int(row['n'])})."
     )
 
 

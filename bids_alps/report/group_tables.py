@@ -22,7 +22,7 @@ from bids_alps.report.group_format import (
 from bids_alps.report.html import words
 from bids_alps.report.page import Table
 from bids_alps.statistics.multiplicity import CORRECTED
-from bids_alps.statistics.plan import HEADLINE
+from bids_alps.statistics.plan import PRIMARY_OUTCOME
 
 SHOWN = 40
 CORRECTION = "Holm"
@@ -37,15 +37,15 @@ _HEADINGS = {
     "group_b": "B",
     "hedges_g": "Hedges' g",
     "icc": "ICC",
-    "left_out": "Rows excluded",
+    "n_excluded": "Rows excluded",
     "limit_high": "Upper limit of agreement",
     "limit_low": "Lower limit of agreement",
-    "measurement_share": "Fraction of measurement error",
+    "measurement_error_fraction": "Fraction of measurement error",
     "n": "n",
     "n_a": "n (A)",
     "n_b": "n (B)",
     "n_per_group": "n per group",
-    "n_per_group_weak": "n per group (lower limit of effect)",
+    "n_per_group_conservative": "n per group (lower limit of effect)",
     "p": "p",
     "p_bonferroni": "p (Bonferroni)",
     "p_equivalence": "p (equivalence)",
@@ -62,7 +62,9 @@ _HEADINGS = {
 
 def split_families(rows: Sequence[Row]) -> tuple[list[Row], dict[str, list[Row]]]:
     """Return the rows of the index, bilateral first, and those of the other families by title."""
-    indices = sorted((row for row in rows if row["family"] == "index"), key=lambda row: row["outcome"] != HEADLINE)
+    indices = sorted(
+        (row for row in rows if row["family"] == "index"), key=lambda row: row["outcome"] != PRIMARY_OUTCOME
+    )
     titles = {"diffusivity": "Diffusivities", "atlas": "Atlas regions"}
     others = {title: [row for row in rows if row["family"] == family] for family, title in titles.items()}
     return indices, {title: family_rows for title, family_rows in others.items() if family_rows}

@@ -11,6 +11,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
+from bids_alps.errors import OutputError
 from bids_alps.io.writing import write_text
 from bids_alps.model import STAGES, Stage, Statement
 from bids_alps.report.html import render_methods
@@ -59,13 +60,24 @@ def cite(drafts: Sequence[str]) -> MethodsText:
     )
 
 
-def write_citation(folder: Path, runs: Runs) -> None:
-    """Write the methods text of some runs into a folder: ``CITATION.md``, ``.bib`` and ``.html``."""
+def write_citation(folder: Path, runs: Runs, *, markdown_only: bool = False) -> None:
+    """Write the methods text of some runs into a folder: ``CITATION.md``, ``.bib`` and ``.html``.
+
+    With `markdown_only` ``CITATION.md`` alone: the other two, which an earlier call may have written, are removed,
+    since they would not agree with it.
+    """
     people = {name.partition("_")[0] for name in runs}
     number = sum(map(_is_one_run, runs.values()))
     covered = f"This text covers {_number(number, 'run')} of {_number(len(people), 'participant')}."
     methods = cite([*draft_methods(runs), CAVEAT, covered])
     write_text(folder / "CITATION.md", methods.markdown)
+    if markdown_only:
+        for path in (folder / "CITATION.bib", folder / "CITATION.html"):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise OutputError(str(path), f"cannot be removed ({error.strerror})", "remove it") from error
+        return
     write_text(folder / "CITATION.bib", methods.bibtex)
     write_text(folder / "CITATION.html", render_methods(methods))
 

@@ -89,9 +89,10 @@ def _groups(findings: Findings, plan: Plan) -> Iterator[str]:
 def _beside(findings: Findings, plan: Plan) -> Iterator[str]:
     tables = findings.tables
     if "adjusted" in tables and "p_permutation" in tables["adjusted"]:
+        unweighted = ", participants unweighted" if plan.precision else ""
         yield (
             f"P-values of the index were also computed with {plan.permutations} permutations of residuals "
-            f"([@freedman1983]; seed {plan.seed})."
+            f"([@freedman1983]; seed {plan.seed}{unweighted})."
         )
     if "participants" in tables:
         yield "Balance of the groups was assessed by standardised differences ([@austin2009])."

@@ -301,6 +301,8 @@ class GroupPage:
         Charts of the distributions and checks of the runs.
     notes
         Further remarks for the reader.
+    files
+        Tables to download, relative to the page.
     """
 
     title: str
@@ -314,6 +316,7 @@ class GroupPage:
     notes: tuple[str, ...] = ()
     methods: MethodsText = field(default_factory=MethodsText)
     explorer: Explorer | None = None
+    files: tuple[str, ...] = ()
 
     @property
     def sorted_rows(self) -> tuple[GroupRow, ...]:

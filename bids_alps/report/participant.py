@@ -139,7 +139,7 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
     notes: list[str] = []
     checks: tuple[Check, ...] = ()
     regions: tuple[Table, ...] = ()
-    several = len({row.get("roi_preset") for row in rows}) > 1
+    presets = tuple(dict.fromkeys(_text(row, "roi_preset") for row in rows))
     missing = [column for column in _EXPECTED if rows and column not in rows[0]]
     if missing:
         notes.append(
@@ -161,7 +161,7 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
     processing_notes = [str(note) for note in sidecar.get("Notes", [])]
     notes += [note[:1].upper() + note[1:] for note in processing_notes if not _SUCCESS.search(note)]
     receipt = _receipt(output_dir, participant, name)
-    pictures = find_pictures(output_dir / f"sub-{participant}" / "figures", name)
+    pictures = find_pictures(output_dir / f"sub-{participant}" / "figures", name, presets)
     if not pictures:
         notes.append("The figures of this run are missing; rerun it to create them.")
     stated = [row["status"] for row in rows if row.get("status") in STATUSES]
@@ -169,7 +169,7 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
     return RunSection(
         name=name,
         status="warn" if status == "pass" and (missing or not checks) else status,
-        index=tuple(_index_value(row, several=several) for row in rows),
+        index=tuple(_index_value(row, several=len(presets) > 1) for row in rows),
         checks=checks,
         regions=regions,
         pictures=pictures,
@@ -202,7 +202,7 @@ def _scan(rows: Sequence[Row]) -> tuple[str, ...]:
     }
     values = ((template, _format_value(row.get(key))) for key, template in parts.items())
     return tuple(
-        template.format(value.replace(" ", " × ") if "voxels" in template else value)
+        template.format(value.replace(" ", " × ") if "voxels" in template else value).removesuffix("s" * (value == "1"))
         for template, value in values
         if value not in ("n/a", "None", "")
     )
@@ -259,9 +259,11 @@ def _text(row: Row, key: str) -> str:
 
 
 def _format_value(value: Any) -> str:
-    return (
-        f"{value:.4g}" if isinstance(value, float) and math.isfinite(value) else "n/a" if value != value else str(value)
-    )
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}" if math.isfinite(value) else "n/a"
+    return str(value)
 
 
 def _distinct(rows: Sequence[Row], key: str) -> str:

@@ -9,7 +9,7 @@ from bids_alps.errors import AlpsError
 from bids_alps.io.tables import read_table
 from bids_alps.report.page import LITERATURE, Reference
 
-LEAST_PARTICIPANTS = 30
+MIN_PARTICIPANTS = 30
 """With fewer, the standard error of the standard deviation exceeds one eighth of it."""
 _SAME_B = 0.1
 _LITERATURE_B = 1000.0
@@ -45,7 +45,7 @@ def find_reference(output_dir: Path, b_value: float = _LITERATURE_B) -> Referenc
         table = table[[_is_same(b_value, float(value)) for value in table["b_value"]]]
     passed = table[table["status"] != "fail"].dropna(subset=["alps_bilateral"])
     participant_means = passed.groupby("participant_id")["alps_bilateral"].mean()
-    if participant_means.size < LEAST_PARTICIPANTS or not participant_means.std() > 0:
+    if participant_means.size < MIN_PARTICIPANTS or not participant_means.std() > 0:
         return literature
     return Reference(
         mean=float(participant_means.mean()),

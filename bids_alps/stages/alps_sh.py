@@ -19,7 +19,8 @@ from bids_alps.numerics.tensors.tensor import fit_tensor
 from bids_alps.registration.staged import fit_whole_brain
 from bids_alps.stages.aligned import AlignedRun
 from bids_alps.stages.prepare import PreparedSeries
-from bids_alps.stages.statements import literal, say
+from bids_alps.stages.statements import literal, make_statement
+from bids_alps.stages.tensors import check_acquisition
 
 SENTENCE = (
     "With the preset {preset}, the index was measured with the conventions of the script alps.sh ([@liu2024]): tensors "
@@ -29,23 +30,40 @@ SENTENCE = (
 )
 
 
-def state_alps_sh(preset: RoiPreset) -> tuple[Statement, ...]:
+def alps_sh_statement(preset: RoiPreset) -> tuple[Statement, ...]:
     """Return the statements of the measurement of a preset by these conventions."""
-    return say("index", SENTENCE.replace("{preset}", literal(preset.name)), radius=preset.radius_mm)
+    return make_statement("index", SENTENCE.replace("{preset}", literal(preset.name)), radius=preset.radius_mm)
 
 
 def follow_alps_sh(prepared: PreparedSeries, aligned: AlignedRun, maps: tuple[SubjectMaps, Template]) -> AlignedRun:
-    """Return the run with the tensor fit and registration of ``alps.sh``; the head pose is kept."""
-    field = fit_tensor(prepared.series, prepared.mask, reweightings=-1)
+    """Return the run with the tensor fit, axes and registration of ``alps.sh``; the head pose is kept.
+
+    The rotation of the registration is that to image axes, so pose correction is always on: it is what makes the index
+    use them.
+    """
+    series = prepared.series
+    weighted = series.gradients.bvals > aligned.method.b0_threshold
+    fitted = replace(
+        aligned.fitted,
+        field=fit_tensor(series, prepared.mask, reweightings=-1),
+        series=series,
+        weighted=weighted,
+        b_value=float(series.gradients.bvals[weighted].mean()),
+    )
     affine = fit_whole_brain(*maps, aligned.registration.transform.affine)
     rigid = np.eye(4)
-    rigid[:3, :3] = image_axes(field.image.affine)
-    transform = SpatialTransform(affine=affine, rigid=rigid)
+    rigid[:3, :3] = image_axes(series.image.affine)
+    coarse = ("similarity_coarse", "similarity_random", "similarity_rotated")  # the affine starts from this stage
+    registration = replace(
+        aligned.registration,
+        transform=SpatialTransform(affine=affine, rigid=rigid),
+        metrics={name: value for name, value in aligned.registration.metrics.items() if name in coarse},
+    )
     return replace(
         aligned,
-        method=replace(aligned.method, roi_weighting="fraction"),
-        fitted=replace(aligned.fitted, field=field, series=prepared.series),
-        registration=replace(aligned.registration, transform=transform),
+        method=replace(aligned.method, roi_weighting="fraction", pose_correction=True),
+        fitted=replace(fitted, checks=check_acquisition(fitted)),
+        registration=registration,
     )
 
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 from bids_alps.errors import AlpsError
 from bids_alps.io.presets import read_preset
 from bids_alps.model import AlpsResult, Roi, RoiDiffusivity, RoiPreset
-from bids_alps.numerics.index.alps import alps_by_hemisphere, as_floats, index_of_series, mean_tensor
-from bids_alps.numerics.index.crossing import choose_crossing_volumes, measure_crossing, single_fibre_response
+from bids_alps.numerics.index.alps import alps_by_hemisphere, alps_from_series, as_floats, mean_tensor
+from bids_alps.numerics.index.crossing import measure_crossing
 from bids_alps.numerics.index.free_water import measure_free_water
 from bids_alps.numerics.index.lesions import without_lesions
 from bids_alps.numerics.index.rois import elements_in, place_preset, tissue_share, weight_by_tissue
 from bids_alps.numerics.tensors.calibration import reweight
-from bids_alps.numerics.tensors.tensor import eigen_system, rotate_elements
+from bids_alps.numerics.tensors.tensor import rotate_elements
 from bids_alps.stages.aligned import AlignedRun, apply_roi_weights, has_regions, transform_for_preset, used_regions
 
 _SPHERES = "alps-sphere"
@@ -42,10 +42,11 @@ def add_other_tissue(aligned: AlignedRun, result: AlpsResult, whole: tuple[Roi, 
 
 def alternative_indices(aligned: AlignedRun, rois: tuple[Roi, ...]) -> dict[str, dict[str, float]]:
     """Return the index with the b-values of the gradient table, and with b-values calibrated per axis."""
-    fitted = aligned.fitted
+    series = aligned.fitted.as_recorded
+    calibrated = reweight(series, aligned.fitted.weighting.corrected)
     return {
-        "uncalibrated": index_of_series(fitted.tabled, rois, aligned.rotation),
-        "calibrated": index_of_series(reweight(fitted.tabled, fitted.weighting.corrected), rois, aligned.rotation),
+        "uncalibrated": alps_from_series(series, rois, aligned.rotation),
+        "calibrated": alps_from_series(calibrated, rois, aligned.rotation),
     }
 
 
@@ -70,7 +71,7 @@ def add_free_water_index(aligned: AlignedRun, result: AlpsResult, rois: tuple[Ro
     fitted = aligned.fitted
     if fitted.water_volumes is None:
         return result
-    corrected = measure_free_water(fitted.whole, fitted.water_volumes, used_regions(rois), aligned.rotation)
+    corrected = measure_free_water(fitted.all_shells, fitted.water_volumes, used_regions(rois), aligned.rotation)
     fractions = {name: {"free_water": fraction} for name, fraction in corrected.fractions.items()}
     return replace(result, rois=with_scalars(result.rois, fractions), alps_water_corrected=corrected.alps)
 
@@ -78,13 +79,11 @@ def add_free_water_index(aligned: AlignedRun, result: AlpsResult, rois: tuple[Ro
 def add_crossing_index(aligned: AlignedRun, result: AlpsResult, rois: tuple[Roi, ...]) -> AlpsResult:
     """Return a result with the index without crossing fibres, and the fraction of fibres along each axis."""
     fitted = aligned.fitted
-    volumes = choose_crossing_volumes(fitted.whole.gradients, b0_threshold=aligned.method.b0_threshold)
-    if volumes is None:
+    if fitted.crossing is None:
         return result
-    inside = fitted.field.mask
-    response = single_fibre_response(eigen_system(fitted.field.image.data[inside])[0], fitted.fa.data[inside])
+    volumes, response = fitted.crossing
     seed = aligned.method.random_seed
-    crossing = measure_crossing(fitted.whole, volumes, used_regions(rois), aligned.rotation, response, seed=seed)
+    crossing = measure_crossing(fitted.all_shells, volumes, used_regions(rois), aligned.rotation, response, seed=seed)
     fractions = {
         name: {f"fraction_{axis}": share for axis, share in shares.items()}
         for name, shares in crossing.fractions.items()

@@ -16,7 +16,7 @@ from bids_alps.model import Array, SpatialMap, SpatialTransform, Statement
 from bids_alps.numerics.index.atlas import SENTENCE, Memberships, measure_regions, place_labels, place_probabilities
 from bids_alps.settings import Method
 from bids_alps.stages.outputs import RunOutputs
-from bids_alps.stages.statements import literal, say
+from bids_alps.stages.statements import literal, make_statement
 from bids_alps.stages.tensors import TensorFit, measures_of
 
 _MEASURES = {
@@ -70,9 +70,9 @@ def measure_atlas(
     return labels
 
 
-def state_atlas(atlas: Atlas, threshold: float) -> tuple[Statement, ...]:
+def atlas_statement(atlas: Atlas, threshold: float) -> tuple[Statement, ...]:
     """Return the statements of the measurement of an atlas."""
-    return say("atlas", SENTENCE.replace("{atlas}", literal(atlas.label)), threshold=threshold)
+    return make_statement("atlas", SENTENCE.replace("{atlas}", literal(atlas.label)), threshold=threshold)
 
 
 def _reason(atlas: Atlas, index: int, memberships: Memberships, threshold: float) -> str:

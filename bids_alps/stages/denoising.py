@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bids_alps.model import Array, DwiRun, DwiSeries
-from bids_alps.numerics.preprocessing.denoising import FEWEST_VOLUMES, denoise, patch_radius, remove_ringing
+from bids_alps.numerics.preprocessing.denoising import MIN_VOLUMES, denoise, patch_radius, remove_ringing
 from bids_alps.settings import Method
 
 
@@ -65,8 +65,8 @@ def choose_steps(run: DwiRun, series: DwiSeries, method: Method) -> tuple[list[s
 def denoising_obstacle(series: DwiSeries) -> str:
     """Return why a series cannot be denoised; empty if it can."""
     volumes, shape = len(series.gradients), series.image.shape
-    if volumes < FEWEST_VOLUMES:
-        return f"{volumes} volumes, where MP-PCA needs {FEWEST_VOLUMES}"
+    if volumes < MIN_VOLUMES:
+        return f"{volumes} volumes, where MP-PCA needs {MIN_VOLUMES}"
     edge = 2 * patch_radius(volumes) + 1
     if min(shape) < edge:
         return f"{min(shape)} voxels along one axis, where patches of {volumes} volumes need {edge}"

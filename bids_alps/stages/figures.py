@@ -53,7 +53,7 @@ def draw(
         motion=preprocessed.motion,
         atlases=atlases,
         lesions=aligned.lesion_fraction,
-        series=fitted.whole,
+        series=fitted.all_shells,
         fit=(
             measure_residuals(
                 fitted.series,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bids_alps.model import Array, DwiSeries, Gradients
-from bids_alps.numerics.tensors.coherence import find_reading
+from bids_alps.numerics.tensors.coherence import find_axis_convention
 from bids_alps.numerics.tensors.gradients import choose_shells
 from bids_alps.numerics.tensors.tensor import fit_tensor
 from bids_alps.settings import Method
@@ -32,7 +32,7 @@ def repair_table(series: DwiSeries, mask: Array, method: Method) -> DwiSeries:
     shells = DwiSeries(
         image=series.image.like(series.image.data[..., volumes]), gradients=series.gradients.take(volumes)
     )
-    best = find_reading(fit_tensor(shells, mask))
+    best = find_axis_convention(fit_tensor(shells, mask))
     if best is None or best.gain >= 1:
         return series
     result = f"fibre coherence is {1 / best.gain:.2f} times higher with the gradient axes {best}"

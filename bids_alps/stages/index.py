@@ -12,9 +12,9 @@ from bids_alps.errors import CoverageError
 from bids_alps.io.derivatives import ROI_LABELS
 from bids_alps.io.presets import preset_labels
 from bids_alps.io.results import Processing, alps_rows, quality_rows, roi_rows, write_results
-from bids_alps.model import SIDES, AlpsResult, Check, Roi, RoiPreset, SpatialMap, Statement, Status
+from bids_alps.model import SIDES, AlpsResult, Check, Roi, RoiPreset, Statement, Status
 from bids_alps.numerics.index.alps import measure_alps
-from bids_alps.numerics.index.noise_floor import floor_bias
+from bids_alps.numerics.index.noise_floor import noise_floor_bias
 from bids_alps.numerics.index.rois import place_preset, place_trilinear
 from bids_alps.numerics.index.tract_profile import measure_tract_shift
 from bids_alps.quality.checks import apply_thresholds, check_index, evaluate, overall_status, parse_thresholds
@@ -28,16 +28,17 @@ from bids_alps.stages.alternatives import (
 )
 from bids_alps.stages.lesions import add_lesion_effect, check_lesions
 from bids_alps.stages.outputs import RunOutputs
-from bids_alps.stages.statements import state_index, state_quality
-from bids_alps.stages.tensors import TensorFit, check_acquisition, describe_acquisition
+from bids_alps.stages.statements import index_statements, quality_statements
+from bids_alps.stages.tensors import TensorFit, describe_acquisition
 from bids_alps.stages.uncertainty import measure_intervals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """The index of one preset with its regions, checks and status."""
+    """The index of one preset with the tensors it was measured in, its regions, checks and status."""
 
     preset: RoiPreset
+    fitted: TensorFit
     rois: tuple[Roi, ...]
     result: AlpsResult
     checks: tuple[Check, ...]
@@ -70,18 +71,17 @@ def measure(aligned: AlignedRun, preset: RoiPreset) -> Measurement:
     """
     whole = place_regions(aligned, preset)
     rois = apply_roi_weights(aligned, whole, aligned.excluded)
-    result = measure_result(aligned, preset, rois)
+    result = measure_result(aligned, rois)
     fraction = aligned.lesion_fraction
     if aligned.lesions is not None and fraction is not None:
         with_lesions, without = (
-            measure_result(aligned, preset, apply_roi_weights(aligned, whole, excluded)).alps
-            for excluded in (None, fraction)
+            measure_result(aligned, apply_roi_weights(aligned, whole, excluded)).alps for excluded in (None, fraction)
         )
         result = add_lesion_effect(result, whole, aligned.lesions, (with_lesions, without))
     result = add_other_tissue(aligned, result, whole)
     floor: Mapping[str, float] = {}
     if preset.conventions == "anatomical" and has_regions(rois):
-        floor = floor_bias(aligned.fitted.series, used_regions(rois), aligned.rotation, aligned.fitted.noise_sd)
+        floor = noise_floor_bias(aligned.fitted.series, used_regions(rois), aligned.rotation, aligned.fitted.noise_sd)
         result = replace(result, interval=measure_intervals(aligned, preset, rois, floor))
         result = add_crossing_index(aligned, add_free_water_index(aligned, result, rois), rois)
         others = alternative_indices(aligned, rois) | sphere_index(aligned, preset)
@@ -91,17 +91,25 @@ def measure(aligned: AlignedRun, preset: RoiPreset) -> Measurement:
         *check_placement(aligned, preset),
         *check_noise_floor(floor),
         *check_lesions(result, aligned.lesions),
-        *check_acquisition(aligned.fitted),
+        *aligned.fitted.checks,
     )
     checks = apply_thresholds((*index_checks, *aligned.checks), parse_thresholds(aligned.method.threshold))
     status = overall_status(checks)
-    statements = state_index(preset, result, aligned.method) if preset.conventions == "anatomical" else ()
-    statements += state_quality(checks, aligned.method, failed=status == "fail")
+    statements = index_statements(preset, result, aligned.method) if preset.conventions == "anatomical" else ()
+    statements += quality_statements(checks, aligned.method, failed=status == "fail")
     if status == "fail" and not aligned.method.keep_failed:
         result = withhold_index(result)
-    if any(check.name == "sides_known" and check.value < 1 for check in checks):
+    if any(check.name == "left_right_known" and check.value < 1 for check in checks):
         result = withhold_sides(result)
-    return Measurement(preset=preset, rois=rois, result=result, checks=checks, status=status, statements=statements)
+    return Measurement(
+        preset=preset,
+        fitted=aligned.fitted,
+        rois=rois,
+        result=result,
+        checks=checks,
+        status=status,
+        statements=statements,
+    )
 
 
 def check_placement(aligned: AlignedRun, preset: RoiPreset) -> tuple[Check, ...]:
@@ -130,12 +138,15 @@ def place_regions(aligned: AlignedRun, preset: RoiPreset) -> tuple[Roi, ...]:
     return rois
 
 
-def measure_result(aligned: AlignedRun, preset: RoiPreset, rois: tuple[Roi, ...]) -> AlpsResult:
-    """Return the index of regions; by other conventions tensors are rotated with or without pose correction."""
-    rotated = aligned.method.pose_correction or preset.conventions != "anatomical"
+def measure_result(aligned: AlignedRun, rois: tuple[Roi, ...]) -> AlpsResult:
+    """Return the index of regions."""
     registration = aligned.registration
     return measure_alps(
-        aligned.fitted.field, rois, registration.transform.rotation, registration.pose, pose_correction=rotated
+        aligned.fitted.field,
+        rois,
+        registration.transform.rotation,
+        registration.pose,
+        pose_correction=aligned.method.pose_correction,
     )
 
 
@@ -167,6 +178,7 @@ def withhold_sides(result: AlpsResult) -> AlpsResult:
         alps_uncorrected=bilateral(result.alps_uncorrected),
         alps_unreliable=bilateral(result.alps_unreliable),
         alps_water_corrected=bilateral(result.alps_water_corrected),
+        alternatives={name: bilateral(values) for name, values in result.alternatives.items()},
         interval={side: interval for side, interval in result.interval.items() if side == "bilateral"},
         lesions=lesions
         and replace(lesions, alps_with=bilateral(lesions.alps_with), alps_without=bilateral(lesions.alps_without)),
@@ -175,7 +187,6 @@ def withhold_sides(result: AlpsResult) -> AlpsResult:
 
 def write_measures(
     outputs: RunOutputs,
-    fitted: TensorFit,
     measured: tuple[Measurement, ...],
     processing: Mapping[str, Processing],
     end: str = "",
@@ -186,8 +197,8 @@ def write_measures(
     ----------
     outputs
         Where they go.
-    fitted, measured
-        Tensors, and measurements of each preset.
+    measured
+        Measurements of each preset.
     processing
         Processing of each preset, by name.
     end
@@ -195,8 +206,8 @@ def write_measures(
     """
     rows: dict[str, list[dict[str, Any]]] = {f"{key}{end}": [] for key in ("alps", "roi_stats", "quality")}
     for measurement in measured:
-        write_regions(outputs, fitted.field.image, measurement, end)
-        acquisition = describe_acquisition(measurement.preset, fitted, outputs.run)
+        write_regions(outputs, measurement, end)
+        acquisition = describe_acquisition(measurement.preset, measurement.fitted, outputs.run)
         acquisition = replace(acquisition, frame=end.removeprefix("_") or acquisition.frame)
         rows[f"alps{end}"] += alps_rows(
             measurement.result, acquisition, processing[measurement.preset.name], measurement.status
@@ -206,8 +217,9 @@ def write_measures(
     write_results({key: outputs.path(key) for key in rows}, rows)
 
 
-def write_regions(outputs: RunOutputs, grid: SpatialMap, measured: Measurement, end: str = "") -> None:
-    """Write the regions of a preset as weights and as labels, on the grid of an image."""
+def write_regions(outputs: RunOutputs, measured: Measurement, end: str = "") -> None:
+    """Write the regions of a preset as weights and as labels, on the diffusion grid."""
+    grid = measured.fitted.field.image
     weights = np.zeros((*grid.shape, len(ROI_LABELS)), dtype=np.float32)
     for roi in measured.rois:
         weights[(*roi.voxels.T, ROI_LABELS[roi.name] - 1)] = roi.weights

@@ -27,14 +27,14 @@ from bids_alps.numerics.index.lesions import EXCLUDED, MEASURED, lesion_fraction
 from bids_alps.quality.checks import evaluate
 from bids_alps.registration.t1w import align_t1w, shift_mm
 from bids_alps.stages.outputs import RunOutputs
-from bids_alps.stages.statements import say
+from bids_alps.stages.statements import make_statement
 
 T1W_ALIGNED = (
     "Lesion masks drawn on the T1w image were transformed by a rigid registration of that image to the diffusion "
     "images."
 )
 T1W_NOT_REGISTERED = "Lesion masks drawn on anatomical images were used without registration."
-LEAST_SIMILARITY = 0.4
+MIN_SIMILARITY = 0.4
 """Correlation with the diffusion maps below which the registration of a T1w has failed: 0.60 to 0.65 in real scans, 0.1
 to 0.25 in scans with uncorrected intensity bias and a wrong registration."""
 
@@ -110,7 +110,9 @@ def place_lesions(
         fraction=fraction,
         space=mask.space,
         uncorrected_mm=shift if t1w_aligned else None,
-        statements=say("regions", *([T1W_NOT_REGISTERED if t1w_aligned else T1W_ALIGNED] if shift is not None else [])),
+        statements=make_statement(
+            "regions", *([T1W_NOT_REGISTERED if t1w_aligned else T1W_ALIGNED] if shift is not None else [])
+        ),
     )
 
 
@@ -123,23 +125,23 @@ def _register_t1w(run: DwiRun, subject: SubjectMaps, *, refuse: bool) -> tuple[A
     if run.lesions is None or run.lesions.space != T1W or subject.t1w is None:
         return unknown
     fit = align_t1w(subject, subject.t1w)
-    if fit.similarity >= LEAST_SIMILARITY:
+    if fit.similarity >= MIN_SIMILARITY:
         return fit.subject_from_template, shift_mm(fit.subject_from_template, subject.mask)
     if refuse:
         raise RegistrationError(
             str(run.t1w),
-            f"correlation with the diffusion maps {fit.similarity:.2f}, less than {LEAST_SIMILARITY}: "
+            f"correlation with the diffusion maps {fit.similarity:.2f}, less than {MIN_SIMILARITY}: "
             "lesions drawn on it cannot be placed",
             "give a T1w corrected for intensity bias, or the mask in the space of the diffusion image",
         )
     return unknown
 
 
-def state_lesions(lesions: Lesions | None, *, excluded: bool) -> tuple[Statement, ...]:
+def lesion_statements(lesions: Lesions | None, *, excluded: bool) -> tuple[Statement, ...]:
     """Return the statements about lesions of a run; `excluded`: whether they are excluded from the regions."""
     if lesions is None or lesions.fraction is None:
         return ()
-    return (*lesions.statements, *say("regions", MEASURED, *([EXCLUDED] if excluded else [])))
+    return (*lesions.statements, *make_statement("regions", MEASURED, *([EXCLUDED] if excluded else [])))
 
 
 def add_lesion_effect(

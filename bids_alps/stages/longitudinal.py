@@ -61,14 +61,14 @@ from bids_alps.stages.prepare import PreparedSeries
 from bids_alps.stages.preprocessing import PreprocessedSeries
 from bids_alps.stages.processing import read_processing
 from bids_alps.stages.registration import displacements, subject_maps
-from bids_alps.stages.statements import say
+from bids_alps.stages.statements import make_statement
 from bids_alps.stages.tensors import TensorFit, describe_acquisition, fit
 from bids_alps.stages.uncertainty import blurred_means, prepare_means
 
 LOG = logging.getLogger(__name__)
-STATEMENTS = say("sessions", within_subject.SENTENCE)
+STATEMENTS = make_statement("sessions", within_subject.SENTENCE)
 _TOLERANCES = {"b_value": 0.05, "directions": 0.1, "voxel_size": 0.05, "slice_thickness": 0.05, "echo_time": 0.05}
-_OWN_CHECKS = ("sides_known", "framewise_displacement", "outlier_slices", "distortion_left")
+_OWN_CHECKS = ("left_right_known", "framewise_displacement", "outlier_slices", "residual_distortion")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +238,7 @@ def measure_scan(
         measured.append(measure(aligned, preset))
         sensitivities.append(_sensitivity(aligned, frame.registration, measured[-1]))
     write_text(scan.outputs.path("xfm_midpoint"), itk_text(np.linalg.inv(matrix)))
-    write_measures(scan.outputs, fitted, tuple(measured), read_processing(scan.outputs), "_longitudinal")
+    write_measures(scan.outputs, tuple(measured), read_processing(scan.outputs), "_longitudinal")
     return SessionResult(
         session=scan.session,
         measured=tuple(measured),

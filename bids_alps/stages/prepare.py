@@ -15,7 +15,7 @@ from bids_alps.settings import Method
 from bids_alps.stages.gradient_table import repair_table
 from bids_alps.stages.masking import find_mask
 from bids_alps.stages.preprocessing import PreprocessedSeries, correct
-from bids_alps.stages.statements import say
+from bids_alps.stages.statements import make_statement
 
 MASK_GIVEN = "The brain mask of the preprocessed series was used."
 
@@ -47,7 +47,7 @@ class PreparedSeries:
     @property
     def checks(self) -> tuple[Check, ...]:
         """Checks of the image and of its preprocessing."""
-        known = () if self.header is None else (evaluate("sides_known", float(self.header.sides_known)),)
+        known = () if self.header is None else (evaluate("left_right_known", float(self.header.left_right_known)),)
         return (*known, *self.correction.checks)
 
     @property
@@ -61,7 +61,7 @@ class PreparedSeries:
 
     def state(self, run: DwiRun) -> tuple[Statement, ...]:
         """Return the statements about the processing before the tensor fit."""
-        return (*self.correction.statements, *say("preparation", MASK_GIVEN if run.mask else mask.SENTENCE))
+        return (*self.correction.statements, *make_statement("preparation", MASK_GIVEN if run.mask else mask.SENTENCE))
 
 
 def prepare(run: DwiRun, method: Method, output_dir: Path) -> PreparedSeries:

@@ -37,7 +37,7 @@ from bids_alps.stages.denoising import DenoisedSeries, clean
 from bids_alps.stages.distortion import field_estimators
 from bids_alps.stages.gradient_table import repair_table
 from bids_alps.stages.masking import find_mask
-from bids_alps.stages.statements import say
+from bids_alps.stages.statements import make_statement
 
 GIVEN = "The diffusion series had been preprocessed by another program and were used unchanged."
 RAW = "The diffusion series were used without preprocessing."
@@ -115,10 +115,14 @@ def correct(run: DwiRun, series: DwiSeries, mask: Array, method: Method, output_
     together; those with opposite encoding are merged after distortion correction of both.
     """
     if run.preprocessed:
-        return PreprocessedSeries(series=series, notes=run.notes, given=True, statements=say("preparation", GIVEN))
+        return PreprocessedSeries(
+            series=series, notes=run.notes, given=True, statements=make_statement("preparation", GIVEN)
+        )
     if method.skip_preprocessing or not (corrects(method) or run.partners):
         check = _check_distortion(run, series, None)
-        return PreprocessedSeries(series=series, notes=run.notes, checks=(check,), statements=say("preparation", RAW))
+        return PreprocessedSeries(
+            series=series, notes=run.notes, checks=(check,), statements=make_statement("preparation", RAW)
+        )
     parts = _correct_parts(run, series, mask, method)
     first, notes = parts[0], [note for part in parts for note in part.notes]
     whole = first.corrected.series
@@ -144,11 +148,11 @@ def correct(run: DwiRun, series: DwiSeries, mask: Array, method: Method, output_
         motion_corrected=all(part.corrected.motion_corrected for part in parts),
         distortion_corrected=all(part.corrected.distortion_corrected for part in parts),
         distortion_method=_method_of(first),
-        statements=state_correction(parts),
+        statements=correction_statements(parts),
     )
 
 
-def state_correction(parts: Sequence[_Part]) -> tuple[Statement, ...]:
+def correction_statements(parts: Sequence[_Part]) -> tuple[Statement, ...]:
     """Return the statements of the applied steps, of one run or of several merged ones."""
     steps = {step for part in parts for step in part.cleaned.before_after}
     corrected = [part.corrected for part in parts]
@@ -164,7 +168,7 @@ def state_correction(parts: Sequence[_Part]) -> tuple[Statement, ...]:
         resampling.SENTENCE: any(series.motion_corrected or series.distortion_corrected for series in corrected),
     }
     applied = [text for text, holds in texts.items() if holds]
-    return say("preparation", *(applied or [RAW]), *_merging(parts), volumes=excluded)
+    return make_statement("preparation", *(applied or [RAW]), *_merging(parts), volumes=excluded)
 
 
 def _merging(parts: Sequence[_Part]) -> list[str]:
@@ -191,10 +195,10 @@ def _check_distortion(run: DwiRun, series: DwiSeries, field: Distortion | None) 
     encoding = encoding_from_sidecar(run.metadata, series.image.shape)
     size = float(series.image.voxel_size[encoding.phase_axis])
     if field is not None and field.proven:
-        return evaluate("distortion_left", 0.0)
+        return evaluate("residual_distortion", 0.0)
     if field is not None and field.is_small:
-        return evaluate("distortion_left", field.size * size)
-    return evaluate("distortion_left", (encoding.readout or float("nan")) * TYPICAL_HZ * size)
+        return evaluate("residual_distortion", field.size * size)
+    return evaluate("residual_distortion", (encoding.readout or float("nan")) * TYPICAL_HZ * size)
 
 
 def corrects(method: Method) -> bool:

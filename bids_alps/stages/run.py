@@ -18,16 +18,16 @@ from bids_alps.progress import log_stage
 from bids_alps.registration.checks import check_registration
 from bids_alps.settings import Method
 from bids_alps.stages.aligned import AlignedRun
-from bids_alps.stages.alps_sh import follow_alps_sh, state_alps_sh
-from bids_alps.stages.atlas import measure_atlas, read_atlases, state_atlas
+from bids_alps.stages.alps_sh import alps_sh_statement, follow_alps_sh
+from bids_alps.stages.atlas import atlas_statement, measure_atlas, read_atlases
 from bids_alps.stages.figures import draw
 from bids_alps.stages.index import Measurement, measure, write_measures
-from bids_alps.stages.lesions import place_lesions, state_lesions
+from bids_alps.stages.lesions import lesion_statements, place_lesions
 from bids_alps.stages.outputs import RunOutputs
 from bids_alps.stages.prepare import PreparedSeries, prepare
 from bids_alps.stages.processing import describe_processing
 from bids_alps.stages.registration import make_registrar, subject_maps, write_transforms
-from bids_alps.stages.statements import START, say, state_registration
+from bids_alps.stages.statements import START, make_statement, registration_statements
 from bids_alps.stages.tensors import fit, write_maps
 
 
@@ -64,7 +64,7 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> RunResult:
         preset.name: describe_processing(run, method, prepared.correction, rois)
         for rois, preset in zip(method.rois, presets, strict=True)
     }
-    write_measures(outputs, fitted, measured, processing)
+    write_measures(outputs, measured, processing)
     label_images = tuple(
         measure_atlas(outputs, fitted, registration.transform, atlas, method.atlas_threshold) for atlas in atlases
     )
@@ -72,13 +72,13 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> RunResult:
     draw(outputs, aligned, measured, prepared.correction, label_images)
     log_stage(run.name, "plotted")
     statements = (
-        *say("start", START),
+        *make_statement("start", START),
         *prepared.state(run),
         *fitted.statements,
-        *state_registration(method, template.name),
-        *state_lesions(lesions, excluded=method.exclude_lesions),
+        *registration_statements(method, template.name),
+        *lesion_statements(lesions, excluded=method.exclude_lesions),
         *(statement for measurement in measured for statement in measurement.statements),
-        *(statement for atlas in atlases for statement in state_atlas(atlas, method.atlas_threshold)),
+        *(statement for atlas in atlases for statement in atlas_statement(atlas, method.atlas_threshold)),
     )
     return RunResult(measured=measured, statements=statements)
 
@@ -91,13 +91,14 @@ def measure_preset(
     run: DwiRun,
 ) -> Measurement:
     """Measure one preset by its conventions, in manual ROIs if the run has some, with its checks."""
-    checks = check_registration(aligned.registration, *maps, preset.centres, aligned.lesion_fraction)
-    manual = run.regions.get(atlas_label(preset.name))
-    if manual is not None:
-        preset = with_manual_rois(preset, manual, aligned.mask, aligned.registration.transform.rotation)
+    centres, pose = preset.centres, aligned.registration.transform.rotation
     if preset.conventions == "alps.sh":
         aligned = follow_alps_sh(prepared, aligned, maps)
+    checks = check_registration(aligned.registration, *maps, centres, aligned.lesion_fraction)
+    manual = run.regions.get(atlas_label(preset.name))
+    if manual is not None:
+        preset = with_manual_rois(preset, manual, aligned.mask, pose)
     measurement = measure(replace(aligned, checks=(*checks, *aligned.checks)), preset)
     if preset.conventions == "alps.sh":
-        measurement = replace(measurement, statements=(*state_alps_sh(preset), *measurement.statements))
+        measurement = replace(measurement, statements=(*alps_sh_statement(preset), *measurement.statements))
     return measurement

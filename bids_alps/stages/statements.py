@@ -20,7 +20,7 @@ _SOURCES = {"2009": " ([@fonov2011])"}
 """References of templates, by a part of their name."""
 
 
-def say(stage: Stage, *texts: str, **values: float) -> tuple[Statement, ...]:
+def make_statement(stage: Stage, *texts: str, **values: float) -> tuple[Statement, ...]:
     """Return statements of a stage, each with the values in its text."""
     return tuple(
         Statement(
@@ -30,7 +30,9 @@ def say(stage: Stage, *texts: str, **values: float) -> tuple[Statement, ...]:
     )
 
 
-def state_fit(given: Gradients, fitted: Gradients, *, b0_threshold: float, compared: bool) -> tuple[Statement, ...]:
+def fit_statements(
+    given: Gradients, fitted: Gradients, *, b0_threshold: float, compared: bool
+) -> tuple[Statement, ...]:
     """Return the statements of the tensor fit.
 
     Parameters
@@ -50,31 +52,35 @@ def state_fit(given: Gradients, fitted: Gradients, *, b0_threshold: float, compa
     counts = {"directions": float((shells > 0).sum()), "b0": float((shells == 0).sum()), "b0_threshold": b0_threshold}
     changed = calibration.CALIBRATED if (fitted.bvals != given.bvals).any() else calibration.KEPT
     return (
-        *say("tensors", text, **counts, **dict(zip(names, weighted, strict=True))),
-        *(say("tensors", changed) if compared else ()),
+        *make_statement("tensors", text, **counts, **dict(zip(names, weighted, strict=True))),
+        *(make_statement("tensors", changed) if compared else ()),
     )
 
 
-def state_registration(method: Method, template: str) -> tuple[Statement, ...]:
+def registration_statements(method: Method, template: str) -> tuple[Statement, ...]:
     """Return the statements of the registration to a template."""
     source = next((source for part, source in _SOURCES.items() if part in template), "")
-    return say("registration", f"Each subject was {ENGINES[method.registrar].sentence} {literal(template)}{source}.")
+    return make_statement(
+        "registration", f"Each subject was {ENGINES[method.registrar].sentence} {literal(template)}{source}."
+    )
 
 
-def state_index(preset: RoiPreset, result: AlpsResult, method: Method) -> tuple[Statement, ...]:
+def index_statements(preset: RoiPreset, result: AlpsResult, method: Method) -> tuple[Statement, ...]:
     """Return the statements of the measurement of a preset; `result` is before an index is withheld."""
     pose = uncertainty.POSE_ERROR if method.pose_correction else ""
     return (
-        *say(
+        *make_statement(
             "regions",
             f"Regions of interest in the projection and association fibres of both hemispheres ({_shape(preset)}) "
             "were transformed to the diffusion images.",
         ),
-        *say("regions", rois.COUNTED_BY_TISSUE if method.roi_weighting == "tissue" else rois.COUNTED_BY_FRACTION),
-        *say("index", alps.ROTATED if method.pose_correction else alps.NOT_ROTATED, alps.SENTENCE),
-        *(say("index", free_water.SENTENCE) if result.alps_water_corrected else ()),
+        *make_statement(
+            "regions", rois.COUNTED_BY_TISSUE if method.roi_weighting == "tissue" else rois.COUNTED_BY_FRACTION
+        ),
+        *make_statement("index", alps.ROTATED if method.pose_correction else alps.NOT_ROTATED, alps.SENTENCE),
+        *(make_statement("index", free_water.SENTENCE) if result.alps_water_corrected else ()),
         *(
-            say("uncertainty", uncertainty.SENTENCE.replace("{pose}", pose), seed=method.random_seed)
+            make_statement("uncertainty", uncertainty.SENTENCE.replace("{pose}", pose), seed=method.random_seed)
             if result.interval
             else ()
         ),
@@ -88,18 +94,18 @@ def literal(name: str) -> str:
 
 def _shape(preset: RoiPreset) -> str:
     named = f"preset {literal(preset.name)}"
-    if preset.drawn is not None:
+    if preset.label_image is not None:
         return f"{named}, manual regions in the {'scan' if preset.native else 'template'}"
     if preset.radius_mm == preset.radius_mm:
         return f"{named}, spheres of {preset.radius_mm:g} mm radius"
     return f"{named}, ellipsoids with semi-axes along x, y and z of {preset.description} mm"
 
 
-def state_quality(checks: Iterable[Check], method: Method, *, failed: bool) -> tuple[Statement, ...]:
+def quality_statements(checks: Iterable[Check], method: Method, *, failed: bool) -> tuple[Statement, ...]:
     """Return the statements of the quality checks."""
     limits = f", with the thresholds {literal(', '.join(method.threshold))}" if method.threshold else ""
     text = f"Each index was assessed by {{checks:g}} quality checks of the scan, registration and regions{limits}."
     kept = (
         "An index with a failed check was kept." if method.keep_failed else "An index with a failed check was withheld."
     )
-    return say("quality", text, *([kept] if failed else []), checks=float(len(list(checks))))
+    return make_statement("quality", text, *([kept] if failed else []), checks=float(len(list(checks))))

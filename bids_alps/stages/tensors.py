@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bids_alps.io.results import Acquisition
-from bids_alps.model import Array, Check, DwiRun, DwiSeries, RoiPreset, SpatialMap, Statement, TensorField
+from bids_alps.model import Array, Check, DwiRun, DwiSeries, Gradients, RoiPreset, SpatialMap, Statement, TensorField
+from bids_alps.numerics.index.crossing import choose_crossing_volumes, single_fibre_response
 from bids_alps.numerics.tensors.calibration import WeightingError, estimate_weighting_error, reweight
 from bids_alps.numerics.tensors.coherence import measure_coherence_gain
 from bids_alps.numerics.tensors.free_water import choose_volumes
@@ -26,7 +27,7 @@ from bids_alps.quality.checks import evaluate
 from bids_alps.settings import Method
 from bids_alps.stages.outputs import RunOutputs
 from bids_alps.stages.prepare import PreparedSeries
-from bids_alps.stages.statements import state_fit
+from bids_alps.stages.statements import fit_statements
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,15 +44,20 @@ class TensorFit:
         SNR of the b=0 signal in white matter, from the residuals of the fit, and SD of the noise in signal units.
     weighting
         Estimated error of the gradient strength along each axis.
-    tabled
+    as_recorded
         The same volumes with the b-values of the gradient table.
-    whole
+    all_shells
         The series with all shells.
     water_volumes
-        Volumes of `whole` for the free-water fit; None without two shells.
+        Volumes of `all_shells` for the free-water fit; None without two shells.
+    crossing
+        Volumes of `all_shells` for the fit of crossing fibres, and the response of single fibres (diffusivity along
+        and across, mm^2/s); None without enough directions.
     b_value, weighted
         Mean b-value of the diffusion-weighted volumes, from the gradient table, s/mm^2, and their mask in `series`,
         shape (n,).
+    checks
+        Quality checks of the acquisition.
     statements
         Statements for the methods text.
     """
@@ -64,11 +70,13 @@ class TensorFit:
     snr: float
     noise_sd: float
     weighting: WeightingError
-    tabled: DwiSeries
-    whole: DwiSeries
+    as_recorded: DwiSeries
+    all_shells: DwiSeries
     water_volumes: Array | None
+    crossing: tuple[Array, tuple[float, float]] | None
     b_value: float
     weighted: Array
+    checks: tuple[Check, ...] = ()
     statements: tuple[Statement, ...] = ()
 
 
@@ -79,7 +87,7 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
     selected = DwiSeries(
         image=series.image.like(series.image.data[..., volumes]), gradients=series.gradients.take(volumes)
     )
-    field, tabled = fit_tensor(selected, prepared.mask), selected
+    field, as_recorded = fit_tensor(selected, prepared.mask), selected
     weighting = estimate_weighting_error(field)
     if method.gradient_calibration and weighting.corrected.any():
         selected = reweight(selected, weighting.corrected)
@@ -88,7 +96,7 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
     elements = field.image.data
     bvals = series.gradients.bvals[volumes]
     weighted = bvals > method.b0_threshold
-    return TensorFit(
+    fitted = TensorFit(
         field=field,
         series=selected,
         fa=field.image.like(fractional_anisotropy(elements).astype(np.float32)),
@@ -97,11 +105,12 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
         snr=snr,
         noise_sd=noise_sd,
         weighting=weighting,
-        tabled=tabled,
-        whole=series,
+        as_recorded=as_recorded,
+        all_shells=series,
         water_volumes=choose_volumes(series, b0_threshold=method.b0_threshold),
-        statements=state_fit(
-            tabled.gradients,
+        crossing=prepare_crossing(series.gradients, field, method.b0_threshold),
+        statements=fit_statements(
+            as_recorded.gradients,
             selected.gradients,
             b0_threshold=method.b0_threshold,
             compared=method.gradient_calibration,
@@ -109,6 +118,18 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
         b_value=float(bvals[weighted].mean()),
         weighted=weighted,
     )
+    return replace(fitted, checks=check_acquisition(fitted))
+
+
+def prepare_crossing(
+    gradients: Gradients, field: TensorField, b0_threshold: float
+) -> tuple[Array, tuple[float, float]] | None:
+    """Return the volumes for the fit of crossing fibres and the response of single fibres; None if not possible."""
+    volumes = choose_crossing_volumes(gradients, b0_threshold=b0_threshold)
+    if volumes is None:
+        return None
+    elements = field.image.data[field.mask]
+    return volumes, single_fibre_response(eigen_system(elements)[0], fractional_anisotropy(elements))
 
 
 def write_maps(outputs: RunOutputs, fitted: TensorFit) -> None:

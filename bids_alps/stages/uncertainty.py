@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from bids_alps.model import Array, Interval, Roi, RoiPreset
-from bids_alps.numerics.index.alps import alps_by_hemisphere, as_floats, index_of_series, mean_tensor
+from bids_alps.numerics.index.alps import alps_by_hemisphere, alps_from_series, as_floats, mean_tensor
 from bids_alps.numerics.index.rois import prepare_placement
 from bids_alps.numerics.index.uncertainty import Errors, Systematic, add_systematic, blur_by_a_voxel, estimate_intervals
 from bids_alps.numerics.tensors.calibration import reweight
 from bids_alps.numerics.tensors.tensor import rotate_elements
 from bids_alps.stages.aligned import AlignedRun, apply_roi_weights, transform_for_preset
 
-LARGEST_OFFSET = 4.5
+MAX_OFFSET = 4.5
 """Largest placement error to prepare for, in standard errors."""
 
 
@@ -36,15 +36,15 @@ def measure_intervals(
     )
     sharp = as_floats(alps_by_hemisphere(placed({})))
     blurred = as_floats(alps_by_hemisphere(blurred_means(aligned, rois)))
-    tabled = index_of_series(fitted.tabled, rois, aligned.rotation)
-    calibrated = index_of_series(reweight(fitted.tabled, fitted.weighting.measured), rois, aligned.rotation)
+    as_recorded = alps_from_series(fitted.as_recorded, rois, aligned.rotation)
+    calibrated = alps_from_series(reweight(fitted.as_recorded, fitted.weighting.measured), rois, aligned.rotation)
     return {
         side: add_systematic(
             interval,
             sharp[side],
             Systematic(
                 resolution=float(np.log(blurred[side] / sharp[side])),
-                calibration=float(np.log(calibrated[side] / tabled[side])),
+                calibration=float(np.log(calibrated[side] / as_recorded[side])),
                 noise_floor=float(np.log1p(floor[side])),
             ),
         )
@@ -59,7 +59,7 @@ def prepare_means(aligned: AlignedRun, preset: RoiPreset) -> Callable[[Mapping[s
         preset,
         transform_for_preset(preset, registration),
         aligned.mask,
-        margin_mm=LARGEST_OFFSET * registration.placement_se_mm,
+        margin_mm=MAX_OFFSET * registration.placement_se_mm,
     )
 
     def placed(offsets: Mapping[str, Array]) -> dict[str, Array]:

@@ -15,8 +15,8 @@ from statsmodels.regression.linear_model import OLS
 from bids_alps.errors import BadDataError
 from bids_alps.model import Array
 from bids_alps.statistics.comparison import group_names
-from bids_alps.statistics.models import count_alone
-from bids_alps.statistics.multiplicity import with_corrected
+from bids_alps.statistics.models import count_full_leverage
+from bids_alps.statistics.multiplicity import add_corrected_p_values
 from bids_alps.statistics.precision import fit_random_effects
 from bids_alps.statistics.samples import compare, to_floats
 
@@ -37,7 +37,7 @@ class GroupDesign:
         (Searle et al. 1980, doi 10.1080/00031305.1980.10483031).
     rows
         Complete participants, bool, shape (participants,).
-    alone
+    singletons
         Participants excluded as the only member of a level, bool, shape (participants,): they carry no information on
         group differences.
     """
@@ -45,7 +45,7 @@ class GroupDesign:
     names: tuple[str, ...]
     matrix: Array
     rows: Array
-    alone: Array
+    singletons: Array
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
@@ -78,10 +78,13 @@ def design_groups(
     BadDataError
         If fewer than two groups have participants, too few are complete, or groups and covariates determine each other.
     """
+    what = f"groups of {group}" + (f" with {', '.join(covariates)}" if covariates else "")
     complete = np.isfinite(outcome) & table[group].notna().to_numpy()
     for name in covariates:
         complete &= table[name].notna().to_numpy()
-    rows, alone = complete.copy(), np.zeros_like(complete)
+    if not complete.any():
+        raise BadDataError(what, "no participant has values of all of them", "remove covariates")
+    rows, singletons = complete.copy(), np.zeros_like(complete)
     while True:
         part = table[rows]
         names = tuple(group_names(part[group], reference))
@@ -90,9 +93,8 @@ def design_groups(
         single = _find_single(part, [group, *covariates])
         if not single.any():
             break
-        alone[np.flatnonzero(rows)[single]] = True
-        rows = rows & ~alone
-    what = f"groups of {group}" + (f" with {', '.join(covariates)}" if covariates else "")
+        singletons[np.flatnonzero(rows)[single]] = True
+        rows = rows & ~singletons
     if len(names) < 2 or len(matrix) < matrix.shape[1] + _SPARE:
         problem = f"{len(matrix)} complete participants in {len(names)} groups for {matrix.shape[1]} terms"
         raise BadDataError(what, problem, "remove covariates or add participants")
@@ -100,7 +102,7 @@ def design_groups(
     if rank < matrix.shape[1]:
         problem = f"they are collinear (rank {rank} of {matrix.shape[1]})"
         raise BadDataError(what, problem, "remove the covariate that does not overlap between groups")
-    return GroupDesign(names=names, matrix=matrix, rows=rows, alone=alone)
+    return GroupDesign(names=names, matrix=matrix, rows=rows, singletons=singletons)
 
 
 def _find_single(part: pd.DataFrame, columns: Sequence[str]) -> Array:
@@ -132,16 +134,16 @@ class GroupFit:
 
     beta: Array
     covariance: Array
-    freedom: float
+    dof: float
     spread: float
     method: str
 
     def difference(self, contrast: Array) -> dict[str, float]:
         """Return a difference with its standard error, 95 % interval, t and p."""
         value, se = float(contrast @ self.beta), float(np.sqrt(contrast @ self.covariance @ contrast))
-        reach = float(stats.t.ppf(0.975, self.freedom)) * se
+        reach = float(stats.t.ppf(0.975, self.dof)) * se
         t = value / se
-        p = float(2 * stats.t.sf(abs(t), self.freedom))
+        p = float(2 * stats.t.sf(abs(t), self.dof))
         return {"value": value, "se": se, "ci_low": value - reach, "ci_high": value + reach, "statistic": t, "p": p}
 
     def equal_means(self, groups: int) -> dict[str, float]:
@@ -150,8 +152,8 @@ class GroupFit:
         differences = contrasts @ self.beta
         # Wald statistic: d' (C V C')^-1 d over the rank of the contrasts
         f = float(differences @ np.linalg.solve(contrasts @ self.covariance @ contrasts.T, differences)) / (groups - 1)
-        p = float(stats.f.sf(f, groups - 1, self.freedom))
-        return {"statistic": f, "df": groups - 1.0, "df_error": self.freedom, "p": p}
+        p = float(stats.f.sf(f, groups - 1, self.dof))
+        return {"statistic": f, "df": groups - 1.0, "df_error": self.dof, "p": p}
 
 
 def fit_groups(outcome: Array, design: GroupDesign, se: Array | None = None) -> GroupFit:
@@ -170,17 +172,17 @@ def fit_groups(outcome: Array, design: GroupDesign, se: Array | None = None) -> 
         return GroupFit(
             beta=fitted.beta * unit,
             covariance=fitted.covariance * unit**2,
-            freedom=fitted.freedom,
+            dof=fitted.dof,
             spread=spread,
             method="random effects, weights by precision",
         )
-    robust = not count_alone(pd.DataFrame(design.matrix))
+    robust = not count_full_leverage(pd.DataFrame(design.matrix))
     model = OLS(y / unit, design.matrix)
     least: Any = model.fit(cov_type="HC3", use_t=True) if robust else model.fit()
     return GroupFit(
         beta=np.asarray(least.params) * unit,
         covariance=np.asarray(least.cov_params()) * unit**2,
-        freedom=float(least.df_resid),
+        dof=float(least.df_resid),
         spread=float(np.sqrt(least.mse_resid)) * unit,
         method="least squares, HC3 errors" if robust else "least squares, equal variances",
     )
@@ -194,7 +196,7 @@ def compare_adjusted(
     *,
     reference: str | None = None,
     precision: bool = False,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, list[str]]:
     """Compare outcomes between groups, adjusted for covariates.
 
     Parameters
@@ -212,22 +214,31 @@ def compare_adjusted(
 
     Returns
     -------
-    tuple of DataFrame
+    tuple
         Omnibus tests of the adjusted means (empty for two groups); differences of every pair, with the unadjusted ones
-        of the same participants (Welch); and the estimated marginal mean of every group.
+        of the same participants (Welch); the estimated marginal mean of every group; and notes on outcomes that
+        cannot be compared.
+
+    Raises
+    ------
+    BadDataError
+        If no outcome can be compared: see `design_groups`.
     """
     omnibus_tables, pairs, means = list[pd.DataFrame](), list[pd.DataFrame](), list[dict[str, Any]]()
+    errors: dict[str, BadDataError] = {}
     for family, outcomes in families.items():
         overall, rows = list[dict[str, Any]](), list[dict[str, Any]]()
         for outcome in outcomes:
-            values = to_floats(table[outcome])
-            se_name = f"{outcome}_se"
-            se = to_floats(table[se_name]) if precision and se_name in table else None
+            values, se = values_of(table, outcome, precision=precision)
             usable = values if se is None else np.where(se > 0, values, np.nan)
             if not np.isfinite(usable).any() or np.nanstd(usable) == 0:
                 continue
-            design = design_groups(table, group, covariates, outcome=usable, reference=reference)
-            fitted = fit_groups(values, design, se)
+            try:
+                design = design_groups(table, group, covariates, outcome=usable, reference=reference)
+                fitted = fit_groups(values, design, se)
+            except BadDataError as error:
+                errors[outcome] = error
+                continue
             labels = {"family": family, "outcome": outcome}
             shared = labels | {"covariates": ", ".join(covariates) or "none", "method": fitted.method}
             overall.append(
@@ -237,12 +248,21 @@ def compare_adjusted(
             rows += [shared | _pair(values, table[group], design, fitted, pair) for pair in design.pairs]
             means += [labels | _mean(design, fitted, n) for n in range(len(design.names))]
         if rows:
-            omnibus_tables.append(with_corrected(pd.DataFrame(overall)))
-            pairs.append(with_corrected(pd.DataFrame(rows)))
+            omnibus_tables.append(add_corrected_p_values(pd.DataFrame(overall)))
+            pairs.append(add_corrected_p_values(pd.DataFrame(rows)))
+    if errors and not pairs:
+        raise next(iter(errors.values()))
     omnibus = pd.concat(omnibus_tables, ignore_index=True) if omnibus_tables else pd.DataFrame()
     if len(omnibus) and omnibus["groups"].max() < 3:
         omnibus = pd.DataFrame()
-    return omnibus, pd.concat(pairs, ignore_index=True) if pairs else pd.DataFrame(), pd.DataFrame(means)
+    notes = [f"{outcome} is not in the adjusted comparison. {error}" for outcome, error in errors.items()]
+    return omnibus, pd.concat(pairs, ignore_index=True) if pairs else pd.DataFrame(), pd.DataFrame(means), notes
+
+
+def values_of(table: pd.DataFrame, outcome: str, *, precision: bool) -> tuple[Array, Array | None]:
+    """Return the values of an outcome, and their standard errors if participants are to be weighted by them."""
+    se_name = f"{outcome}_se"
+    return to_floats(table[outcome]), to_floats(table[se_name]) if precision and se_name in table else None
 
 
 def _pair(
@@ -268,7 +288,7 @@ def _pair(
         "difference_ci_low": adjusted["ci_low"],
         "difference_ci_high": adjusted["ci_high"],
         "statistic": adjusted["statistic"],
-        "df": fitted.freedom,
+        "df": fitted.dof,
         "p": adjusted["p"],
         **effect,
         **{

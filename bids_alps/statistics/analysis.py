@@ -14,17 +14,25 @@ from bids_alps.statistics.comparison import compare_groups, group_names
 from bids_alps.statistics.correlation import correlate
 from bids_alps.statistics.descriptives import compare_participants, describe_groups
 from bids_alps.statistics.discrimination import discriminate
-from bids_alps.statistics.equivalence import find_equivalence
+from bids_alps.statistics.equivalence import assess_equivalence
 from bids_alps.statistics.findings import Findings
 from bids_alps.statistics.followup import compare_repeats
 from bids_alps.statistics.models import fit_model
 from bids_alps.statistics.norms import find_norms
 from bids_alps.statistics.permutation import permute_differences
-from bids_alps.statistics.plan import HEADLINE, INDICES, Plan, settle_covariates, settle_reference
-from bids_alps.statistics.power import find_group_sizes
+from bids_alps.statistics.plan import INDICES, PRIMARY_OUTCOME, Plan, choose_reference, resolve_covariates
+from bids_alps.statistics.power import required_group_sizes
 from bids_alps.statistics.precision import measure_precision
 from bids_alps.statistics.reliability import measure_repeats
-from bids_alps.statistics.repeats import PERSON, VISIT, Visits, average_visits, find_visits, is_within
+from bids_alps.statistics.repeats import (
+    PARTICIPANT_KEY,
+    VISIT,
+    Visits,
+    average_visits,
+    find_visits,
+    is_within,
+    settle_groups,
+)
 from bids_alps.statistics.samples import to_floats
 from bids_alps.statistics.selection import COMPARISON, select_runs
 from bids_alps.statistics.sites import harmonise_runs
@@ -56,21 +64,23 @@ def analyse(runs: pd.DataFrame, plan: Plan) -> Findings:
     if not len(selected):
         findings.banners.append("No runs remain for analysis.")
         return findings
-    selected = _with_reference_first(selected, plan)
-    if plan.site is not None:
-        selected = harmonise_runs(selected, plan, findings)
-    visits = find_visits(selected, plan.sessions)
+    visits = find_visits(_with_reference_first(selected, plan), plan.sessions)
     findings.notes += visits.notes
     findings.facts["sessions"] = visits.order
-    within = plan.group is not None and _settle_factor(visits, plan, findings)
+    if plan.site is not None:
+        visits = replace(visits, runs=harmonise_runs(visits.runs, plan, findings))
+    selected = visits.runs
+    within = plan.group is not None and _choose_factor(visits, plan, findings)
+    if plan.group is not None and not within:
+        visits = _with_one_group(visits, plan.group, findings)
     people = select_people(visits, plan, findings, within=within)
     findings.people = people
-    _describe(people, plan, findings, within=within)
+    _describe(people, visits, plan, findings, within=within)
     if plan.group is not None and not within:
         _compare_between(people, plan, findings)
     elif plan.group is None:
         findings.notes.append("Groups are not compared: no group column was found. Use --group-column to name one.")
-    compare_repeats(visits, plan, findings, within=within)
+    findings.attempt("Change within participants", lambda: compare_repeats(visits, plan, findings, within=within))
     _relate(people, plan, findings, within=within)
     findings.attempt("Models", lambda: fit_models(selected, plan, findings))
     findings.attempt("Reliability", lambda: {"reliability": measure_repeats(visits, INDICES)})
@@ -89,7 +99,7 @@ def _with_reference_first(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     return runs.assign(**{plan.group: pd.Categorical(texts, categories=names)})
 
 
-def _settle_factor(visits: Visits, plan: Plan, findings: Findings) -> bool:
+def _choose_factor(visits: Visits, plan: Plan, findings: Findings) -> bool:
     """Return whether the groups vary within participants; if only a few vary, note them."""
     group = str(plan.group)
     within, varying = is_within(visits.runs, group)
@@ -103,8 +113,24 @@ def _settle_factor(visits: Visits, plan: Plan, findings: Findings) -> bool:
     return within
 
 
+def _with_one_group(visits: Visits, group: str, findings: Findings) -> Visits:
+    """Return the visits with one group per participant, with a note if it is missing at some of their sessions."""
+    visits, filled = settle_groups(visits, group)
+    if filled:
+        findings.notes.append(
+            f"{group} is missing in some runs of {len(filled)} participants ({', '.join(filled[:5])}): their value in "
+            "another run is used."
+        )
+    return visits
+
+
 def select_people(visits: Visits, plan: Plan, findings: Findings, *, within: bool) -> pd.DataFrame:
-    """Return one row per participant with a group: the mean of the runs of the first visit."""
+    """Return one row per participant with a group: the mean of the runs of the first visit.
+
+    If the groups vary within participants, it is the mean of all their runs, without a group.
+    """
+    if plan.group is not None and not within:
+        visits, _ = settle_groups(visits, plan.group)
     runs, flow = visits.runs, findings.flow
     if MATCHED in runs:
         unmatched = ~runs[MATCHED].astype(bool)
@@ -112,13 +138,15 @@ def select_people(visits: Visits, plan: Plan, findings: Findings, *, within: boo
     if plan.group is not None:
         missing = runs[plan.group].isna()
         runs = flow.take(runs, missing, f"without a value of {plan.group}", f"no value of {plan.group}", of=COMPARISON)
-    if within or not len(runs):
-        return average_visits(runs.assign(**{VISIT: ""})) if len(runs) else runs
+    if not len(runs):
+        return runs
+    if within:
+        return average_visits(runs.assign(**{VISIT: ""})).drop(columns=str(plan.group))
     left = replace(visits, runs=runs)
     if len(visits.order) > 1:
         first = left.first
-        here = set(runs.loc[runs[VISIT] == first, PERSON])
-        absent = ~runs[PERSON].isin(here)
+        here = set(runs.loc[runs[VISIT] == first, PARTICIPANT_KEY])
+        absent = ~runs[PARTICIPANT_KEY].isin(here)
         runs = flow.take(
             runs, absent, f"without {first}", f"no run of {first}, at which groups are compared", of=COMPARISON
         )
@@ -127,12 +155,25 @@ def select_people(visits: Visits, plan: Plan, findings: Findings, *, within: boo
     return average_visits(runs)
 
 
-def _describe(people: pd.DataFrame, plan: Plan, findings: Findings, *, within: bool) -> None:
-    group = None if within else plan.group
+def _describe(people: pd.DataFrame, visits: Visits, plan: Plan, findings: Findings, *, within: bool) -> None:
+    """Describe the variables of the participants; a group that varies within them counts once for each value."""
     measured = [Variable(name=name, kind="number", decided_by="measured") for name in INDICES if name in people]
-    described = [*plan.variables, *measured]
-    if len(people):
-        findings.attempt("Description", lambda: {"description": describe_groups(people, described, group)})
+    group = None if within else plan.group
+    if not len(people):
+        return
+    by_value = visits.runs.drop_duplicates([PARTICIPANT_KEY, str(plan.group)]) if within else people
+    findings.attempt(
+        "Description",
+        lambda: {
+            "description": pd.concat(
+                [
+                    describe_groups(people if variable.name in people else by_value, [variable], group)
+                    for variable in (*plan.variables, *measured)
+                ],
+                ignore_index=True,
+            )
+        },
+    )
 
 
 def _compare_between(people: pd.DataFrame, plan: Plan, findings: Findings) -> None:
@@ -143,9 +184,9 @@ def _compare_between(people: pd.DataFrame, plan: Plan, findings: Findings) -> No
         found = ", ".join(names) or "none"
         findings.notes.append(f"Groups are not compared: fewer than two groups of {group} have an index ({found}).")
         return
-    reference = settle_reference(names, plan.reference if plan.reference in names else None, group)
+    reference = choose_reference(names, plan.reference if plan.reference in names else None, group)
     families = plan.families(people)
-    covariates = settle_covariates(people, plan, findings.notes)
+    covariates = resolve_covariates(people, plan, findings.notes)
     findings.facts |= {"covariates": covariates, "reference": reference, "groups": names}
     _note_incomplete(people, covariates, plan, findings)
     described = [variable for variable in plan.variables if variable.analysed]
@@ -155,15 +196,16 @@ def _compare_between(people: pd.DataFrame, plan: Plan, findings: Findings) -> No
 
     def unadjusted() -> dict[str, pd.DataFrame]:
         omnibus, pairs = compare_groups(people, families, group, test=plan.test, reference=reference)
-        return {"omnibus": omnibus, "comparison": pairs, "power": find_group_sizes(pairs)}
+        tables = {"omnibus": omnibus.assign(covariates="unadjusted"), "comparison": pairs}
+        return tables | {"power": required_group_sizes(pairs)}
 
     def adjusted() -> dict[str, pd.DataFrame]:
-        omnibus, pairs, means = compare_adjusted(
+        overall, pairs, means, notes = compare_adjusted(
             people, families, group, covariates, reference=reference, precision=plan.precision
         )
-        tests = [findings.tables.get("omnibus", pd.DataFrame()).assign(covariates="unadjusted"), omnibus]
-        combined = pd.concat([table for table in tests if len(table)], ignore_index=True) if len(omnibus) else tests[0]
-        return {"omnibus": combined, "adjusted": pairs, "means": means}
+        findings.notes += notes
+        tests = [table for table in (findings.tables.get("omnibus"), overall) if table is not None]
+        return {"omnibus": pd.concat(tests, ignore_index=True), "adjusted": pairs, "means": means}
 
     findings.attempt("Comparison of participants", participants)
     findings.attempt("Comparison of groups", unadjusted)
@@ -178,7 +220,7 @@ def _compare_between(people: pd.DataFrame, plan: Plan, findings: Findings) -> No
     if plan.margin is not None and "adjusted" in findings.tables:
         margin, table = plan.margin, findings.tables["adjusted"]
         rows = table[table["family"] == "index"].reset_index(drop=True)
-        findings.attempt("Equivalence", lambda: {"equivalence": find_equivalence(rows, margin)})
+        findings.attempt("Equivalence", lambda: {"equivalence": assess_equivalence(rows, margin)})
     findings.attempt(
         "Discrimination",
         lambda: {"discrimination": discriminate(people, indices, group, covariates, reference=reference)},
@@ -187,20 +229,20 @@ def _compare_between(people: pd.DataFrame, plan: Plan, findings: Findings) -> No
 
 def _note_incomplete(people: pd.DataFrame, covariates: Sequence[str], plan: Plan, findings: Findings) -> None:
     """Note who is missing from the adjusted comparison but part of the unadjusted one, and why."""
-    error = f"{HEADLINE}_se"
+    error = f"{PRIMARY_OUTCOME}_se"
     needed = [*covariates, *([error] if plan.precision and error in people else [])]
     missing = people[needed].isna()
     reasons = {
         row: f"no value of {', '.join(missing.columns[missing.loc[row]])}" for row in people.index[missing.any(axis=1)]
     }
     try:
-        design = design_groups(people, str(plan.group), covariates, outcome=to_floats(people[HEADLINE]))
-        alone = people.index[design.alone]
+        design = design_groups(people, str(plan.group), covariates, outcome=to_floats(people[PRIMARY_OUTCOME]))
+        alone = people.index[design.singletons]
     except AlpsError:
         alone = people.index[:0]  # reported by the comparison itself
     reasons |= dict.fromkeys(alone, f"the only participant with their value of {plan.group} or of a covariate")
     if reasons:
-        participants = people.loc[list(reasons), PERSON]
+        participants = people.loc[list(reasons), PARTICIPANT_KEY]
         findings.notes.append(
             f"{len(reasons)} of {len(people)} participants lack a covariate or are the only member of a level: they "
             "are excluded from the adjusted comparison."
@@ -229,19 +271,19 @@ def _relate(people: pd.DataFrame, plan: Plan, findings: Findings, *, within: boo
 def fit_models(runs: pd.DataFrame, plan: Plan, findings: Findings) -> dict[str, pd.DataFrame]:
     """Fit all formulas; those that fail are reported in the notes."""
     coefficients, tests, checks = list[pd.DataFrame](), list[pd.DataFrame](), list[pd.DataFrame]()
-    table = find_visits(runs).runs.rename(columns={PERSON: "participant"})
+    table = runs if "participant" in runs else runs.assign(participant=runs[PARTICIPANT_KEY])
     for formula in plan.formulas:
         try:
-            fitted = fit_model(table, formula, participant="participant")
+            fitted = fit_model(table, formula, participant=PARTICIPANT_KEY)
         except AlpsError as error:
             findings.notes.append(str(error))
             continue
         except Exception as error:  # noqa: BLE001 - a failing formula must not stop the others
             findings.notes.append(f"{formula}: could not be fitted ({type(error).__name__}: {error}).")
             continue
-        findings.flow.note(fitted.left_out, "lacks a variable of the model", of=f"model {formula}")
+        findings.flow.note(fitted.excluded, "lacks a variable of the model", of=f"model {formula}")
         labels: dict[str, Any] = {"model": formula, "kind": fitted.kind, "n": fitted.n, "participants": fitted.people}
-        labels["left_out"] = len(fitted.left_out)
+        labels["n_excluded"] = len(fitted.excluded)
         coefficients.append(fitted.coefficients.assign(**labels))
         tests.append(fitted.tests.assign(**labels))
         checks.append(fitted.checks.assign(model=formula))

@@ -40,9 +40,9 @@ def compare_categories(
     counts = pd.crosstab(
         variable.astype(str).where(variable.notna()), group.astype(str).where(group.notna())
     ).to_numpy()
-    told: dict[str, Any] = {"test": "none", "statistic": np.nan, "df": np.nan, "p": np.nan}
+    result: dict[str, Any] = {"test": "none", "statistic": np.nan, "df": np.nan, "p": np.nan}
     if min(counts.shape, default=0) < 2:
-        return told
+        return result
     chi2: Any = stats.chi2_contingency(counts, correction=False)
     statistic, df = float(chi2.statistic), float(chi2.dof)
     if test == "student":

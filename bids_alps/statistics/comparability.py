@@ -24,12 +24,12 @@ METHOD: dict[str, str] = {
 }
 """Columns that describe the method of a run, with their labels."""
 SAME_SHELL = 150.0
-"""b-values closer than this, s/mm^2, belong to one shell."""
+"""b-values closer than this, s/mm^2, to the commonest belong to its shell."""
 _UNKNOWN = "n/a"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparable:
+class ComparableRuns:
     """Runs that are analysed together.
 
     Parameters
@@ -39,7 +39,7 @@ class Comparable:
     reasons
         Differences of each of the other runs, as text.
     refused
-        True if no method has half of the runs, so that no comparison is made.
+        True if no method has most of the runs, so that no comparison is made.
     banner
         Warning for the reader; empty if all runs have the same method.
     """
@@ -50,7 +50,7 @@ class Comparable:
     banner: str = ""
 
 
-def find_comparable(runs: pd.DataFrame, pooled: Sequence[str] = ()) -> Comparable:
+def find_comparable(runs: pd.DataFrame, pooled: Sequence[str] = ()) -> ComparableRuns:
     """Return the largest set of runs processed with the same method.
 
     Parameters
@@ -68,7 +68,7 @@ def find_comparable(runs: pd.DataFrame, pooled: Sequence[str] = ()) -> Comparabl
     accepted = [name for name in pooled if name in runs and len(_label(runs[name], name).unique()) > 1]
     allowed = f"Pooled with --pool-across although runs differ in {', '.join(accepted)}." if accepted else ""
     if not differing:
-        return Comparable(kept=everyone, reasons=none, banner=allowed)
+        return ComparableRuns(kept=everyone, reasons=none, banner=allowed)
     methods = labels[differing].agg(" | ".join, axis=1)
     counts = methods.value_counts(sort=False)
     most_common = str(counts.idxmax())  # ties: first
@@ -82,11 +82,15 @@ def find_comparable(runs: pd.DataFrame, pooled: Sequence[str] = ()) -> Comparabl
         index=runs.index,
     )
     refused = bool(2 * kept.sum() < len(runs) or (counts == counts.max()).sum() > 1)
-    differences = "; ".join(f"{METHOD[name]} ({name}): {_shares(labels[name])}" for name in differing)
+    counted = {
+        name: ", ".join(f"{label} in {count}" for label, count in labels[name].value_counts().items())
+        for name in differing
+    }
+    differences = "; ".join(f"{METHOD[name]} ({name}): {text}" for name, text in counted.items())
     remedy = f"Process them with the same settings, or accept the difference with --pool-across {' '.join(differing)}."
     if refused:
         summary = (
-            "Runs were processed with different methods, none of which accounts for half of the runs; nothing "
+            "Runs were processed with different methods, none of which accounts for most of the runs; nothing "
             "was compared."
         )
     else:
@@ -95,16 +99,12 @@ def find_comparable(runs: pd.DataFrame, pooled: Sequence[str] = ()) -> Comparabl
             "from the statistics."
         )
     banner = " ".join(part for part in (summary, f"They differ in {differences}.", remedy, allowed) if part)
-    return Comparable(kept=kept & (not refused), reasons=reasons, refused=refused, banner=banner)
+    return ComparableRuns(kept=kept & (not refused), reasons=reasons, refused=refused, banner=banner)
 
 
 def _difference(run: pd.Series[Any], reference: pd.Series[Any]) -> str:
     names = [str(name) for name in run.index if run[name] != reference[name]]
     return "; ".join(f"{name} {run[name]}, others {reference[name]}" for name in names)
-
-
-def _shares(labels: pd.Series[Any]) -> str:
-    return ", ".join(f"{label} in {count}" for label, count in labels.value_counts().items())
 
 
 def _label(column: pd.Series[Any], name: str) -> pd.Series[Any]:
@@ -121,16 +121,17 @@ def _plain(value: Any) -> str:
 
 
 def _shells(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Return the label of the shell of each run; nearby b-values are merged."""
+    """Return the label of the shell of each run: around the b-value with most neighbours, then of those left."""
     values = pd.to_numeric(column, errors="coerce")
-    known = np.sort(values.dropna().unique())
-    starts = list[float]()
-    for value in known:
-        if not starts or value - starts[-1] >= SAME_SHELL:
-            starts.append(value)
-    edges = np.array(starts)
-    number = np.searchsorted(edges, values.to_numpy(dtype=float), "right") - 1
-    names = [f"b = {values[(number == n) & values.notna()].median():.0f}" for n in range(len(edges))]
-    return pd.Series(
-        [names[n] if known_ else _UNKNOWN for n, known_ in zip(number, values.notna(), strict=True)], index=column.index
-    )
+    labels = pd.Series(_UNKNOWN, index=column.index, dtype=object)
+    left = np.sort(values.dropna().to_numpy(dtype=float))
+    while left.size:
+        reach = np.nextafter(SAME_SHELL, 0)
+        neighbours = np.searchsorted(left, left + reach, "right") - np.searchsorted(left, left - reach, "left")
+        densest = left[neighbours == neighbours.max()]
+        middle = densest[densest.size // 2]
+        shell = (values - middle).abs() < SAME_SHELL
+        shell &= labels == _UNKNOWN
+        labels[shell] = f"b = {values[shell].median():.0f}"
+        left = left[np.abs(left - middle) >= SAME_SHELL]
+    return labels

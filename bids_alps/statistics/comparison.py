@@ -12,7 +12,7 @@ from scipy import stats
 from statsmodels.stats.oneway import anova_oneway
 
 from bids_alps.model import Array
-from bids_alps.statistics.multiplicity import with_corrected
+from bids_alps.statistics.multiplicity import add_corrected_p_values
 from bids_alps.statistics.samples import choose_test, compare, to_floats
 
 OMNIBUS = {"welch": "Welch's ANOVA", "student": "one-way ANOVA", "mann-whitney": "Kruskal-Wallis"}
@@ -71,9 +71,11 @@ def compare_groups(
                 for a, b in combinations(names, 2)
             ]
         if rows:
-            every.append(with_corrected(pd.DataFrame(overall)))
+            every.append(add_corrected_p_values(pd.DataFrame(overall)))
             counts = {row["outcome"]: row["n_missing"] for row in overall}
-            pairs.append(with_corrected(pd.DataFrame(rows).assign(n_missing=[counts[r["outcome"]] for r in rows])))
+            pairs.append(
+                add_corrected_p_values(pd.DataFrame(rows).assign(n_missing=[counts[r["outcome"]] for r in rows]))
+            )
     omnibus = pd.concat(every, ignore_index=True) if every and len(names) > 2 else pd.DataFrame()
     return omnibus, pd.concat(pairs, ignore_index=True) if pairs else pd.DataFrame()
 
@@ -102,32 +104,39 @@ def compare_all(samples: Mapping[str, Array], test: str) -> dict[str, Any]:
     kept = {name: values[np.isfinite(values)] for name, values in samples.items()}
     kept = {name: values for name, values in kept.items() if values.size > 1}
     n, k = sum(values.size for values in kept.values()), len(kept)
-    told: dict[str, Any] = {"groups": k, "n": n}
-    empty = {"test": "none", "statistic": np.nan, "df": np.nan, "df_error": np.nan, "p": np.nan, "explained": np.nan}
+    result: dict[str, Any] = {"groups": k, "n": n}
+    empty = {
+        "test": "none",
+        "statistic": np.nan,
+        "df": np.nan,
+        "df_error": np.nan,
+        "p": np.nan,
+        "variance_explained": np.nan,
+    }
     if k < 2 or not any(np.ptp(values) > 0 for values in kept.values()):
-        return told | empty
+        return result | empty
     if test == "welch" and any(np.ptp(values) == 0 for values in kept.values()):
-        return told | empty  # Welch weights are undefined without variance
+        return result | empty  # Welch weights are undefined without variance
     if test == "mann-whitney":
         ranked: Any = stats.kruskal(*kept.values())
         share = (float(ranked.statistic) - k + 1) / (n - k)
-        return told | {
+        return result | {
             "test": OMNIBUS[test],
             "statistic": float(ranked.statistic),
             "df": float(k - 1),
             "df_error": np.nan,
             "p": float(ranked.pvalue),
-            "explained": max(share, 0.0),
+            "variance_explained": max(share, 0.0),
         }
     fitted = anova_oneway(
         list(kept.values()), use_var="equal" if test == "student" else "unequal", welch_correction=True
     )
     f = float(fitted.statistic)
-    return told | {
+    return result | {
         "test": OMNIBUS[test],
         "statistic": f,
         "df": float(fitted.df_num),
         "df_error": float(fitted.df_denom),
         "p": float(fitted.pvalue),
-        "explained": max((k - 1) * (f - 1) / ((k - 1) * (f - 1) + n), 0.0),
+        "variance_explained": max((k - 1) * (f - 1) / ((k - 1) * (f - 1) + n), 0.0),
     }

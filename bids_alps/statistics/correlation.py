@@ -11,11 +11,11 @@ from scipy import stats
 
 from bids_alps.model import Array
 from bids_alps.statistics.comparison import group_names
-from bids_alps.statistics.multiplicity import with_corrected
+from bids_alps.statistics.multiplicity import add_corrected_p_values
 from bids_alps.statistics.samples import to_floats
 
 POOLED = "all"
-_FEWEST = 4  # pairs required for a confidence interval
+_MIN_PAIRS = 4  # pairs required for a confidence interval
 
 
 def correlate(
@@ -57,7 +57,7 @@ def correlate(
                 rows += _correlations(table[(membership == name).to_numpy()], name, outcomes, variables, covariates)
     columns = ["group", "outcome", "variable", "kind", "n", "r", "ci_low", "ci_high", "p"]
     results = pd.DataFrame(rows, columns=columns)
-    blocks = [with_corrected(block.copy()) for _, block in results.groupby(["group", "kind"], sort=False)]
+    blocks = [add_corrected_p_values(block.copy()) for _, block in results.groupby(["group", "kind"], sort=False)]
     return pd.concat(blocks, ignore_index=True) if blocks else results
 
 
@@ -97,7 +97,8 @@ def correlation(y: Array, x: Array, *, covariates: Array | None = None, kind: st
     y, x
         Shape (n,).
     covariates
-        Shape (n, k); both samples are replaced by their residuals of a regression on these.
+        Shape (n, k); both samples are replaced by their residuals of a regression on these, which costs as many
+        degrees of freedom as they have independent columns in the complete pairs.
     kind
         ``pearson`` or ``spearman``.
 
@@ -110,26 +111,26 @@ def correlation(y: Array, x: Array, *, covariates: Array | None = None, kind: st
     controls = np.empty((len(y), 0)) if covariates is None else covariates
     complete = np.isfinite(y) & np.isfinite(x) & np.isfinite(controls).all(axis=1)
     y, x, controls = y[complete], x[complete], controls[complete]
-    n_controls = controls.shape[1]
+    basis = np.column_stack([np.ones(y.size), controls])
+    n_controls = int(np.linalg.matrix_rank(basis)) - 1 if y.size and controls.shape[1] else 0
     result: dict[str, Any] = {"n": y.size, "r": np.nan, "ci_low": np.nan, "ci_high": np.nan, "p": np.nan}
-    if y.size < _FEWEST + n_controls or np.ptp(y) == 0 or np.ptp(x) == 0:
+    if y.size < _MIN_PAIRS + n_controls or np.ptp(y) == 0 or np.ptp(x) == 0:
         return result
     if kind == "spearman":
         y, x = stats.rankdata(y), stats.rankdata(x)
     if n_controls:
-        basis = np.column_stack([np.ones(y.size), controls])
         y, x = (values - basis @ np.linalg.lstsq(basis, values, rcond=None)[0] for values in (y, x))
         if min(np.ptp(y), np.ptp(x)) < 1e-12:  # variable determined by the covariates
             return result
-    freedom = y.size - 2 - n_controls
+    dof = y.size - 2 - n_controls
     r = float(np.clip(np.corrcoef(y, x)[0, 1], -1, 1))
-    statistic = r * np.sqrt(freedom / max(1 - r**2, np.finfo(float).tiny))
-    spread = (1.03 if kind == "spearman" else 1.0) / np.sqrt(freedom - 1)  # Fieller 1957 for ranks
+    statistic = r * np.sqrt(dof / max(1 - r**2, np.finfo(float).tiny))
+    spread = (1.03 if kind == "spearman" else 1.0) / np.sqrt(dof - 1)  # Fieller 1957 for ranks
     z = np.arctanh(np.clip(r, -1 + 1e-15, 1 - 1e-15))
     reach = stats.norm.ppf(0.975) * spread
     return result | {
         "r": r,
         "ci_low": float(np.tanh(z - reach)),
         "ci_high": float(np.tanh(z + reach)),
-        "p": float(2 * stats.t.sf(abs(statistic), freedom)),
+        "p": float(2 * stats.t.sf(abs(statistic), dof)),
     }

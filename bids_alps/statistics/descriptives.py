@@ -12,7 +12,7 @@ import pandas as pd
 from bids_alps.model import Array
 from bids_alps.statistics.categories import compare_categories
 from bids_alps.statistics.comparison import compare_all, group_names
-from bids_alps.statistics.multiplicity import with_corrected
+from bids_alps.statistics.multiplicity import add_corrected_p_values
 from bids_alps.statistics.samples import choose_test, compare, to_floats
 from bids_alps.statistics.variables import Variable
 
@@ -27,7 +27,7 @@ def describe_groups(table: pd.DataFrame, variables: Sequence[Variable], group: s
     Returns
     -------
     DataFrame
-        Rows ``variable, type, type_from, level, group, n, missing, percent, mean, sd, median, q1, q3``. Categories
+        Rows ``variable, type, type_source, level, group, n, missing, percent, mean, sd, median, q1, q3``. Categories
         have one row per level, with its count `n` and its `percent` of non-missing values. Text and constant variables
         have a single row.
     """
@@ -37,9 +37,14 @@ def describe_groups(table: pd.DataFrame, variables: Sequence[Variable], group: s
     rows = []
     for variable in variables:
         for name, part in parts.items():
-            shared = {"variable": variable.name, "type": variable.kind, "type_from": variable.decided_by, "group": name}
+            shared = {
+                "variable": variable.name,
+                "type": variable.kind,
+                "type_source": variable.decided_by,
+                "group": name,
+            }
             rows += [shared | row for row in _described(part[variable.name], variable.kind)]
-    columns = ["variable", "type", "type_from", "level", "group", "n", "missing", "percent"]
+    columns = ["variable", "type", "type_source", "level", "group", "n", "missing", "percent"]
     return pd.DataFrame(rows, columns=[*columns, "mean", "sd", "median", "q1", "q3"])
 
 
@@ -52,16 +57,16 @@ def _described(column: pd.Series[Any], kind: str) -> list[dict[str, Any]]:
             {"level": level, "n": int(count), "missing": missing, "percent": 100 * count / total}
             for level, count in counts.items()
         ]
-    told: dict[str, Any] = {"n": len(column) - missing, "missing": missing}
+    counted: dict[str, Any] = {"n": len(column) - missing, "missing": missing}
     if kind != "number":
-        return [told]
+        return [counted]
     values = to_floats(column)
     values = values[np.isfinite(values)]
     if not values.size:
-        return [told]
+        return [counted]
     q1, median, q3 = np.percentile(values, [25, 50, 75])
     sd = values.std(ddof=1) if values.size > 1 else np.nan
-    return [told | {"mean": values.mean(), "sd": sd, "median": median, "q1": q1, "q3": q3}]
+    return [counted | {"mean": values.mean(), "sd": sd, "median": median, "q1": q1, "q3": q3}]
 
 
 def compare_participants(
@@ -96,7 +101,7 @@ def compare_participants(
         rows.append(shared | test_result | {"standardised_difference": largest})
     columns = ["variable", "type", "groups", "n", "test", "statistic", "df", "df_error", "p", "standardised_difference"]
     compared = pd.DataFrame(rows, columns=columns)
-    return with_corrected(compared) if len(compared) else compared
+    return add_corrected_p_values(compared) if len(compared) else compared
 
 
 def _test_numbers(parts: Sequence[pd.Series[Any]], test: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from bids_alps.model import Array
 
 _SPARE = 2  # minimum residual degrees of freedom
 _RANDOM = re.compile(r"\+?\s*\(([^()|]+)\|([^()|]+)\)")
-MOST_WAYS, MOST_PRODUCTS = 3, 8
+MAX_INTERACTION_ORDER, MAX_PRODUCTS = 3, 8
 """Maximum power and number of ``*`` in a formula: each product doubles the number of terms."""
 _CALL = re.compile(r"[\w.]+\([^()]*\)")
 _POWER = re.compile(r"(?<![\w.)])([^\W\d]\w*)\s*(?:\*\*|\^)\s*\d")
@@ -125,8 +125,11 @@ def _refuse_expansion(formula: str, text: str) -> None:
     while _CALL.search(text):
         text = _CALL.sub("x", text)
     powers = [int(power) for power in re.findall(r"(?:\*\*|\^)\s*(\d+)", text)]
-    if max(powers, default=0) > MOST_WAYS or text.replace("**", "").count("*") > MOST_PRODUCTS:
-        what = f"{formula!r} has interactions of more than {MOST_WAYS} variables, or more than {MOST_PRODUCTS} products"
+    if max(powers, default=0) > MAX_INTERACTION_ORDER or text.replace("**", "").count("*") > MAX_PRODUCTS:
+        what = (
+            f"{formula!r} has interactions of more than {MAX_INTERACTION_ORDER} variables, or more than "
+            f"{MAX_PRODUCTS} products"
+        )
         raise UsageError("--model", what, "list the required interactions, such as a:b")
 
 

@@ -19,7 +19,7 @@ from bids_alps.statistics.adjusted import design_groups
 from bids_alps.statistics.comparison import group_names
 from bids_alps.statistics.samples import to_floats
 
-_FEWEST = 5
+_MIN_PARTICIPANTS = 5
 _COLUMNS = [
     *("outcome", "group_a", "group_b", "n_a", "n_b", "direction", "auc", "auc_se", "auc_ci_low", "auc_ci_high"),
     *("odds_ratio", "odds_ratio_ci_low", "odds_ratio_ci_high", "p", "note"),
@@ -71,19 +71,19 @@ def discriminate(
         values = to_floats(table[outcome])
         for a, b in combinations(names, 2):
             x, y = (values[(membership == name).to_numpy() & np.isfinite(values)] for name in (a, b))
-            if min(x.size, y.size) < _FEWEST or np.ptp(np.concatenate([x, y])) == 0:
+            if min(x.size, y.size) < _MIN_PARTICIPANTS or np.ptp(np.concatenate([x, y])) == 0:
                 continue
             area, se, low, high = measure_auc(x, y)
             lower = area < 0.5
-            told: dict[str, Any] = {"outcome": outcome, "group_a": a, "group_b": b, "n_a": x.size, "n_b": y.size}
-            told |= {"direction": "lower" if lower else "higher", "auc": 1 - area if lower else area, "auc_se": se}
-            told |= {"auc_ci_low": 1 - high if lower else low, "auc_ci_high": 1 - low if lower else high}
+            row: dict[str, Any] = {"outcome": outcome, "group_a": a, "group_b": b, "n_a": x.size, "n_b": y.size}
+            row |= {"direction": "lower" if lower else "higher", "auc": 1 - area if lower else area, "auc_se": se}
+            row |= {"auc_ci_low": 1 - high if lower else low, "auc_ci_high": 1 - low if lower else high}
             pair = table[membership.isin([a, b])]
             try:
-                told |= fit_odds(pair, outcome, group, covariates, reference=a)
+                row |= fit_odds(pair, outcome, group, covariates, reference=a)
             except AlpsError as error:
-                told |= {"note": str(error)}
-            rows.append(told)
+                row |= {"note": str(error)}
+            rows.append(row)
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 
-def find_equivalence(compared: pd.DataFrame, margin: float) -> pd.DataFrame:
+def assess_equivalence(compared: pd.DataFrame, margin: float) -> pd.DataFrame:
     """Return the two one-sided tests of adjusted differences (Schuirmann 1987, doi 10.1007/BF01068419).
 
     Parameters
@@ -27,16 +27,16 @@ def find_equivalence(compared: pd.DataFrame, margin: float) -> pd.DataFrame:
     --------
     >>> row = {"outcome": "y", "group_a": "a", "group_b": "b", "difference": 0.0, "statistic": 0.0, "df": 1e9}
     >>> compared = pd.DataFrame([row | {"difference": 1.0, "statistic": 1.0}])
-    >>> float(find_equivalence(compared, 1 + 1.6448536)["p_equivalence"].round(4).iloc[0])
+    >>> float(assess_equivalence(compared, 1 + 1.6448536)["p_equivalence"].round(4).iloc[0])
     0.05
     """
     table = compared[["outcome", "group_a", "group_b", "difference"]].copy()
     with np.errstate(divide="ignore", invalid="ignore"):
         se = (compared["difference"] / compared["statistic"]).abs()
-    freedom = compared["df"]
-    lower = stats.t.sf((table["difference"] + margin) / se, freedom)
-    upper = stats.t.cdf((table["difference"] - margin) / se, freedom)
-    reach = stats.t.ppf(0.95, freedom) * se
+    dof = compared["df"]
+    lower = stats.t.sf((table["difference"] + margin) / se, dof)
+    upper = stats.t.cdf((table["difference"] - margin) / se, dof)
+    reach = stats.t.ppf(0.95, dof) * se
     return table.assign(
         margin=margin,
         p_equivalence=np.maximum(lower, upper),

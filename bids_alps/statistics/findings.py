@@ -42,10 +42,10 @@ class Findings:
     people: pd.DataFrame = field(default_factory=pd.DataFrame)
     before: pd.DataFrame | None = None
 
-    def attempt(self, what: str, work: Callable[[], Mapping[str, pd.DataFrame]]) -> None:
-        """Add the tables returned by an analysis; if it fails, add a note, so that others continue."""
+    def attempt(self, what: str, work: Callable[[], Mapping[str, pd.DataFrame] | None]) -> None:
+        """Add the tables that an analysis returns, if any; if it fails, add a note, so that others continue."""
         try:
-            results = work()
+            results = work() or {}
         except AlpsError as error:
             self.notes.append(str(error))
         except Exception as error:  # noqa: BLE001 - a failing analysis must not stop the others

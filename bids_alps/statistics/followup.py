@@ -6,48 +6,50 @@ import pandas as pd
 
 from bids_alps.statistics.comparison import group_names
 from bids_alps.statistics.findings import Findings
-from bids_alps.statistics.paired import Within, compare_changes, compare_within
-from bids_alps.statistics.plan import HEADLINE, Plan
-from bids_alps.statistics.repeats import PERSON, VISIT, Visits, average_visits
+from bids_alps.statistics.paired import WithinFactor, compare_changes, compare_within
+from bids_alps.statistics.plan import PRIMARY_OUTCOME, Plan
+from bids_alps.statistics.repeats import PARTICIPANT_KEY, VISIT, Visits, average_visits
+from bids_alps.statistics.sites import warn_of_sites
 
 
 def compare_repeats(visits: Visits, plan: Plan, findings: Findings, *, within: bool) -> None:
     """Compare groups that vary within participants, and repeated sessions."""
-    runs = visits.runs
-    if within:
-        factor = str(plan.group)
-        levels = _levels_of(visits, factor, plan)
-        table = runs[runs[factor].notna()].assign(**{factor: runs[factor].astype(str)})
-        findings.facts |= {"factor": factor, "levels": levels}
-        comparison = Within(factor=factor, levels=tuple(levels), test=plan.test)
-        findings.facts["trajectories"] = _trajectories(table, comparison)
-        findings.attempt("Paired comparison", lambda: _paired(table, plan, comparison))
-    elif len(visits.order) > 1:
-        table = average_visits(runs).assign(session=lambda all_: all_[VISIT])
-        findings.facts |= {"factor": "session", "levels": list(visits.order)}
-        usable = plan.group is not None and table[plan.group].notna().any()
-        comparison = Within(
-            factor="session",
-            levels=visits.order,
-            test=plan.test,
-            group=plan.group if usable else None,
-            reference=plan.reference,
-        )
-        findings.facts["trajectories"] = _trajectories(table, comparison)
-        findings.attempt("Paired comparison", lambda: _paired(table, plan, comparison))
-        if usable:
-            families = plan.families(table)
-            findings.attempt(
-                "Difference of change", lambda: {"interaction": compare_changes(table, families, comparison)}
-            )
+    factor = str(plan.group) if within else "session"
+    levels = _levels_of(visits, factor, plan) if within else list(visits.order)
+    runs = visits.runs[visits.runs[factor].notna()] if within else average_visits(visits.runs)
+    table = runs.assign(**{factor: runs[factor if within else VISIT].astype(str)})
+    attended = table.groupby(factor)[PARTICIPANT_KEY].nunique()
+    levels = [level for level in levels if attended.get(level, 0) > 1]  # a single participant has no pair to compare
+    if len(levels) < 2:
+        return
+    findings.facts |= {"factor": factor, "levels": levels}
+    usable = not within and plan.group is not None and table[plan.group].notna().any()
+    comparison = WithinFactor(
+        factor=factor,
+        levels=tuple(levels),
+        test=plan.test,
+        group=plan.group if usable else None,
+        reference=plan.reference,
+        first=None if within else visits.first,
+    )
+    warn_of_sites(table[table[factor].isin(levels)], plan, findings)
+    findings.facts["trajectories"] = _trajectories(table, comparison)
+    findings.attempt("Paired comparison", lambda: _paired(table, plan, comparison))
+    if usable:
+        families = plan.families(table)
+        findings.attempt("Difference of change", lambda: {"interaction": compare_changes(table, families, comparison)})
 
 
-def _trajectories(table: pd.DataFrame, comparison: Within) -> pd.DataFrame:
+def _trajectories(table: pd.DataFrame, comparison: WithinFactor) -> pd.DataFrame:
     """Return the primary outcome of each participant by level, with the group, for the figure."""
     named = table.assign(_level=table[comparison.factor].astype(str))
-    wide = named.pivot_table(HEADLINE, PERSON, "_level", observed=True).reindex(columns=list(comparison.levels))
+    wide = named.pivot_table(PRIMARY_OUTCOME, PARTICIPANT_KEY, "_level", observed=True).reindex(
+        columns=list(comparison.levels)
+    )
     groups = (
-        table.drop_duplicates(PERSON).set_index(PERSON)[str(comparison.group)].astype(str) if comparison.group else ""
+        table.drop_duplicates(PARTICIPANT_KEY).set_index(PARTICIPANT_KEY)[str(comparison.group)].astype(str)
+        if comparison.group
+        else ""
     )
     if comparison.group is None:
         return wide.assign(group="")
@@ -63,6 +65,6 @@ def _levels_of(visits: Visits, factor: str, plan: Plan) -> list[str]:
     return order if len(order) == len(present) else present
 
 
-def _paired(table: pd.DataFrame, plan: Plan, comparison: Within) -> dict[str, pd.DataFrame]:
+def _paired(table: pd.DataFrame, plan: Plan, comparison: WithinFactor) -> dict[str, pd.DataFrame]:
     omnibus, pairs = compare_within(table, plan.families(table), comparison)
     return {"within": pairs, "within_omnibus": omnibus}

@@ -15,8 +15,9 @@ from scipy.stats.contingency import association
 
 from bids_alps.errors import BadDataError
 from bids_alps.model import Array
+from bids_alps.statistics.repeats import participant_key
 
-SMALLEST_SITE = 5
+MIN_SITE_SIZE = 5
 IMBALANCED = 0.1
 """Cramer's V of site and group above which tests of harmonised values are unreliable."""
 _TOLERANCE = 1e-8
@@ -47,6 +48,7 @@ def harmonise(values: Array, sites: Array, covariates: Array) -> Array:
     _refuse(values, names, indicator, design)
     counts = indicator.sum(axis=0)
     coefficients = np.linalg.lstsq(design, values, rcond=None)[0]
+    # mean over sites weighted by their size
     grand_mean = counts / counts.sum() @ coefficients[: len(names)]
     pooled_sd = np.sqrt(((values - design @ coefficients) ** 2).mean(axis=0))
     if (pooled_sd <= 1e-12 * np.abs(grand_mean)).any():
@@ -67,9 +69,9 @@ def _refuse(values: Array, names: Array, indicator: Array, design: Array) -> Non
     if len(names) < 2 or values.shape[1] < 2:
         what = f"{len(names)} site and {values.shape[1]} outcomes"
         raise BadDataError("ComBat", what, "provide two or more of both, or skip harmonisation")
-    if counts.min() < SMALLEST_SITE:
+    if counts.min() < MIN_SITE_SIZE:
         small = f"site {names[counts.argmin()]} has {counts.min():.0f} participants"
-        raise BadDataError("ComBat", small, f"exclude sites with fewer than {SMALLEST_SITE}")
+        raise BadDataError("ComBat", small, f"exclude sites with fewer than {MIN_SITE_SIZE}")
     rank = int(np.linalg.matrix_rank(design))
     if rank < design.shape[1]:
         what = f"sites and covariates are collinear (rank {rank} of {design.shape[1]})"
@@ -81,11 +83,14 @@ def _posterior(site_values: Array) -> tuple[Array, Array]:
     count, means, variances = len(site_values), site_values.mean(axis=0), site_values.var(axis=0, ddof=1)
     prior_mean, prior_variance = means.mean(), means.var(ddof=1)
     middle, width = variances.mean(), max(float(variances.var(ddof=1)), np.finfo(float).tiny)
+    # inverse gamma prior of the variances with their mean and variance over outcomes (method of moments)
     shape, rate = (2 * width + middle**2) / width, (middle * width + middle**3) / width
     shift, scale = means, variances
     for _ in range(_STEPS):
+        # posterior mean: site mean and prior mean weighted by their precisions
         new_shift = (prior_variance * count * means + scale * prior_mean) / (prior_variance * count + scale)
         squares = ((site_values - new_shift) ** 2).sum(axis=0)
+        # posterior mean of the inverse gamma distribution
         new_scale = (squares / 2 + rate) / (count / 2 + shape - 1)
         change = max(_change(shift, new_shift), _change(scale, new_scale))
         shift, scale = new_shift, new_scale
@@ -125,6 +130,7 @@ def harmonise_table(
         raise BadDataError("--harmonise", f"no column {site!r}", "name a column of participants.tsv")
     kept = table[[*outcomes, site, *protected]].notna().all(axis=1)
     complete = table[kept].reset_index(drop=True)
+    _refuse_small(complete, site)
     columns = [_columns_of(complete[name]) for name in protected]
     covariates = np.column_stack(columns) if columns else np.empty((len(complete), 0))
     values = complete[list(outcomes)].to_numpy(dtype=float)
@@ -133,6 +139,16 @@ def harmonise_table(
     if {"alps_left", "alps_right", "alps_bilateral"} <= set(outcomes):
         harmonised["alps_bilateral"] = (harmonised["alps_left"] + harmonised["alps_right"]) / 2
     return harmonised, kept
+
+
+def _refuse_small(table: pd.DataFrame, site: str) -> None:
+    """Raise BadDataError if a site has too few participants, however often they were scanned."""
+    if "participant_id" not in table or not len(table):
+        return
+    people = participant_key(table).groupby(table[site].astype(str).to_numpy()).nunique()
+    if people.min() < MIN_SITE_SIZE:
+        small = f"site {people.idxmin()} has {people.min()} participants"
+        raise BadDataError("ComBat", small, f"exclude sites with fewer than {MIN_SITE_SIZE}")
 
 
 def _columns_of(column: pd.Series[Any]) -> Array:

@@ -8,7 +8,6 @@ doi 10.18637/jss.v082.i13), against which `benchmarks/bench_agreement.py` compar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +17,8 @@ from statsmodels.tools.numdiff import approx_fprime, approx_hess3
 
 from bids_alps.model import Array
 
-_LARGEST = 1e3  # SD of a random term, relative to the residual SD
-_GRID = np.concatenate([[0.0], np.geomspace(1e-3, _LARGEST, 13)])
+_MAX_SD_RATIO = 1e3  # SD of a random term, relative to the residual SD
+_GRID = np.concatenate([[0.0], np.geomspace(1e-3, _MAX_SD_RATIO, 13)])
 _SINGULAR = 1e-4  # relative to the residual SD, as lme4's isSingular
 
 
@@ -53,7 +52,7 @@ class MixedFit:
     spread: Array
     residuals: Array
 
-    def freedom(self, contrast: Array) -> float:
+    def dof(self, contrast: Array) -> float:
         """Return the degrees of freedom of a contrast of the coefficients, shape (p,): 2 v^2 / var(v)."""
         variance = float(contrast @ self.covariance @ contrast)
         slopes = np.array([contrast @ gradient @ contrast for gradient in self.gradients])
@@ -66,20 +65,21 @@ class MixedFit:
         degrees of freedom are combined over the contrasts.
         """
         contrasts = np.atleast_2d(contrasts)
+        # rotate to uncorrelated contrasts; those with zero variance are linear combinations of the others
         values, vectors = np.linalg.eigh(contrasts @ self.covariance @ contrasts.T)
         positive = values > 1e-10 * max(values.max(), np.finfo(float).tiny)
         rank = int(positive.sum())
         orthogonal = (vectors.T @ contrasts)[positive]
         f = float(((orthogonal @ self.beta) ** 2 / values[positive]).sum() / rank)
-        single = np.array([self.freedom(row) for row in orthogonal])
+        single = np.array([self.dof(row) for row in orthogonal])
         if rank == 1:
-            freedom = float(single[0])
+            dof = float(single[0])
         else:
             expected = float((single[single > 2] / (single[single > 2] - 2)).sum())
             # match the expectation of F, nu / (nu - 2), summed over the contrasts
-            freedom = 2 * expected / (expected - rank) if expected > rank else 0.0
-        p = float(stats.f.sf(f, rank, freedom)) if freedom > 0 else float("nan")
-        return f, rank, freedom, p
+            dof = 2 * expected / (expected - rank) if expected > rank else 0.0
+        p = float(stats.f.sf(f, rank, dof)) if dof > 0 else float("nan")
+        return f, rank, dof, p
 
 
 def fit_mixed(y: Array, X: Array, Z: Array, groups: Array) -> MixedFit:
@@ -102,8 +102,9 @@ def fit_mixed(y: Array, X: Array, Z: Array, groups: Array) -> MixedFit:
     theta = _minimise(blocks)
     factor = blocks.factor(theta)
     rss, moment, shift, _ = blocks.solve(factor)
-    sigma = float(np.sqrt(rss / blocks.freedom))
+    sigma = float(np.sqrt(rss / blocks.dof))
     optimum = np.append(theta, sigma)
+    # the deviance is -2 log-likelihood: the covariance of the parameters is the inverse of half its Hessian
     hessian = approx_hess3(optimum, blocks.deviance)
     spread = _positive_inverse(np.asarray(hessian) / 2)
     gradients = np.moveaxis(np.asarray(approx_fprime(optimum, blocks.covariance, centered=True)), -1, 0)
@@ -126,7 +127,7 @@ class _Blocks:
 
     def __init__(self, y: Array, X: Array, Z: Array, groups: Array) -> None:
         self.terms, self.randoms = X.shape[1], Z.shape[1]
-        self.freedom = len(y) - self.terms
+        self.dof = len(y) - self.terms
         _, members, counts = np.unique(groups, return_inverse=True, return_counts=True)
         order = np.argsort(members, kind="stable")
         starts = np.cumsum(counts) - counts
@@ -153,18 +154,20 @@ class _Blocks:
             white = np.linalg.solve(root, both).reshape(-1, p + 1)
             moments += white.T @ white
         beta = np.linalg.solve(moments[:p, :p], moments[:p, p])
+        # residual sum of squares: (y - X beta)' V^-1 (y - X beta)
         return float(moments[p, p] - moments[:p, p] @ beta), moments[:p, :p], beta, logs
 
     def profiled(self, theta: Array) -> float:
         """Return the profiled REML deviance, up to a constant."""
         rss, moment, _, logs = self.solve(self.factor(theta))
-        return logs + float(np.linalg.slogdet(moment)[1]) + self.freedom * float(np.log(rss))
+        # log|V| + log|X'V^-1 X| + (n - p) log RSS: the residual variance is profiled out
+        return logs + float(np.linalg.slogdet(moment)[1]) + self.dof * float(np.log(rss))
 
     def deviance(self, parameters: Array) -> float:
         """Return the REML deviance at a Cholesky factor and residual SD, up to a constant."""
         rss, moment, _, logs = self.solve(self.factor(parameters[:-1]))
         variance = parameters[-1] ** 2
-        return logs + float(np.linalg.slogdet(moment)[1] + self.freedom * np.log(variance) + rss / variance)
+        return logs + float(np.linalg.slogdet(moment)[1] + self.dof * np.log(variance) + rss / variance)
 
     def covariance(self, parameters: Array) -> Array:
         """Return the covariance of the coefficients at a Cholesky factor and residual SD."""
@@ -182,6 +185,7 @@ def _scaled(Z: Array) -> tuple[Array, Array]:
             spread = Z[:, n].std()
             back[n, n] = 1 / spread
             if constant.size:
+                # centring a slope is undone by the random intercept
                 back[constant[0], n] = -Z[:, n].mean() / spread / Z[0, constant[0]]
     return Z @ back, back
 
@@ -197,9 +201,11 @@ def _minimise(blocks: _Blocks) -> Array:
         )
         return np.array([0.0 if values[0] <= found.fun else found.x])
     bounds = [  # bounds keep the matrices invertible if the search overshoots
-        (0.0 if row == column else -_LARGEST, _LARGEST)
+        (0.0 if row == column else -_MAX_SD_RATIO, _MAX_SD_RATIO)
         for row, column in zip(*np.tril_indices(blocks.randoms), strict=True)
     ]
+    # start from uncorrelated random effects of three sizes
+    corner = np.eye(blocks.randoms)[np.tril_indices(blocks.randoms)]
     ended = [
         optimize.minimize(
             blocks.profiled,
@@ -209,15 +215,10 @@ def _minimise(blocks: _Blocks) -> Array:
             bounds=bounds,
             options={"ftol": 1e-14, "gtol": 1e-7},
         )
-        for start in _starts(blocks.randoms)
+        for start in (scale * corner for scale in (0.1, 1.0, 3.0))
     ]
     best_end: Any = min(ended, key=lambda one: float(one.fun))
     return np.asarray(best_end.x)
-
-
-def _starts(randoms: int) -> Iterator[Array]:
-    corner = np.eye(randoms)[np.tril_indices(randoms)]
-    yield from (scale * corner for scale in (0.1, 1.0, 3.0))
 
 
 def _positive_inverse(matrix: Array) -> Array:

@@ -30,7 +30,7 @@ class FittedModel:
         Formula, and method of the fit.
     n, people
         Number of rows and of participants used.
-    left_out
+    excluded
         Index of the rows excluded because of missing values.
     coefficients
         Rows ``term, estimate, se, ci_low, ci_high, statistic, df, p, standardised, standardised_ci_low,
@@ -46,7 +46,7 @@ class FittedModel:
     kind: str
     n: int
     people: int
-    left_out: pd.Index[Any]
+    excluded: pd.Index[Any]
     coefficients: pd.DataFrame
     tests: pd.DataFrame
     checks: pd.DataFrame
@@ -78,7 +78,7 @@ def fit_model(table: pd.DataFrame, formula: str, *, participant: str = "particip
         although the random effects are grouped by another column.
     """
     design = make_design(table, formula)
-    owners = table.loc[design.rows, participant] if participant in table else None
+    owners = table.loc[design.rows, participant].rename("participant") if participant in table else None
     repeats = owners is not None and bool(owners.duplicated().any())
     unit = float(design.outcome.std(ddof=1))  # optimisers fail at the scale of mm^2/s
     if design.grouping is not None or (repeats and owners is not None):
@@ -91,7 +91,7 @@ def fit_model(table: pd.DataFrame, formula: str, *, participant: str = "particip
         kind=kind,
         n=len(design.outcome),
         people=len(design.outcome) if owners is None else owners.nunique(),
-        left_out=table.index.difference(design.rows),
+        excluded=table.index.difference(design.rows),
         coefficients=coefficients,
         tests=tests,
         checks=checks,
@@ -103,7 +103,7 @@ _Fitted = tuple[str, pd.DataFrame, pd.DataFrame, pd.DataFrame]
 
 def _fit_least_squares(design: Design, unit: float) -> _Fitted:
     X, messages = design.fixed, list[str]()
-    n_alone = count_alone(X)
+    n_alone = count_full_leverage(X)
     model = OLS(design.outcome / unit, X)
     if n_alone:
         fitted, kind = model.fit(), "least squares, equal variances"
@@ -111,7 +111,7 @@ def _fit_least_squares(design: Design, unit: float) -> _Fitted:
     else:
         fitted, kind = model.fit(cov_type="HC3", use_t=True), "least squares, HC3 errors"
     beta, covariance = np.asarray(fitted.params), np.asarray(fitted.cov_params())
-    freedom = np.full(X.shape[1], float(fitted.df_resid))
+    dof = np.full(X.shape[1], float(fitted.df_resid))
     rows = [{"term": name, **_wald(beta, covariance, columns, fitted.df_resid)} for name, columns in _top(design)]
     k, classical = X.shape[1] - 1, model.fit()
     if k and "Intercept" in X:
@@ -119,14 +119,14 @@ def _fit_least_squares(design: Design, unit: float) -> _Fitted:
         r2 = {"r2": classical.rsquared, "r2_adjusted": classical.rsquared_adj}
         rows.append({"term": "all terms", **overall, **r2})
     residuals = np.asarray(fitted.resid)
-    return kind, _coefficients(beta, covariance, freedom, unit, X), _tests(rows), check_model(residuals, X, messages)
+    return kind, _coefficients(beta, covariance, dof, unit, X), _tests(rows), check_model(residuals, X, messages)
 
 
-def _wald(beta: Array, covariance: Array, columns: Sequence[int], freedom: float) -> dict[str, Any]:
+def _wald(beta: Array, covariance: Array, columns: Sequence[int], dof: float) -> dict[str, Any]:
     indices = list(columns)
     # Wald statistic b' V^-1 b over the number of coefficients
     f = float(beta[indices] @ np.linalg.solve(covariance[np.ix_(indices, indices)], beta[indices])) / len(indices)
-    return {"statistic": f, "df": len(indices), "df_error": freedom, "p": float(stats.f.sf(f, len(indices), freedom))}
+    return {"statistic": f, "df": len(indices), "df_error": dof, "p": float(stats.f.sf(f, len(indices), dof))}
 
 
 def _fit_mixed(design: Design, formula: str, owners: pd.Series[Any] | None, unit: float) -> _Fitted:
@@ -141,25 +141,22 @@ def _fit_mixed(design: Design, formula: str, owners: pd.Series[Any] | None, unit
     if count < 3:
         raise BadDataError(formula, f"{count} groups for random effects", "add participants, or use a factor instead")
     fitted = fit_mixed(design.outcome / unit, X.to_numpy(), Z.to_numpy(), groups.to_numpy())
-    freedom = np.array([fitted.freedom(contrast) for contrast in np.eye(X.shape[1])])
+    dof = np.array([fitted.dof(contrast) for contrast in np.eye(X.shape[1])])
     rows = []
     for name, columns in _top(design):
         f, df, df_error, p = fitted.test(np.eye(X.shape[1])[list(columns)])
         rows.append({"term": name, "statistic": f, "df": df, "df_error": df_error, "p": p})
     names = ", ".join("intercept" if name == "Intercept" else str(name) for name in Z)
     kind = f"mixed, random {names} by {groups.name}, Satterthwaite"
-    checks = pd.concat([_variances(fitted, Z, unit), check_model(fitted.residuals, X, _singular_warning(fitted))])
-    coefficients = _coefficients(fitted.beta, fitted.covariance, freedom, unit, X)
+    warnings = ["A random effect has zero variance (singular fit)"] if fitted.singular else []
+    checks = pd.concat([_variances(fitted, Z, unit), check_model(fitted.residuals, X, warnings)])
+    coefficients = _coefficients(fitted.beta, fitted.covariance, dof, unit, X)
     return kind, coefficients, _tests(rows), checks.reset_index(drop=True)
 
 
 def _same_partition(a: pd.Series[Any], b: pd.Series[Any]) -> bool:
     pairs = pd.DataFrame({"a": a.astype(str), "b": b.astype(str)}).drop_duplicates()
     return len(pairs) == pairs["a"].nunique() == pairs["b"].nunique()
-
-
-def _singular_warning(fitted: MixedFit) -> list[str]:
-    return ["A random effect has zero variance (singular fit)"] if fitted.singular else []
 
 
 def _variances(fitted: MixedFit, Z: pd.DataFrame, unit: float) -> pd.DataFrame:
@@ -183,17 +180,17 @@ def _tests(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["term", "statistic", "df", "df_error", "p", "r2", "r2_adjusted"])
 
 
-def count_alone(X: pd.DataFrame) -> int:
+def count_full_leverage(X: pd.DataFrame) -> int:
     """Count rows with leverage 1, such as the only member of a group; their residual is always zero."""
     leverage = (np.linalg.qr(X.to_numpy())[0] ** 2).sum(axis=1)
     return int((leverage > 1 - _EXACT).sum())
 
 
-def _coefficients(beta: Array, covariance: Array, freedom: Array, unit: float, X: pd.DataFrame) -> pd.DataFrame:
+def _coefficients(beta: Array, covariance: Array, dof: Array, unit: float, X: pd.DataFrame) -> pd.DataFrame:
     scale = X.to_numpy().std(axis=0, ddof=1)
     scale[scale == 0] = np.nan  # the intercept
     se = np.sqrt(np.diag(covariance))
-    reach = stats.t.ppf(0.975, freedom) * se
+    reach = stats.t.ppf(0.975, dof) * se
     statistic = beta / se
     return pd.DataFrame(
         {
@@ -203,8 +200,8 @@ def _coefficients(beta: Array, covariance: Array, freedom: Array, unit: float, X
             "ci_low": (beta - reach) * unit,
             "ci_high": (beta + reach) * unit,
             "statistic": statistic,
-            "df": freedom,
-            "p": 2 * stats.t.sf(np.abs(statistic), freedom),
+            "df": dof,
+            "p": 2 * stats.t.sf(np.abs(statistic), dof),
             "standardised": beta * scale,
             "standardised_ci_low": (beta - reach) * scale,
             "standardised_ci_high": (beta + reach) * scale,

@@ -15,7 +15,7 @@ CORRECTED = "p_holm"
 """Correction shown on the page: Holm controls the family-wise error like Bonferroni and is never less powerful."""
 
 
-def with_corrected(table: pd.DataFrame, p: str = "p") -> pd.DataFrame:
+def add_corrected_p_values(table: pd.DataFrame, p: str = "p") -> pd.DataFrame:
     """Add p-values by Bonferroni, Holm and Benjamini-Hochberg over all non-missing rows.
 
     Holm 1979 (jstor.org/stable/4615733); Benjamini & Hochberg 1995, doi 10.1111/j.2517-6161.1995.tb02031.x. statsmodels
@@ -30,13 +30,13 @@ def with_corrected(table: pd.DataFrame, p: str = "p") -> pd.DataFrame:
 
     Examples
     --------
-    >>> with_corrected(pd.DataFrame({"p": [0.01, 0.04, 0.03]})).round(4).iloc[0].tolist()
+    >>> add_corrected_p_values(pd.DataFrame({"p": [0.01, 0.04, 0.03]})).round(4).iloc[0].tolist()
     [0.01, 0.03, 0.03, 0.03]
     """
     values = table[p].to_numpy(dtype=float)
     known = np.isfinite(values)
     methods: dict[str, Callable[[Array], Any]] = {
-        "bonferroni": _bonferroni,
+        "bonferroni": lambda p: np.minimum(p * p.size, 1.0),
         "holm": _holm,
         "fdr": stats.false_discovery_control,
     }
@@ -46,11 +46,6 @@ def with_corrected(table: pd.DataFrame, p: str = "p") -> pd.DataFrame:
             corrected[known] = method(values[known])
         table[f"{p}_{name}"] = corrected
     return table
-
-
-def _bonferroni(p: Array) -> Array:
-    corrected: Array = np.minimum(p * p.size, 1.0)
-    return corrected
 
 
 def _holm(p: Array) -> Array:

@@ -83,24 +83,25 @@ def measure_norms(values: Array, covariates: Array, member: Array | None = None)
     if n < terms + _SPARE or np.linalg.matrix_rank(design) < terms:
         what = f"{n} complete values for {terms} terms, or collinear terms"
         raise BadDataError("norms", what, "add participants or remove a covariate")
+    # X R^-1 has orthonormal columns, so that row sums of squares are leverages
     root = np.linalg.inv(np.linalg.qr(design, mode="r"))
     beta = np.linalg.lstsq(design, y, rcond=None)[0]
     scores = np.full(len(values), np.nan)
     outside = complete & ~inside
     residual, leverage = y - design @ beta, ((design @ root) ** 2).sum(axis=1)
-    total, freedom = float((residual**2).sum()), n - terms
+    total, dof = float((residual**2).sum()), n - terms
     with np.errstate(divide="ignore", invalid="ignore"):
         # variance without the participant itself: external studentisation
-        variance = (total - residual**2 / (1 - leverage)) / (freedom - 1)
-        scores[inside] = _normal(residual / np.sqrt(variance * (1 - leverage)), freedom - 1)
+        variance = (total - residual**2 / (1 - leverage)) / (dof - 1)
+        scores[inside] = _normal(residual / np.sqrt(variance * (1 - leverage)), dof - 1)
         # standard error of a prediction: residual variance times 1 + x' (X'X)^-1 x
-        error = np.sqrt(total / freedom * (1 + ((X[outside] @ root) ** 2).sum(axis=1)))
-        scores[outside] = _normal((values[outside] - X[outside] @ beta) / error, freedom)
+        error = np.sqrt(total / dof * (1 + ((X[outside] @ root) ** 2).sum(axis=1)))
+        scores[outside] = _normal((values[outside] - X[outside] @ beta) / error, dof)
     return scores
 
 
-def _normal(t: Array, freedom: int) -> Array:
-    z: Array = np.sign(t) * stats.norm.isf(stats.t.sf(np.abs(t), freedom))
+def _normal(t: Array, dof: int) -> Array:
+    z: Array = np.sign(t) * stats.norm.isf(stats.t.sf(np.abs(t), dof))
     return z
 
 
@@ -124,8 +125,8 @@ def find_norms(
     Returns
     -------
     tuple
-        Columns ``in_reference`` (whether the participant belongs to the reference), ``age_outside`` (whether the age is
-        outside the range of the reference), and one z-score per outcome; and a sentence for the methods text.
+        Columns ``in_reference`` (whether the participant belongs to the reference), ``age_extrapolated`` (whether the
+        age is outside the range of the reference), and one z-score per outcome; and a sentence for the methods text.
     """
     age = to_floats(people["age"])
     inside = np.isfinite(age)
@@ -145,7 +146,7 @@ def find_norms(
         model += " and sex"
     design = np.column_stack(covariates)
     oldest, youngest = (np.nanmax(age[inside]), np.nanmin(age[inside])) if inside.any() else (np.nan, np.nan)
-    columns: dict[str, Any] = {"in_reference": inside, "age_outside": (age > oldest) | (age < youngest)}
+    columns: dict[str, Any] = {"in_reference": inside, "age_extrapolated": (age > oldest) | (age < youngest)}
     columns |= {f"{name}_z": measure_norms(to_floats(people[name]), design, inside) for name in outcomes}
     sentence = (
         f"Normative scores are based on {source} (n = {int(inside.sum())}), with {model}; reference members are "

@@ -13,13 +13,13 @@ from scipy import stats
 
 from bids_alps.model import Array
 from bids_alps.statistics.comparison import compare_groups, group_names
-from bids_alps.statistics.multiplicity import with_corrected
-from bids_alps.statistics.repeats import PERSON
+from bids_alps.statistics.multiplicity import add_corrected_p_values
+from bids_alps.statistics.repeats import PARTICIPANT_KEY
 from bids_alps.statistics.samples import choose_test, compare_pairs, to_floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Within:
+class WithinFactor:
     """Specification of a within-participant comparison.
 
     Parameters
@@ -31,6 +31,8 @@ class Within:
     group, reference
         Between-participant groups, for which the change is also reported separately, and the reference group;
         None for none.
+    first
+        Level from which changes are compared between groups; None for the first of `levels`.
     """
 
     factor: str
@@ -38,17 +40,19 @@ class Within:
     test: str = "rule"
     group: str | None = None
     reference: str | None = None
+    first: str | None = None
 
 
 def compare_within(
-    table: pd.DataFrame, families: Mapping[str, Sequence[str]], comparison: Within
+    table: pd.DataFrame, families: Mapping[str, Sequence[str]], comparison: WithinFactor
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare outcomes between the levels of a factor that varies within participants.
 
     Parameters
     ----------
     table
-        One row per participant and level, with the participant in ``_person``; duplicate rows are averaged.
+        One row per participant and level, with the participant in ``_person``; duplicate rows are averaged. Groups are
+        constant within participants.
     families
         Outcomes by family; p-values are corrected over all rows of a family.
     asked
@@ -63,7 +67,7 @@ def compare_within(
     factor, levels, group, test = comparison.factor, comparison.levels, comparison.group, comparison.test
     wide = {name: _wide(table, name, factor, levels) for outcomes in families.values() for name in outcomes}
     groups = {"all": None} | {name: name for name in (group_names(table[group], comparison.reference) if group else [])}
-    group_of = table.drop_duplicates(PERSON).set_index(PERSON)[group].astype(str) if group else None
+    group_of = table.drop_duplicates(PARTICIPANT_KEY).set_index(PARTICIPANT_KEY)[group].astype(str) if group else None
     omnibus_tables, pairs = list[pd.DataFrame](), list[pd.DataFrame]()
     for family, outcomes in families.items():
         overall, rows = [], []
@@ -83,15 +87,15 @@ def compare_within(
                     for a, b in combinations(levels, 2)
                 ]
         if rows:
-            omnibus_tables.append(with_corrected(pd.DataFrame(overall)))
-            pairs.append(with_corrected(pd.DataFrame(rows)))
+            omnibus_tables.append(add_corrected_p_values(pd.DataFrame(overall)))
+            pairs.append(add_corrected_p_values(pd.DataFrame(rows)))
     omnibus = pd.concat(omnibus_tables, ignore_index=True) if omnibus_tables and len(levels) > 2 else pd.DataFrame()
     return omnibus, pd.concat(pairs, ignore_index=True) if pairs else pd.DataFrame()
 
 
 def _wide(table: pd.DataFrame, outcome: str, factor: str, levels: Sequence[str]) -> pd.DataFrame:
     values = table.assign(_value=to_floats(table[outcome]), _level=table[factor].astype(str))
-    return values.pivot_table("_value", PERSON, "_level", observed=True).reindex(columns=list(levels))
+    return values.pivot_table("_value", PARTICIPANT_KEY, "_level", observed=True).reindex(columns=list(levels))
 
 
 def compare_levels(values: Array, *, test: str = "rule") -> dict[str, Any]:
@@ -130,8 +134,10 @@ def compare_levels(values: Array, *, test: str = "rule") -> dict[str, Any]:
     return counts | {"test": "Hotelling's T-squared", "statistic": f, "df": k - 1.0, "df_error": n - k + 1.0, "p": p}
 
 
-def compare_changes(table: pd.DataFrame, families: Mapping[str, Sequence[str]], comparison: Within) -> pd.DataFrame:
-    """Compare the change from the first to every later level between groups; see `compare_within`.
+def compare_changes(
+    table: pd.DataFrame, families: Mapping[str, Sequence[str]], comparison: WithinFactor
+) -> pd.DataFrame:
+    """Compare the change from the first to every other level between groups; see `compare_within`.
 
     Returns
     -------
@@ -140,22 +146,25 @@ def compare_changes(table: pd.DataFrame, families: Mapping[str, Sequence[str]], 
         those of the change.
     """
     factor, levels, group = comparison.factor, comparison.levels, str(comparison.group)
-    group_of = table.drop_duplicates(PERSON).set_index(PERSON)[group]
+    group_of = table.drop_duplicates(PARTICIPANT_KEY).set_index(PARTICIPANT_KEY)[group]
+    first = comparison.first if comparison.first in levels else levels[0]
     blocks = []
-    for later in levels[1:]:
+    for other in (level for level in levels if level != first):
+        a, b = sorted((first, other), key=levels.index)
         changes = {}
         for outcomes in families.values():
             for outcome in outcomes:
                 wide = _wide(table, outcome, factor, levels)
-                changes[outcome] = wide[later] - wide[levels[0]]
+                changes[outcome] = wide[b] - wide[a]
         people = pd.DataFrame(changes)
         people[group] = group_of.reindex(people.index)
         complete = people[people[list(changes)].notna().any(axis=1)]
         _, pairs = compare_groups(complete, families, group, test=comparison.test, reference=comparison.reference)
-        blocks.append(pairs.assign(factor=factor, level_a=levels[0], level_b=later))
+        blocks.append(pairs.assign(factor=factor, level_a=a, level_b=b))
     comparisons = pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame()
     if comparisons.empty:
         return comparisons
     return pd.concat(
-        [with_corrected(part.copy()) for _, part in comparisons.groupby("family", sort=False)], ignore_index=True
+        [add_corrected_p_values(part.copy()) for _, part in comparisons.groupby("family", sort=False)],
+        ignore_index=True,
     )

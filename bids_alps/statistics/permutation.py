@@ -50,6 +50,7 @@ def permute_groups(values: Array, design: GroupDesign, *, draws: int, seed: int)
         t: Array = ((weights @ y) / np.sqrt(squares @ residuals**2)).T
         return t
 
+    # Freedman & Lane: residuals of the model without groups are permuted and added to its fit
     nuisance = np.column_stack([np.ones(len(X)), X[:, len(design.names) :]])
     fitted = nuisance @ (np.linalg.pinv(nuisance) @ values)
     residuals = values - fitted
@@ -99,6 +100,7 @@ def permute_differences(
     rows = []
     for i, outcome in enumerate(outcomes):
         for j, (a, b) in enumerate(combinations(design.names, 2)):
+            # tolerance: equal values must count as reached despite rounding
             reached = abs(observed[i, j]) * (1 - 1e-9)
             rows.append(
                 {

@@ -16,7 +16,7 @@ from bids_alps.statistics.samples import Test
 from bids_alps.statistics.variables import Variable
 
 INDICES = tuple(f"alps_{side}" for side in (*SIDES, "bilateral"))
-HEADLINE = "alps_bilateral"
+PRIMARY_OUTCOME = "alps_bilateral"
 DIFFUSIVITIES = tuple(f"{element}_{region}" for region in REGIONS for element in ("dxx", "dyy", "dzz"))
 SITES = ("site", "scanner", "center", "centre")
 ALIASES = {
@@ -45,7 +45,7 @@ class Plan:
     formulas
         Models to fit.
     covariates
-        Covariates of the group comparison; None for age, sex and site where available.
+        Covariates of the group comparison; None for age, sex and site (or dataset) where available.
     test
         See `samples.compare`.
     precision
@@ -94,7 +94,7 @@ class Plan:
         return {name: family for name, family in present.items() if family}
 
 
-def settle_reference(groups: Sequence[str], chosen: str | None, column: str | None) -> str | None:
+def choose_reference(groups: Sequence[str], chosen: str | None, column: str | None) -> str | None:
     """Return the reference group.
 
     Raises
@@ -109,7 +109,7 @@ def settle_reference(groups: Sequence[str], chosen: str | None, column: str | No
     return reference
 
 
-def settle_covariates(people: pd.DataFrame, plan: Plan, notes: list[str] | None = None) -> tuple[str, ...]:
+def resolve_covariates(people: pd.DataFrame, plan: Plan, notes: list[str] | None = None) -> tuple[str, ...]:
     """Return the covariates of the primary analysis.
 
     Parameters
@@ -129,10 +129,11 @@ def settle_covariates(people: pd.DataFrame, plan: Plan, notes: list[str] | None 
     notes = [] if notes is None else notes
     if plan.covariates is not None:
         return find_columns(plan.covariates, people)
-    kinds = {variable.name: variable for variable in plan.variables if variable.analysed}
     selected = []
-    for aliases in (("age",), ("sex", "gender"), SITES):
-        name = next((known for known in kinds if known.lower() in aliases and known != plan.group), None)
+    for name in (
+        *(_find_variable(aliases, plan) for aliases in (("age",), ("sex", "gender"))),
+        find_site(people, plan),
+    ):
         if name is None:
             continue
         known = people[name].notna()
@@ -141,6 +142,17 @@ def settle_covariates(people: pd.DataFrame, plan: Plan, notes: list[str] | None 
         elif len(people[name].dropna().unique()) > 1:
             selected.append(name)
     return _separable(people, plan, selected, notes)
+
+
+def find_site(table: pd.DataFrame, plan: Plan) -> str | None:
+    """Return the column of the site: that of the participants, otherwise the dataset if several are pooled."""
+    pooled = "dataset" in table and plan.group != "dataset" and len(table["dataset"].unique()) > 1
+    return _find_variable(SITES, plan) or ("dataset" if pooled else None)
+
+
+def _find_variable(aliases: Sequence[str], plan: Plan) -> str | None:
+    names = [variable.name for variable in plan.variables if variable.analysed and variable.name != plan.group]
+    return next((name for name in names if name.lower() in aliases), None)
 
 
 def _separable(people: pd.DataFrame, plan: Plan, chosen: list[str], notes: list[str]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ class RandomEffects:
     ----------
     beta, covariance
         Coefficients, shape (p,), and their covariance by Knapp & Hartung 2003, doi 10.1002/sim.1482.
-    freedom
+    dof
         Degrees of freedom of the t-tests.
     between
         Variance between participants, tau^2.
@@ -31,7 +31,7 @@ class RandomEffects:
 
     beta: Array
     covariance: Array
-    freedom: float
+    dof: float
     between: float
 
 
@@ -59,6 +59,7 @@ def fit_random_effects(y: Array, X: Array, se: Array) -> RandomEffects:
 
     def deviance(between: float) -> float:
         _, moment, rss = _solve(y, X, 1 / (between + variances))
+        # REML deviance: log|V| + log|X'V^-1 X| + residual sum of squares, V = tau^2 + se^2
         return float(np.log(between + variances).sum() + np.linalg.slogdet(moment)[1] + rss)
 
     top = float(10 * y.var() + 1e-12)
@@ -68,10 +69,9 @@ def fit_random_effects(y: Array, X: Array, se: Array) -> RandomEffects:
     found: Any = optimize.minimize_scalar(deviance, bounds=ends, method="bounded", options={"xatol": 1e-12})
     between = 0.0 if deviance(0.0) <= found.fun else float(found.x)
     beta, moment, rss = _solve(y, X, 1 / (between + variances))
-    freedom = len(y) - X.shape[1]
-    return RandomEffects(
-        beta=beta, covariance=rss / freedom * np.linalg.inv(moment), freedom=float(freedom), between=between
-    )
+    dof = len(y) - X.shape[1]
+    # Knapp-Hartung: scaled by the weighted residual variance, and tested by t instead of z
+    return RandomEffects(beta=beta, covariance=rss / dof * np.linalg.inv(moment), dof=float(dof), between=between)
 
 
 def _solve(y: Array, X: Array, weights: Array) -> tuple[Array, Array, float]:
@@ -93,9 +93,9 @@ def measure_precision(table: pd.DataFrame, outcomes: Sequence[str], group: str |
     Returns
     -------
     DataFrame
-        Rows ``outcome, group, n, sd, sd_measurement, sd_between, measurement_share, reliability``: SD of the values,
-        root mean square of their standard errors, SD between participants by REML, error variance over total variance,
-        and the remaining fraction (1 minus that share, at least 0).
+        Rows ``outcome, group, n, sd, sd_measurement, sd_between, measurement_error_fraction, reliability``: SD of the
+        values, root mean square of their standard errors, SD between participants by REML, error variance over total
+        variance, and the remaining fraction (at least 0).
     """
     rows = []
     parts = {"all": table}
@@ -122,7 +122,7 @@ def measure_precision(table: pd.DataFrame, outcomes: Sequence[str], group: str |
                     "sd": unit,
                     "sd_measurement": error,
                     "sd_between": unit * float(np.sqrt(between)),
-                    "measurement_share": share,
+                    "measurement_error_fraction": share,
                     "reliability": max(1 - share, 0.0),
                 }
             )

@@ -8,10 +8,11 @@ import pandas as pd
 
 from bids_alps.statistics.analysis import analyse, select_people
 from bids_alps.statistics.findings import Findings
-from bids_alps.statistics.plan import Plan, settle_covariates
+from bids_alps.statistics.plan import Plan, resolve_covariates
 from bids_alps.statistics.repeats import find_visits
 from bids_alps.statistics.selection import select_runs
-from bids_alps.statistics.sensitivity import STATUSES, find_specifications
+from bids_alps.statistics.sensitivity import INDEX, STATUSES, find_specifications
+from bids_alps.statistics.sites import harmonise_runs
 
 
 def order_presets(runs: pd.DataFrame) -> list[str]:
@@ -42,21 +43,32 @@ def analyse_presets(runs: pd.DataFrame, plan: Plan) -> dict[str, Findings]:
 
 def _sensitivity(runs: pd.DataFrame, plan: Plan, presets: list[str], first: Findings) -> pd.DataFrame:
     tables = {}
+    default = "failed included" if "fail" in plan.included else next(iter(STATUSES))
     for preset in presets:
-        for name, statuses in STATUSES.items():
+        for name, statuses in sorted(STATUSES.items(), key=lambda item: item[0] != default):
             selected = runs[(runs["roi_preset"] == preset) & runs["status"].isin(statuses)]
             if len(selected):
                 tables[(preset, name)] = _people(selected, replace(plan, included=statuses))
-    people = first.people
-    covariates = settle_covariates(people, plan)
-    tables = {key: table for key, table in tables.items() if len(table)}
-    return find_specifications(tables, str(plan.group), covariates, reference=plan.reference)
+    covariates = resolve_covariates(first.people, plan)
+    return find_specifications(
+        {key: table for key, table in tables.items() if len(table)},
+        str(plan.group),
+        covariates,
+        reference=plan.reference,
+        precision=plan.precision,
+    )
 
 
 def _people(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """Return the participants of one specification, harmonised if requested; none if that is not possible."""
     selected, _, _ = select_runs(runs, plan)
-    return (
-        select_people(find_visits(selected, plan.sessions), plan, Findings(), within=False)
-        if len(selected)
-        else selected
-    )
+    if not len(selected):
+        return selected
+    findings = Findings()
+    visits = find_visits(selected, plan.sessions)
+    if plan.site is not None:
+        visits = replace(visits, runs=harmonise_runs(visits.runs, plan, findings))
+        if "harmonised" not in findings.facts:
+            return selected.iloc[:0]
+    people = select_people(visits, plan, Findings(), within=False)
+    return people if plan.site is None else people.drop(columns=INDEX["scanner axes"], errors="ignore")

@@ -11,9 +11,9 @@ from scipy import stats
 
 from bids_alps.errors import BadDataError
 from bids_alps.model import Array
-from bids_alps.statistics.repeats import PERSON, VISIT, Visits, average_visits
+from bids_alps.statistics.repeats import PARTICIPANT_KEY, VISIT, Visits, average_visits
 
-_FEWEST = 3
+_MIN_PARTICIPANTS = 3
 
 
 def measure_repeats(visits: Visits, outcomes: Sequence[str]) -> pd.DataFrame:
@@ -35,10 +35,10 @@ def measure_repeats(visits: Visits, outcomes: Sequence[str]) -> pd.DataFrame:
     rows = []
     for name, (table, column, order) in tables.items():
         for outcome in outcomes:
-            wide = table.pivot_table(outcome, PERSON, column, observed=True).reindex(columns=order)
+            wide = table.pivot_table(outcome, PARTICIPANT_KEY, column, observed=True).reindex(columns=order)
             repeats = _most_complete(wide)
             scores = wide[repeats].dropna().to_numpy(dtype=float)
-            if len(repeats) < 2 or len(scores) < _FEWEST:
+            if len(repeats) < 2 or len(scores) < _MIN_PARTICIPANTS:
                 continue
             shared: dict[str, Any] = {
                 "between": name,
@@ -55,9 +55,9 @@ def _mark_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the runs of the first visit with repeats of each participant, labelled by the entities that differ."""
     ends = list(runs.columns).index("alps_left") if "alps_left" in runs else 0
     ids = [name for name in runs.columns[:ends] if name not in ("dataset", "participant_id", "session_id")]
-    several = runs[runs.duplicated([PERSON, VISIT], keep=False)]
-    first = several.drop_duplicates(PERSON).set_index(PERSON)[VISIT]
-    repeated = several[several[VISIT] == several[PERSON].map(first)]
+    several = runs[runs.duplicated([PARTICIPANT_KEY, VISIT], keep=False)]
+    first = several.drop_duplicates(PARTICIPANT_KEY).set_index(PARTICIPANT_KEY)[VISIT]
+    repeated = several[several[VISIT] == several[PARTICIPANT_KEY].map(first)]
     names = repeated[ids].fillna("").astype(str).agg(" ".join, axis=1) if ids and len(repeated) else ""
     return repeated.assign(_run=names)
 
@@ -102,6 +102,7 @@ def measure_icc(scores: Array) -> pd.DataFrame:
     if n < 2 or k < 2 or not np.isfinite(scores).all():
         raise BadDataError("reliability", f"{n} complete participants with {k} repeats", "provide two or more of both")
     grand = scores.mean()
+    # mean squares of the two-way analysis of variance: participants, repeats, residual
     rows = k * ((scores.mean(axis=1) - grand) ** 2).sum() / (n - 1)
     columns = n * ((scores.mean(axis=0) - grand) ** 2).sum() / (k - 1)
     residual = scores - scores.mean(axis=1, keepdims=True) - scores.mean(axis=0, keepdims=True) + grand
@@ -115,8 +116,9 @@ def _agreement(n: int, k: int, rows: float, columns: float, error: float) -> dic
     icc = (rows - error) / (rows + (k - 1) * error + k * (columns - error) / n)
     a, b = k * icc / (n * (1 - icc)), 1 + k * icc * (n - 1) / (n * (1 - icc))
     parts = (a * columns) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1))
-    freedom = (a * columns + b * error) ** 2 / parts
-    upper, lower = stats.f.ppf(0.975, n - 1, freedom), stats.f.ppf(0.975, freedom, n - 1)
+    # Satterthwaite: degrees of freedom of the combination of two mean squares
+    dof = (a * columns + b * error) ** 2 / parts
+    upper, lower = stats.f.ppf(0.975, n - 1, dof), stats.f.ppf(0.975, dof, n - 1)
     spread = k * columns + (k * n - k - n) * error
     low = n * (rows - upper * error) / (upper * spread + n * rows)
     high = n * (lower * rows - error) / (spread + n * lower * rows)
@@ -124,9 +126,9 @@ def _agreement(n: int, k: int, rows: float, columns: float, error: float) -> dic
 
 
 def _consistency(n: int, k: int, rows: float, error: float) -> dict[str, object]:
-    ratio, freedom = rows / error, (n - 1) * (k - 1)
-    low = ratio / stats.f.ppf(0.975, n - 1, freedom)
-    high = ratio * stats.f.ppf(0.975, freedom, n - 1)
+    ratio, dof = rows / error, (n - 1) * (k - 1)
+    low = ratio / stats.f.ppf(0.975, n - 1, dof)
+    high = ratio * stats.f.ppf(0.975, dof, n - 1)
     icc = (ratio - 1) / (ratio + k - 1)
     return {"kind": "ICC(3,1)", "icc": icc, "ci_low": (low - 1) / (low + k - 1), "ci_high": (high - 1) / (high + k - 1)}
 

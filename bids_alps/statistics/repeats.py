@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-PERSON = "_person"
+PARTICIPANT_KEY = "_person"
 VISIT = "_visit"
 TIME = "acq_time"
+_NO_SESSION = "no session"
+_WITHIN = 0.25
+"""Fraction of participants in whom a within-participant factor varies; in fewer, such as converters, it is a group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +38,11 @@ class Visits:
     @property
     def first(self) -> str:
         """Visit at which groups are compared: the first with at least half as many participants as the largest."""
-        counts = self.runs.groupby(VISIT)[PERSON].nunique()
-        return next(name for name in self.order if 2 * counts[name] >= counts.max())
+        counts = self.runs.groupby(VISIT)[PARTICIPANT_KEY].nunique()
+        return next(name for name in self.order if 2 * counts.get(name, 0) >= counts.max())
 
 
-def person_of(runs: pd.DataFrame) -> pd.Series[Any]:
+def participant_key(runs: pd.DataFrame) -> pd.Series[Any]:
     """Return the participant of each run; equal labels in different datasets are different participants."""
     owners = [name for name in ("dataset", "participant_id") if name in runs]
     if len(owners) == 1:
@@ -50,9 +53,9 @@ def person_of(runs: pd.DataFrame) -> pd.Series[Any]:
 def find_visits(runs: pd.DataFrame, sessions: Sequence[str] = ()) -> Visits:
     """Return the runs with their visits in order.
 
-    A visit is a session label that participants share. It is ordered by the time of acquisition within participants
-    where known, otherwise by `sessions`, otherwise by label. If labels are specific to participants, such as
-    dates, visits are numbered: 1st, 2nd and so on.
+    A visit is a session label that participants share. Two visits are ordered by the time of acquisition in most
+    participants with both times, otherwise by `sessions`, otherwise by label. If labels are specific to
+    participants, such as dates, visits are numbered: 1st, 2nd and so on.
 
     Parameters
     ----------
@@ -63,18 +66,18 @@ def find_visits(runs: pd.DataFrame, sessions: Sequence[str] = ()) -> Visits:
         Labels in order, with or without ``ses-``.
     """
     table = runs.copy()
-    table[PERSON] = person_of(runs)
+    table[PARTICIPANT_KEY] = participant_key(runs)
     if "session_id" not in table or table["session_id"].isna().all():
         return Visits(runs=table.assign(**{VISIT: ""}), order=("",))
-    labels = table["session_id"].fillna("")
-    per_person = labels.groupby(table[PERSON]).nunique()
+    labels = table["session_id"].astype(object).fillna(_NO_SESSION)
+    per_person = labels.groupby(table[PARTICIPANT_KEY]).nunique()
     if per_person.max() < 2:
         return Visits(runs=table.assign(**{VISIT: ""}), order=("",))
     table[VISIT], table["_when"] = labels.to_numpy(), _times(table)
     given = tuple(label if label.startswith("ses-") else f"ses-{label}" for label in sessions)
-    attendance = table.groupby([PERSON, VISIT], sort=False)["_when"].min().reset_index()
+    attendance = table.groupby([PARTICIPANT_KEY, VISIT], sort=False)["_when"].min().reset_index()
     if _labels_are_individual(attendance):
-        return _numbered(table, attendance)
+        return _numbered(table, attendance, given)
     order, notes = _ordered(attendance, given)
     return Visits(runs=table.drop(columns="_when"), order=order, notes=notes)
 
@@ -86,19 +89,30 @@ def _times(table: pd.DataFrame) -> pd.Series[Any]:
 
 
 def _labels_are_individual(attendance: pd.DataFrame) -> bool:
-    """Return whether most labels occur in only one participant, as dates do."""
-    shared = attendance.groupby(VISIT)[PERSON].nunique()
-    return bool(attendance[PERSON].nunique() > 2 and (shared < 2).mean() > 0.5 and len(shared) > 4)
+    """Return whether most sessions have a label that occurs in only one participant, as dates do."""
+    shared = attendance.groupby(VISIT)[PARTICIPANT_KEY].transform("nunique")
+    several = attendance[PARTICIPANT_KEY].nunique() > 2 and attendance[VISIT].nunique() > 4
+    return bool(several and (shared < 2).mean() > 0.5)
 
 
-def _numbered(table: pd.DataFrame, attendance: pd.DataFrame) -> Visits:
-    timed = attendance["_when"].notna().all()
-    attendance = attendance.sort_values(["_when", VISIT] if timed else [VISIT], kind="stable")
-    number = attendance.groupby(PERSON).cumcount() + 1
-    names = dict(zip(zip(attendance[PERSON], attendance[VISIT], strict=True), map(_ordinal, number), strict=True))
-    visits = [names[key] for key in zip(table[PERSON], table[VISIT], strict=True)]
+def _place(name: str, given: Sequence[str]) -> tuple[int, str]:
+    """Return the sort key of a session without a time: order of `given`, then label."""
+    return (given.index(name) if name in given else len(given)), name
+
+
+def _numbered(table: pd.DataFrame, attendance: pd.DataFrame, given: Sequence[str]) -> Visits:
+    known = attendance["_when"].notna().groupby(attendance[PARTICIPANT_KEY]).transform("all")
+    places = {name: n for n, name in enumerate(sorted(attendance[VISIT].unique(), key=lambda own: _place(own, given)))}
+    attendance = attendance.assign(_when=attendance["_when"].where(known), _place=attendance[VISIT].map(places))
+    attendance = attendance.sort_values(["_when", "_place"], kind="stable")
+    number = attendance.groupby(PARTICIPANT_KEY).cumcount() + 1
+    names = dict(
+        zip(zip(attendance[PARTICIPANT_KEY], attendance[VISIT], strict=True), map(_ordinal, number), strict=True)
+    )
+    visits = [names[key] for key in zip(table[PARTICIPANT_KEY], table[VISIT], strict=True)]
     order = tuple(_ordinal(n) for n in range(1, int(number.max()) + 1))
-    by = "time of acquisition" if timed else "label"
+    people = attendance.loc[~known.reindex(attendance.index), PARTICIPANT_KEY].nunique()
+    by = "label" if not known.any() else "time of acquisition" + (f", in {people} participants by label" * bool(people))
     note = f"Session labels differ between participants: sessions are numbered in the order of their {by}."
     return Visits(runs=table.drop(columns="_when").assign(**{VISIT: visits}), order=order, notes=(note,))
 
@@ -110,44 +124,71 @@ def _ordinal(number: int) -> str:
 
 def _ordered(attendance: pd.DataFrame, given: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     names = sorted(attendance[VISIT].unique())
-    several = attendance[attendance.groupby(PERSON)[VISIT].transform("nunique") > 1]
-    ranks = several.groupby(PERSON)["_when"].rank()
-    notes = list[str]()
-    if ranks.notna().all() and len(ranks):
-        order = _majority_order(names, several.pivot_table("_when", PERSON, VISIT, aggfunc="first"))
-        position = several[VISIT].map({name: n for n, name in enumerate(order)})
-        agree = (position.groupby(several[PERSON]).rank() == ranks).groupby(several[PERSON]).all()
-        if not agree.all():
-            exceptions = ", ".join(agree.index[~agree][:5])
-            notes.append(
-                f"Sessions of {int((~agree).sum())} participants do not follow the order of the other participants: "
-                f"{exceptions}."
-            )
-        notes.append(f"Sessions are ordered by time of acquisition: {', '.join(order)}.")
-        if given and [name for name in order if name in given] != [name for name in given if name in order]:
-            notes.append("The order given by --sessions differs; the time of acquisition is used.")
-        return tuple(order), tuple(notes)
-    if given:
-        others = [name for name in names if name not in given]
-        order = [*(name for name in given if name in names), *others]
-        notes.append(f"Sessions are in the order given by --sessions: {', '.join(order)}.")
+    several = attendance[attendance.groupby(PARTICIPANT_KEY)[VISIT].transform("nunique") > 1]
+    timed = several.dropna(subset=["_when"])
+    timed = timed[timed.groupby(PARTICIPANT_KEY)[VISIT].transform("nunique") > 1]
+    if not len(timed):
+        return _untimed_order(names, given)
+    order = _majority_order(names, timed, given)
+    notes = [f"Sessions are ordered by time of acquisition: {', '.join(order)}."]
+    owners = timed[PARTICIPANT_KEY]
+    position = timed[VISIT].map({name: n for n, name in enumerate(order)}).groupby(owners).rank()
+    agree = (position == timed.groupby(PARTICIPANT_KEY)["_when"].rank()).groupby(owners).all()
+    if not agree.all():
+        exceptions = ", ".join(agree.index[~agree][:5])
+        notes.append(
+            f"Sessions of {int((~agree).sum())} participants do not follow the order of the other participants: "
+            f"{exceptions}."
+        )
+    everyone = several[PARTICIPANT_KEY].nunique()
+    incomplete = several.loc[several["_when"].isna(), PARTICIPANT_KEY].nunique()
+    if incomplete:
+        notes.append(
+            f"{incomplete} of {everyone} participants with several sessions lack acquisition times; the order is "
+            "that of the others."
+        )
+    untimed = [name for name in order if name not in set(timed[VISIT])]
+    if untimed:
+        notes.append(f"No acquisition times are known for {', '.join(untimed)}, placed by --sessions or label.")
+    if given and [name for name in order if name in given] != [name for name in given if name in order]:
+        notes.append("The order given by --sessions differs; the time of acquisition is used.")
+    return tuple(order), tuple(notes)
+
+
+def _untimed_order(names: Sequence[str], given: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    order = tuple(sorted(names, key=lambda name: _place(name, given)))
+    others = [name for name in order if name not in given]
+    if len(others) < len(order):
+        notes = [f"Sessions are in the order given by --sessions: {', '.join(order)}."]
         if others:
             notes.append(f"--sessions does not name {', '.join(others)}; these are placed last.")
-        return tuple(order), tuple(notes)
-    notes.append(
-        "Acquisition times are not available for all sessions, so that sessions are ordered by label "
+        return order, tuple(notes)
+    note = (
+        "Acquisition times are not available, so that sessions are ordered by label "
         f"({', '.join(names)}). Use --sessions to set another order."
     )
-    return tuple(names), tuple(notes)
+    unused = ("--sessions names none of the sessions.",) if given else ()
+    return order, (note, *unused)
 
 
-def _majority_order(names: Sequence[str], when: pd.DataFrame) -> list[str]:
-    """Return visits in the order of most participants; ties are ordered by label."""
-    lead = {
-        a: sum(np.sign((when[a] < when[b]).sum() - (when[b] < when[a]).sum()) for b in when) if a in when else 0
-        for a in names
-    }
-    return sorted(names, key=lambda name: (-lead[name], name))
+def _majority_order(names: Sequence[str], timed: pd.DataFrame, given: Sequence[str]) -> list[str]:
+    """Return visits so that each follows those that precede it in most participants with both times.
+
+    Visits that no participant orders are placed by `given` and label; a cycle is broken at the visit with the fewest
+    predecessors.
+    """
+    both = timed.merge(timed, on=PARTICIPANT_KEY, suffixes=("", "_later"))
+    ahead = both[both["_when"] < both["_when_later"]].groupby([VISIT, f"{VISIT}_later"]).size().to_dict()
+    majority = [(a, b) for (a, b), count in ahead.items() if count > ahead.get((b, a), 0)]
+    predecessors = {name: sum(b == name for _, b in majority) for name in names}
+    order = list[str]()
+    while predecessors:
+        order.append(min(predecessors, key=lambda name: (predecessors[name], _place(name, given))))
+        del predecessors[order[-1]]
+        for a, b in majority:
+            if a == order[-1] and b in predecessors:
+                predecessors[b] -= 1
+    return order
 
 
 def average_visits(runs: pd.DataFrame) -> pd.DataFrame:
@@ -155,7 +196,7 @@ def average_visits(runs: pd.DataFrame) -> pd.DataFrame:
 
     The standard error of a mean of k values is sqrt(sum of squared errors) / k.
     """
-    keys = [PERSON, VISIT]
+    keys = [PARTICIPANT_KEY, VISIT]
     if not runs.duplicated(keys).any():
         return runs.reset_index(drop=True)
     errors = [name for name in runs if str(name).endswith("_se") and pd.api.types.is_numeric_dtype(runs[name])]
@@ -174,13 +215,34 @@ def average_visits(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def is_within(runs: pd.DataFrame, column: str) -> tuple[bool, list[str]]:
-    """Return whether a column varies within most participants with several visits, and in whom it varies.
+    """Return whether a column varies within participants by design, and in whom it varies.
 
-    Diagnoses that change in a few participants are still treated as between-participant groups.
+    It does if it varies in most participants with several visits, and in a quarter of all participants. Diagnoses that
+    change in some participants remain groups between participants.
     """
     known = runs.dropna(subset=[column])
-    values = known.groupby(PERSON)[column].nunique()
-    several = known.groupby(PERSON)[[VISIT, *(name for name in ("session_id", "run") if name in known)]].size()
+    values = known.groupby(PARTICIPANT_KEY)[column].nunique()
+    repeated = (known.groupby(PARTICIPANT_KEY).size() > 1).sum()
     varying = values.index[values > 1]
-    repeated = several.index[several > 1]
-    return bool(len(varying)) and 2 * len(varying) >= len(repeated), sorted(map(str, varying))
+    enough = max(repeated / 2, _WITHIN * len(values))
+    return bool(len(varying)) and len(varying) >= enough, sorted(map(str, varying))
+
+
+def settle_groups(visits: Visits, column: str) -> tuple[Visits, list[str]]:
+    """Return the visits with one group per participant, and the participants in whom it was missing in some runs.
+
+    The group is that of the visit at which groups are compared, or the first known.
+    """
+    runs = visits.runs
+    known = runs[runs[column].notna()]
+    if not len(known):
+        return visits, []
+    compared = replace(visits, runs=runs[runs[PARTICIPANT_KEY].isin(known[PARTICIPANT_KEY])]).first
+    places = {name: n for n, name in enumerate((compared, *(name for name in visits.order if name != compared)))}
+    order = known[VISIT].map(places).sort_values(kind="stable").index
+    group_of = known.loc[order].drop_duplicates(PARTICIPANT_KEY).set_index(PARTICIPANT_KEY)[column].astype(object)
+    settled = runs[PARTICIPANT_KEY].map(group_of)
+    filled = sorted(set(runs.loc[runs[column].isna() & settled.notna(), PARTICIPANT_KEY].astype(str)))
+    if isinstance(runs[column].dtype, pd.CategoricalDtype):
+        settled = settled.astype(runs[column].dtype)
+    return replace(visits, runs=runs.assign(**{column: settled})), filled

@@ -18,7 +18,7 @@ RULE = (
     f"Welch's t-test where every group has {LARGE} values or more or passes Shapiro-Wilk (p >= 0.05), "
     "otherwise the Mann-Whitney test"
 )
-_SMALLEST = 3  # values required for a test of normality
+_MIN_VALUES = 3  # values required for a test of normality
 EXACT = 50
 """Samples below this size have exact rank tests and intervals, as in R."""
 _SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
@@ -41,7 +41,7 @@ def choose_test(samples: list[Array], test: str = "rule") -> str:
 def _nearly_normal(values: Array) -> bool:
     if values.size >= LARGE:
         return True
-    if values.size < _SMALLEST or np.ptp(values) == 0:
+    if values.size < _MIN_VALUES or np.ptp(values) == 0:
         return False
     return bool(stats.shapiro(values).pvalue >= 0.05)
 
@@ -130,6 +130,7 @@ def find_shift(a: Array, b: Array) -> tuple[float, float, float]:
     if max(a.size, b.size) < EXACT:
         lost = _lost_ends(_mann_whitney_counts(a.size, b.size))
     else:
+        # normal approximation: U has mean mn / 2 and variance mn (m + n + 1) / 12
         lost = max(round(pairs / 2 - _Z * np.sqrt(pairs * (a.size + b.size + 1) / 12)), 0)
     return _estimate_by_counting(count, pairs, lost, (float(b[0] - a[-1]), float(b[-1] - a[0])))
 
@@ -162,6 +163,7 @@ def _mann_whitney_counts(m: int, n: int) -> Array:
     counts = np.zeros(m * n + 1)
     counts[0] = 1
     for i in range(1, n + 1):
+        # multiply by 1 - q^(m + i), then divide by 1 - q^i
         counts[m + i :] = counts[m + i :] - counts[: max(counts.size - m - i, 0)]
         for start in range(i):
             counts[start::i] = np.cumsum(counts[start::i])
@@ -174,22 +176,24 @@ def _signed_rank_counts(n: int) -> Array:
     counts = np.zeros(n * (n + 1) // 2 + 1)
     counts[0] = 1
     for rank in range(1, n + 1):
+        # multiply by 1 + q^rank: the sign of each rank is positive or negative
         counts[rank:] = counts[rank:] + counts[:-rank]
     return counts
 
 
 def hedges_g(a: Array, b: Array) -> tuple[float, float, float]:
     """Return Hedges' g of b against a with its 95 % interval (Hedges & Olkin 1985, doi 10.1016/C2009-0-03396-0)."""
-    freedom = a.size + b.size - 2
-    pooled = np.sqrt(((a.size - 1) * a.var(ddof=1) + (b.size - 1) * b.var(ddof=1)) / freedom)
-    g = float((b.mean() - a.mean()) / pooled * small_sample_factor(freedom))
+    dof = a.size + b.size - 2
+    pooled = np.sqrt(((a.size - 1) * a.var(ddof=1) + (b.size - 1) * b.var(ddof=1)) / dof)
+    g = float((b.mean() - a.mean()) / pooled * small_sample_factor(dof))
+    # sampling variance of the difference plus that of the pooled SD
     se = np.sqrt((a.size + b.size) / (a.size * b.size) + g**2 / (2 * (a.size + b.size)))
     return g, g - _Z * float(se), g + _Z * float(se)
 
 
-def small_sample_factor(freedom: float) -> float:
+def small_sample_factor(dof: float) -> float:
     """Return the bias correction of a standardised mean difference (Hedges 1981, doi 10.3102/10769986006002107)."""
-    return float(np.exp(special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2)) / np.sqrt(freedom / 2))
+    return float(np.exp(special.gammaln(dof / 2) - special.gammaln((dof - 1) / 2)) / np.sqrt(dof / 2))
 
 
 def compare_pairs(a: Array, b: Array, *, test: str = "rule") -> dict[str, Any]:
@@ -213,14 +217,14 @@ def compare_pairs(a: Array, b: Array, *, test: str = "rule") -> dict[str, Any]:
     some = np.isfinite(a) | np.isfinite(b)
     a, b = a[complete], b[complete]
     change, n = b - a, int(complete.sum())
-    told: dict[str, Any] = {"n_pairs": n, "n_incomplete": int(some.sum()) - n}
-    told |= {"mean_a": a.mean() if n else np.nan, "mean_b": b.mean() if n else np.nan}
+    numbers: dict[str, Any] = {"n_pairs": n, "n_incomplete": int(some.sum()) - n}
+    numbers |= {"mean_a": a.mean() if n else np.nan, "mean_b": b.mean() if n else np.nan}
     if n < 2 or np.ptp(change) == 0:
-        return {**told, "test": "none", "statistic": np.nan, "df": np.nan, "p": np.nan}
+        return {**numbers, "test": "none", "statistic": np.nan, "df": np.nan, "p": np.nan}
     ranks = choose_test([change], test) == "mann-whitney"
     d, low, high = _effect_of_change(change)
     tested = _signed_rank(change) if ranks else _paired_t(change)
-    return {**told, **tested, "effect": d, "effect_ci_low": low, "effect_ci_high": high}
+    return {**numbers, **tested, "effect": d, "effect_ci_low": low, "effect_ci_high": high}
 
 
 def _paired_t(change: Array) -> dict[str, Any]:
@@ -253,6 +257,7 @@ def _signed_rank(change: Array) -> dict[str, Any]:
     if n < EXACT:
         lost = _lost_ends(_signed_rank_counts(n))
     else:
+        # normal approximation: the signed-rank sum has variance n (n + 1) (2n + 1) / 24
         lost = max(round(pairs / 2 - _Z * np.sqrt(n * (n + 1) * (2 * n + 1) / 24)), 0)
     middle, low, high = _estimate_by_counting(count, pairs, lost, (float(ordered[0]), float(ordered[-1])))
     return {

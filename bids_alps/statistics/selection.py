@@ -10,11 +10,13 @@ import pandas as pd
 
 from bids_alps.errors import UsageError
 from bids_alps.statistics.comparability import find_comparable
-from bids_alps.statistics.plan import HEADLINE, INDICES, Plan
-from bids_alps.statistics.repeats import person_of
+from bids_alps.statistics.plan import INDICES, PRIMARY_OUTCOME, Plan
+from bids_alps.statistics.repeats import participant_key
 
 LEFT_OUT = ("fail",)
 """Statuses excluded from the statistics by default."""
+REPEATED = "_repeated_in"
+"""Name of an earlier dataset that has the same run; without this column, no run is in several datasets."""
 EVERYTHING = "all statistics"
 COMPARISON = "comparison of groups"
 
@@ -26,7 +28,8 @@ class Flow:
     Parameters
     ----------
     steps
-        Rows ``step, lost_runs, lost_participants, runs, participants``: exclusions of each step, and remaining runs.
+        Rows ``step, excluded_runs, excluded_participants, runs, participants``: exclusions of each step, and remaining
+        runs.
     lost
         Excluded runs: index in the table, analysis from which they are excluded, and reason.
     """
@@ -54,14 +57,14 @@ class Flow:
         """
         excluded, remaining = runs[out.to_numpy(dtype=bool)], runs[~out.to_numpy(dtype=bool)]
         self.note(excluded.index, reasons, of=of)
-        remaining_people = set(person_of(remaining)) if len(remaining) else set()
-        lost_people = set(person_of(excluded)) - remaining_people if len(excluded) else set()
+        remaining_people = set(participant_key(remaining)) if len(remaining) else set()
+        lost_people = set(participant_key(excluded)) - remaining_people if len(excluded) else set()
         self.steps.append(
             {
                 "step": step,
-                "left_out_of": of,
-                "lost_runs": len(excluded),
-                "lost_participants": len(lost_people),
+                "excluded_from": of,
+                "excluded_runs": len(excluded),
+                "excluded_participants": len(lost_people),
                 "runs": len(remaining),
                 "participants": len(remaining_people),
             }
@@ -78,10 +81,10 @@ class Flow:
         if not self.steps:
             return ""
         first, *others = self.steps
-        lost = [f"{step['lost_runs']} {step['step']}" for step in others if step["lost_runs"]]
+        lost = [f"{step['excluded_runs']} {step['step']}" for step in others if step["excluded_runs"]]
         end = self.steps[-1]
         parts = [f"{first['runs']} runs of {first['participants']} participants identified", *lost]
-        if end["left_out_of"] == COMPARISON:
+        if end["excluded_from"] == COMPARISON:
             return f"{'; '.join(parts)}; {end['participants']} participants compared."
         return f"{'; '.join(parts)}; {end['runs']} runs of {end['participants']} participants analysed."
 
@@ -103,13 +106,16 @@ def select_runs(runs: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, Flow, lis
     """
     flow, banners = Flow(), list[str]()
     selected = flow.take(runs, pd.Series(False, index=runs.index), "found", "")
+    if REPEATED in selected:
+        reasons = {row: f"the same run as in dataset {name}" for row, name in selected[REPEATED].items()}
+        selected = flow.take(selected, selected[REPEATED].notna(), "pooled twice", reasons)
     excluded = [status for status in LEFT_OUT if status not in plan.included]
     failed = selected["status"].isin(excluded)
     selected = flow.take(selected, failed, "failed their checks", _why_failed(selected))
     selected = _with_withheld(selected) if "fail" in plan.included else selected
     if "rating" in selected:
         selected = flow.take(selected, selected["rating"] == "drop", "rated drop", _why_dropped(selected))
-    selected = flow.take(selected, selected[HEADLINE].isna(), "without an index", "no bilateral index")
+    selected = flow.take(selected, selected[PRIMARY_OUTCOME].isna(), "without an index", "no bilateral index")
     if plan.subset is not None:
         inside = find_subset(selected, plan.subset)
         selected = flow.take(selected, ~inside, "outside the subset", f"not in the subset {plan.subset}")
@@ -117,7 +123,7 @@ def select_runs(runs: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, Flow, lis
         comparable = find_comparable(selected, plan.pooled)
         if comparable.banner:
             banners.append(comparable.banner)
-        reasons = comparable.reasons.replace("", "no method accounts for half of the runs")
+        reasons = comparable.reasons.replace("", "no method accounts for most of the runs")
         selected = flow.take(selected, ~comparable.kept, "processed with a different method", reasons)
     return selected, flow, banners
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bids_alps.errors import AlpsError
-from bids_alps.statistics.adjusted import design_groups, fit_groups
+from bids_alps.statistics.adjusted import design_groups, fit_groups, values_of
 from bids_alps.statistics.samples import to_floats
 
 STATUSES: Mapping[str, tuple[str, ...]] = {
@@ -47,6 +47,7 @@ def find_specifications(
     covariates: Sequence[str],
     *,
     reference: str | None = None,
+    precision: bool = False,
 ) -> pd.DataFrame:
     """Compare the bilateral index between groups for all combinations of runs, preset, covariates and pose correction.
 
@@ -55,44 +56,46 @@ def find_specifications(
     Parameters
     ----------
     tables
-        One row per participant, by preset and set of statuses (a key of `STATUSES`).
+        One row per participant, by preset and set of statuses (a key of `STATUSES`), those of the primary analysis
+        first.
     group, covariates
         Columns of the primary analysis.
     reference
         Reference group.
+    precision
+        Weight participants by precision, as the primary analysis does; the index in scanner axes, whose standard error
+        is unknown, is then not compared.
 
     Returns
     -------
     DataFrame
         Rows ``roi_preset, statuses, covariates, pose, group_a, group_b, n, difference, difference_ci_low,
-        difference_ci_high, p``, in percent of the reference's adjusted mean as ``percent``; and ``headline`` for the
-        row of the first preset, the default statuses, the chosen covariates and pose correction.
+        difference_ci_high, p``, in percent of the reference's adjusted mean as ``percent``; and ``primary`` for the
+        row of the primary analysis.
     """
-    return pd.DataFrame(list(_specifications(tables, group, covariates, reference)))
-
-
-def _specifications(
-    tables: Mapping[tuple[str, str], pd.DataFrame], group: str, covariates: Sequence[str], reference: str | None
-) -> Iterator[dict[str, Any]]:
     first = next(iter(tables), ("", ""))
+    rows = list[dict[str, Any]]()
     for (preset, statuses), table in tables.items():
         for named, chosen in covariate_sets(table, covariates).items():
             for pose, outcome in INDEX.items():
-                if outcome not in table:
+                if outcome not in table or (precision and f"{outcome}_se" not in table):
                     continue
-                labels = {"roi_preset": preset, "statuses": statuses, "covariates": named, "pose": pose}
+                labels: dict[str, Any] = {"roi_preset": preset, "statuses": statuses, "covariates": named, "pose": pose}
                 is_primary = tuple(chosen) == tuple(covariates) and outcome == INDEX["corrected"]
-                for row in _compared(table, outcome, group, chosen, reference):
-                    yield labels | row | {"headline": is_primary and (preset, statuses) == first}
+                labels["primary"] = is_primary and (preset, statuses) == first
+                rows += [labels | row for row in _compared(table, outcome, (group, chosen, reference), precision)]
+    return pd.DataFrame(rows)
 
 
 def _compared(
-    table: pd.DataFrame, outcome: str, group: str, covariates: Sequence[str], reference: str | None
+    table: pd.DataFrame, outcome: str, chosen: tuple[str, Sequence[str], str | None], precision: bool
 ) -> Iterator[dict[str, Any]]:
-    values = to_floats(table[outcome])
+    group, covariates, reference = chosen
+    values, se = values_of(table, outcome, precision=precision)
+    usable = values if se is None else np.where(se > 0, values, np.nan)
     try:
-        design = design_groups(table, group, covariates, outcome=values, reference=reference)
-        fitted = fit_groups(values, design)
+        design = design_groups(table, group, covariates, outcome=usable, reference=reference)
+        fitted = fit_groups(values, design, se)
     except AlpsError:
         return  # specification not estimable with these participants
     for n in range(1, len(design.names)):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pandas as pd
 
 from bids_alps.errors import AlpsError
 from bids_alps.statistics.design import variables_of
 from bids_alps.statistics.findings import Findings
 from bids_alps.statistics.harmonisation import IMBALANCED, describe_imbalance, harmonise_table
-from bids_alps.statistics.plan import DIFFUSIVITIES, INDICES, Plan, settle_covariates
+from bids_alps.statistics.plan import DIFFUSIVITIES, INDICES, PRIMARY_OUTCOME, Plan, find_site, resolve_covariates
+from bids_alps.statistics.repeats import PARTICIPANT_KEY, VISIT
 
 WARNING = (
     "Not recommended: tests of harmonised values ignore that site effects were estimated from the same participants, "
@@ -20,7 +23,7 @@ WARNING = (
 def harmonise_runs(runs: pd.DataFrame, plan: Plan, findings: Findings) -> pd.DataFrame:
     """Return the harmonised runs, or the unchanged runs with a note if harmonisation is not possible.
 
-    Group, covariates and all variables in formulas are protected. Runs without one of them are excluded.
+    Group, visit, covariates and all variables in formulas are protected. Runs without one of them are excluded.
 
     Parameters
     ----------
@@ -45,14 +48,17 @@ def harmonise_runs(runs: pd.DataFrame, plan: Plan, findings: Findings) -> pd.Dat
     usable_runs = findings.flow.take(runs, ~usable, "incomplete for ComBat", reason)
     harmonised.index = usable_runs.index
     findings.before = usable_runs
-    findings.notes.append(f"Harmonised over {site} by ComBat, protecting {', '.join(protected) or 'nothing'}.")
+    named = ["session" if name == VISIT else name for name in protected]
+    findings.notes.append(f"Harmonised over {site} by ComBat, protecting {', '.join(named) or 'nothing'}.")
     findings.notes += [f"Not harmonised because of missing values: {', '.join(incomplete_outcomes)}."] * bool(
         incomplete_outcomes
     )
     ids = list(runs.columns)[: list(runs.columns).index("alps_left")]
-    findings.tables["harmonised"] = harmonised[[*ids, site, *complete_outcomes]].reset_index(drop=True)
+    findings.tables["harmonised"] = harmonised[list(dict.fromkeys((*ids, site, *complete_outcomes)))].reset_index(
+        drop=True
+    )
     findings.facts["harmonised"] = site
-    findings.facts["protected"] = tuple(protected)
+    findings.facts["protected"] = tuple(named)
     if plan.group is not None:
         v, shares = describe_imbalance(usable_runs, site, plan.group)
         if v >= IMBALANCED:
@@ -65,11 +71,28 @@ def harmonise_runs(runs: pd.DataFrame, plan: Plan, findings: Findings) -> pd.Dat
 def _protected(runs: pd.DataFrame, plan: Plan, others: list[str]) -> list[str]:
     """Return the columns whose effects harmonisation must preserve: all columns used by a test or model."""
     names = [plan.group] if plan.group is not None else []
-    try:
-        names += settle_covariates(runs, plan)
-        names += [name for formula in plan.formulas for name in variables_of(formula)]
-    except AlpsError:
-        pass  # reported when the formula is fitted
-    ids = {"participant", "participant_id", "session_id", "run", "dataset"}
+    names += [VISIT] if VISIT in runs else []
+    with suppress(AlpsError):
+        names += resolve_covariates(runs, plan)
+    for formula in plan.formulas:
+        with suppress(AlpsError):  # reported when the formula is fitted
+            names += variables_of(formula)
+    ids = {"participant", "participant_id", "session_id", "run", "dataset"}  # sessions are protected as visits
     wanted = [name for name in dict.fromkeys(names) if name in runs and name not in others and name not in ids]
     return [name for name in wanted if len(runs[name].dropna().unique()) > 1]
+
+
+def warn_of_sites(table: pd.DataFrame, plan: Plan, findings: Findings) -> None:
+    """Add a banner if participants changed site between the runs whose difference is tested."""
+    site = plan.site or find_site(table, plan)
+    if site is None or site not in table:
+        return
+    sites = table.groupby(PARTICIPANT_KEY)[site].nunique()
+    repeated = table.groupby(PARTICIPANT_KEY).size() > 1
+    changed = int((sites > 1).sum())
+    if changed:
+        findings.banners.append(
+            f"{site} changes within {changed} of {int(repeated.sum())} participants with several runs: their change "
+            "includes the difference between sites, which harmonisation removes only in part. Use --model "
+            f"'{PRIMARY_OUTCOME} ~ session_id + {site} + (1 | participant_id)'."
+        )

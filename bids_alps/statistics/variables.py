@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,12 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _BOUND = re.compile(r"^(?:[<>]=?|[≤≥])\s*(.+)$|^(.+?)\s*\+$")
 _COMMA = re.compile(r"[-+]?\d+,\d+")
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
+_NO_VALUE = re.compile(
+    r"\b(missing|unknown|unavailable|refus\w*|declin\w*|skip\w*|invalid|excluded|n/?a|nan|prefer(s|red)? not"
+    r"|(not|no|never) (applic\w*|avail\w*|assess\w*|done|record\w*|collect\w*|known|measur\w*|test\w*|perform\w*"
+    r"|acquir\w*|report\w*|ask\w*|answer\w*|complet\w*|data|value|response|information)|do(es)?( not|n't) know)\b"
+)
+"""Levels of the data dictionary that mean a missing value, in lower case."""
 _TRUTHS = frozenset({"true", "false", "yes", "no"})
 _CATEGORIES = ("sex", "gender", "site", "scanner", "center", "centre")  # even if coded by numbers
 _NAMED: Mapping[str, Kind] = {"age": "number", **dict.fromkeys(_CATEGORIES, "category")}
@@ -52,7 +58,7 @@ class Variable:
         return self.kind in ("number", "category")
 
 
-def settle_variables(
+def infer_variables(
     table: pd.DataFrame, names: Sequence[str], dictionary: Mapping[str, Any], *, categories: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, tuple[Variable, ...]]:
     """Return a table with typed variables, and the decision for each variable.
@@ -79,7 +85,7 @@ def settle_variables(
         entry = dictionary.get(name)
         entry = entry if isinstance(entry, Mapping) else {}
         levels = entry.get("Levels")
-        known = {str(level) for level in levels} if isinstance(levels, Mapping) else set()
+        known = {str(level): str(text) for level, text in levels.items()} if isinstance(levels, Mapping) else {}
         texts = _trimmed(table[name], known)
         once = texts[~pd.DataFrame({"owner": owners, "text": texts}).duplicated()]
         kind, decided_by = _decide(name, once, entry, categories)
@@ -93,7 +99,7 @@ def settle_variables(
     return table.assign(**settled), tuple(variables)
 
 
-def _trimmed(column: pd.Series[Any], known: set[str]) -> pd.Series[Any]:
+def _trimmed(column: pd.Series[Any], known: Collection[str]) -> pd.Series[Any]:
     def read(value: Any) -> str | None:
         if value is None or (isinstance(value, float) and np.isnan(value)):
             return None
@@ -115,9 +121,10 @@ def _decide(name: str, texts: pd.Series[Any], entry: Mapping[str, Any], categori
         return "constant", "one value"
     levels = entry.get("Levels")
     listed = present.isin([str(level) for level in levels]) if isinstance(levels, Mapping) else present.isna()
-    if listed.mean() >= 0.5:
-        return "category", "Levels of the data dictionary"
     numeric = _numeric_share(present[~listed])
+    anchors = numeric > 0.5 and present[~listed].nunique() > present[listed].nunique()  # levels that label a scale
+    if listed.mean() >= 0.5 and not anchors:
+        return "category", "Levels of the data dictionary"
     if entry.get("Units") and numeric > 0.5:
         return "number", "Units of the data dictionary"
     if _NAMED.get(name.lower()) == "category" or (_NAMED.get(name.lower()) == "number" and numeric > 0.5):
@@ -153,17 +160,35 @@ def _number_of(text: str) -> float:
     return float(bare) if _NUMBER.fullmatch(bare) else float("nan")
 
 
-def _as_numbers(texts: pd.Series[Any], levels: set[str], counts: pd.Series[Any]) -> tuple[pd.Series[Any], list[str]]:
-    """Return texts as floats; levels in the data dictionary of a number are codes for missing values."""
-    numbers = {text: float("nan") if text in levels else _number_of(text) for text in texts.dropna().unique()}
+def _as_numbers(
+    texts: pd.Series[Any], levels: Mapping[str, str], counts: pd.Series[Any]
+) -> tuple[pd.Series[Any], list[str]]:
+    """Return texts as floats; codes for missing values become missing, other levels are anchors of the scale."""
+    numbers = {text: _number_of(text) for text in texts.dropna().unique()}
+    codes = _missing_codes(numbers, levels)
+    numbers |= dict.fromkeys(codes, float("nan"))
     values = pd.Series([numbers.get(text, float("nan")) for text in texts], index=texts.index, dtype=float)
     kinds = {
         "converted to the number it contains": [t for t, v in numbers.items() if np.isfinite(v) and _BOUND.match(t)],
         "read with a decimal comma": [t for t, v in numbers.items() if np.isfinite(v) and "," in t],
-        "codes in the data dictionary, treated as missing": [t for t in numbers if t in levels],
-        "not numeric, treated as missing": [t for t, v in numbers.items() if not np.isfinite(v) and t not in levels],
+        "codes in the data dictionary, treated as missing": codes,
+        "not numeric, treated as missing": [t for t, v in numbers.items() if not np.isfinite(v) and t not in codes],
     }
     return values, [f"{_listed(some, counts)} {what}" for what, some in kinds.items() if some]
+
+
+def _missing_codes(numbers: Mapping[str, float], levels: Mapping[str, str]) -> list[str]:
+    """Return the levels that mean a missing value: by their text, or because they lie far outside all other values."""
+    others = [value for text, value in numbers.items() if text not in levels and np.isfinite(value)]
+    low, high = (min(others), max(others)) if others else (-np.inf, np.inf)
+    reach = max(high - low, abs(low), abs(high))
+
+    def is_code(text: str) -> bool:
+        value = numbers[text]
+        outside = np.isfinite(value) and not low - reach <= value <= high + reach
+        return bool(_NO_VALUE.search(levels[text].lower())) or bool(outside) or not np.isfinite(value)
+
+    return [text for text in numbers if text in levels and is_code(text)]
 
 
 def _listed(texts: Sequence[str], counts: pd.Series[Any]) -> str:

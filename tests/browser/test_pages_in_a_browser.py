@@ -27,7 +27,7 @@ FLAGS = (
 def browse(path, tmp_path):
     """Open a page; return its document and its console lines."""
     found = subprocess.run(
-        [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()],
+        [str(CHROMIUM), *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()],
         capture_output=True,
         text=True,
         timeout=120,
@@ -80,7 +80,7 @@ def acted(page, script, tmp_path):
 
 
 @pytest.mark.parametrize("page", [participant, cohort])
-def test_the_policy_admits_the_page_and_nothing_is_said_on_the_console(page, tmp_path):
+def test_the_content_policy_allows_the_page_without_console_messages(page, tmp_path):
     path = tmp_path / "page.html"
     path.write_text(page())
     document, console = browse(path, tmp_path)
@@ -92,12 +92,12 @@ OUTSIDE = "return performance.getEntriesByType('resource').map((e) => e.name).fi
 
 
 @pytest.mark.parametrize("page", [participant, cohort])
-def test_no_request_leaves_the_page(page, tmp_path):
+def test_the_page_makes_no_outside_request(page, tmp_path):
     assert acted(page(), OUTSIDE, tmp_path) == []
 
 
 @pytest.mark.slow
-def test_a_request_that_would_leave_is_refused_and_noticed(tmp_path):
+def test_an_outside_request_is_blocked_and_detected(tmp_path):
     leaky = cohort().replace("<body>", '<body><img alt="" src="http://127.0.0.1:9/x.png">')
     path = tmp_path / "leaky.html"
     path.write_text(leaky)
@@ -146,7 +146,7 @@ def test_slider_and_flicker_compare_two_pictures(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [participant, cohort])
-def test_a_phone_need_not_scroll_sideways(page, tmp_path):
+def test_no_horizontal_scrolling_on_a_phone(page, tmp_path):
     narrow = page().replace("<body>", '<body style="width:340px;margin:0">')
     script = "return [...document.body.children].map((e) => e.getBoundingClientRect().right).filter((x) => x > 341);"
     assert acted(narrow, script, tmp_path) == []
@@ -168,7 +168,7 @@ def test_a_rating_is_kept_and_can_be_saved(tmp_path):
     assert row.split("\t")[:3] == ["sub-01_run-1", "drop", "a b c"]
 
 
-def test_the_sidebar_follows_and_sliders_begin_with_what_was_made(tmp_path):
+def test_the_sidebar_scrolls_along_and_sliders_start_at_the_result(tmp_path):
     script = """
     const here = document.querySelectorAll(".contents > .here > a");
     const slider = document.querySelector("input[type=range]");

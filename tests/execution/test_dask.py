@@ -42,7 +42,7 @@ def task(work: Any) -> Task:
 
 
 @pytest.mark.slow
-def test_a_run_that_kills_workers_is_given_up_and_the_others_are_done(tmp_path: Path) -> None:
+def test_a_run_that_kills_workers_is_abandoned_and_the_others_finish(tmp_path: Path) -> None:
     with Cluster(settings(tmp_path)) as engine:
         for number in range(5):
             good = partial(Outcome, name=str(number), message="done")
@@ -57,7 +57,7 @@ def test_a_run_that_kills_workers_is_given_up_and_the_others_are_done(tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_run_that_takes_too_long_is_given_up_and_the_others_are_done(tmp_path: Path) -> None:
+def test_a_run_beyond_its_time_limit_is_abandoned_and_the_others_finish(tmp_path: Path) -> None:
     with Cluster(settings(tmp_path, "--timeout", "0.05")) as engine:
         for number in range(4):
             good = partial(Outcome, name=str(number), message="done")
@@ -69,7 +69,7 @@ def test_a_run_that_takes_too_long_is_given_up_and_the_others_are_done(tmp_path:
     assert [outcome.name for number in (2, 3) if isinstance(outcome := ended[number], Outcome)] == ["2", "3"]
 
 
-def test_nothing_listens_beyond_this_machine(tmp_path: Path) -> None:
+def test_nothing_listens_outside_this_machine(tmp_path: Path) -> None:
     with Cluster(settings(tmp_path)) as engine:
         engine.submit(0, task(partial(Outcome, name="a", message="done")))
         engine.wait()
@@ -91,7 +91,7 @@ def test_workers_start_on_a_safe_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_that_does_not_see_the_dataset_says_so(tmp_path: Path) -> None:
+def test_a_worker_without_access_to_the_dataset_is_reported(tmp_path: Path) -> None:
     chosen = settings(tmp_path)
     with Cluster(chosen) as engine:
         (tmp_path / "out/dataset_description.json").unlink()
@@ -102,7 +102,7 @@ def test_a_worker_that_does_not_see_the_dataset_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_of_another_version_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_of_another_version_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "code_name", lambda: "99")
     with Cluster(settings(tmp_path)) as engine:
         engine.submit(0, task(partial(Outcome, name="a", message="done")))
@@ -110,7 +110,7 @@ def test_a_worker_of_another_version_says_so(tmp_path: Path, monkeypatch: pytest
     assert f"bids-alps {code_name()} on the worker, 99 here" in str(error)
 
 
-def test_workers_of_several_threads_are_refused(tmp_path: Path) -> None:
+def test_multithreaded_workers_are_refused(tmp_path: Path) -> None:
     from distributed import LocalCluster
 
     check_threads({"tcp://a:1": 1})
@@ -125,7 +125,7 @@ def test_workers_of_several_threads_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_without_any_worker_it_ends(tmp_path: Path) -> None:
+def test_it_stops_if_no_worker_starts(tmp_path: Path) -> None:
     from distributed import LocalCluster
 
     with (
@@ -137,7 +137,7 @@ def test_without_any_worker_it_ends(tmp_path: Path) -> None:
             engine.wait()
 
 
-def test_runs_on_a_cluster_that_is_there_stay_within_the_memory(tmp_path: Path) -> None:
+def test_runs_on_an_existing_cluster_stay_within_the_memory(tmp_path: Path) -> None:
     engine = Cluster(settings(tmp_path, "--dask-address", "tcp://127.0.0.1:9", "--mem", "250"))
     assert engine.has_room(task(None))
     engine._tasks[0] = task(None), None
@@ -146,7 +146,7 @@ def test_runs_on_a_cluster_that_is_there_stay_within_the_memory(tmp_path: Path) 
     assert not engine.has_room(task(None))
 
 
-def test_no_scheduler_at_the_address_is_told(tmp_path: Path) -> None:
+def test_a_missing_scheduler_is_reported(tmp_path: Path) -> None:
     import dask
 
     with (
@@ -157,7 +157,7 @@ def test_no_scheduler_at_the_address_is_told(tmp_path: Path) -> None:
         pass
 
 
-def test_a_scheduler_that_goes_away_is_told(tmp_path: Path) -> None:
+def test_a_lost_scheduler_is_reported(tmp_path: Path) -> None:
     import dask
 
     file = tmp_path / "scheduler.json"
@@ -183,13 +183,13 @@ def test_a_scheduler_that_goes_away_is_told(tmp_path: Path) -> None:
         ("jobs.toml", '[jobqueue.slurm]\ncores = 2\nmemory = "4GB"\n'),
     ],
 )
-def test_what_a_job_asks_for_is_read(tmp_path: Path, name: str, text: str) -> None:
+def test_the_resources_of_a_job_are_read(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     assert read_jobs(tmp_path / name) == ("slurm", {"cores": 2, "memory": "4GB"})
 
 
 @pytest.mark.parametrize("text", ["", "jobqueue: 3", "jobqueue: {pbs: {}, sge: {}}", "a: [", "jobqueue: {condor: {}}"])
-def test_a_file_that_names_no_system_or_two_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_configuration_without_or_with_two_systems_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "jobs.yaml").write_text(text)
     with pytest.raises(UsageError):
         read_jobs(tmp_path / "jobs.yaml")
@@ -198,12 +198,12 @@ def test_a_file_that_names_no_system_or_two_is_refused(tmp_path: Path, text: str
 @pytest.mark.parametrize(
     ("asked", "workers"), [({"cores": 1}, 1), ({"cores": 4}, 4), ({"cores": 2, "processes": 2}, 2)]
 )
-def test_a_job_has_a_worker_for_each_core(asked: dict[str, Any], workers: int) -> None:
+def test_a_job_has_one_worker_per_core(asked: dict[str, Any], workers: int) -> None:
     assert workers_per_job(Path("jobs.yaml"), asked) == workers
 
 
 @pytest.mark.parametrize("asked", [{}, {"cores": "x"}, {"cores": 0}, {"cores": 4, "processes": 1}])
-def test_a_job_whose_workers_would_have_several_threads_is_refused(asked: dict[str, Any]) -> None:
+def test_a_job_with_multithreaded_workers_is_refused(asked: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="cores"):
         workers_per_job(Path("jobs.yaml"), asked)
 

@@ -49,7 +49,7 @@ def finish(engine: Engine, pieces: list[Task]) -> dict[int, Outcome | AlpsError]
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_costs_the_piece_it_worked_on(tmp_path: Path) -> None:
+def test_a_killed_process_fails_only_its_own_task(tmp_path: Path) -> None:
     pieces = [good("a"), task(partial(os._exit, 9), 700), good("b"), good("c")]
     with Processes(settings(tmp_path)) as engine:
         ended = finish(engine, pieces)
@@ -60,7 +60,7 @@ def test_a_process_that_dies_costs_the_piece_it_worked_on(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_run_that_takes_too_long_is_ended_and_the_others_are_done(tmp_path: Path) -> None:
+def test_a_run_beyond_its_time_limit_is_killed_and_the_others_finish(tmp_path: Path) -> None:
     begun = time.monotonic()
     with Processes(settings(tmp_path, "--timeout", "0.1")) as engine:
         ended = finish(engine, [task(partial(time.sleep, 600)), task(partial(time.sleep, 600)), good("a"), good("b")])
@@ -70,7 +70,7 @@ def test_a_run_that_takes_too_long_is_ended_and_the_others_are_done(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_process_that_hangs_while_it_is_started_is_ended(tmp_path: Path) -> None:
+def test_a_process_that_hangs_at_start_is_killed(tmp_path: Path) -> None:
     with Processes(settings(tmp_path, "--timeout", "0.02")) as engine:
         others = multiprocessing.active_children()  # of tests before
         engine.submit(0, good("a"))
@@ -82,7 +82,7 @@ def test_a_process_that_hangs_while_it_is_started_is_ended(tmp_path: Path) -> No
     assert "--timeout: stopped after" in str(error)
 
 
-def test_pieces_side_by_side_stay_within_the_memory(tmp_path: Path) -> None:
+def test_parallel_tasks_stay_within_the_memory(tmp_path: Path) -> None:
     with Processes(settings(tmp_path, "--mem", "1000")) as engine:
         assert engine.has_room(task(None, 5000))  # the only one, however large, is let through
         engine.submit(0, task(partial(Outcome, name="a", message=""), 600))
@@ -93,7 +93,7 @@ def test_pieces_side_by_side_stay_within_the_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1.0])
-def test_leaving_ends_what_is_under_way(tmp_path: Path, seconds: float) -> None:
+def test_closing_the_engine_ends_running_tasks(tmp_path: Path, seconds: float) -> None:
     with Processes(settings(tmp_path)) as engine:
         for number in range(2):
             engine.submit(number, task(partial(time.sleep, 600)))
@@ -109,7 +109,7 @@ def speak(name: str) -> Outcome:
     return Outcome(name=name, message="done")
 
 
-def test_stages_of_other_processes_are_told_here(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_stages_of_other_processes_are_logged_here(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="bids_alps"), Processes(settings(tmp_path)) as engine:
         finish(engine, [task(partial(speak, f"sub-{n}")) for n in range(3)])
         deadline = time.monotonic() + 20

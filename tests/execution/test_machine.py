@@ -31,7 +31,7 @@ def settings(tmp_path: Path, *arguments: str) -> Settings:
     return settings_of(parse([str(tmp_path / "in"), str(tmp_path / "out"), "participant", *arguments]))
 
 
-def test_threads_are_those_that_are_asked_for(tmp_path: Path) -> None:
+def test_the_requested_number_of_threads_is_used(tmp_path: Path) -> None:
     prepare_machine(settings(tmp_path, "--omp-nthreads", "3"))
     assert os.environ["OMP_NUM_THREADS"] == os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] == "3"
 
@@ -44,16 +44,16 @@ def test_scratch_files_go_to_the_work_folder(tmp_path: Path) -> None:
         prepare_machine(settings(tmp_path, "--work-dir", str(tmp_path / "file/work")))
 
 
-def test_without_a_home_libraries_write_to_the_scratch_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_folder_libraries_write_to_the_scratch_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
     prepare_machine(settings(tmp_path))
     assert os.environ["MPLCONFIGDIR"] == str(tmp_path / "matplotlib")
     assert os.environ["TEMPLATEFLOW_HOME"] == str(tmp_path / "templateflow")
 
 
-def test_without_any_folder_for_scratch_files_the_output_has_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_scratch_folder_the_output_folder_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> str:
         raise FileNotFoundError
 
@@ -62,7 +62,7 @@ def test_without_any_folder_for_scratch_files_the_output_has_one(
     assert os.environ["TMPDIR"] == str(tmp_path / "out/work")
 
 
-def test_the_engine_is_the_one_that_is_asked_for(tmp_path: Path) -> None:
+def test_the_requested_engine_is_used(tmp_path: Path) -> None:
     assert isinstance(make_engine(settings(tmp_path)), InProcess)
     assert isinstance(make_engine(settings(tmp_path, "--nprocs", "2")), Processes)
     cluster = pytest.importorskip("bids_alps.execution.dask").Cluster

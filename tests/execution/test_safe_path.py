@@ -55,7 +55,7 @@ def test_no_code_of_a_dataset_runs(dataset: Path, command: tuple[str, ...], exec
     assert len(list((dataset.parent / "out").glob("sub-*/dwi/*_desc-alps_scalarstats.tsv"))) == 2
 
 
-def test_the_trap_would_close(dataset: Path) -> None:
+def test_the_trap_works(dataset: Path) -> None:
     ran = subprocess.run([sys.executable, "-c", "import pickle"], cwd=dataset, env={}, check=False)
     assert ran.returncode
     assert (dataset.parent / "trace").read_text() == "pickle"

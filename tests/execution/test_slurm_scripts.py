@@ -44,7 +44,7 @@ def calls(place: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(("chunk", "tasks"), [("1", 5), ("2", 3), ("5", 1), ("9", 1)])
-def test_an_array_has_a_task_for_each_chunk_and_the_group_level_follows(place: Path, chunk: str, tasks: int) -> None:
+def test_an_array_has_one_task_per_chunk_followed_by_the_group_level(place: Path, chunk: str, tasks: int) -> None:
     ran = run(place, "submit.sh", "--denoising", "--", "--model", "a ~ b", CHUNK=chunk)
     assert ran.returncode == 0, ran.stderr
     assert calls(place) == [
@@ -56,7 +56,7 @@ def test_an_array_has_a_task_for_each_chunk_and_the_group_level_follows(place: P
     assert listed.read_text().split() == ["sub-01", "sub-02", "sub-03", "sub-04", "sub-05"]
 
 
-def test_every_participant_is_in_one_task_also_where_the_list_lacks_its_last_newline(place: Path) -> None:
+def test_every_participant_is_in_one_task_even_without_a_final_newline(place: Path) -> None:
     (place / "list.txt").write_text("01\n02\n\n03\n04\n05")
     for task in "123":
         common = {"CHUNK": "2", "PARTICIPANTS": str(place / "list.txt"), "SLURM_ARRAY_TASK_ID": task}
@@ -73,7 +73,7 @@ def test_a_task_beyond_the_list_does_nothing(place: Path) -> None:
 
 
 @pytest.mark.parametrize(("status", "ends"), [("0", 0), ("18", 0), ("1", 1), ("74", 74)])
-def test_participants_without_diffusion_runs_are_no_failure(place: Path, status: str, ends: int) -> None:
+def test_participants_without_diffusion_runs_are_not_a_failure(place: Path, status: str, ends: int) -> None:
     (place / "list.txt").write_text("01\n")
     common = {"PARTICIPANTS": str(place / "list.txt"), "SLURM_ARRAY_TASK_ID": "1", "STATUS": status}
     assert run(place, "participants.sbatch", **common).returncode == ends

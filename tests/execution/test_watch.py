@@ -31,7 +31,7 @@ def task(name: str = "sub-01") -> Task:
     return Task(participant="01", name=name, work=lambda: None, megabytes=1)  # type: ignore[arg-type, return-value]
 
 
-def test_a_run_is_given_up_after_its_time(clock: Clock) -> None:
+def test_a_run_is_abandoned_after_its_time_limit(clock: Clock) -> None:
     watch = Watch(2)
     watch.start(0, task(), "here")
     clock.now = 119
@@ -43,7 +43,7 @@ def test_a_run_is_given_up_after_its_time(clock: Clock) -> None:
     assert watch.find_hopeless() is None
 
 
-def test_a_run_longer_than_the_life_of_workers_does_not_go_on_for_ever(clock: Clock) -> None:
+def test_a_run_longer_than_the_lifetime_of_workers_is_abandoned(clock: Clock) -> None:
     watch = Watch(None)
     for number in range(3):
         watch.start(0, task(), f"worker {number}")
@@ -65,5 +65,7 @@ def test_stragglers_are_named_again_when_their_time_has_doubled(clock: Clock, ca
         for seconds in (0, 299, 302, 400, 605):
             clock.now = 300 + seconds
             watch.name_stragglers()
-    told = [record.message for record in caplog.records]
-    assert told == [f"sub-09: running for {n} minutes on node7, where the median of 5 runs is 1.0." for n in (5, 10)]
+    messages = [record.message for record in caplog.records]
+    assert messages == [
+        f"sub-09: running for {n} minutes on node7, where the median of 5 runs is 1.0." for n in (5, 10)
+    ]

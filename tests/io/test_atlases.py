@@ -36,7 +36,7 @@ def test_a_file_with_its_table(tmp_path):
     assert not atlas.is_probabilistic
 
 
-def test_probabilities_have_a_volume_a_region(tmp_path):
+def test_probabilities_have_one_volume_per_region(tmp_path):
     data = np.random.default_rng(1).random((4, 4, 4, 2))
     assert read_atlas(write_atlas(tmp_path / "p.nii.gz", data), template="T").is_probabilistic
     with pytest.raises(MetadataError, match="1 regions"):
@@ -56,12 +56,12 @@ def test_a_table_without_a_label(tmp_path):
 
 
 @pytest.mark.parametrize("table", ["a\tb\n1\t2\n", "index\tname\n1\ta\n1\tb\n2\tc\n", "index\tname\nx\ta\n"])
-def test_a_table_that_names_nothing(tmp_path, table):
+def test_an_empty_atlas_table(tmp_path, table):
     with pytest.raises(MetadataError):
         read_atlas(write_atlas(tmp_path / "a.nii.gz", table=table), template="T")
 
 
-def test_labels_that_are_no_whole_numbers(tmp_path):
+def test_non_integer_labels_are_refused(tmp_path):
     with pytest.raises(ImageError, match="integers"):
         read_atlas(write_atlas(tmp_path / "a.nii.gz", np.full((4, 4, 4), 0.5)), template="T")
 
@@ -80,19 +80,19 @@ def test_names_of_templateflow_are_found_in_its_cache(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "template"), [("HOSPA", "Other"), ("Schaefer", "T")])
-def test_names_that_the_cache_does_not_have(tmp_path, monkeypatch, name, template):
+def test_names_missing_from_the_cache(tmp_path, monkeypatch, name, template):
     monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path))
     with pytest.raises(TemplateMissingError, match="download it"):
         read_atlas(name, template=template)
 
 
-def test_two_atlases_whose_files_would_be_called_alike(tmp_path):
+def test_two_atlases_with_the_same_file_names_are_refused(tmp_path):
     one, other = (write_atlas(tmp_path / folder / "a.nii.gz") for folder in ("x", "y"))
     with pytest.raises(UsageError, match="seg-a"):
         read_atlases(Method(atlas=(one, other)))
 
 
 @pytest.mark.parametrize("threshold", [0.0, -1.0, 1.5, float("nan")])
-def test_a_threshold_that_is_no_fraction(threshold):
+def test_a_threshold_outside_0_to_1_is_refused(threshold):
     with pytest.raises(UsageError, match="atlas-threshold"):
         read_atlases(Method(atlas_threshold=threshold))

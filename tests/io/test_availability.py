@@ -11,14 +11,14 @@ import pytest
 from helpers import nifti_bytes
 
 from bids_alps.errors import ImageError, NoInputError
-from bids_alps.io.availability import check_series, check_there
+from bids_alps.io.availability import check_available, check_series
 from bids_alps.model import SpatialMap
 
 
 def test_what_is_there_passes(tmp_path: Path) -> None:
     path = tmp_path / "a.nii.gz"
     path.write_bytes(nifti_bytes(SpatialMap(data=np.ones((4, 4, 4, 3)), affine=np.eye(4))))
-    check_there(path)
+    check_available(path)
     check_series(path)
 
 
@@ -35,13 +35,13 @@ def test_what_has_no_content_is_told(tmp_path: Path, content: bytes | None, erro
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(error, match=words):
-        check_there(path)
+        check_available(path)
 
 
 def test_a_link_to_nothing_is_told(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to(tmp_path / "b")
     with pytest.raises(NoInputError, match="a link to content that is not available"):
-        check_there(tmp_path / "a")
+        check_available(tmp_path / "a")
 
 
 @pytest.mark.parametrize("packed", [True, False])

@@ -50,12 +50,12 @@ def test_sidecars_have_the_fields_that_bids_requires() -> None:
     assert "SpatialReference" not in sidecar_of(run_of(sub="01", space="MNI152NLin2009cAsym"), "fa")
 
 
-def test_equal_images_give_equal_bytes_and_come_back(tmp_path: Path) -> None:
+def test_equal_images_give_equal_bytes_and_are_read_back(tmp_path: Path) -> None:
     affine = np.array([[-2, 0.1, 0, 5], [0, 2, 0.3, 6], [0, 0, 2.5, 7], [0, 0, 0, 1]], dtype=float)
     image = SpatialMap(data=np.arange(24.0).reshape(2, 3, 4), affine=affine)
     assert nifti_bytes(image) == nifti_bytes(image)
     write_map(tmp_path / "a.nii.gz", image, sidecar={"Units": "mm"})
-    back = nib.load(tmp_path / "a.nii.gz")
+    back = nib.Nifti1Image.from_filename(tmp_path / "a.nii.gz")
     np.testing.assert_allclose(back.affine, affine, atol=1e-6)
     np.testing.assert_array_equal(back.get_fdata(), image.data)
     assert json.loads((tmp_path / "a.json").read_text()) == {"Units": "mm"}
@@ -76,18 +76,18 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monke
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_equal_content_is_not_written_again(tmp_path: Path) -> None:
+def test_unchanged_content_is_not_rewritten(tmp_path: Path) -> None:
     assert write_if_changed(tmp_path / "a", b"1")
     assert not write_if_changed(tmp_path / "a", b"1")
     assert write_if_changed(tmp_path / "a", b"2")
 
 
-def test_json_has_no_values_that_are_not_finite(tmp_path: Path) -> None:
+def test_json_has_finite_values_only(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"x": np.nan, "y": [np.float32(1.5), np.int64(2)], "z": Path("p")})
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": None, "y": [1.5, 2], "z": "p"}
 
 
-def test_table_comes_back_with_its_labels_and_gaps(tmp_path: Path) -> None:
+def test_a_table_is_read_back_with_its_labels_and_missing_values(tmp_path: Path) -> None:
     columns = [
         Column(name=name, description=name, optional=name == "run") for name in ("participant_id", "run", "alps")
     ]
@@ -106,7 +106,7 @@ def test_a_row_with_an_unknown_or_a_missing_value_is_refused(tmp_path: Path, row
     assert not (tmp_path / "t.tsv").exists()
 
 
-def test_root_files_keep_where_the_data_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_files_record_the_source_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIDS_ALPS_DOCKER_TAG", "1.0")
     monkeypatch.setenv("BIDS_ALPS_REVISION", "0f" * 20)
     source = {"Name": "q", "DatasetType": "derivative", "GeneratedBy": [{"Name": "QSIPrep"}]}
@@ -120,7 +120,7 @@ def test_root_files_keep_where_the_data_came_from(tmp_path: Path, monkeypatch: p
     assert set(read_table(tmp_path / "out/seg-alps_dseg.tsv")["index"]) == {1, 2, 3, 4, 5, 6}
 
 
-def test_a_shared_file_of_another_owner_is_left_with_a_warning(
+def test_a_shared_file_of_another_owner_is_kept_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_root(tmp_path / "out", tmp_path)

@@ -18,7 +18,8 @@ from bids_alps.model import DwiRun, FieldmapImage, SpatialMap
 
 GRID = np.diag([2.0, 2.0, 2.0, 1.0])
 RUN = "sub-01/dwi/sub-01_dir-AP_dwi"
-AP, PA = {"PhaseEncodingDirection": "j-"}, {"PhaseEncodingDirection": "j"}
+AP: dict[str, Any] = {"PhaseEncodingDirection": "j-"}
+PA: dict[str, Any] = {"PhaseEncodingDirection": "j"}
 
 
 @pytest.fixture
@@ -63,14 +64,14 @@ ONE_PA = [(REVERSE, ["sub-01_dir-PA_epi"])]
         "sub-01/dwi/sub-01_dir-AP_dwi.nii.gz",
     ],
 )
-def test_of_a_pair_meant_for_the_run_the_opposite_one_is_taken(dataset: Path, target: Any) -> None:
+def test_of_an_intended_pair_the_opposite_image_is_used(dataset: Path, target: Any) -> None:
     put(dataset, "sub-01/fmap/sub-01_dir-AP_epi", **AP, IntendedFor=target)
     put(dataset, "sub-01/fmap/sub-01_dir-PA_epi", **PA, IntendedFor=target)
     assert found(dataset) == ONE_PA
     assert [one.path.name for one in run_of(dataset).fieldmaps[0].matching] == ["sub-01_dir-AP_epi.nii.gz"]
 
 
-def test_a_field_that_is_named_serves_as_one_that_is_intended(dataset: Path) -> None:
+def test_b0fieldsource_is_equivalent_to_intendedfor(dataset: Path) -> None:
     put(dataset, RUN, volumes=7, **AP, B0FieldSource="pepolar0", B0FieldIdentifier="pepolar0")
     put(dataset, "sub-01/fmap/sub-01_dir-AP_epi", **AP, B0FieldIdentifier=["pepolar0"])
     put(dataset, "sub-01/fmap/sub-01_dir-PA_epi", **PA, B0FieldIdentifier=["pepolar0"])
@@ -78,7 +79,7 @@ def test_a_field_that_is_named_serves_as_one_that_is_intended(dataset: Path) -> 
     assert found(dataset) == ONE_PA
 
 
-def test_all_opposite_images_help(dataset: Path) -> None:
+def test_all_reverse_phase_images_are_used(dataset: Path) -> None:
     for number in "12":
         put(
             dataset,
@@ -89,7 +90,7 @@ def test_all_opposite_images_help(dataset: Path) -> None:
     assert found(dataset) == [(REVERSE, ["sub-01_dir-PA_run-1_epi", "sub-01_dir-PA_run-2_epi"])]
 
 
-def test_an_image_encoded_along_another_axis_serves_where_it_is_meant_to(dataset: Path) -> None:
+def test_an_image_encoded_along_another_axis_is_used_only_if_intended(dataset: Path) -> None:
     put(
         dataset,
         "sub-01/fmap/sub-01_dir-LR_epi",
@@ -99,20 +100,20 @@ def test_an_image_encoded_along_another_axis_serves_where_it_is_meant_to(dataset
     assert found(dataset) == [(REVERSE, ["sub-01_dir-LR_epi"])]
 
 
-def test_a_fieldmap_meant_for_another_image_serves_no_run(dataset: Path) -> None:
+def test_a_fieldmap_intended_for_another_image_is_not_used(dataset: Path) -> None:
     put(dataset, "sub-01/func/sub-01_task-rest_bold")
     put(dataset, "sub-01/fmap/sub-01_dir-PA_epi", **PA, IntendedFor="func/sub-01_task-rest_bold.nii.gz")
     assert found(dataset) == []
 
 
-def test_a_fieldmap_for_an_image_that_is_not_there_is_noted(dataset: Path) -> None:
+def test_a_fieldmap_intended_for_a_missing_image_is_noted(dataset: Path) -> None:
     put(dataset, "sub-01/fmap/sub-01_dir-PA_epi", **PA, IntendedFor="dwi/sub-01_run-1_dwi.nii.gz")
     run = run_of(dataset)
     assert run.fieldmaps == ()
     assert run.notes == ("sub-01_dir-PA_epi.nii.gz: IntendedFor has dwi/sub-01_run-1_dwi.nii.gz, which does not exist",)
 
 
-def test_nothing_is_opposite_to_what_does_not_tell_its_encoding(dataset: Path) -> None:
+def test_without_phase_encoding_direction_no_image_is_opposite(dataset: Path) -> None:
     put(dataset, "sub-01/fmap/sub-01_dir-PA_epi", IntendedFor="dwi/sub-01_dir-AP_dwi.nii.gz")
     put(dataset, "sub-01/dwi/sub-01_dir-PA_dwi", volumes=7)
     put(dataset, "sub-01/dwi/sub-01_acq-b_dir-PA_dwi", volumes=7, PhaseEncodingAxis="j")
@@ -132,12 +133,14 @@ def test_nothing_is_opposite_to_what_does_not_tell_its_encoding(dataset: Path) -
     ],
 )
 @pytest.mark.parametrize("volumes", [1, 7])
-def test_an_opposite_image_on_the_same_grid_serves_whatever_its_labels(dataset: Path, stem: str, volumes: int) -> None:
+def test_a_reverse_phase_image_on_the_same_grid_is_used_whatever_its_labels(
+    dataset: Path, stem: str, volumes: int
+) -> None:
     put(dataset, stem, volumes=volumes, **PA)
     assert found(dataset) == [(REVERSE, [stem.rpartition("/")[2]])]
 
 
-def test_the_nearest_in_name_serves_first_and_a_series_before_a_single_band_image(dataset: Path) -> None:
+def test_the_closest_name_comes_first_and_a_series_before_an_sbref(dataset: Path) -> None:
     put(dataset, "sub-01/dwi/sub-01_acq-a_dir-AP_run-2_dwi", volumes=7, **AP)
     for name in ("acq-a_dir-PA_run-1_dwi", "acq-a_dir-PA_run-2_dwi", "acq-a_dir-PA_run-2_sbref"):
         put(dataset, f"sub-01/dwi/sub-01_{name}", volumes=7, **PA)
@@ -147,7 +150,7 @@ def test_the_nearest_in_name_serves_first_and_a_series_before_a_single_band_imag
     ]
 
 
-def turned(degrees: float) -> Any:
+def rotated(degrees: float) -> Any:
     angle = np.radians(degrees)
     turn = np.eye(4)
     turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
@@ -156,14 +159,14 @@ def turned(degrees: float) -> Any:
 
 @pytest.mark.parametrize(
     ("affine", "serves"),
-    [(GRID, True), (turned(2), True), (turned(20), False), (np.diag([2.5, 2.5, 2, 1]), False)],
+    [(GRID, True), (rotated(2), True), (rotated(20), False), (np.diag([2.5, 2.5, 2, 1]), False)],
 )
-def test_only_images_on_one_grid_are_taken_without_a_word(dataset: Path, affine: Any, serves: bool) -> None:
+def test_unassigned_images_are_used_only_on_the_same_grid(dataset: Path, affine: Any, serves: bool) -> None:
     put(dataset, "sub-01/dwi/sub-01_dir-PA_dwi", volumes=7, affine=affine, **PA)
     assert bool(found(dataset)) is serves
 
 
-def test_another_session_serves_no_run(dataset: Path) -> None:
+def test_fieldmaps_of_another_session_are_not_used(dataset: Path) -> None:
     put(dataset, "sub-01/ses-1/dwi/sub-01_ses-1_dir-AP_dwi", volumes=7, **AP)
     put(dataset, "sub-01/ses-2/dwi/sub-01_ses-2_dir-PA_dwi", volumes=7, **PA)
     assert found(dataset, "sub-01_ses-1_dir-AP") == []
@@ -188,10 +191,10 @@ def put_phase(root: Path, suffix: str, *, magnitudes: bool = True, acq: str = ""
     ],
 )
 @pytest.mark.parametrize("meant", [True, False])
-def test_phases_and_fields_serve_with_their_magnitudes(
+def test_phase_and_field_images_are_used_with_their_magnitudes(
     dataset: Path, suffix: str, method: str, images: list[str], meant: bool
 ) -> None:
-    aim = {"IntendedFor": ["dwi/sub-01_dir-AP_dwi.nii.gz"]} if meant else {}
+    aim: dict[str, Any] = {"IntendedFor": ["dwi/sub-01_dir-AP_dwi.nii.gz"]} if meant else {}
     put_phase(dataset, suffix, **aim)
     assert found(dataset) == [(method, [f"sub-01_{name}" for name in images])]
     (one,) = run_of(dataset).fieldmaps
@@ -199,19 +202,19 @@ def test_phases_and_fields_serve_with_their_magnitudes(
     assert one.magnitudes[0].name == f"sub-01_{first}.nii.gz"
 
 
-def test_a_phase_without_magnitude_serves_no_run(dataset: Path) -> None:
+def test_a_phase_image_without_magnitude_is_not_used(dataset: Path) -> None:
     put_phase(dataset, "phasediff", magnitudes=False, IntendedFor="dwi/sub-01_dir-AP_dwi.nii.gz")
     assert found(dataset) == []
 
 
-def test_of_two_phases_that_say_nothing_none_is_chosen(dataset: Path) -> None:
+def test_two_ambiguous_phase_images_are_not_used(dataset: Path) -> None:
     put_phase(dataset, "phasediff")
     put_phase(dataset, "phasediff", acq="_acq-b")
     assert found(dataset) == []
 
 
-def test_reverse_images_go_before_phases_and_what_is_said_before_what_is_alike(dataset: Path) -> None:
-    target = {"IntendedFor": "dwi/sub-01_dir-AP_dwi.nii.gz"}
+def test_reverse_phase_images_precede_phases_and_assigned_ones_precede_matching_ones(dataset: Path) -> None:
+    target: dict[str, Any] = {"IntendedFor": "dwi/sub-01_dir-AP_dwi.nii.gz"}
     put_phase(dataset, "phasediff", **target)
     put(dataset, "sub-01/fmap/sub-01_dir-PA_epi", **PA, **target)
     put(dataset, "sub-01/dwi/sub-01_dir-PA_dwi", volumes=7, **PA)
@@ -220,7 +223,7 @@ def test_reverse_images_go_before_phases_and_what_is_said_before_what_is_alike(d
     assert found(dataset)[0][1] == ["sub-01_dir-PA_epi"]
 
 
-def test_a_malformed_sidecar_of_a_fieldmap_costs_that_fieldmap_alone(dataset: Path) -> None:
+def test_a_malformed_sidecar_affects_its_own_fieldmap_only(dataset: Path) -> None:
     put(dataset, "sub-01/fmap/sub-01_dir-PA_epi", **PA, IntendedFor="dwi/sub-01_dir-AP_dwi.nii.gz")
     (dataset / "sub-01/fmap/sub-01_dir-PA_epi.json").write_text("{")
     assert found(dataset) == []

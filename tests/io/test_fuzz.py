@@ -82,7 +82,7 @@ def test_images(content: bytes, packed: bool, where: int) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @given(st.binary(min_size=1, max_size=8), st.integers(0, 351))
-def test_what_passes_the_light_check_is_read_or_refused(content: bytes, where: int) -> None:
+def test_a_file_that_passes_the_quick_check_is_read_or_refused(content: bytes, where: int) -> None:
     plain = gzip.decompress(SERIES)
     changed = plain[:where] + content + plain[where + len(content) :]
     survive(lambda path: (check_series(path), read_volumes(path)), gzip.compress(changed), "a.nii.gz")
@@ -95,7 +95,7 @@ def test_names_of_files(name: str) -> None:
 
 
 @pytest.mark.slow
-@given(st.text(st.characters(blacklist_characters="/\0", blacklist_categories=("Cs",)), min_size=1, max_size=60))
+@given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=60))
 @example("a b")
 @example("$(touch x)")
 @example("..")

@@ -87,7 +87,7 @@ def write_world_table(run, **changed):
     return replace(run, bvec=path)
 
 
-def test_a_table_in_world_axes_says_the_same_as_that_of_fsl(run):
+def test_a_table_in_world_axes_equals_that_of_fsl(run):
     expected = read_series(run).gradients.bvecs
     found = read_series(write_world_table(run)).gradients.bvecs
     np.testing.assert_allclose(found, expected, atol=1e-7)
@@ -109,12 +109,12 @@ def test_a_3d_image_is_refused(run):
 
 
 def change_image(run, change, affine=LAS):
-    data = np.asarray(nib.load(run.image).dataobj).copy()
+    data = np.asarray(nib.Nifti1Image.from_filename(run.image).dataobj).copy()
     change(data)
     nib.save(nib.Nifti1Image(data, affine), run.image)
 
 
-def test_values_that_are_not_finite_in_the_head_are_counted(run):
+def test_non_finite_values_in_the_head_are_counted(run):
     def lose(data):
         data[2, 2, 2:4, 2] = np.nan
 
@@ -123,7 +123,7 @@ def test_values_that_are_not_finite_in_the_head_are_counted(run):
         read_series(run)
 
 
-def test_values_that_are_not_finite_in_the_background_are_noted(run):
+def test_non_finite_values_in_the_background_are_noted(run):
     def lose(data):
         data[0] = np.nan  # the edge of the image
         data[2:] = 1.0
@@ -143,7 +143,7 @@ def test_an_empty_volume_is_refused_by_its_number(run):
         read_series(run)
 
 
-def test_what_is_tolerated_in_a_gradient_table_changes_no_direction(run):
+def test_tolerated_defects_of_a_gradient_table_change_no_direction(run):
     expected = read_series(run)
     assert expected.notes == ()
     rewrite(run.bvec, lambda text: transposed(stretched(text, 1.05)).replace("0.0 0.0 0.0", "nan nan nan"))
@@ -154,7 +154,7 @@ def test_what_is_tolerated_in_a_gradient_table_changes_no_direction(run):
     assert all(word in note for word, note in zip(words, series.notes, strict=True))
 
 
-def test_a_table_of_three_volumes_is_never_taken_for_transposed(run):
+def test_a_table_of_three_volumes_is_never_transposed(run):
     np.savetxt(run.bvec, np.eye(3)[[1, 2, 0]])
     np.testing.assert_array_equal(read_bvecs(run.bvec, volumes=3), np.eye(3)[[1, 2, 0]].T)
 
@@ -188,25 +188,25 @@ SAGITTAL = np.array([[0.0, 0, 2, 0], [-2, 0, 0, 0], [0, 2, 0, 0], [0, 0, 0, 1]])
         ),
     ],
 )
-def test_a_header_tells_left_from_right_or_does_not(run, sform, qform, known):
-    image = nib.load(run.image)
+def test_a_header_may_distinguish_left_from_right(run, sform, qform, known):
+    image = nib.Nifti1Image.from_filename(run.image)
     made = nib.Nifti1Image(np.asarray(image.dataobj), None)
     made.set_sform(sform, 0 if sform is None else 1)
     made.set_qform(qform, 0 if qform is None else 1)
     made.to_filename(run.image)
     header = read_header(run.image)
-    assert header.sides_known is known
+    assert header.left_right_known is known
     assert (header.sform_code, header.qform_code) == (0 if sform is None else 1, 0 if qform is None else 1)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 300, 2000])
-def test_a_truncated_image_is_named(run, keep):
+def test_a_truncated_image_is_refused_by_name(run, keep):
     run.image.write_bytes(run.image.read_bytes()[:keep])
     with pytest.raises(ImageError, match=r"sub-01_dwi\.nii\.gz"):
         read_series(run)
 
 
-def test_a_header_that_asks_for_more_than_memory_is_refused(run):
+def test_a_header_larger_than_memory_is_refused(run):
     header = nib.Nifti1Header()
     header.set_data_shape((30000, 30000, 300, N))
     header.set_data_dtype(np.float32)
@@ -215,7 +215,7 @@ def test_a_header_that_asks_for_more_than_memory_is_refused(run):
         read_series(run)
 
 
-def test_a_dangling_link_tells_the_remedy(run, tmp_path):
+def test_a_dangling_link_is_reported_with_a_remedy(run, tmp_path):
     run.image.unlink()
     run.image.symlink_to(tmp_path / "annex" / "gone")
     with pytest.raises(NoInputError, match="datalad get"):
@@ -223,7 +223,7 @@ def test_a_dangling_link_tells_the_remedy(run, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"1 2\n3", b"1e999", b"0x10 1", b"\x00" * 50])
-def test_any_bytes_give_a_named_error_or_numbers(tmp_path, content):
+def test_any_bytes_give_an_alps_error_or_numbers(tmp_path, content):
     path = tmp_path / "x.bval"
     path.write_bytes(content)
     for read in (read_bvals, lambda p: read_bvecs(p, volumes=2)):

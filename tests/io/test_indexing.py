@@ -44,7 +44,7 @@ def names(paths: list[Path]) -> list[str]:
 
 
 @pytest.mark.slow
-def test_one_participant_is_indexed_and_no_other_is_looked_at(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_requested_participant_is_indexed(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(dataset, "sub-01/func/sub-01_task-rest_bold.nii.gz")
     put(dataset, "dwi.json", RepetitionTime=8.0)
 
@@ -77,7 +77,7 @@ def test_several_participants_are_indexed_together(dataset: Path) -> None:
         ]
 
 
-def test_metadata_are_those_that_pybids_merges(dataset: Path) -> None:
+def test_metadata_equal_those_of_pybids(dataset: Path) -> None:
     put(dataset, "dwi.json", EchoTime=0.1, Manufacturer="X", SliceTiming=[0.5, 1], Flag=True)
     image = dataset / "sub-01/dwi/sub-01_dwi.nii.gz"
     expected = {"EchoTime": 0.08, "Manufacturer": "X", "SliceTiming": [0.5, 1], "Flag": True}
@@ -100,7 +100,7 @@ def test_pybids_gives_an_image_the_table_of_run_1(dataset: Path) -> None:
 @pytest.mark.parametrize(
     "content", ["{", "[1]", '\ufeff{"EchoTime": 1}', '{"run": "second"}', '{"Name": "\\ud800"}', "dangling"]
 )
-def test_pybids_ends_at_one_sidecar_and_costs_no_other_file(dataset: Path, content: str) -> None:
+def test_pybids_fails_on_one_malformed_sidecar_without_affecting_others(dataset: Path, content: str) -> None:
     broken = dataset / "sub-01/dwi/sub-01_run-1_dwi.json"
     put(dataset, "sub-01/dwi/sub-01_run-1_dwi.nii.gz")
     if content == "dangling":
@@ -150,7 +150,7 @@ def test_pybids_reads_entities_from_folders_above_the_dataset(tmp_path: Path, ab
         ]
 
 
-def test_a_database_is_made_for_everybody_and_used(dataset: Path, tmp_path: Path) -> None:
+def test_a_database_covers_all_participants_and_is_used(dataset: Path, tmp_path: Path) -> None:
     put(dataset, "sub-02/func/sub-02_task-rest_bold.nii.gz")
     put(dataset, "sub-02/func/sub-02_task-rest_bold.json", RepetitionTime=2.0)
     put(dataset, "sub-02/func/sub-02_task-other_bold.json", "{")
@@ -169,7 +169,7 @@ def test_a_database_is_made_for_everybody_and_used(dataset: Path, tmp_path: Path
 @pytest.mark.parametrize(
     "change", ["a new image", "an image gone", "another sidecar", "another dataset", "no metadata"]
 )
-def test_a_stale_database_is_noticed_and_the_disk_is_read(
+def test_an_outdated_database_is_detected_and_the_disk_is_read(
     dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, change: str
 ) -> None:
     if change == "no metadata":
@@ -196,14 +196,16 @@ def test_a_stale_database_is_noticed_and_the_disk_is_read(
     assert "indexing from disk instead" in caplog.text
 
 
-def test_a_file_that_is_no_database_is_told(dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_that_is_not_a_database_is_reported(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     put(tmp_path, "db/layout_index.sqlite", "no database")
     with open_index(dataset, ["01"], database=tmp_path / "db") as index:
         assert names(index.find("01")) == ["sub-01_dwi.nii.gz"]
     assert "cannot be opened as a pybids database" in caplog.text
 
 
-def test_a_database_that_cannot_be_written_is_told(dataset: Path, tmp_path: Path) -> None:
+def test_an_unwritable_database_is_reported(dataset: Path, tmp_path: Path) -> None:
     put(tmp_path, "file", "x")
     with pytest.raises(OutputError), open_index(dataset, ["01"], database=tmp_path / "file/db"):
         pass

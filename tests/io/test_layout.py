@@ -11,7 +11,7 @@ import pytest
 from helpers import nifti_bytes
 
 from bids_alps.errors import InvalidBidsError, NothingSelectedError
-from bids_alps.io.layout import SetAside, UnusableRun, find_participants, find_runs
+from bids_alps.io.layout import ExcludedRun, UnusableRun, find_participants, find_runs
 from bids_alps.io.queries import Selection
 from bids_alps.model import DwiRun, SpatialMap
 
@@ -44,7 +44,7 @@ def runs_of(root: Path, selection: Selection | None = None, *, preprocessed: boo
     return {run.name: run for run in found if isinstance(run, DwiRun)}
 
 
-def test_a_series_without_weighting_is_no_run_where_its_session_has_one(dataset: Path) -> None:
+def test_a_b0_series_is_not_a_run_if_its_session_has_one(dataset: Path) -> None:
     for session in "12":
         put_run(dataset, f"sub-01/ses-{session}/dwi/sub-01_ses-{session}_dir-PA_dwi")
         put(dataset, f"sub-01/ses-{session}/dwi/sub-01_ses-{session}_dir-PA_dwi.bval", content="0 0 0 5 5 5 5\n")
@@ -54,8 +54,8 @@ def test_a_series_without_weighting_is_no_run_where_its_session_has_one(dataset:
     found = {run.name: type(run) for run in find_runs(dataset, "01")}
     assert found == {
         "sub-01_ses-1_dir-AP": DwiRun,
-        "sub-01_ses-1_dir-PA": SetAside,
-        "sub-01_ses-1_dir-PA_run-2": SetAside,
+        "sub-01_ses-1_dir-PA": ExcludedRun,
+        "sub-01_ses-1_dir-PA_run-2": ExcludedRun,
         "sub-01_ses-2_dir-PA": DwiRun,  # it will say that it holds no weighting
     }
     found = {run.name: type(run) for run in find_runs(dataset, "01", b0_threshold=0)}
@@ -78,7 +78,7 @@ def test_gradient_table_is_inherited_from_any_level(dataset: Path, place: str) -
     assert run.bvec == dataset / f"{place}{prefix}dwi.bvec"
 
 
-def test_a_run_without_number_never_takes_the_table_of_run_1(dataset: Path) -> None:
+def test_a_run_without_an_index_never_uses_the_table_of_run_1(dataset: Path) -> None:
     put_run(dataset, "sub-01/dwi/sub-01_run-1_dwi")
     put(dataset, "sub-01/dwi/sub-01_dwi.nii.gz")
     assert sorted(type(run).__name__ for run in find_runs(dataset, "01")) == ["DwiRun", "UnusableRun"]
@@ -91,14 +91,14 @@ def test_two_tables_at_one_level_are_refused(dataset: Path) -> None:
     assert "2 .bval files apply" in str(problem_of(dataset).error)
 
 
-def test_sidecars_merge_and_the_nearer_wins(dataset: Path) -> None:
+def test_sidecars_are_merged_and_the_closest_takes_precedence(dataset: Path) -> None:
     put_run(dataset, "sub-01/dwi/sub-01_dwi", EchoTime=0.08)
     put(dataset, "dwi.json", content='{"EchoTime": 0.1, "Manufacturer": "X"}')
     assert runs_of(dataset)["sub-01"].metadata == {"EchoTime": 0.08, "Manufacturer": "X"}
 
 
 @pytest.mark.slow
-def test_phase_real_and_imaginary_parts_are_never_taken(dataset: Path) -> None:
+def test_phase_real_and_imaginary_parts_are_not_runs(dataset: Path) -> None:
     for part in ("mag", "phase", "real", "imag"):
         put_run(dataset, f"sub-01/dwi/sub-01_part-{part}_dwi")
     (run,) = runs_of(dataset).values()
@@ -106,7 +106,7 @@ def test_phase_real_and_imaginary_parts_are_never_taken(dataset: Path) -> None:
     assert run.name == "sub-01"
 
 
-def test_every_run_has_a_result_of_its_own(dataset: Path) -> None:
+def test_every_run_has_its_own_result(dataset: Path) -> None:
     names = ["ses-1_run-01", "ses-1_run-02", "ses-2", "ses-2_acq-b"]
     for name in names:
         put_run(dataset, f"sub-01/{name[:5]}/dwi/sub-01_{name}_dwi")
@@ -114,7 +114,7 @@ def test_every_run_has_a_result_of_its_own(dataset: Path) -> None:
     assert list(runs_of(dataset, Selection(sessions=("1",), runs=(2,)))) == ["sub-01_ses-1_run-02"]
 
 
-def test_magnitude_beside_an_image_without_part_is_refused_not_dropped(dataset: Path) -> None:
+def test_a_magnitude_image_next_to_one_without_part_is_refused(dataset: Path) -> None:
     put_run(dataset, "sub-01/dwi/sub-01_dwi")
     put_run(dataset, "sub-01/dwi/sub-01_part-mag_dwi")
     assert "a second image" in str(problem_of(dataset).error)
@@ -122,7 +122,7 @@ def test_magnitude_beside_an_image_without_part_is_refused_not_dropped(dataset: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["nii.gz", "bval", "bvec"])
-def test_dangling_link_is_told_with_the_remedy(dataset: Path, suffix: str) -> None:
+def test_a_dangling_link_is_an_unusable_run_with_a_remedy(dataset: Path, suffix: str) -> None:
     put_run(dataset, "sub-01/dwi/sub-01_run-1_dwi")
     put_run(dataset, "sub-01/dwi/sub-01_run-2_dwi")
     link = dataset / f"sub-01/dwi/sub-01_run-1_dwi.{suffix}"
@@ -132,7 +132,7 @@ def test_dangling_link_is_told_with_the_remedy(dataset: Path, suffix: str) -> No
     assert f"datalad get {link}" in str(problem_of(dataset).error)
 
 
-def test_links_to_content_that_is_there_are_followed(dataset: Path) -> None:
+def test_links_to_available_content_are_followed(dataset: Path) -> None:
     """As in a tree of git-annex, of which nothing can be written to."""
     put_run(dataset, "sub-01/dwi/sub-01_dwi", EchoTime=0.08)
     objects = dataset / ".git/annex/objects"
@@ -148,7 +148,7 @@ def test_links_to_content_that_is_there_are_followed(dataset: Path) -> None:
     objects.chmod(0o755)
 
 
-def test_unlocked_annex_pointer_is_told_with_the_remedy(dataset: Path) -> None:
+def test_an_unlocked_annex_pointer_is_reported_with_a_remedy(dataset: Path) -> None:
     put_run(dataset, "sub-01/dwi/sub-01_dwi")
     put(dataset, "sub-01/dwi/sub-01_dwi.nii.gz", content="/annex/objects/MD5E-s1--0.nii.gz\n")
     assert "datalad get" in str(problem_of(dataset).error)
@@ -156,7 +156,7 @@ def test_unlocked_annex_pointer_is_told_with_the_remedy(dataset: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "an empty file"),
         (b"no image", "cannot be read as NIfTI"),
@@ -166,13 +166,13 @@ def test_unlocked_annex_pointer_is_told_with_the_remedy(dataset: Path) -> None:
     ],
     ids=["empty", "text", "short", "zeros", "3-D"],  # contents hold the time of compression
 )
-def test_file_that_is_no_series_is_told(dataset: Path, content: bytes, told: str) -> None:
+def test_a_file_that_is_not_a_series_is_reported(dataset: Path, content: bytes, message: str) -> None:
     put_run(dataset, "sub-01/dwi/sub-01_dwi")
     put(dataset, "sub-01/dwi/sub-01_dwi.nii.gz", content=content)
-    assert told in str(problem_of(dataset).error)
+    assert message in str(problem_of(dataset).error)
 
 
-def test_header_that_promises_more_than_its_file_can_hold_is_refused(dataset: Path) -> None:
+def test_a_header_larger_than_its_file_is_refused(dataset: Path) -> None:
     header = bytearray(gzip.decompress(SERIES)[:352])
     header[40:50] = np.array([4, 2000, 2000, 20, 30], "<i2").tobytes()
     put_run(dataset, "sub-01/dwi/sub-01_dwi")
@@ -180,7 +180,7 @@ def test_header_that_promises_more_than_its_file_can_hold_is_refused(dataset: Pa
     assert "its header implies 9600000000 bytes" in str(problem_of(dataset).error)
 
 
-def test_malformed_json_costs_the_run_it_belongs_to_alone(dataset: Path) -> None:
+def test_malformed_json_affects_its_own_run_only(dataset: Path) -> None:
     put_run(dataset, "sub-01/dwi/sub-01_run-1_dwi")
     put_run(dataset, "sub-01/dwi/sub-01_run-2_dwi")
     put(dataset, "sub-01/dwi/sub-01_run-1_dwi.json", "sub-01/fmap/sub-01_dir-AP_epi.json", content="{")
@@ -201,7 +201,7 @@ def test_names_of_qsiprep_are_known(dataset: Path, space: str) -> None:
     assert run.t1w is not None
 
 
-def test_the_table_in_world_axes_goes_before_fsls(dataset: Path) -> None:
+def test_a_world_gradient_table_takes_precedence_over_fsl(dataset: Path) -> None:
     stem = "sub-01/dwi/sub-01_space-ACPC_desc-preproc_dwi"
     put_run(dataset, stem)
     put(dataset, f"{stem}.b", content="0 0 0 0\n")
@@ -209,7 +209,7 @@ def test_the_table_in_world_axes_goes_before_fsls(dataset: Path) -> None:
     assert run.bvec == dataset / f"{stem}.b"
 
 
-def test_a_series_of_qsiprep_without_its_table_in_world_axes_is_refused(dataset: Path) -> None:
+def test_a_qsiprep_series_without_a_world_gradient_table_is_refused(dataset: Path) -> None:
     made = {"Name": "q", "BIDSVersion": "1.8.0", "GeneratedBy": [{"Name": "QSIPrep"}]}
     put(dataset, "dataset_description.json", content=json.dumps(made))
     put_run(dataset, "sub-01/dwi/sub-01_space-ACPC_desc-preproc_dwi")
@@ -218,7 +218,7 @@ def test_a_series_of_qsiprep_without_its_table_in_world_axes_is_refused(dataset:
     assert "QSIPrep, whose .bvec is not in FSL convention" in str(problem.error)
 
 
-def test_transforms_are_those_of_the_runs_space_and_the_nearest_counts(dataset: Path) -> None:
+def test_the_closest_transform_in_the_space_of_the_run_is_used(dataset: Path) -> None:
     put_run(dataset, "sub-01/ses-1/dwi/sub-01_ses-1_space-ACPC_desc-preproc_dwi")
     name = "from-{}_to-{}_mode-image_xfm"
     put(
@@ -239,7 +239,7 @@ def test_transforms_are_those_of_the_runs_space_and_the_nearest_counts(dataset: 
     }
 
 
-def test_repeats_of_a_t1w_give_the_first_and_two_protocols_none(dataset: Path) -> None:
+def test_the_first_of_repeated_t1w_images_is_used_and_none_of_two_protocols(dataset: Path) -> None:
     put_run(dataset, "sub-01/dwi/sub-01_dwi")
     put(dataset, "sub-01/anat/sub-01_run-1_T1w.nii.gz", "sub-01/anat/sub-01_run-2_T1w.nii.gz")
     t1w = runs_of(dataset)["sub-01"].t1w
@@ -272,9 +272,7 @@ def test_participants_are_listed_sorted_and_checked(dataset: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_participant_that_is_named_does_not_pay_for_the_others(
-    dataset: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_selected_participant_is_not_affected_by_others(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither more folders are looked at nor is the root listed more than once, however many participants there are."""
 
     def count(labels: list[str]) -> tuple[int, int]:

@@ -39,7 +39,7 @@ def put(root, *names):
         (f"sub-01/anat/sub-01_acq-x_space-{TEMPLATE}_label-lesion_mask.nii.gz", run_of(), TEMPLATE),
     ],
 )
-def test_the_name_tells_whose_mask_it_is_and_in_which_space(tmp_path, name, run, space):
+def test_the_file_name_gives_the_owner_and_the_space_of_a_mask(tmp_path, name, run, space):
     assert find_lesions(put(tmp_path, name), run) == LesionMask(path=tmp_path / name, space=space)
 
 
@@ -54,7 +54,7 @@ def test_the_name_tells_whose_mask_it_is_and_in_which_space(tmp_path, name, run,
         ("sub-01/dwi/sub-01_label-lesion_mask.json", run_of()),
     ],
 )
-def test_what_is_not_of_the_run_is_not_taken(tmp_path, name, run):
+def test_files_of_other_runs_are_not_used(tmp_path, name, run):
     assert find_lesions(put(tmp_path, name), run) == LesionMask()
 
 
@@ -66,7 +66,7 @@ def test_what_is_not_of_the_run_is_not_taken(tmp_path, name, run):
         ("sub-01_space-FLAIR_label-lesion_mask.nii.gz", "sub-01_T1w.nii.gz"),
     ],
 )
-def test_a_mask_on_an_anatomical_image_that_cannot_be_aligned_needs_a_word(tmp_path, name, t1w):
+def test_a_mask_on_an_unregistered_anatomical_image_needs_t1w_aligned(tmp_path, name, t1w):
     put(tmp_path, f"sub-01/anat/{name}")
     run = replace(run_of(), t1w=None if t1w is None else Path(t1w))
     with pytest.raises(MetadataError, match="use --t1w-aligned"):
@@ -74,18 +74,18 @@ def test_a_mask_on_an_anatomical_image_that_cannot_be_aligned_needs_a_word(tmp_p
     assert find_lesions(tmp_path, run, t1w_aligned=True).space in ("T1w", "FLAIR")
 
 
-def test_a_mask_on_the_t1w_of_the_run_is_taken(tmp_path):
+def test_a_mask_on_the_t1w_of_the_run_is_used(tmp_path):
     put(tmp_path, "sub-01/anat/sub-01_space-T1w_label-lesion_mask.nii.gz")
     assert find_lesions(tmp_path, replace(run_of(), t1w=Path("sub-01_rec-norm_T1w.nii.gz"))).space == "T1w"
 
 
-def test_two_masks_are_one_too_many(tmp_path):
+def test_two_masks_are_ambiguous(tmp_path):
     put(tmp_path, "sub-01/dwi/sub-01_label-lesion_mask.nii.gz", "sub-01/anat/sub-01_space-A_label-lesion_mask.nii.gz")
     with pytest.raises(AmbiguityError, match=r"2 lesion masks.*Keep one"):
         find_lesions(tmp_path, run_of())
 
 
-def test_content_that_was_not_fetched_is_told(tmp_path):
+def test_content_that_was_not_fetched_is_reported(tmp_path):
     path = tmp_path / "sub-01/dwi/sub-01_label-lesion_mask.nii.gz"
     path.parent.mkdir(parents=True)
     path.symlink_to("nowhere")
@@ -107,13 +107,13 @@ def test_values_other_than_0_and_1_are_refused(tmp_path, value):
 
 
 @pytest.mark.parametrize("value", [0, 1])
-def test_an_empty_mask_and_a_full_one_are_masks(tmp_path, value):
+def test_empty_and_full_masks_are_accepted(tmp_path, value):
     data = np.full((4, 4, 4), value)
     read = read_lesions(write_mask(tmp_path / "m.nii.gz", data), "T1w", template=read_template())
     assert (read.data == value).all()
 
 
-def test_a_mask_in_another_template_is_carried_by_its_transform(tmp_path, monkeypatch):
+def test_a_mask_in_another_template_is_transformed(tmp_path, monkeypatch):
     path = tmp_path / f"tpl-{TEMPLATE}_from-Other_mode-image_xfm.tfm"
     sitk.WriteTransform(sitk.TranslationTransform(3, (-10.0, 0.0, 4.0)), str(path))  # LPS+
     wanted = {(TEMPLATE, "Other"): path}
@@ -130,7 +130,7 @@ def test_a_mask_in_another_template_is_carried_by_its_transform(tmp_path, monkey
     assert carried.data.sum() * abs(np.linalg.det(carried.affine)) == pytest.approx(data.sum() * 8, rel=0.02)
 
 
-def test_a_space_without_a_way_to_the_template_is_refused(tmp_path, monkeypatch):
+def test_a_space_without_a_transform_to_the_template_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(lesions, "find_transform", lambda **_: None)
     path = write_mask(tmp_path / "m.nii.gz", np.zeros((3, 3, 3)))
     with pytest.raises(TemplateMissingError, match="in Other by its name"):

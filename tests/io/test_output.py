@@ -99,18 +99,18 @@ FOREIGN = {
 
 @pytest.mark.parametrize("level", ["participant", "group", "--dry-run"])
 @pytest.mark.parametrize("name", FOREIGN)
-def test_a_foreign_folder_is_refused_and_keeps_every_byte(
+def test_a_foreign_folder_is_refused_and_unchanged(
     place: Path, name: str, level: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, target = FOREIGN[name]
     before = bytes_below(place)
     options = ("participant", "--dry-run") if level == "--dry-run" else (level,)
     assert main([source, target, *options, "--skip-bids-validation"]) == 73
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     assert bytes_below(place) == before
-    assert told.out.splitlines()[-1] == "bids-alps finished with errors (exit code 73)."
-    assert len(told.err.splitlines()) == 1
-    print(f"{name}: {told.err.strip()} {len(before)} files as before.")  # noqa: T201 -- shown by -s
+    assert printed.out.splitlines()[-1] == "bids-alps finished with errors (exit code 73)."
+    assert len(printed.err.splitlines()) == 1
+    print(f"{name}: {printed.err.strip()} {len(before)} files as before.")  # noqa: T201 -- shown by -s
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def bind(tmp_path: Path) -> Iterator[Callable[[Path], Path]]:
         ("raw/derivatives/qsiprep", ""),
     ],
 )
-def test_bind_mounts_hide_nothing(place: Path, bind: Callable[[Path], Path], shown: str, below: str) -> None:
+def test_bind_mounts_are_resolved(place: Path, bind: Callable[[Path], Path], shown: str, below: str) -> None:
     target = bind(place / shown) / below
     before = bytes_below(place)
     assert main(["raw", str(target), "participant", "--skip-bids-validation"]) == 73
@@ -155,7 +155,7 @@ def test_a_bind_mount_of_the_input_is_the_input(place: Path, bind: Callable[[Pat
     assert main([str(bind(place / "raw")), "raw", "participant"]) == 73
 
 
-def test_the_case_of_names_hides_nothing(place: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_names_are_compared_without_case(place: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """On a file system that does not tell Raw from raw, both are one folder."""
     disk, point = tmp_path_factory.mktemp("disk") / "disk.img", place / "vfat"
     point.mkdir()
@@ -179,7 +179,7 @@ OURS = ("out", "Upper", "raw/derivatives/bids-alps", "project/derivatives/bids-a
 
 
 @pytest.mark.parametrize("target", OURS)
-def test_what_is_new_empty_or_ours_is_taken(place: Path, target: str) -> None:
+def test_new_empty_and_own_folders_are_accepted(place: Path, target: str) -> None:
     out = place / target
     check_output(out, place / "raw", {})
     write_root(out, place / "raw")
@@ -189,7 +189,7 @@ def test_what_is_new_empty_or_ours_is_taken(place: Path, target: str) -> None:
 @pytest.mark.parametrize(
     "names", [("logs/slurm-1.out",), ("work/x",), (".git/config", ".datalad/config"), ("lost+found/",)]
 )
-def test_what_batch_systems_and_datalad_put_there_first_is_no_hindrance(place: Path, names: tuple[str, ...]) -> None:
+def test_files_of_batch_systems_and_datalad_are_allowed(place: Path, names: tuple[str, ...]) -> None:
     for name in names:
         (place / "out" / name).parent.mkdir(parents=True)
         (place / "out" / name).mkdir() if name.endswith("/") else (place / "out" / name).write_text("x")
@@ -209,14 +209,14 @@ def test_what_batch_systems_and_datalad_put_there_first_is_no_hindrance(place: P
         [],
     ],
 )
-def test_only_a_description_of_ours_makes_a_folder_ours(place: Path, described: object) -> None:
+def test_only_our_dataset_description_marks_an_own_folder(place: Path, described: object) -> None:
     (place / "Upper/dataset_description.json").write_text(json.dumps(described))
     with pytest.raises(OutputError, match="did not write"):
         check_output(place / "Upper", place / "raw", {})
 
 
 @pytest.mark.parametrize("where", ["derivatives/bids-alps-x", "sub-01"])
-def test_other_datasets_are_inputs_too(place: Path, where: str) -> None:
+def test_derivative_datasets_are_inputs_too(place: Path, where: str) -> None:
     with pytest.raises(OutputError, match="is also the dataset q"):
         check_output(place / "other", place / "raw", {"q": place / "to_other"})
     with pytest.raises(OutputError, match="contains the dataset q"):
@@ -260,7 +260,7 @@ def test_scratch_space_and_databases_stay_out_of_the_input(place: Path) -> None:
     assert bytes_below(place) == before
 
 
-def test_a_mount_tells_what_it_shows(tmp_path: Path) -> None:
+def test_the_source_of_a_mount_is_identified(tmp_path: Path) -> None:
     mounts = tmp_path / "mountinfo"
     mounts.write_text(
         "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
@@ -272,7 +272,7 @@ def test_a_mount_tells_what_it_shows(tmp_path: Path) -> None:
     assert mounted_from(Path("/out"), tmp_path / "none") == Path("/")
 
 
-def test_what_is_within_a_folder(place: Path) -> None:
+def test_folders_within_a_folder_are_recognised(place: Path) -> None:
     assert is_within(place / "raw/new", place / "to_raw")
     assert is_within(place / "to_sub/x", place / "raw")
     assert not is_within(place / "raw2", place / "raw")

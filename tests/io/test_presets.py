@@ -20,7 +20,7 @@ def test_left_mirrors_right_in_the_templates_that_a_preset_lists(name, template)
             assert preset.centres[roi.replace("left", "right")] == (-x, y, z)
 
 
-def test_centres_are_carried_to_another_template_by_its_transform(tmp_path, monkeypatch):
+def test_centres_are_transformed_to_another_template(tmp_path, monkeypatch):
     """The file that resamples images of the wanted template onto the preset's maps points the other way."""
     path = tmp_path / "tpl-MNI152NLin2009aSym_from-Other_mode-image_xfm.tfm"
     sitk.WriteTransform(sitk.TranslationTransform(3, (1.0, 2.0, 3.0)), str(path))  # LPS+
@@ -31,7 +31,7 @@ def test_centres_are_carried_to_another_template_by_its_transform(tmp_path, monk
         assert there.centres[roi] == pytest.approx(np.add(centre, [-1, -2, 3]))
 
 
-def test_a_template_without_a_way_to_it_is_refused(monkeypatch):
+def test_a_template_without_a_transform_is_refused(monkeypatch):
     monkeypatch.setattr(presets, "find_transform", lambda **_: None)
     with pytest.raises(UsageError, match="no transform to Other"):
         read_preset("alps", template="Other")
@@ -60,23 +60,23 @@ def write_labels(folder, *, name="mine_dseg.nii.gz", flip=False, rows=None, omit
     return str(folder / name)
 
 
-def test_a_label_image_is_a_preset_of_its_own(tmp_path):
+def test_a_label_image_is_a_preset(tmp_path):
     preset = read_preset(write_labels(tmp_path), template="MNI152NLin2009aSym")
     assert preset.name == "mine_dseg.nii.gz"
     assert preset.shape("projection_left").semi_axes_mm == (1.5, 2.5, 3.5)
     for roi, centre in read_preset("alps").centres.items():
         np.testing.assert_allclose(preset.centres[roi], np.rint(centre))
-    assert np.unique(preset.drawn.data, return_counts=True)[1][1:].tolist() == [105] * 6
+    assert np.unique(preset.label_image.data, return_counts=True)[1][1:].tolist() == [105] * 6
 
 
 def test_spheres_may_stand_at_the_centres_of_a_label_image(tmp_path):
     preset = read_preset(write_labels(tmp_path), radius_mm=3)
-    assert preset.drawn is None
+    assert preset.label_image is None
     assert preset.radius_mm == 3
 
 
 @pytest.mark.parametrize(
-    ("made", "error", "told"),
+    ("made", "error", "message"),
     [
         ({"flip": True}, ImageError, "is at x"),
         ({"omitted": "association_left"}, ImageError, "no voxel of association_left"),
@@ -86,8 +86,8 @@ def test_spheres_may_stand_at_the_centres_of_a_label_image(tmp_path):
         ({"name": "tpl-Other_dseg.nii.gz"}, UsageError, "in Other by its name"),
     ],
 )
-def test_what_is_wrong_with_a_label_image_is_told(tmp_path, made, error, told):
-    with pytest.raises(error, match=told):
+def test_an_invalid_label_image_is_refused_with_the_reason(tmp_path, made, error, message):
+    with pytest.raises(error, match=message):
         read_preset(write_labels(tmp_path, **made), template="MNI152NLin2009aSym")
 
 

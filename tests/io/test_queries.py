@@ -75,7 +75,7 @@ FIRST = MAGNITUDES[:2]
         ({"NoSuchField": None}, MAGNITUDES),
     ],
 )
-def test_a_filter_finds_what_pybids_finds(
+def test_a_filter_selects_the_same_files_as_pybids(
     root: Path, index: Index, tmp_path: Path, wanted: dict[str, Any], taken: list[str]
 ) -> None:
     selection = selected(tmp_path, dwi=wanted, bold={"task": "rest"})
@@ -92,13 +92,13 @@ def test_filter_of_one_kind_leaves_the_others_alone(index: Index, tmp_path: Path
     assert found(index, selection, "t1w") == ["ses-2"]
 
 
-def test_labels_select_beside_the_filter(index: Index, tmp_path: Path) -> None:
+def test_labels_and_filters_are_combined(index: Index, tmp_path: Path) -> None:
     assert found(index, Selection(sessions=("1",), runs=(2,))) == FIRST[1:]
     narrowed = Selection(sessions=("2",), filters=selected(tmp_path, dwi={"session": "1"}).filters)
     assert found(index, narrowed) == []
 
 
-def test_keys_of_other_programs_are_left_to_them(tmp_path: Path) -> None:
+def test_keys_of_other_programs_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "filter.json"
     path.write_text('{"dwi": {"session": null}, "bold": {"task": "rest"}}')
     assert read_filters(path) == {"dwi": {"session": Query.NONE}}
@@ -124,8 +124,6 @@ def test_malformed_filter_file_is_a_usage_error(tmp_path: Path, text: str) -> No
 
 
 @pytest.mark.parametrize("wanted", [{"sesion": "1"}, {"acq": "b1000"}])
-def test_a_filter_that_pybids_does_not_know_is_a_usage_error(
-    index: Index, tmp_path: Path, wanted: dict[str, Any]
-) -> None:
+def test_a_filter_unknown_to_pybids_is_a_usage_error(index: Index, tmp_path: Path, wanted: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="dwi"):
         selected(tmp_path, dwi=wanted).find(index, "01", "dwi")

@@ -22,7 +22,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("kind", DAMAGED)
-def test_a_damaged_dictionary_is_told_and_costs_nothing_else(
+def test_a_damaged_dictionary_is_reported_and_ignored(
     tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "participants.json").write_bytes(DAMAGED[kind])
@@ -31,7 +31,7 @@ def test_a_damaged_dictionary_is_told_and_costs_nothing_else(
     assert "no descriptions" in caplog.text
 
 
-def test_a_dictionary_that_is_a_folder_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_dictionary_that_is_a_folder_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "participants.json").mkdir()
     assert read_dictionary(tmp_path / "participants.tsv") == {}
     assert "participants.json" in caplog.text
@@ -44,7 +44,7 @@ def test_a_dictionary_with_or_without_a_byte_order_mark_is_read(tmp_path: Path, 
     assert read_dictionary(tmp_path / "participants.tsv") == {"age": AGE}
 
 
-def test_a_table_that_is_a_folder_is_no_table(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_table(tmp_path: Path) -> None:
     (tmp_path / "participants.tsv").mkdir()
     with pytest.raises(MetadataError, match=r"participants\.tsv"):
         read_table(tmp_path / "participants.tsv")

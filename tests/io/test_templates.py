@@ -57,7 +57,7 @@ TISSUES = ("desc-brain_mask", "label-WM_probseg", "label-GM_probseg")
 
 
 @pytest.mark.parametrize("kind", ["T1w", "T2w"])
-def test_a_cached_template_is_read_with_what_it_offers(cache: Path, kind: str) -> None:
+def test_a_cached_template_is_read_with_all_its_images(cache: Path, kind: str) -> None:
     put(cache / "tpl-Other", "tpl-Other_res-01", *TISSUES, kind)
     (cache / "tpl-Other/tpl-Other_res-01_label-CSF_probseg.nii.gz").touch()  # listed, but not fetched
     template = read_template("Other")
@@ -67,32 +67,34 @@ def test_a_cached_template_is_read_with_what_it_offers(cache: Path, kind: str) -
     assert template.csf.data.sum() == (np.asarray(template.mask.data) * (1 - template.wm.data - template.gm.data)).sum()
 
 
-def test_csf_is_taken_where_it_is_offered(cache: Path) -> None:
+def test_csf_is_used_if_available(cache: Path) -> None:
     folder = put(cache / "tpl-Other", "tpl-Other", *TISSUES)
     half = maps()["FA"].like(np.full(maps()["FA"].shape, 0.25, np.float32))
     write_map(folder / "tpl-Other_label-CSF_probseg.nii.gz", half)
     np.testing.assert_array_equal(read_template("Other").csf.data, half.data)
 
 
-def test_the_finer_resolution_and_the_cohort_are_taken(cache: Path) -> None:
+def test_the_finer_resolution_and_the_requested_cohort_are_used(cache: Path) -> None:
     folder = put(cache / "tpl-Child/cohort-2", "tpl-Child_cohort-2_res-2", *TISSUES)
     put(folder, "tpl-Child_cohort-2_res-1", *TISSUES)
     assert {path.name.split("_")[2] for path in find_template("Child+2").values()} == {"res-1"}
     assert read_template("Child+2").name == "Child+2"
 
 
-def test_what_is_not_cached_and_cannot_be_fetched_is_told_before_work_begins(
+def test_an_unavailable_template_is_reported_before_processing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(TemplateMissingError, match="Download it on a machine with network"):
         find_template("MNI152NLin6Asym")
     assert cli.main([str(tmp_path / "in"), str(tmp_path / "out"), "participant", "--template", "MNI152NLin6Asym"]) == 66
-    told = capsys.readouterr().err
-    assert "--template MNI152NLin6Asym: not in the cache" in told
-    assert "templateflow get MNI152NLin6Asym --res 1" in told
+    printed = capsys.readouterr().err
+    assert "--template MNI152NLin6Asym: not in the cache" in printed
+    assert "templateflow get MNI152NLin6Asym --res 1" in printed
 
 
-def test_what_the_cache_lacks_is_fetched(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_files_are_downloaded_to_the_cache(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from templateflow import api
 
     put(cache / "tpl-Other", "tpl-Other_res-01", *TISSUES[:2])
@@ -117,7 +119,7 @@ def test_centres_are_carried_by_the_transform_of_the_cache(cache: Path) -> None:
         assert there.centres[roi] == pytest.approx(np.add(centre, [0, 5, 0]))
 
 
-def test_a_folder_of_ones_own_is_a_template(tmp_path: Path) -> None:
+def test_a_custom_folder_is_a_template(tmp_path: Path) -> None:
     folder = put(tmp_path / "mine", "tpl-Mine", *TISSUES)
     assert read_template(str(folder)).name == template_label(str(folder)) == "Mine"
     (folder / "tpl-Mine_label-GM_probseg.nii.gz").unlink()
@@ -141,7 +143,7 @@ def test_an_fa_map_alone_is_a_template_of_white_matter_and_the_rest(tmp_path: Pa
     assert not template.csf.data.any()
 
 
-def test_an_md_map_beside_the_fa_map_tells_csf(tmp_path: Path) -> None:
+def test_csf_is_derived_from_an_md_map(tmp_path: Path) -> None:
     folder = put(tmp_path / "mine", "tpl-Mine", "FA", "desc-brain_mask")
     fa = maps()["FA"]
     write_map(
@@ -152,27 +154,27 @@ def test_an_md_map_beside_the_fa_map_tells_csf(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (lambda image: image.like(image.data * 10000), "Give FA from 0 to 1"),
         (lambda image: image.like(np.where(image.data > 0.5, np.nan, image.data)), "FA from nan"),
     ],
 )
-def test_an_fa_map_in_other_units_is_refused(tmp_path: Path, spoil: object, told: str) -> None:
+def test_an_fa_map_in_other_units_is_refused(tmp_path: Path, spoil: object, message: str) -> None:
     path = tmp_path / "fa.nii.gz"
-    write_map(path, spoil(maps()["FA"]))  # type: ignore[operator]
-    with pytest.raises(ImageError, match=told):
+    write_map(path, spoil(maps()["FA"]))
+    with pytest.raises(ImageError, match=message):
         read_template(str(path))
 
 
-def test_images_of_one_template_have_one_grid(tmp_path: Path) -> None:
+def test_images_of_a_template_share_a_grid(tmp_path: Path) -> None:
     folder = put(tmp_path / "mine", "tpl-Mine", *TISSUES)
     put(folder, "tpl-Mine", "T1w", image=SpatialMap(data=np.zeros((3, 3, 3)), affine=AFFINE))
     with pytest.raises(ImageError, match="a grid different"):
         read_template(str(folder))
 
 
-def test_a_path_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_path_is_reported(tmp_path: Path) -> None:
     with pytest.raises(NoInputError, match="no such file or folder"):
         find_template(str(tmp_path / "nowhere"))
 

@@ -35,7 +35,7 @@ def in_the_past(path: Path, seconds: float) -> None:
     os.utime(path, (time.time() - seconds,) * 2)
 
 
-def test_a_file_of_the_living_stays_and_one_of_the_dead_goes(tmp_path: Path) -> None:
+def test_a_file_of_a_running_process_stays_and_one_of_a_dead_process_is_removed(tmp_path: Path) -> None:
     program, path = start_writer(tmp_path / "sub-01_dwi.nii.gz", 600)
     with program:
         in_the_past(path, 3600)
@@ -48,7 +48,7 @@ def test_a_file_of_the_living_stays_and_one_of_the_dead_goes(tmp_path: Path) -> 
     assert not path.exists()
 
 
-def test_a_file_whose_writer_left_its_number_to_another_process_goes(tmp_path: Path) -> None:
+def test_a_file_whose_process_id_was_reused_is_removed(tmp_path: Path) -> None:
     handle, path = create_temporary(tmp_path / "a.tsv")
     os.close(handle)
     remove_abandoned(tmp_path)
@@ -59,7 +59,7 @@ def test_a_file_whose_writer_left_its_number_to_another_process_goes(tmp_path: P
     assert not earlier.exists()
 
 
-def test_a_file_of_another_container_stays_until_it_is_old(tmp_path: Path) -> None:
+def test_a_recent_file_of_another_container_is_kept(tmp_path: Path) -> None:
     """The kernel is the same and so may be the host's name; the PID belongs to nobody here."""
     unshare = shutil.which("unshare")
     command = [str(unshare), "--pid", "--fork", "--kill-child"]
@@ -76,7 +76,7 @@ def test_a_file_of_another_container_stays_until_it_is_old(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", [".a.tsv.0123456789ab-4026531836-1-17.0123abcd.tmp", ".a.tsv.node7-99.abc.tmp"])
-def test_a_file_of_another_machine_stays_until_it_is_old(tmp_path: Path, name: str) -> None:
+def test_a_recent_file_of_another_machine_is_kept(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text("half")
     remove_abandoned(tmp_path)
@@ -87,7 +87,7 @@ def test_a_file_of_another_machine_stays_until_it_is_old(tmp_path: Path, name: s
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
-def test_files_have_the_permissions_that_the_umask_leaves(tmp_path: Path, mask: int) -> None:
+def test_files_have_the_permissions_of_the_umask(tmp_path: Path, mask: int) -> None:
     before = os.umask(mask)
     try:
         write_text(tmp_path / "a.txt", "whole")

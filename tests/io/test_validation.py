@@ -37,20 +37,20 @@ def test_a_stray_file_is_a_warning(dataset: Path, caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.slow
-def test_only_the_participants_that_are_named_are_looked_at(dataset: Path) -> None:
+def test_only_the_selected_participants_are_validated(dataset: Path) -> None:
     (dataset / "sub-02/dwi").mkdir(parents=True)
     (dataset / "sub-02/dwi/sub-02_dwi.bval").write_text("0 1000\n")
     assert validate_dataset(dataset, ["02"]) == "The BIDS validator was run on 1 participants: 0 errors."
     assert "1 errors" in validate_dataset(dataset, ["01"])
 
 
-def test_without_the_validator_that_is_told(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_validator_is_reported(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bids_alps.io.validation.find_validator", lambda: None)
     assert validate_dataset(dataset) == "The BIDS validator was not run: bids-validator-deno is not installed."
 
 
 @pytest.mark.slow
-def test_error_of_the_dataset_ends_it(dataset: Path) -> None:
+def test_an_error_of_the_dataset_stops_the_program(dataset: Path) -> None:
     (dataset / "dataset_description.json").write_text("{}")
     with pytest.raises(InvalidBidsError, match="dataset_description"):
         validate_dataset(dataset)

@@ -9,7 +9,7 @@ from bids_alps.model import SpatialMap
 from bids_alps.numerics.itk import isotropic, itk_affine, itk_image, itk_text, ras_matrix, smoothed, spatial_map
 
 
-def test_itk_reads_the_same_map_in_its_own_axes(tmp_path):
+def test_itk_reads_the_same_map_in_lps(tmp_path):
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_euler("xyz", [10, -20, 30], degrees=True).as_matrix() * 1.1
     matrix[:3, 3] = [5, -7, 11]

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from bids_alps.io.images import read_series
 from bids_alps.io.layout import find_participants, find_runs
 from bids_alps.io.tables import read_table
-from bids_alps.model import sample_linear
+from bids_alps.model import DwiRun, sample_linear
 from bids_alps.numerics.tensors.tensor import eigen_system, fit_tensor
 from bids_alps.phantom import PARK_2023, PhantomSettings, make_subject, true_index, write_phantom
 from bids_alps.phantom import subject as scan
@@ -41,7 +41,7 @@ def tensor_at(subject, template_point):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("storage", STORAGES)
-def test_fibres_run_as_chosen_in_every_storage_order(storage):
+def test_fibres_have_the_chosen_directions_in_every_storage_order(storage):
     subject = make_subject(SMALL, seed=3, storage=storage)
     for x in (-1, 1):
         assert abs(tensor_at(subject, (26.1 * x, -16.1, 27.6))[2]) > 0.97
@@ -55,6 +55,7 @@ def test_written_gradients_lead_back_to_world_axes(tmp_path):
     )
     write_phantom(tmp_path, settings)
     (run,) = find_runs(tmp_path, "01")
+    assert isinstance(run, DwiRun)
     made = make_subject(settings, 0)
     read = read_series(run)
     np.testing.assert_allclose(read.gradients.bvecs, made.gradients.bvecs, atol=2e-6)
@@ -94,13 +95,13 @@ def test_rician_noise_has_the_chosen_size():
 
 
 @pytest.mark.slow
-def test_a_slab_is_as_high_as_asked():
+def test_a_slab_has_the_requested_height():
     image = make_subject(PhantomSettings(**{**vars_of(SMALL), "slab": 84.0})).image
     assert image.shape[2] * 4.0 == pytest.approx(84, abs=4)
 
 
 @pytest.mark.slow
-def test_motion_is_in_the_truth_and_moves_the_image():
+def test_motion_is_recorded_and_moves_the_image():
     subject = make_subject(PhantomSettings(**{**vars_of(SMALL), "motion": 2.0, "voxel_size": 5.0}))
     assert np.allclose(subject.truth.motion[0], np.eye(4))
     assert not np.allclose(subject.truth.motion[1], np.eye(4))
@@ -118,17 +119,17 @@ def acquired_one_by_one(settings, subject, seed):
     volumes = []
     for n in range(len(gradients)):
         rotation, shift = subject.truth.motion[n, :3, :3], subject.truth.motion[n, :3, 3]
-        total = 0.0
+        total = np.zeros(len(voxels))
         for offset in itertools.product((-0.25, 0.25), repeat=3):
             source, intensity = distortion.of_volume(gradients, n).undo(grid.world(voxels + np.array(offset)))
-            turned = replace(gradients.take(np.array([n])), bvecs=gradients.bvecs[n : n + 1] @ rotation)
-            total = total + head.signal((source - shift) @ rotation, turned)[:, 0] * intensity / 8
+            rotated = replace(gradients.take(np.array([n])), bvecs=gradients.bvecs[n : n + 1] @ rotation)
+            total = total + head.signal((source - shift) @ rotation, rotated)[:, 0] * intensity / 8
         volumes.append(1000 * total.reshape(grid.shape))
     return np.stack(volumes, axis=-1)
 
 
 @pytest.mark.slow
-def test_a_moving_head_shows_what_each_volume_alone_would_show():
+def test_each_volume_of_a_moving_head_equals_its_own_simulation():
     settings = PhantomSettings(
         **{**vars_of(SMALL), "directions": 6, "motion": 1.5, "eddy": 2.0, "susceptibility": 6.0, "slab": 40.0}
     )
@@ -141,7 +142,7 @@ def test_a_moving_head_shows_what_each_volume_alone_would_show():
 
 
 @pytest.mark.slow
-def test_a_head_at_rest_is_the_same_by_both_ways():
+def test_a_still_head_is_the_same_by_both_methods():
     settings = replace(SMALL, directions=6, voxel_size=5.0, susceptibility=4.0)
     head, grid = make_head(settings, 2), make_subject(settings, 2).image
     gradients = make_gradients(settings)
@@ -188,7 +189,7 @@ def test_directions_are_spread_over_the_sphere():
 
 
 @pytest.mark.slow
-def test_the_dataset_has_what_was_asked_for(tmp_path):
+def test_the_dataset_has_the_requested_contents(tmp_path):
     code = main(
         f"{tmp_path} --participants 2 --sessions 2 --runs 2 --voxel-size 8 --directions 6 --b0 1 --t1w "
         "--susceptibility 4 --group-effect --snr 0".split()
@@ -217,7 +218,9 @@ def test_a_template_point_has_its_true_place_in_the_subject():
     point = np.array([[26.1, -16.1, 27.6], [-38.7, -16.4, 27.6]])
     there = truth.transform.subject_from_template(point)
     np.testing.assert_allclose(truth.transform.template_from_subject(there), point, atol=1e-3)
-    assert np.ptp(sample_linear(truth.transform.displacement, there)) > 0
+    displacement = truth.transform.displacement
+    assert displacement is not None
+    assert np.ptp(sample_linear(displacement, there)) > 0
 
 
 def vars_of(settings):

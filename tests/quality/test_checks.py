@@ -7,7 +7,8 @@ import pytest
 
 from bids_alps.errors import UsageError
 from bids_alps.model import SIDES, AlpsResult, Pose, RoiDiffusivity
-from bids_alps.quality.checks import THRESHOLDS, apply_thresholds, check_index, evaluate, parse_thresholds
+from bids_alps.quality.checks import apply_thresholds, check_index, evaluate, parse_thresholds
+from bids_alps.quality.thresholds import THRESHOLDS
 
 GOOD = {
     "v1_angle": 8.0,
@@ -60,7 +61,7 @@ def test_a_good_result_passes_every_check():
         ("alps", {"alps": math.nan}),
     ],
 )
-def test_each_check_of_the_index_is_tripped_by_what_it_watches(check, change):
+def test_each_index_check_is_triggered_by_its_error(check, change):
     assert statuses(result(**change))[check] == "warn"
 
 
@@ -78,12 +79,12 @@ def test_each_check_of_the_index_is_tripped_by_what_it_watches(check, change):
         ("registration_tract_shift", 0.5, -2.5),
     ],
 )
-def test_each_check_of_the_acquisition_has_two_sides(check, good, doubtful):
+def test_each_acquisition_check_passes_and_fails(check, good, doubtful):
     assert evaluate(check, good).status == "pass"
     assert evaluate(check, doubtful).status == "warn"
 
 
-def test_every_check_has_a_value_that_trips_it_and_one_that_does_not():
+def test_every_check_has_a_passing_and_a_failing_value():
     for name, limit in THRESHOLDS.items():
         step = abs(limit.warn) * 0.01
         side = -1 if limit.direction == "below" else 1
@@ -100,7 +101,7 @@ def test_thresholds_can_be_chosen():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("pitch", "is not a threshold"),
         ("pitch=a,b", "is not a threshold"),
@@ -109,8 +110,8 @@ def test_thresholds_can_be_chosen():
         ("registration_pose_se=5,1", "before"),
     ],
 )
-def test_thresholds_that_make_no_sense_are_refused(text, told):
-    with pytest.raises(UsageError, match=told):
+def test_invalid_thresholds_are_refused(text, message):
+    with pytest.raises(UsageError, match=message):
         apply_thresholds(check_index(result()), parse_thresholds([text]))
 
 
@@ -122,5 +123,5 @@ def test_failing_is_worse_than_warning(check):
     assert evaluate(check, limit.fail + step).status == "fail"
 
 
-def test_what_could_not_be_measured_is_a_warning():
+def test_a_missing_value_is_a_warning():
     assert evaluate("fa", math.nan).status == "warn"

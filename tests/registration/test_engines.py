@@ -15,7 +15,7 @@ import pytest
 from heads import CENTRES, Head, centre_errors, make_head, pose_error
 
 from bids_alps.errors import BadDataError, CoverageError, RegistrationError
-from bids_alps.model import SpatialTransform, SubjectMaps, Template
+from bids_alps.model import SpatialMap, SpatialTransform, SubjectMaps, Template
 from bids_alps.registration.base import Registrar, Registration
 from bids_alps.registration.checks import check_registration
 from bids_alps.registration.staged import Staged
@@ -26,14 +26,14 @@ NAMED = {name: tuple(centre) for name, centre in zip(NAMES, CENTRES.tolist(), st
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_points_map_there_and_back(engine: str, registrations: Mapping[str, Registration]) -> None:
+def test_point_maps_are_inverses(engine: str, registrations: dict[str, Registration]) -> None:
     transform = registrations[engine].transform
     back = transform.template_from_subject(transform.subject_from_template(CENTRES))
     np.testing.assert_allclose(back, CENTRES, atol=0.02)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_rotation_is_proper(engine: str, registrations: Mapping[str, Registration]) -> None:
+def test_the_rotation_is_proper(engine: str, registrations: dict[str, Registration]) -> None:
     rotation = registrations[engine].transform.rotation
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
     assert np.linalg.det(rotation) == pytest.approx(1.0)
@@ -56,7 +56,7 @@ def test_empty_mask_is_refused(
     ("engine", "centre_mm", "pose_degrees"),
     [("staged", 1.5, 1.0), pytest.param("dipy", 2.5, 3.0, marks=pytest.mark.slow), ("precomputed", 0.1, 1.0)],
 )
-def test_known_transform_is_found(
+def test_a_known_transform_is_recovered(
     engine: str,
     centre_mm: float,
     pose_degrees: float,
@@ -83,7 +83,7 @@ def test_storage_order_does_not_matter(
     assert found.pose.pitch == pytest.approx(usual.pose.pitch, abs=0.1)
 
 
-def _restored(image):  # type: ignore[no-untyped-def]
+def _restored(image: SpatialMap) -> SpatialMap:
     """The same image with its axes permuted and one of them reversed."""
     data = np.transpose(image.data, (1, 2, 0))[:, ::-1]
     affine = image.affine[:, [1, 2, 0, 3]].copy()
@@ -92,15 +92,15 @@ def _restored(image):  # type: ignore[no-untyped-def]
     return type(image)(data=data, affine=affine)
 
 
-def test_sound_registration_passes_its_checks(
-    registrations: Mapping[str, Registration], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
+def test_a_correct_registration_passes_its_checks(
+    registrations: dict[str, Registration], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
 ) -> None:
     checks = check_registration(registrations["staged"], turned_head[0], template, NAMED)
     assert {check.name: check.value for check in checks if check.status == "fail"} == {}
 
 
-def test_wrong_registration_fails_its_checks(
-    registrations: Mapping[str, Registration], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
+def test_a_wrong_registration_fails_its_checks(
+    registrations: dict[str, Registration], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
 ) -> None:
     right = registrations["staged"]
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ right.transform.affine
@@ -111,7 +111,7 @@ def test_wrong_registration_fails_its_checks(
 
 
 @pytest.mark.slow
-def test_head_with_flipped_header_is_told(template: Template) -> None:
+def test_a_head_with_a_flipped_header_is_refused(template: Template) -> None:
     subject, _ = make_head(Head(voxel_mm=4.0), template)
     upside_down = np.diag([1.0, 1.0, -1.0, 1.0])
     flipped = SubjectMaps(
@@ -128,8 +128,8 @@ def test_head_with_flipped_header_is_told(template: Template) -> None:
     assert "fail" in {check.status for check in checks}
 
 
-def test_slab_below_the_rois_is_refused(
-    registrations: Mapping[str, Registration], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
+def test_a_slab_below_the_rois_is_refused(
+    registrations: dict[str, Registration], turned_head: tuple[SubjectMaps, SpatialTransform], template: Template
 ) -> None:
     subject = turned_head[0]
     heights = registrations["staged"].transform.template_from_subject(
@@ -141,7 +141,7 @@ def test_slab_below_the_rois_is_refused(
 
 
 @pytest.mark.slow
-def test_ball_of_noise_is_told(template: Template) -> None:
+def test_a_ball_of_noise_is_refused(template: Template) -> None:
     subject, _ = make_head(Head(voxel_mm=4.0), template)
     random = np.random.default_rng(3)
     radius = np.linalg.norm(
@@ -189,7 +189,7 @@ def test_thread_count_does_not_change_a_byte(tmp_path: Path, template: Template)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_registration_travels_between_processes(engine: str, registrations: Mapping[str, Registration]) -> None:
+def test_a_registration_can_be_pickled(engine: str, registrations: dict[str, Registration]) -> None:
     found = registrations[engine]
     copied = pickle.loads(pickle.dumps(found.transform))  # noqa: S301 (our own bytes)
     np.testing.assert_array_equal(copied.affine, found.transform.affine)

@@ -17,7 +17,7 @@ from bids_alps.registration.engines import ENGINES
 
 
 @pytest.mark.slow
-def test_regions_are_found_by_an_fa_map(
+def test_an_fa_map_is_enough_for_a_template(
     turned_head: tuple[SubjectMaps, SpatialTransform], template: Template, tmp_path: Path
 ) -> None:
     fa = gaussian_filter(0.45 * template.wm.data + 0.12 * template.gm.data + 0.08 * template.csf.data, 1.0)

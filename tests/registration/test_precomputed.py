@@ -23,26 +23,26 @@ def moved(matrix: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("suffix", ["txt", "mat", "h5", "tfm"])
-def test_itk_file_maps_points_in_our_frame(suffix: str, tmp_path: Path) -> None:
+def test_an_itk_transform_maps_points_in_ras(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"xfm.{suffix}"
     sitk.WriteTransform(itk_affine(MATRIX), str(path))
     np.testing.assert_allclose(read_itk_transform(path)(CENTRES), moved(MATRIX), atol=1e-6)
 
 
-def test_matrix_maps_points_alike_in_itk() -> None:
+def test_a_matrix_maps_points_as_in_itk() -> None:
     made, flip = itk_affine(MATRIX), np.array([-1.0, -1, 1])  # ITK's frame is LPS+
     found = np.array([made.TransformPoint(point) for point in (CENTRES * flip).tolist()]) * flip
     np.testing.assert_allclose(found, moved(MATRIX), atol=1e-9)
 
 
-def test_image_survives_the_door() -> None:
+def test_an_image_is_preserved_in_itk() -> None:
     image = SpatialMap(data=np.random.default_rng(1).random((4, 5, 6)).astype(np.float32), affine=OBLIQUE)
     made = itk_image(image)
     np.testing.assert_array_equal(spatial_map(made).data, image.data)
     np.testing.assert_allclose(grid_affine(made), OBLIQUE, atol=0.01)  # its columns are orthogonal to rounding
 
 
-def test_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_transform_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NoInputError, match=r"none\.h5"):
         read_itk_transform(tmp_path / "none.h5")
 

@@ -30,7 +30,7 @@ def make_t1w(template, truth, matrix, centre):
 @pytest.mark.parametrize(
     ("angles", "shift"), [((0, 0, 0), (0, 0, 0)), ((2, -1, 1.5), (1, 2, -1.5)), ((-9, 4, 6), (8, -12, 6))]
 )
-def test_a_head_that_moved_is_found_where_it_lies(turned_head, template, angles, shift):
+def test_the_pose_of_a_moved_head_is_recovered(turned_head, template, angles, shift):
     subject, truth = turned_head
     points = subject.mask.world(np.argwhere(subject.mask.data))
     known = moved(angles, shift, points.mean(axis=0))
@@ -41,7 +41,7 @@ def test_a_head_that_moved_is_found_where_it_lies(turned_head, template, angles,
     assert fit.similarity > 0.5
 
 
-def test_an_image_of_something_else_is_unlike(turned_head):
+def test_an_image_of_something_else_has_low_similarity(turned_head):
     subject, _ = turned_head
     affine = np.diag([4.0, 4, 4, 1])
     affine[:3, 3] = subject.mask.world(np.array(subject.mask.shape) / 2) - 100

@@ -42,7 +42,7 @@ def moved(matrix: Array, points: Array) -> Array:
 
 
 @given(turn=vectors, shift=vectors)
-def test_two_scans_meet_at_half_their_rotation_and_shift(turn: Array, shift: Array) -> None:
+def test_two_scans_meet_halfway(turn: Array, shift: Array) -> None:
     motion = rigid(turn, 30 * shift)
     one, other = solve_midpoint({(0, 1): motion, (1, 0): np.linalg.inv(motion)}, [np.zeros(3), 30 * shift])
     np.testing.assert_allclose(one[:3, :3], Rotation.from_rotvec(-turn / 2).as_matrix(), atol=1e-9)
@@ -53,7 +53,7 @@ def test_two_scans_meet_at_half_their_rotation_and_shift(turn: Array, shift: Arr
 
 
 @given(st.lists(st.tuples(vectors, vectors), min_size=2, max_size=5))
-def test_motions_that_agree_are_kept_and_their_mean_is_none(scans: list[tuple[Array, Array]]) -> None:
+def test_consistent_motions_are_kept_with_zero_mean(scans: list[tuple[Array, Array]]) -> None:
     matrices = [rigid(turn, 30 * shift) for turn, shift in scans]
     motions = motions_between(matrices)
     centres = [matrix[:3, 3] for matrix in matrices]
@@ -67,7 +67,7 @@ def test_motions_that_agree_are_kept_and_their_mean_is_none(scans: list[tuple[Ar
 
 
 @given(st.permutations(range(3)), st.integers(0, 99))
-def test_scans_are_equals_even_where_motions_disagree(order: list[int], seed: int) -> None:
+def test_scans_are_treated_equally_with_inconsistent_motions(order: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     matrices = [rigid(*rng.uniform(-0.3, 0.3, (2, 3))) for _ in range(3)]
     motions = {pair: rigid(*rng.normal(scale=0.01, size=(2, 3))) @ m for pair, m in motions_between(matrices).items()}
@@ -80,7 +80,7 @@ def test_scans_are_equals_even_where_motions_disagree(order: list[int], seed: in
 
 
 @given(turn=vectors, shift=vectors)
-def test_an_alignment_is_carried_exactly(turn: Array, shift: Array) -> None:
+def test_a_registration_is_transferred_exactly(turn: Array, shift: Array) -> None:
     rng = np.random.default_rng(1)
     grid = np.diag([20.0, 20.0, 20.0, 1.0])
     grid[:3, 3] = -100
@@ -99,7 +99,7 @@ def test_an_alignment_is_carried_exactly(turn: Array, shift: Array) -> None:
 
 @pytest.fixture(scope="module")
 def scans(template: Template, turned_head: tuple[SubjectMaps, SpatialTransform]) -> list[tuple[SubjectMaps, Array]]:
-    """Three scans of one head: turned and moved on the same grid of voxels, with what takes the first to them."""
+    """Three scans of one head: rotated and moved on the same grid of voxels, with what takes the first to them."""
     head = turned_head[0]
     rng = np.random.default_rng(3)
     found = []
@@ -160,23 +160,23 @@ def test_the_order_of_scans_changes_no_byte(
 
 
 @pytest.mark.slow
-def test_a_scan_turned_anew_moves_the_frame_and_nothing_against_the_head(
+def test_rotating_a_scan_moves_the_frame_with_the_head(
     scans: list[tuple[SubjectMaps, Array]], midpoint: Midpoint, template: Template, alignments: list[SpatialTransform]
 ) -> None:
     turn = rigid(np.array([0.12, 0.0, -0.1]), np.array([6.0, 0, -4]))
     images = {name: getattr(scans[1][0], name) for name in ("fa", "md", "b0", "mask")}
-    turned = SubjectMaps(
+    rotated = SubjectMaps(
         **{name: SpatialMap(data=image.data, affine=turn @ image.affine) for name, image in images.items()}
     )
     back = np.linalg.inv(turn)
     way = SpatialTransform(affine=alignments[1].affine @ back, rigid=alignments[1].rigid @ back)
-    again = find_midpoint([scans[0][0], turned, scans[2][0]], [alignments[0], way, alignments[2]], template)
+    again = find_midpoint([scans[0][0], rotated, scans[2][0]], [alignments[0], way, alignments[2]], template)
     before = np.linalg.inv(midpoint.frame_from_scan[1]) @ midpoint.frame_from_scan[0]
     after = back @ np.linalg.inv(again.frame_from_scan[1]) @ again.frame_from_scan[0]
     np.testing.assert_allclose(after, before, atol=1e-4)
 
 
-def test_the_mean_of_equal_scans_is_the_scan(turned_head: tuple[SubjectMaps, SpatialTransform]) -> None:
+def test_the_mean_of_equal_scans_is_that_scan(turned_head: tuple[SubjectMaps, SpatialTransform]) -> None:
     head = turned_head[0]
     mean = average_maps([head, head], Midpoint(frame_from_scan=(np.eye(4), np.eye(4)), similarity=(1.0, 1.0)))
     one = average_maps([head], Midpoint(frame_from_scan=(np.eye(4),), similarity=(1.0,)))

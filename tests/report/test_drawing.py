@@ -3,6 +3,7 @@
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
@@ -32,9 +33,9 @@ def test_every_figure_of_a_run_is_drawn_and_small(figures):
 
 def test_pictures_say_which_side_is_left(figures):
     for name in ("rois", "sticks", "registrationBefore", "denoiseAfter"):
-        told = texts(figures[name])
-        assert "Left of the image = left of the head" in told
-        assert {"L", "R", "A", "P", "S", "I"} <= set(told.split())
+        labels = texts(figures[name])
+        assert "Left of the image = left of the head" in labels
+        assert {"L", "R", "A", "P", "S", "I"} <= set(labels.split())
 
 
 @pytest.mark.slow
@@ -45,7 +46,7 @@ def test_same_input_same_bytes_whatever_the_users_settings(drawing, figures):
     assert not any(b"<dc:date>" in svg for svg in figures.values())
 
 
-def test_subject_and_template_are_drawn_in_the_same_places(figures):
+def test_subject_and_template_are_drawn_in_the_same_planes(figures):
     before, after = (ElementTree.fromstring(figures[f"registration{when}"]) for when in ("Before", "After"))  # noqa: S314
     places = [
         [(image.get("x"), image.get("y"), image.get("width")) for image in svg.iter() if image.tag.endswith("image")]
@@ -55,7 +56,7 @@ def test_subject_and_template_are_drawn_in_the_same_places(figures):
     assert before.get("viewBox") == after.get("viewBox")
 
 
-def test_turned_display_shows_template_coordinates(drawing):
+def test_a_rotated_display_shows_template_coordinates(drawing):
     lifted = np.eye(4)
     lifted[2, 3] = 20.0
     levels = []
@@ -74,7 +75,7 @@ def test_a_run_that_lacks_regions_is_still_drawn(drawing, sides):
     assert b"projection, right" not in drawn["rois"]
 
 
-def test_steps_are_compared_in_the_order_of_the_page(drawing):
+def test_preprocessing_steps_are_compared_in_order(drawing):
     image = np.ones(drawing.fa.shape)
     steps = compare_steps(drawing.fa, {"distortion": (image, 2 * image), "motion": (image, 3 * image)})
     assert [step.name for step in steps] == ["motion", "distortion"]
@@ -91,14 +92,14 @@ def test_motion_is_drawn_in_millimetres_and_degrees():
         outlier_slices=np.array([[False, False], [True, False]]),
         slice_axis=2,
     )
-    trace = trace_motion(motion)
+    trace = trace_motion(cast(Any, motion))
     np.testing.assert_allclose(trace.translations_mm[1], [0, 1, 2])
     np.testing.assert_allclose(trace.rotations_degrees[1], 90)
     assert trace.outlier_fraction == (0.0, 0.5)
 
 
 @pytest.mark.parametrize("n", [0, 1, 5])
-def test_charts_of_cohorts_of_any_size(n):
+def test_charts_for_cohorts_of_any_size(n):
     values = np.linspace(1.2, 1.6, n)
     values[:1] = np.nan
     statuses = ["pass", "warn", "fail", "pass", "pass"][:n]
@@ -106,16 +107,16 @@ def test_charts_of_cohorts_of_any_size(n):
     assert b"left" in draw_index_distribution(indices)
     assert b"ALPS index, right" in draw_left_right(values, values, statuses)
     assert b"pitch" in draw_pose({"pitch": values}, values, statuses)
-    assert b"snr b0" in draw_checks({"snr_b0": {"pass": n}})
+    assert b"SNR b=0" in draw_checks({"SNR b=0": {"pass": n}})
 
 
-def test_correlation_with_pose_is_told():
+def test_the_correlation_with_pose_is_shown():
     pitch = np.array([0.0, 1.0, 2.0, 3.0])
     assert "r = -1.00" in texts(draw_pose({"pitch": pitch}, 1.5 - pitch / 10, ["pass"] * 4))
 
 
 @pytest.mark.slow
-def test_regions_of_atlases_have_a_figure_of_their_own(drawing):
+def test_atlas_regions_have_their_own_figure(drawing):
     labels = np.zeros(drawing.fa.shape, dtype=int)
     labels[15:22, 15:25, 15:25], labels[38:45, 15:25, 15:25] = 1, 2
     drawn = draw_run_figures(replace(drawing, atlases=(drawing.fa.like(labels),)))
@@ -125,7 +126,7 @@ def test_regions_of_atlases_have_a_figure_of_their_own(drawing):
     assert b"#56b4e9" in drawn["atlases"]
 
 
-def test_lesions_are_outlined_where_planes_cut_them(drawing, figures):
+def test_lesions_are_outlined_in_intersecting_planes(drawing, figures):
     share = np.zeros(drawing.fa.shape)
     share[15:22, 14:25, 17:26] = 1.0
     display = find_display(drawing.mask, np.eye(4))

@@ -36,14 +36,14 @@ def test_values_labels_links_and_colours_of_every_run():
     assert found["colours"]["Age"][5] == 25.0
 
 
-def test_nothing_of_a_dataset_can_end_the_script():
+def test_no_label_can_close_the_script_element():
     assert "<" not in make_explorer(rows(), ["group"]).data
 
 
-def test_a_label_that_could_lead_elsewhere_has_no_link():
+def test_an_unsafe_label_has_no_link():
     found = make_explorer([{"participant_id": "sub-../x", "alps_left": 1.0}])
     assert json.loads(found.data)["runs"][0]["href"] == ""
 
 
-def test_no_runs_have_no_explorer():
+def test_without_runs_there_is_no_explorer():
     assert make_explorer([]) is None

@@ -15,7 +15,7 @@ INDEX = [
 REGIONS = [{"roi_preset": "alps", "roi": "projection_left", "lesion_overlap": 0.364}]
 
 
-def test_the_page_tells_the_share_of_regions_and_the_effect():
+def test_the_report_shows_lesion_overlap_and_effect():
     shares, effect = lesion_tables(INDEX, REGIONS)
     assert shares.rows == (("Projection left", "36 %"),)
     assert "2.50 mL" in shares.note
@@ -23,12 +23,12 @@ def test_the_page_tells_the_share_of_regions_and_the_effect():
     assert lesion_notes(INDEX, [evaluate("lesion_overlap", 0.364)]) == []
 
 
-def test_an_empty_mask_is_told():
+def test_an_empty_mask_is_reported():
     shares, _ = lesion_tables([{**row, "lesion_volume": 0.0} for row in INDEX], REGIONS)
     assert "contains no lesion" in shares.note
 
 
-def test_no_mask_and_one_that_was_trusted_are_told():
+def test_a_missing_and_an_unregistered_mask_are_reported():
     nothing = [{**row, "lesion_volume": float("nan"), "lesion_space": float("nan")} for row in INDEX]
     assert lesion_tables(nothing, REGIONS) == ()
     assert "No lesion mask" in lesion_notes(nothing, [evaluate("lesion_overlap", float("nan"))])[0]

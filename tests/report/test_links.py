@@ -12,7 +12,7 @@ def test_neighbours_have_diffusion_data(tmp_path):
     assert find_neighbours(tmp_path / "nowhere", "01") == ("", "")
 
 
-def test_tables_are_those_of_the_run(tmp_path):
+def test_linked_tables_belong_to_the_run(tmp_path):
     folder = tmp_path / "sub-01" / "dwi"
     folder.mkdir(parents=True)
     for name in (

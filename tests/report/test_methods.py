@@ -23,19 +23,19 @@ def text_of(**runs: tuple[Statement, ...]) -> str:
     return " ".join(write_methods({name.replace("_", "-"): said for name, said in runs.items()}).paragraphs)
 
 
-def test_a_sentence_that_all_runs_say_stands_once() -> None:
+def test_a_sentence_common_to_all_runs_appears_once() -> None:
     text = text_of(sub_01=(START, fitted(32)), sub_02=(START, fitted(32)))
     assert text.count("The index (Taoka et al., 2017) was computed.") == 1
     assert text.count("Tensors were fitted to 32 volumes (Veraart et al., 2013).") == 1
 
 
-def test_numbers_that_differ_are_a_range() -> None:
+def test_differing_numbers_are_given_as_a_range() -> None:
     text = text_of(sub_01=(START, fitted(64)), sub_02=(START, fitted(30)), sub_03=(START, fitted(32)))
     assert "fitted to 30 to 64 volumes" in text
     assert " of 3 runs" not in text
 
 
-def test_a_sentence_that_some_runs_say_tells_how_many() -> None:
+def test_a_sentence_of_some_runs_gives_their_number() -> None:
     extra = Statement(stage="quality", text="One was kept.")
     text = text_of(sub_01=(START, extra), sub_02=(START,), sub_03=(START, extra))
     assert "One was kept (in 2 of 3 runs)." in text
@@ -58,7 +58,7 @@ def test_paragraphs_follow_the_stages_whatever_the_order_of_statements() -> None
     assert "glymphatic" in paragraphs[-1]
 
 
-def test_nothing_is_said_of_no_runs() -> None:
+def test_without_runs_there_is_no_text() -> None:
     assert write_methods({}).paragraphs == write_methods({"sub-01": ()}).paragraphs == ()
 
 

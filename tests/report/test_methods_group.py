@@ -19,5 +19,5 @@ def test_every_citation_has_its_reference():
     assert keys <= set(LIBRARY)
 
 
-def test_nothing_is_said_where_nothing_was_found():
+def test_without_findings_there_is_no_text():
     assert write_group_methods(Findings(), Plan()).paragraphs == ()

@@ -54,8 +54,8 @@ def rendered(output, **how):
 
 def test_page_of_a_run(output):
     text = rendered(output)
-    for told in ("1.51", "1.41 to 1.61", "1.46", "21.5", "below 10", "Noise widens", "0.612", CAVEAT, "Taoka", "32"):
-        assert told in text, told
+    for value in ("1.51", "1.41 to 1.61", "1.46", "21.5", "below 10", "Noise widens", "0.612", CAVEAT, "Taoka", "32"):
+        assert value in text, value
     assert len(text) < 6e6
 
 
@@ -71,7 +71,7 @@ def test_page_is_well_formed_and_accessible(output):
     assert targets <= set(outline.ids)
 
 
-def test_nothing_is_asked_of_the_network(output):
+def test_the_page_needs_no_network(output):
     text = rendered(output)
     outline = Outline(text)
     assert all(image["src"].startswith("data:") for image in outline.images)
@@ -80,7 +80,7 @@ def test_nothing_is_asked_of_the_network(output):
     assert Outline(text).styles == []
 
 
-def test_every_word_of_a_dataset_is_escaped(tmp_path, figures):
+def test_all_text_of_a_dataset_is_escaped(tmp_path, figures):
     write_run(tmp_path, "sub-01", figures, reason=EVIL, status="warn")
     text = rendered(tmp_path, failures=[Failure(run=EVIL, message=EVIL, details=EVIL)])
     rows = [{"participant_id": EVIL, "alps_left": 1.5, "alps_right": 1.4, "alps_bilateral": 1.45, "site": EVIL}]
@@ -93,7 +93,7 @@ def test_same_folder_same_bytes(output):
     assert rendered(output) == rendered(output)
 
 
-def test_page_is_written_beside_the_participants_folder(output):
+def test_the_page_is_next_to_the_participant_folder(output):
     path = write_participant_page(output, "01")
     assert path == output / "sub-01.html"
     assert "sub-01_dir-AP" in path.read_text()
@@ -116,7 +116,7 @@ def test_a_participant_whose_runs_all_failed(tmp_path):
     assert "Traceback: here" in text
 
 
-def test_an_error_that_was_overcome_is_not_told(output):
+def test_a_resolved_error_is_not_shown(output):
     crash = output / "logs" / "sub-01" / "2026" / "crash-sub-01_dir-AP.txt"
     crash.parent.mkdir()
     crash.write_text("a later attempt failed\n")
@@ -126,12 +126,12 @@ def test_an_error_that_was_overcome_is_not_told(output):
     assert read_participant_page(output, "01").failures == ()
 
 
-def test_an_earlier_attempt_at_the_page_is_no_run(output):
+def test_a_failed_report_is_not_a_run(output):
     (output / "logs" / "sub-01" / "crash-sub-01_page.txt").write_text("disk full\n")
     assert read_participant_page(output, "01").failures == ()
 
 
-def test_missing_derivatives_are_told(output):
+def test_missing_derivatives_are_reported(output):
     folder = output / "sub-01" / "dwi"
     for kind in ("desc-quality", "seg-alps"):
         (folder / f"sub-01_dir-AP_{kind}_scalarstats.tsv").unlink()
@@ -143,7 +143,7 @@ def test_missing_derivatives_are_told(output):
     assert "data quality is unknown" in rendered(output)
 
 
-def test_results_of_an_older_version_are_told(output):
+def test_results_of_an_older_version_are_reported(output):
     table = output / "sub-01" / "dwi" / "sub-01_dir-AP_desc-alps_scalarstats.tsv"
     table.write_text("hemisphere\talps\nleft\t1.5\nright\tn/a\n")
     text = rendered(output)
@@ -151,7 +151,7 @@ def test_results_of_an_older_version_are_told(output):
     assert "<td>n/a</td>" in text
 
 
-def test_a_broken_table_leaves_the_other_runs(output, figures):
+def test_a_damaged_table_affects_one_run_only(output, figures):
     write_run(output, "sub-01_dir-PA", figures)
     (output / "sub-01" / "dwi" / "sub-01_dir-AP_desc-alps_scalarstats.tsv").write_text("")
     page = read_participant_page(output, "01")
@@ -169,12 +169,12 @@ def test_methods_are_of_the_runs_of_the_page(output, figures):
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"methods": [{"stage": "start"}]}', '{"methods": 3}'])
-def test_a_receipt_of_another_version_says_nothing(output, text):
+def test_a_receipt_of_another_version_is_ignored(output, text):
     (output / "logs" / "sub-01" / "sub-01_dir-AP_desc-receipt_dwi.json").write_text(text)
     assert read_participant_page(output, "01").methods.paragraphs == ()
 
 
-def test_several_presets_are_told_apart(output):
+def test_several_presets_are_labelled(output):
     table = output / "sub-01" / "dwi" / "sub-01_dir-AP_desc-alps_scalarstats.tsv"
     lines = table.read_text().splitlines()
     table.write_text("\n".join([*lines, *(line.replace("alps\t", "alps.sh\t", 1) for line in lines[1:])]) + "\n")
@@ -183,7 +183,7 @@ def test_several_presets_are_told_apart(output):
 
 
 @pytest.mark.parametrize("alps", [0.2, 1.5, 4.0, float("nan")])
-def test_every_value_lies_on_the_scale(section, alps):
+def test_every_value_is_within_the_scale(section, alps):
     value = IndexValue(hemisphere="left", alps=alps, low=alps - 0.3, high=alps + 0.3)
     scale = IndexScale((value,), LITERATURE)
     assert scale.at(scale.low) == 0
@@ -193,7 +193,7 @@ def test_every_value_lies_on_the_scale(section, alps):
         assert 0 <= scale.at(value.low) < scale.at(alps) < scale.at(value.high) <= scale.width
 
 
-def test_a_page_is_as_doubtful_as_its_worst_run(section):
+def test_the_page_has_the_status_of_its_worst_run(section):
     page = ParticipantPage(participant="01", version="1", runs=(section,))
     assert page.status == "pass"
     failed = Failure(run="sub-01_run-2", message="no")
@@ -211,12 +211,12 @@ def test_cohort_lists_flagged_runs_first_and_links_them():
     assert Outline(text).open == []
 
 
-def test_a_label_cannot_lead_elsewhere():
+def test_a_label_cannot_leave_the_folder():
     page = make_group_page([{"participant_id": "sub-../../x", "alps_left": 1.5}])
     assert page.rows[0].link == ""
 
 
-def test_cohort_page_counts_checks_and_tells_of_runs_without_result(output, figures):
+def test_the_group_page_counts_checks_and_lists_failed_runs(output, figures):
     write_run(output, "sub-02_run-1", figures, status="warn")
     crash = output / "logs" / "sub-03" / "crash-sub-03_run-1.txt"
     crash.parent.mkdir(parents=True)
@@ -228,7 +228,7 @@ def test_cohort_page_counts_checks_and_tells_of_runs_without_result(output, figu
     assert "Number of runs by status for each quality check" in text
 
 
-def test_thresholds_are_told_in_words():
+def test_thresholds_are_given_in_words():
     def check(name, bad):
         return Check(name=name, value=1, unit="", warn=8, fail=float("nan"), status="pass", direction=bad, reason="")
 
@@ -242,7 +242,7 @@ def test_an_empty_cohort_has_a_page():
     assert "0 runs" in render_group(make_group_page([]))
 
 
-def test_every_figure_has_a_place(figures):
+def test_every_figure_has_a_catalogue_entry(figures):
     names = {name.removesuffix("Before").removesuffix("After") for name in figures}
     assert names <= set(CATALOGUE)
     assert figure_path(Path("out"), run_name="sub-01_run-1", desc="rois").name == ("sub-01_run-1_desc-rois_dwi.svg")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bids_alps.report.page import LITERATURE
-from bids_alps.report.reference import LEAST_PARTICIPANTS, find_reference
+from bids_alps.report.reference import MIN_PARTICIPANTS, find_reference
 
 
 def write_group(folder, n, *, status="pass", presets=("alps",)):
@@ -22,15 +22,15 @@ def test_a_large_cohort_is_its_own_reference(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "how", [{"n": LEAST_PARTICIPANTS - 1}, {"n": 40, "status": "fail"}, {"n": 40, "presets": ("alps", "alps.sh")}]
+    "how", [{"n": MIN_PARTICIPANTS - 1}, {"n": 40, "status": "fail"}, {"n": 40, "presets": ("alps", "alps.sh")}]
 )
-def test_otherwise_the_literature_is(tmp_path, how):
+def test_a_small_cohort_is_compared_with_the_literature(tmp_path, how):
     assert find_reference(tmp_path) == LITERATURE
     write_group(tmp_path, **how)
     assert find_reference(tmp_path) == LITERATURE
 
 
-def test_scans_of_another_b_have_no_range_of_the_literature_and_none_of_this_cohort(tmp_path):
+def test_scans_of_another_b_value_have_no_reference(tmp_path):
     assert find_reference(tmp_path, 1020) == LITERATURE
     assert find_reference(tmp_path, 2500) is None
     lines = ["participant_id\troi_preset\talps_bilateral\tstatus\tb_value"]

@@ -27,7 +27,7 @@ def blob(order=(0, 1, 2), flips=(False, False, False)):
 
 @given(st.permutations([0, 1, 2]), st.tuples(st.booleans(), st.booleans(), st.booleans()))
 @settings(max_examples=20, deadline=None)
-def test_storage_order_leaves_every_plane(order, flips):
+def test_storage_order_leaves_planes_unchanged(order, flips):
     plain, stored = blob(), blob(tuple(order), flips)
     for axis in range(3):
         pictures = []
@@ -52,7 +52,7 @@ def test_colours_follow_the_axes_and_not_the_sign(direction, colour):
     assert colour_fa(fa, v1, np.eye(3)).data[3, 3, 3].tolist() == [float(n == colour) for n in range(3)]
 
 
-def test_colours_turn_with_the_display():
+def test_colours_rotate_with_the_display():
     fa = blob().like(np.full((14, 16, 12), 0.8))
     v1 = fa.like(np.broadcast_to(np.array([1.0, 0, 0]), (14, 16, 12, 3)))
     quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])

@@ -1,5 +1,6 @@
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def measured(tmp_path):
     run = DwiRun(entities={"sub": "01"}, image=Path("a"), bval=Path("b"), bvec=Path("c"))
     place = RunOutputs(output_dir=tmp_path, run=run, template="T")
     identity = SpatialTransform(affine=np.eye(4), rigid=np.eye(4))
-    image = measure_atlas(place, fitted, identity, atlas, 0.5)
+    image = measure_atlas(place, cast(Any, fitted), identity, atlas, 0.5)
     return tmp_path / "sub-01" / "dwi", image
 
 
@@ -52,7 +53,7 @@ def test_known_tensors_give_known_measures_left_and_right(measured):
     assert table.loc["left box", "n_voxels"] == 8 * 10 * 10
 
 
-def test_a_region_without_a_voxel_says_why(measured):
+def test_a_region_without_voxels_has_a_reason(measured):
     reasons = read_table(measured[0] / "sub-01_seg-boxes_scalarstats.tsv").set_index("name")["reason"]
     assert reasons["beyond"] == "outside the brain mask or the field of view"
     assert reasons["unused"] == "the atlas has no such label"
@@ -60,7 +61,7 @@ def test_a_region_without_a_voxel_says_why(measured):
     assert reasons[["left box", "right box"]].isna().all()
 
 
-def test_the_dictionary_and_the_image_go_with_the_table(measured):
+def test_the_table_has_a_dictionary_and_an_image(measured):
     folder, image = measured
     path = folder / "sub-01_seg-boxes_scalarstats.tsv"
     assert set(read_dictionary(path)) == set(read_table(path).columns)

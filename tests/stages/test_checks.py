@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from bids_alps.model import (
     worst_status,
 )
 from bids_alps.numerics.index.alps import measure_alps
-from bids_alps.numerics.index.noise_floor import floor_bias
+from bids_alps.numerics.index.noise_floor import noise_floor_bias
 from bids_alps.numerics.index.rois import place_preset, tissue_share
 from bids_alps.numerics.index.tract_profile import measure_tract_shift
 from bids_alps.numerics.preprocessing.correction import measure_motion
@@ -52,7 +53,7 @@ NAMES = [f"{region}_{side}" for side in ("left", "right") for region in TENSORS]
 N = 10
 
 
-def turned(tensor, *angles):
+def rotated(tensor, *angles):
     turn = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
     return turn @ tensor @ turn.T
 
@@ -91,11 +92,11 @@ def coverage_by_a_mask(edge):
     return roi.coverage
 
 
-SCATTERED = np.array([turned(TENSORS["projection"], 40 * (n % 2) - 20, 40 * (n // 2 % 2) - 20, 0) for n in range(N)])
+SCATTERED = np.array([rotated(TENSORS["projection"], 40 * (n % 2) - 20, 40 * (n // 2 % 2) - 20, 0) for n in range(N)])
 HALF_GREY = np.array([TENSORS["projection"] if n % 2 else 0.8e-3 * np.eye(3) for n in range(N)])
 REGIONS = {
-    "angle_projection": {"projection": turned(TENSORS["projection"], 30, 0, 0)},
-    "angle_association": {"association": turned(TENSORS["association"], 0, 0, 30)},
+    "angle_projection": {"projection": rotated(TENSORS["projection"], 30, 0, 0)},
+    "angle_association": {"association": rotated(TENSORS["association"], 0, 0, 30)},
     "dispersion": {"projection": SCATTERED},
     "fa": {"association": np.diag([0.65, 0.9, 0.55]) * 1e-3},
     "lambda2_lambda3": {"projection": np.diag([0.8, 0.4, 1.1]) * 1e-3},
@@ -117,8 +118,10 @@ def check_scan(*, b=1000.0, directions=20, sd=20.0, strays=0.0, reading=(0, 1, 2
     truth = np.r_[np.zeros((2, 3)), vectors]
     exponents = weighting * np.einsum("ni,...ij,nj->...n", truth, bundles(), truth)
     data = 1000 * np.exp(-exponents) + np.random.default_rng(1).normal(scale=sd, size=exponents.shape)
-    told = Gradients(bvals=np.r_[0, 0, np.full(directions, b)], bvecs=truth[:, list(reading)])
-    series = DwiSeries(image=SpatialMap(data=data.astype(np.float32), affine=np.diag([3.0, 3, 3, 1])), gradients=told)
+    recorded = Gradients(bvals=np.r_[0, 0, np.full(directions, b)], bvecs=truth[:, list(reading)])
+    series = DwiSeries(
+        image=SpatialMap(data=data.astype(np.float32), affine=np.diag([3.0, 3, 3, 1])), gradients=recorded
+    )
     prepared = PreparedSeries(
         series=series, mask=np.ones(data.shape[:3], dtype=bool), correction=PreprocessedSeries(series=series)
     )
@@ -151,7 +154,7 @@ def check_floor(*, b=1000.0, sd=20.0):
         gradients=Gradients(bvals=bvals, bvecs=vectors),
     )
     rois = [Roi(name=name, voxels=np.array([[row, 0, 0]]), weights=np.ones(1)) for row, name in enumerate(NAMES)]
-    return check_noise_floor(floor_bias(series, rois, np.eye(3), sd))
+    return check_noise_floor(noise_floor_bias(series, rois, np.eye(3), sd))
 
 
 def check_tracts(*, outward=0.0):
@@ -168,7 +171,7 @@ def check_tracts(*, outward=0.0):
     return tuple(evaluate("registration_tract_shift", shift) for shift in shifts.values())
 
 
-SCANS = {
+SCANS: dict[str, dict[str, Any]] = {
     "snr_b0": {"sd": 150.0},
     "b_value": {"b": 2600.0},
     "directions": {"directions": 8},
@@ -240,14 +243,14 @@ def check_header(*, known=True):
     """Checks of an image whose header tells left from right, or does not."""
     image = SpatialMap(data=np.ones((4, 4, 4, 1)), affine=np.eye(4))
     series = DwiSeries(image=image, gradients=Gradients(bvals=np.zeros(1), bvecs=np.zeros((1, 3))))
-    header = ImageHeader(shape=(4, 4, 4, 1), stored_bytes=64, affine=np.eye(4), sides_known=known)
+    header = ImageHeader(shape=(4, 4, 4, 1), stored_bytes=64, affine=np.eye(4), left_right_known=known)
     correction = PreprocessedSeries(series=series)
     return PreparedSeries(series=series, mask=np.ones((4, 4, 4), bool), correction=correction, header=header).checks
 
 
-MOTION = {"framewise_displacement": {"step": 1.5}, "outlier_slices": {"lost": 5}}
+MOTION: dict[str, dict[str, Any]] = {"framewise_displacement": {"step": 1.5}, "outlier_slices": {"lost": 5}}
 CENTRES = {"projection_left": (-26.1, -16.1, 27.6), "projection_right": (26.1, -16.1, 27.6)}
-FIGURES = {"similarity": 0.8, "similarity_coarse": 0.7, "similarity_random": 0.4, "similarity_turned": 0.5}
+FIGURES = {"similarity": 0.8, "similarity_coarse": 0.7, "similarity_random": 0.4, "similarity_rotated": 0.5}
 SCALES = {"scale_min": 0.9, "scale_max": 1.0}
 
 
@@ -308,7 +311,7 @@ ALIGNMENTS = {
     "overlap": {"matrix": shift(40.0)},
     "similarity": {"similarity": 0.5},
     "similarity_margin": {"similarity_random": 0.65},
-    "orientation_margin": {"similarity_turned": 0.65},
+    "orientation_margin": {"similarity_rotated": 0.65},
     "scale_min": {"scale_min": 0.7},
     "scale_max": {"scale_max": 1.3},
     "jacobian_low": {"bend": 6.0},
@@ -318,14 +321,14 @@ ALIGNMENTS = {
     "ventricle_contrast": {"fluid": 0.9e-3},
     "hemisphere_distance": {"matrix": np.diag([2.0, 1, 1, 1])},
 }
-TRIPS = {
+TRIPS: dict[str, tuple[Any, dict[str, Any]]] = {
     **{name: (check_regions, change) for name, change in REGIONS.items()},
     **{name: (check_scan, change) for name, change in SCANS.items()},
     **{name: (check_motion, change) for name, change in MOTION.items()},
     "noise_floor": (check_floor, {"b": 3000.0, "sd": 80.0}),
     "registration_tract_shift": (check_tracts, {"outward": -4.0}),
-    "distortion_left": (check_distortion, {"readout": 0.05}),
-    "sides_known": (check_header, {"known": False}),
+    "residual_distortion": (check_distortion, {"readout": 0.05}),
+    "left_right_known": (check_header, {"known": False}),
     "lesion_overlap": (check_overlap, {"reach": 2}),
     "lesion_t1w_shift": (check_overlap, {"shift": 4.0}),
 }
@@ -335,13 +338,13 @@ def status_of(checks, name):
     return worst_status(check.status for check in checks if check.name == name)
 
 
-def test_every_check_is_tried_here():
+def test_every_check_is_tested_here():
     alone = {"session_similarity"}
     assert {*TRIPS, *alone, *(f"registration_{name}" for name in ALIGNMENTS)} == set(THRESHOLDS)
 
 
 @pytest.mark.parametrize("name", TRIPS)
-def test_what_is_wrong_trips_its_check(name):
+def test_wrong_data_trigger_their_check(name):
     measure, change = TRIPS[name]
     assert status_of(measure(**change), name) in ("warn", "fail")
 
@@ -359,25 +362,25 @@ def test_what_is_wrong_trips_its_check(name):
         check_header,
     ],
 )
-def test_what_is_right_trips_none(measure):
+def test_correct_data_trigger_no_check(measure):
     assert {check.name: check.value for check in measure() if check.status != "pass"} == {}
 
 
 @pytest.mark.parametrize("name", ALIGNMENTS)
-def test_a_wrong_alignment_trips_its_check(template, name):
+def test_a_wrong_registration_triggers_its_check(template, name):
     assert status_of(check_alignment(template, **ALIGNMENTS[name]), f"registration_{name}") in ("warn", "fail")
 
 
-def test_another_head_trips_the_check_of_sessions_and_the_same_one_does_not(template):
+def test_session_similarity_detects_another_head(template):
     assert check_sessions(template, other=True).status in ("warn", "fail")
     assert check_sessions(template, other=False).status == "pass"
 
 
-def test_a_right_alignment_trips_none(template):
+def test_a_correct_registration_triggers_no_check(template):
     assert {check.name: check.value for check in check_alignment(template) if check.status != "pass"} == {}
 
 
-def test_a_lesion_at_a_centre_is_no_wrong_alignment_once_it_is_known(template):
+def test_a_known_lesion_is_not_a_registration_failure(template):
     """FA lost in a ball about one centre fails the check of white matter, unless the ball is known for a lesion."""
     points = template.wm.world(np.moveaxis(np.indices(template.wm.shape), 0, -1))
     ball = np.linalg.norm(points - CENTRES["projection_left"], axis=-1) < 6
@@ -389,5 +392,5 @@ def test_a_lesion_at_a_centre_is_no_wrong_alignment_once_it_is_known(template):
     assert status_of(check_alignment(template, lesions=everything), "registration_roi_white_matter") == "fail"
 
 
-def test_an_alignment_that_cannot_be_measured_fails(template):
+def test_an_unmeasurable_registration_fails(template):
     assert status_of(check_alignment(template, similarity=float("nan")), "registration_similarity") == "fail"

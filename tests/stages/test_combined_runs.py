@@ -23,7 +23,7 @@ SAME = "Runs with the same phase encoding were scaled to the same b=0 signal and
 MOVED = "Runs on different voxel grids were aligned and merged"
 SHAPE, VOXEL_MM = (18, 18, 16), 8.0
 DIRECTIONS = np.array([[1, 1, 0], [1, -1, 0], [1, 0, 1], [1, 0, -1], [0, 1, 1], [0, 1, -1]]) / np.sqrt(2)
-STILL = {"motion_correction": False}
+STILL: dict[str, Any] = {"motion_correction": False}
 
 
 def make_run(folder: Path, name: str, *, gain: float = 1.0, shift: float = 0.0, way: str = "j-") -> DwiRun:

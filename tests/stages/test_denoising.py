@@ -24,7 +24,7 @@ def series(volumes, shape=(10, 10, 10)):
 
 
 @pytest.mark.slow
-def test_both_steps_run_and_the_given_series_stays():
+def test_both_steps_run_without_changing_the_input():
     given = series(32)
     before = np.array(given.image.data)
     found = clean(run(), given, np.ones(given.image.shape, dtype=bool), METHOD)
@@ -34,20 +34,20 @@ def test_both_steps_run_and_the_given_series_stays():
     assert (found.series.image.data != before).any()
 
 
-def test_few_volumes_are_left_with_a_note():
+def test_few_volumes_are_skipped_with_a_note():
     given = series(15)
     found = clean(run(), given, np.ones(given.image.shape, dtype=bool), replace(METHOD, unringing=False))
     assert found.series is given
     assert found.notes == ("Not denoised: 15 volumes, where MP-PCA needs 30.",)
 
 
-def test_a_thin_slab_is_left_with_a_note():
+def test_a_thin_slab_is_skipped_with_a_note():
     given = series(32, shape=(10, 10, 3))
     found = clean(run(), given, np.ones(given.image.shape, dtype=bool), replace(METHOD, unringing=False))
     assert "3 voxels along one axis" in found.notes[0]
 
 
-def test_partial_fourier_is_left_with_a_note():
+def test_partial_fourier_is_skipped_with_a_note():
     given = series(15)
     found = clean(run(PartialFourier=0.75), given, np.ones(given.image.shape, dtype=bool), METHOD)
     assert found.series is given

@@ -69,12 +69,12 @@ def test_a_field_in_any_unit(folder: Path, units: str, factor: float) -> None:
         ({"EchoTime1": 0.005, "EchoTime2": "late"}, "EchoTime2 is 'late'"),
     ],
 )
-def test_echo_times_that_cannot_be_true_are_told(folder: Path, sidecar: dict[str, Any], words: str) -> None:
+def test_implausible_echo_times_are_reported(folder: Path, sidecar: dict[str, Any], words: str) -> None:
     with pytest.raises(MetadataError, match=words):
         read(folder, "phase difference", write(folder / "phasediff.nii.gz", phase(0.0025), **sidecar))
 
 
-def test_units_that_are_not_known_are_told(folder: Path) -> None:
+def test_unknown_units_are_reported(folder: Path) -> None:
     with pytest.raises(MetadataError, match="Units 'ppm'"):
         read(folder, "measured field", write(folder / "fieldmap.nii.gz", HERTZ, Units="ppm"))
 
@@ -85,7 +85,7 @@ def test_a_magnitude_on_another_grid_is_refused(folder: Path) -> None:
         read(folder, "measured field", write(folder / "fieldmap.nii.gz", HERTZ))
 
 
-def test_of_a_series_the_unweighted_volumes_count(folder: Path) -> None:
+def test_only_b0_volumes_of_a_series_are_used(folder: Path) -> None:
     series = np.stack([np.full(SHAPE, 100.0), np.full(SHAPE, 20.0), np.full(SHAPE, 110.0)], axis=-1)
     image = write(folder / "dwi.nii.gz", series, PhaseEncodingDirection="j", TotalReadoutTime=0.05)
     (folder / "dwi.bval").write_text("0 1000 5\n")

@@ -41,7 +41,7 @@ def told_as(series: DwiSeries, reading: np.ndarray) -> DwiSeries:
     "reading",
     [np.diag([-1.0, 1, 1]), np.diag([1.0, 1, -1]), np.eye(3)[[1, 0, 2]], np.eye(3)[[2, 0, 1]] @ np.diag([1.0, -1, 1])],
 )
-def test_a_wrong_table_is_repaired_where_that_is_asked_for(reading: np.ndarray) -> None:
+def test_a_wrong_table_is_repaired_on_request(reading: np.ndarray) -> None:
     right, mask = bundles(), np.ones(SHAPE, dtype=bool)
     wrong = told_as(right, reading)
     assert repair_table(wrong, mask, Method()) is wrong
@@ -52,12 +52,12 @@ def test_a_wrong_table_is_repaired_where_that_is_asked_for(reading: np.ndarray) 
     assert note.startswith("gradient table repaired: ")
 
 
-def test_a_right_table_stays() -> None:
+def test_a_correct_table_is_unchanged() -> None:
     right = bundles()
     assert repair_table(right, np.ones(SHAPE, dtype=bool), REPAIR) is right
 
 
-def test_what_is_not_clear_is_left_alone_with_a_note() -> None:
+def test_an_ambiguous_table_is_unchanged_with_a_note() -> None:
     """Noise that hides the fibres leaves no reading ahead of the others."""
     right = bundles()
     wrong = told_as(right, np.eye(3)[[1, 0, 2]])

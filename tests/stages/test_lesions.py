@@ -93,14 +93,14 @@ def excluded(phantom, share):
     return measure_head(phantom, share, lesions=Lesions(fraction=share, space="dwi"), exclude_lesions=True)
 
 
-def test_the_index_without_the_lesion_is_that_of_the_healthy_head(kept, healthy):
+def test_excluding_the_lesion_restores_the_healthy_index(kept, healthy):
     lesions, truth = kept.result.lesions, healthy.result.alps["left"]
     assert lesions.alps_with["left"] < truth - 0.06
     assert lesions.alps_without["left"] == pytest.approx(truth, abs=0.015)
     assert lesions.alps_with["right"] == lesions.alps_without["right"] == healthy.result.alps["right"]
 
 
-def test_overlap_is_that_of_two_spheres(phantom, blob, kept):
+def test_overlap_equals_that_of_two_spheres(phantom, blob, kept):
     """By points in the region's sphere, carried to the head."""
     points = np.random.default_rng(1).uniform(-5, 5, (20000, 3))
     points = points[np.linalg.norm(points, axis=1) <= 5] + PRESET.centres["projection_left"]
@@ -113,7 +113,7 @@ def test_overlap_is_that_of_two_spheres(phantom, blob, kept):
     assert kept.result.lesions.volume_ml == pytest.approx(4 / 3 * np.pi * RADIUS_MM**3 / 1000, rel=0.03)
 
 
-def test_what_is_excluded_counts_nowhere(kept, excluded, share):
+def test_excluded_voxels_are_not_used_anywhere(kept, excluded, share):
     assert kept.result.alps == kept.result.lesions.alps_with == excluded.result.lesions.alps_with
     assert excluded.result.alps == excluded.result.lesions.alps_without == kept.result.lesions.alps_without
     interval = excluded.result.interval["left"]
@@ -124,7 +124,7 @@ def test_what_is_excluded_counts_nowhere(kept, excluded, share):
     assert {check.status for check in excluded.checks if check.name == "lesion_overlap"} == {"warn"}
 
 
-def test_a_region_that_is_all_lesion_has_no_index_once_it_is_excluded(phantom, share):
+def test_a_region_within_an_excluded_lesion_has_no_index(phantom, share):
     whole = Lesions(fraction=share.like(np.ones(share.shape)), space="dwi")
     result = measure_head(phantom, painted=False, lesions=whole, exclude_lesions=True, keep_failed=True).result
     assert np.isnan(result.alps["left"])
@@ -132,7 +132,7 @@ def test_a_region_that_is_all_lesion_has_no_index_once_it_is_excluded(phantom, s
     assert result.interval == {}
 
 
-def test_without_a_dataset_nothing_is_said_and_without_a_mask_that_nothing_is_known(healthy):
+def test_lesion_checks_without_a_dataset_or_a_mask(healthy):
     assert "lesion_overlap" not in {check.name for check in healthy.checks}
     (check,) = check_lesions(healthy.result, Lesions(fraction=None, space=""))
     assert np.isnan(check.value)
@@ -163,7 +163,7 @@ def shared(one, other):
     return np.minimum(one.data, other.data).sum() / np.maximum(one.data, other.data).sum()
 
 
-def test_a_mask_in_the_template_is_carried_to_the_head(tmp_path, phantom, placed, share):
+def test_a_mask_in_the_template_is_transformed_to_the_subject(tmp_path, phantom, placed, share):
     centre = np.add(PRESET.centres["projection_left"], BESIDE_MM)
     affine = np.diag([1.0, 1, 1, 1])
     affine[:3, 3] = (-90, -126, -72)
@@ -176,7 +176,7 @@ def test_a_mask_in_the_template_is_carried_to_the_head(tmp_path, phantom, placed
     np.testing.assert_array_equal(written.data, found.fraction.data)
 
 
-def test_an_empty_mask_is_no_overlap(phantom, blob, placed):
+def test_an_empty_mask_has_no_overlap(phantom, blob, placed):
     lesions = placed(blob[0].like(np.zeros(blob[0].shape)))
     result = measure_head(phantom, painted=False, lesions=lesions).result
     assert result.lesions.volume_ml == 0
@@ -184,7 +184,7 @@ def test_an_empty_mask_is_no_overlap(phantom, blob, placed):
     assert result.lesions.alps_with == result.lesions.alps_without
 
 
-def test_what_cannot_be_a_mask_of_this_brain_is_refused_by_its_name(blob, placed):
+def test_an_implausible_lesion_mask_is_refused_by_name(blob, placed):
     with pytest.raises(ImageError, match=r"label-lesion_mask.nii.gz: values other than 0 and 1"):
         placed(blob[0].like(blob[0].data * 3))
     part = SpatialMap(data=blob[0].data[:70], affine=blob[0].affine)
@@ -206,7 +206,7 @@ def moved(phantom, blob):
     return turn, coarse.like(sample_linear(read_template().t1w, template).astype(np.float32)), lesion
 
 
-def test_a_mask_drawn_on_the_t1w_goes_where_the_head_was(subject, placed, share, moved):
+def test_a_mask_drawn_on_the_t1w_follows_the_head(subject, placed, share, moved):
     turn, t1w, lesion = moved
     assert shared(placed(lesion, "T1w", t1w=t1w).fraction, share) > 0.6
     trusted = placed(lesion, "T1w", t1w=t1w, t1w_aligned=True)
@@ -214,7 +214,7 @@ def test_a_mask_drawn_on_the_t1w_goes_where_the_head_was(subject, placed, share,
     assert trusted.uncorrected_mm == pytest.approx(shift_mm(turn, subject.mask), abs=1)
 
 
-def test_a_t1w_that_cannot_be_aligned_is_refused_or_its_place_not_known(placed, moved):
+def test_an_unregistrable_t1w_is_refused_or_has_no_shift(placed, moved):
     _, t1w, lesion = moved
     noise = t1w.like(np.random.default_rng(1).normal(size=t1w.shape).astype(np.float32))
     with pytest.raises(RegistrationError, match=r"sub-01_T1w.nii.gz: correlation with the diffusion maps"):

@@ -26,12 +26,13 @@ from bids_alps.quality.thresholds import THRESHOLDS
 from bids_alps.registration.base import Registration
 from bids_alps.registration.engines import ENGINES
 from bids_alps.settings import Method
-from bids_alps.stages import preprocessing
+from bids_alps.stages import alps_sh, preprocessing
 from bids_alps.stages.aligned import AlignedRun
+from bids_alps.stages.alps_sh import follow_alps_sh
 from bids_alps.stages.index import Measurement, measure
 from bids_alps.stages.prepare import PreparedSeries
 from bids_alps.stages.preprocessing import PreprocessedSeries, correct
-from bids_alps.stages.tensors import TensorFit, fit
+from bids_alps.stages.tensors import TensorFit, describe_acquisition, fit
 
 ACQUISITION = Acquisition(
     roi_preset="alps",
@@ -95,37 +96,64 @@ def default(phantom: PhantomSubject) -> Measurement:
 
 
 @pytest.mark.parametrize(("shells", "left"), [(None, {1000}), ((2000,), {2000}), ((1000, 2000), {1000, 2000})])
-def test_shells_are_those_that_are_asked_for(phantom: PhantomSubject, shells: Any, left: set[float]) -> None:
+def test_the_requested_shells_are_used(phantom: PhantomSubject, shells: Any, left: set[float]) -> None:
     bvals = fitted(phantom, shells=shells).series.gradients.bvals
     assert set(bvals[bvals > 50].tolist()) == left
 
 
-def test_volumes_up_to_the_b0_threshold_count_as_unweighted(phantom: PhantomSubject) -> None:
+def test_volumes_up_to_the_b0_threshold_are_b0(phantom: PhantomSubject) -> None:
     bvals = np.where(phantom.gradients.bvals < 50, 40.0, phantom.gradients.bvals)
     assert fitted(phantom, bvals).b0.data.max() > 0
     with pytest.raises(GradientError):
         fitted(phantom, bvals, b0_threshold=20.0)
 
 
-def test_a_volume_that_is_weighted_otherwise_than_told_is_calibrated(phantom: PhantomSubject) -> None:
-    told = phantom.gradients.bvals.copy()
-    first = int(np.flatnonzero(np.isclose(told, 1000))[0])
-    told[first] *= 0.92
-    kept = fitted(phantom, told).series.gradients.bvals
-    calibrated = fitted(phantom, told, gradient_calibration=True).series.gradients.bvals
+def test_volumes_with_wrong_b_values_are_calibrated(phantom: PhantomSubject) -> None:
+    bvals = phantom.gradients.bvals.copy()
+    first = int(np.flatnonzero(np.isclose(bvals, 1000))[0])
+    bvals[first] *= 0.92
+    kept = fitted(phantom, bvals).series.gradients.bvals
+    calibrated = fitted(phantom, bvals, gradient_calibration=True).series.gradients.bvals
     volume = int(np.flatnonzero(np.isclose(kept, 920))[0])
     assert calibrated[volume] > 950
 
 
-def test_without_pose_correction_the_index_is_that_of_the_scanners_axes(
-    phantom: PhantomSubject, default: Measurement
-) -> None:
+def test_without_pose_correction_the_index_is_in_scanner_axes(phantom: PhantomSubject, default: Measurement) -> None:
     assert default.result.alps != default.result.alps_uncorrected
     left_alone = measured(phantom, pose_correction=False).result
     assert left_alone.alps == left_alone.alps_uncorrected == default.result.alps_uncorrected
 
 
-def test_weights_by_tissue_are_fractions_less_what_is_no_tissue(phantom: PhantomSubject, default: Measurement) -> None:
+def test_with_unknown_sides_only_bilateral_values_are_kept(phantom: PhantomSubject, default: Measurement) -> None:
+    result = measured(phantom, (evaluate("left_right_known", 0.0),), keep_failed=True).result
+    of_sides = (result.alps, result.alps_uncorrected, result.alps_water_corrected, *result.alternatives.values())
+    assert len(of_sides) > 5
+    for values in of_sides:
+        assert np.isnan([values["left"], values["right"]]).all()
+    assert set(result.interval) == {"bilateral"}
+    assert result.alternatives["spheres"]["bilateral"] == default.result.alternatives["spheres"]["bilateral"]
+
+
+def test_alps_sh_fits_all_shells_and_reports_them(phantom: PhantomSubject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alps_sh, "fit_whole_brain", lambda _subject, _template, affine: affine)
+    own, truth = fitted(phantom), phantom.truth
+    found = Registration(transform=truth.transform, pose=truth.pose, placement_se_mm=0.5)
+    series = DwiSeries(image=phantom.image, gradients=phantom.gradients)
+    prepared = PreparedSeries(series=series, mask=own.field.mask, correction=PreprocessedSeries(series=series))
+    aligned = AlignedRun(fitted=own, registration=found, method=Method(gradient_calibration=False))
+    left_alone = replace(aligned, method=replace(aligned.method, pose_correction=False))
+    measurement, same = (
+        measure(follow_alps_sh(prepared, one, (None, None)), read_preset("alps.sh"))  # type: ignore[arg-type]
+        for one in (aligned, left_alone)
+    )
+    assert same.result.alternatives == measurement.result.alternatives  # in image axes with either setting
+    run = DwiRun(entities={"sub": "01"}, image=Path("a.nii"), bval=Path("a.bval"), bvec=Path("a.bvec"))
+    described, main = (describe_acquisition(measurement.preset, one, run) for one in (measurement.fitted, own))
+    assert (described.n_directions, main.n_directions) == (16, 8)
+    assert described.b_value == pytest.approx(1500)
+
+
+def test_tissue_weights_are_fractions_reduced_by_other_tissue(phantom: PhantomSubject, default: Measurement) -> None:
     fractions = {roi.name: roi.weights for roi in default.rois}
     weights = {roi.name: roi.weights for roi in measured(phantom, roi_weighting="tissue").rois}
     assert all((weights[name] <= fractions[name] + 1e-12).all() for name in weights)
@@ -153,7 +181,7 @@ def test_a_radius_makes_spheres_of_that_size(phantom: PhantomSubject) -> None:
         pytest.param("session_similarity", 0.5, marks=pytest.mark.slow),
     ],
 )
-def test_an_index_with_a_failed_check_is_withheld_unless_it_is_to_be_kept(
+def test_an_index_with_a_failed_check_is_withheld_unless_kept(
     phantom: PhantomSubject, default: Measurement, name: str, value: float, keep: bool
 ) -> None:
     found = measured(phantom, (evaluate(name, value),), keep_failed=keep)
@@ -173,21 +201,19 @@ def by_side(rows: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     return [(row["hemisphere"], row) for row in rows]
 
 
-def test_every_failure_but_that_of_lesion_columns_withholds_the_index() -> None:
+def test_every_failure_except_of_lesion_columns_withholds_the_index() -> None:
     kept = {name for name, limit in THRESHOLDS.items() if not limit.withholds_index}
     assert kept == {"lesion_t1w_shift"}
 
 
-def test_a_failure_of_the_lesion_columns_is_a_warning_of_the_index(
-    phantom: PhantomSubject, default: Measurement
-) -> None:
+def test_failed_lesion_columns_only_warn(phantom: PhantomSubject, default: Measurement) -> None:
     found = measured(phantom, (evaluate("lesion_t1w_shift", 9.0),))
     assert found.failed == ("lesion_t1w_shift",)
     assert found.status == "warn"
     assert found.result.alps == default.result.alps
 
 
-def test_another_threshold_changes_what_comes_of_its_check(phantom: PhantomSubject) -> None:
+def test_a_threshold_changes_the_status_of_its_check(phantom: PhantomSubject) -> None:
     status = {
         limits: next(check.status for check in measured(phantom, threshold=limits).checks if check.name == "snr_b0")
         for limits in ((), ("snr_b0=2000,1000",))
@@ -195,7 +221,7 @@ def test_another_threshold_changes_what_comes_of_its_check(phantom: PhantomSubje
     assert list(status.values()) == ["pass", "fail"]
 
 
-def test_the_seed_draws_the_interval_and_not_the_index(phantom: PhantomSubject, default: Measurement) -> None:
+def test_the_seed_affects_the_interval_only(phantom: PhantomSubject, default: Measurement) -> None:
     same, other = (measured(phantom, random_seed=seed).result for seed in (Method().random_seed, 1))
     assert same.interval == default.result.interval
     assert other.interval != default.result.interval
@@ -203,14 +229,14 @@ def test_the_seed_draws_the_interval_and_not_the_index(phantom: PhantomSubject, 
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_every_engine_can_be_asked_for(name: str) -> None:
+def test_every_engine_can_be_selected(name: str) -> None:
     arguments = ["in", "out", "participant", "--registrar", name]
     assert settings_of(parse(arguments)).method.registrar == name
     options = {"subject_from_template": lambda points: points} if ENGINES[name].needs_transform else {}
     assert callable(ENGINES[name].make(**options).register)
 
 
-def test_every_engine_cites_what_the_bibliography_has() -> None:
+def test_engine_references_are_in_the_bibliography() -> None:
     bibliography = tomllib.loads(files("bids_alps.resources").joinpath("references.toml").read_text())
     cited = {key for engine in ENGINES.values() for key in re.findall(r"\[@(\w+)\]", engine.sentence)}
     assert cited <= set(bibliography)
@@ -241,7 +267,7 @@ def run(tmp_path: Path) -> DwiRun:
         ({"skip_preprocessing": True}, None),
     ],
 )
-def test_each_correction_can_be_left_out(
+def test_each_correction_can_be_switched_off(
     run: DwiRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Any, asked: Any
 ) -> None:
     calls: list[dict[str, bool]] = []

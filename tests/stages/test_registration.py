@@ -28,7 +28,7 @@ def alignment():
 
 
 @pytest.mark.parametrize("way", ["template_from_subject", "subject_from_template"])
-def test_written_fields_move_points_as_the_alignment_does(tmp_path, way):
+def test_written_fields_equal_the_registration(tmp_path, way):
     mask, move = head_and_template(), getattr(alignment(), way)
     path = tmp_path / "xfm.nii.gz"
     write_displacements(path, displacements(mask, move))

@@ -76,7 +76,7 @@ def watch_calls() -> Iterator[set[str]]:
         called &= set(MODULES)
 
 
-def tell(run: DwiRun, out: Path, **method: Any) -> str:
+def methods_text(run: DwiRun, out: Path, **method: Any) -> str:
     """Take a run through its stages but the figures; return its methods text, of which no library was idle."""
     with watch_calls() as called:
         result = run_stages(run, Method(**method), out)
@@ -105,10 +105,10 @@ def default(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """What is said of a run without preprocessing and alignment, and with the defaults else."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(story, "draw", lambda *_: None)
-        return tell(run_of(data, "still"), tmp_path_factory.mktemp("default"), **ALONE)
+        return methods_text(run_of(data, "still"), tmp_path_factory.mktemp("default"), **ALONE)
 
 
-def test_what_is_said_by_default(default: str) -> None:
+def test_default_statements(default: str) -> None:
     for words in (
         "used without preprocessing",
         "Otsu's threshold (Otsu, 1979)",
@@ -147,10 +147,10 @@ def test_what_is_said_by_default(default: str) -> None:
         ({"threshold": ("fa=.9,.8",), "keep_failed": True}, ["failed check was kept"], ["withheld"]),
     ],
 )
-def test_a_switch_of_the_measurement_changes_the_text(
+def test_measurement_options_change_the_text(
     data: Path, out: Path, default: str, method: dict[str, Any], come: list[str], gone: list[str]
 ) -> None:
-    text = tell(run_of(data, "still"), out, **{**ALONE, **method})
+    text = methods_text(run_of(data, "still"), out, **{**ALONE, **method})
     assert [words for words in come if words not in text] == []
     assert [words for words in gone if words in text] == []
     if any(getattr(Method(), name) != value for name, value in method.items()):
@@ -161,8 +161,8 @@ def test_a_switch_of_the_measurement_changes_the_text(
     ("method", "fitted"),
     [({}, "8 diffusion-weighted volumes (b = 1000 s"), ({"shells": (1000.0, 2000.0)}, "(b = 1000 and 2000 s/mm²)")],
 )
-def test_shells_and_free_water_are_told(data: Path, out: Path, method: dict[str, Any], fitted: str) -> None:
-    text = tell(run_of(data, "two"), out, **{**ALONE, **method})
+def test_shells_and_free_water_are_stated(data: Path, out: Path, method: dict[str, Any], fitted: str) -> None:
+    text = methods_text(run_of(data, "two"), out, **{**ALONE, **method})
     assert fitted in text
     assert "Free water and tensors were fitted jointly" in text
 
@@ -189,39 +189,39 @@ def test_shells_and_free_water_are_told(data: Path, out: Path, method: dict[str,
         ),
     ],
 )
-def test_a_correction_is_told_where_it_ran(
+def test_a_correction_is_stated_if_it_ran(
     data: Path, out: Path, method: dict[str, Any], come: list[str], gone: list[str]
 ) -> None:
-    text = tell(run_of(data, "moved"), out, **{**FAST, **method})
+    text = methods_text(run_of(data, "moved"), out, **{**FAST, **method})
     assert [words for words in come if words not in text] == []
     assert [words for words in gone if words in text] == []
 
 
-def test_a_correction_that_was_asked_for_and_could_not_run_is_not_told(data: Path, out: Path) -> None:
+def test_a_requested_correction_that_did_not_run_is_not_stated(data: Path, out: Path) -> None:
     run = replace(run_of(data, "still"), fieldmaps=())
-    text = tell(run, out, **FAST, denoising=True, motion_correction=False, distortion_correction=True)
+    text = methods_text(run, out, **FAST, denoising=True, motion_correction=False, distortion_correction=True)
     assert "used without preprocessing" in text
     assert "Noise" not in text
     assert "Susceptibility" not in text
 
 
-def test_runs_of_opposite_encoding_that_keep_their_distortion_are_not_told_as_merged(data: Path, out: Path) -> None:
+def test_uncorrected_opposite_runs_are_not_stated_as_merged(data: Path, out: Path) -> None:
     run = run_of(data, "still")
     opposite = {**run.metadata, "PhaseEncodingDirection": str(run.metadata["PhaseEncodingDirection"]).rstrip("-")}
     assert opposite != run.metadata
     twin = replace(run, entities={**run.entities, "run": "2"}, metadata=opposite)
     merged = replace(run, partners=(twin,))
     assert combine([run], everything=True) == [run]
-    text = tell(merged, out, **FAST, motion_correction=False, combine_runs=True)
+    text = methods_text(merged, out, **FAST, motion_correction=False, combine_runs=True)
     assert "Runs of opposite phase encoding were merged" not in text
     assert "8 diffusion-weighted volumes" in text
 
 
-def test_preprocessed_series_and_their_masks_are_told(data: Path, out: Path) -> None:
+def test_preprocessed_series_and_masks_are_stated(data: Path, out: Path) -> None:
     run = run_of(data, "still")
     image = read_volumes(run.image)
     write_map(data / "brain_mask.nii.gz", image.like(image.data[..., 0] > 100), dtype=np.uint8)
-    text = tell(replace(run, preprocessed=True, mask=data / "brain_mask.nii.gz"), out / "again", **FAST)
+    text = methods_text(replace(run, preprocessed=True, mask=data / "brain_mask.nii.gz"), out / "again", **FAST)
     assert "had been preprocessed by another program" in text
     assert "The brain mask of the preprocessed series was used" in text
     assert "Otsu" not in text
@@ -231,16 +231,16 @@ def test_preprocessed_series_and_their_masks_are_told(data: Path, out: Path) -> 
     ("method", "come"),
     [({}, ["with and without"]), ({"exclude_lesions": True}, ["with and without", "were excluded from the regions"])],
 )
-def test_lesions_are_told(data: Path, out: Path, method: dict[str, Any], come: list[str]) -> None:
+def test_lesions_are_stated(data: Path, out: Path, method: dict[str, Any], come: list[str]) -> None:
     lesions = LesionMask(path=data / "lesion.nii.gz", space="MNI152NLin2009aSym")
-    text = tell(replace(run_of(data, "still"), lesions=lesions), out, **{**ALONE, **method})
+    text = methods_text(replace(run_of(data, "still"), lesions=lesions), out, **{**ALONE, **method})
     assert [words for words in come if words not in text] == []
     assert ("were excluded from the regions" in text) is bool(method)
 
 
-def test_atlases_are_told(data: Path, out: Path) -> None:
+def test_atlases_are_stated(data: Path, out: Path) -> None:
     atlas = str(data / "halves_dseg.nii.gz")
-    text = tell(run_of(data, "still"), out, **ALONE, atlas=(atlas,), atlas_threshold=0.7)
+    text = methods_text(run_of(data, "still"), out, **ALONE, atlas=(atlas,), atlas_threshold=0.7)
     assert "over the regions of the atlas halvesdseg, in voxels with a fraction of 0.7 or more" in text
 
 
@@ -248,20 +248,20 @@ def test_atlases_are_told(data: Path, out: Path) -> None:
     ("registrar", "words"),
     [("staged", "(greedy; Yushkevich et al., 2016)"), ("dipy", "SyN (Avants et al., 2008)")],
 )
-def test_an_engine_is_told_and_called(data: Path, out: Path, registrar: str, words: str) -> None:
-    text = tell(run_of(data, "still"), out, skip_preprocessing=True, registrar=registrar)
+def test_the_engine_is_stated_and_called(data: Path, out: Path, registrar: str, words: str) -> None:
+    text = methods_text(run_of(data, "still"), out, skip_preprocessing=True, registrar=registrar)
     assert words in text
     assert "SimpleITK" not in text
 
 
-def test_every_reference_is_in_use() -> None:
+def test_every_reference_is_used() -> None:
     source = "".join(path.read_text() for path in Path(story.__file__).parents[1].rglob("*.py"))
     assert [key for key in LIBRARY if f"[@{key}]" not in source] == []
 
 
-def test_a_statement_has_the_values_that_it_names() -> None:
-    from bids_alps.stages.statements import say
+def test_statements_have_all_their_values() -> None:
+    from bids_alps.stages.statements import make_statement
 
-    one, other = say("tensors", "{a:g} of", "{b:.1f} of", a=1.0, b=2.0)
+    one, other = make_statement("tensors", "{a:g} of", "{b:.1f} of", a=1.0, b=2.0)
     assert one == Statement(stage="tensors", text="{a:g} of", values={"a": 1.0})
     assert other.values == {"b": 2.0}

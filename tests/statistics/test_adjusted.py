@@ -15,7 +15,7 @@ import pytest
 from bids_alps.errors import BadDataError
 from bids_alps.statistics.adjusted import compare_adjusted, design_groups
 
-from .closed import cohort
+from .closed_forms import cohort
 
 MEANS = {
     "control": (1.51090150039, 1.45722176709),
@@ -29,14 +29,14 @@ def found():
     return compare_adjusted(cohort(), {"f": ["y"]}, "group", ["age", "sex", "site"])
 
 
-def test_marginal_means_are_those_of_emmeans(found):
+def test_marginal_means_equal_emmeans(found):
     means = found[2].set_index("group")
     for name, (mean, low) in MEANS.items():
         assert means.loc[name, "adjusted_mean"] == pytest.approx(mean, rel=1e-8)
         assert means.loc[name, "ci_low"] == pytest.approx(low, rel=1e-8)
 
 
-def test_differences_are_those_of_emmeans(found):
+def test_differences_equal_emmeans(found):
     pairs = found[1].set_index(["group_a", "group_b"])
     row = pairs.loc[("control", "patient")]
     names = ["difference", "difference_ci_low", "difference_ci_high", "statistic", "df", "p"]
@@ -46,12 +46,12 @@ def test_differences_are_those_of_emmeans(found):
     np.testing.assert_allclose(pairs["p_holm"], [0.8237915738812, 0.0134947790310, 0.0219723202496], rtol=1e-9)
 
 
-def test_omnibus_is_the_wald_f_of_car(found):
+def test_the_omnibus_test_equals_the_wald_f_of_car(found):
     row = found[0].iloc[0]
     np.testing.assert_allclose([row["statistic"], row["p"]], [5.73133939, 0.00558005], rtol=1e-4)
 
 
-def test_the_unadjusted_difference_stands_beside_it(found):
+def test_the_unadjusted_difference_is_included(found):
     row = found[1].iloc[1]
     table = cohort().groupby("group")["y"].mean()
     assert row["unadjusted_difference"] == pytest.approx(table["patient"] - table["control"])
@@ -64,30 +64,30 @@ def test_units_of_a_covariate_do_not_matter():
     np.testing.assert_allclose(other[["difference", "p"]], one[["difference", "p"]], rtol=1e-8)
 
 
-def test_who_is_alone_at_a_site_tells_nothing_and_is_left_out():
+def test_the_only_participant_of_a_site_is_excluded():
     table = cohort()
     table.loc[7, "site"] = "alone"
     design = design_groups(table, "group", ["site"], outcome=table["y"].to_numpy())
-    assert design.alone.tolist() == [n == 7 for n in range(60)]
+    assert design.singletons.tolist() == [n == 7 for n in range(60)]
     without = compare_adjusted(table.drop(7), {"f": ["y"]}, "group", ["site"])[1]
     np.testing.assert_allclose(
         compare_adjusted(table, {"f": ["y"]}, "group", ["site"])[1][["difference", "p"]], without[["difference", "p"]]
     )
 
 
-def test_missing_covariates_cost_their_owners_alone():
+def test_missing_covariates_exclude_only_their_participants():
     table = cohort()
     table.loc[:3, "age"] = np.nan
     assert compare_adjusted(table, {"f": ["y"]}, "group", ["age"])[1][["n_a", "n_b"]].iloc[0].sum() == 40 - 3
 
 
-def test_groups_that_a_covariate_determines_are_refused():
+def test_groups_confounded_with_a_covariate_are_refused():
     table = cohort().assign(scanner=lambda all_: all_["group"].map({"control": "x", "mild": "y", "patient": "y"}))
     with pytest.raises(BadDataError, match="collinear"):
         compare_adjusted(table, {"f": ["y"]}, "group", ["scanner"])
 
 
-def test_few_are_refused():
+def test_too_few_participants_are_refused():
     with pytest.raises(BadDataError, match="complete participants"):
         compare_adjusted(cohort().head(4), {"f": ["y"]}, "group", ["age"])
 
@@ -96,3 +96,16 @@ def test_two_groups_have_no_omnibus_test():
     table = cohort()
     assert compare_adjusted(table[table["group"] != "mild"], {"f": ["y"]}, "group", [])[0].empty
     assert isinstance(compare_adjusted(table, {}, "group", [])[1], pd.DataFrame)
+
+
+def test_an_outcome_that_one_group_lacks_does_not_remove_the_others() -> None:
+    table = cohort().assign(sparse=lambda all_: all_["y"].where(all_["group"] == "control"))
+    _, pairs, means, notes = compare_adjusted(table, {"f": ["y", "sparse"]}, "group", ["age"])
+    assert set(pairs["outcome"]) == set(means["outcome"]) == {"y"}
+    assert len(notes) == 1
+    assert "sparse is not in the adjusted comparison" in notes[0]
+
+
+def test_no_complete_participant_is_refused() -> None:
+    with pytest.raises(BadDataError, match="no participant has values"):
+        compare_adjusted(cohort().assign(age=np.nan), {"f": ["y"]}, "group", ["age"])

@@ -43,7 +43,7 @@ def test_the_most_common_method_is_kept_and_the_others_are_told() -> None:
 def test_nothing_is_compared_where_no_method_has_half_of_the_runs(versions: list[object], refused: bool) -> None:
     found = find_comparable(runs(version=versions))
     assert found.refused is refused
-    assert found.kept.any() is not refused
+    assert bool(found.kept.any()) is not refused
 
 
 def test_what_may_differ_is_pooled_and_told() -> None:
@@ -56,10 +56,25 @@ def test_what_may_differ_is_pooled_and_told() -> None:
     ("b_values", "kept"),
     [
         ([1000, 1005, 1144, 995], [True, True, True, True]),
-        ([1000, 1005, 1145, 995], [True, True, False, True]),
+        ([1000, 1005, 1155, 995], [True, True, False, True]),
         ([1000, 1000, 2000, "n/a"], [True, True, False, False]),
     ],
 )
-def test_b_values_within_150_are_one_shell(b_values: list[object], kept: list[bool]) -> None:
-    """Counted from the lowest of a shell: 1145 is 150 above 995, and begins another one."""
+def test_b_values_within_150_of_the_commonest_are_one_shell(b_values: list[object], kept: list[bool]) -> None:
+    """Counted from the b-value with most neighbours: 1155 is 155 from 1000."""
     assert find_comparable(runs(b_value=b_values)).kept.tolist() == kept
+
+
+def test_b_values_near_the_commonest_are_one_shell() -> None:
+    found = find_comparable(pd.DataFrame({"b_value": [900.0] * 10 + [1000.0] * 60 + [1060.0] * 40}))
+    assert found.kept.all()
+    assert not found.banner
+    others = find_comparable(pd.DataFrame({"b_value": [1000.0] * 60 + [1060.0] * 20 + [1150.0, 2000.0, 700.0]}))
+    assert others.kept.sum() == 80
+    assert "b = 1000 in 80" in others.banner
+
+
+def test_half_of_the_runs_is_not_most_of_them() -> None:
+    found = find_comparable(pd.DataFrame({"version": ["1"] * 10 + ["2"] * 10}))
+    assert found.refused
+    assert "none of which accounts for most of the runs" in found.banner

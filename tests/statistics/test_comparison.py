@@ -8,11 +8,11 @@ Constants are those of R 4.2.2 on the cohort of `closed`::
 import numpy as np
 import pandas as pd
 import pytest
-from made_cohort import PARK, sample
+from simulated_cohort import PARK, sample
 
 from bids_alps.statistics.comparison import compare_all, compare_groups
 
-from .closed import cohort
+from .closed_forms import cohort
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +24,15 @@ def park():
     return table
 
 
-def test_published_moments_give_the_published_result(park):
+def test_published_moments_reproduce_the_published_result(park):
     families = {"index": ["alps_bilateral"], "diffusivity": list(PARK)[1:]}
     omnibus, found = compare_groups(park, families, "group", test="student")
     assert omnibus.empty
     found = found.set_index("outcome")
-    assert 0.008 <= found.loc["alps_bilateral", "p"] <= 0.009
-    assert found.loc["dyy_projection", "p"] == pytest.approx(0.005, abs=0.001)
-    assert found.loc["dyy_projection", "p_bonferroni"] == pytest.approx(9 * found.loc["dyy_projection", "p"])
+    p = found["p"].to_dict()
+    assert 0.008 <= p["alps_bilateral"] <= 0.009
+    assert p["dyy_projection"] == pytest.approx(0.005, abs=0.001)
+    assert found["p_bonferroni"]["dyy_projection"] == pytest.approx(9 * p["dyy_projection"])
     significant = found.index[found["p_bonferroni"] < 0.05]
     assert list(significant) == ["alps_bilateral", "dyy_projection"]
 
@@ -44,9 +45,9 @@ def test_published_moments_give_the_published_result(park):
         ("mann-whitney", [7.90852459016, 2, np.nan, 0.01917280721]),
     ],
 )
-def test_omnibus_tests_are_those_of_r(test, expected):
+def test_omnibus_tests_equal_r(test, expected):
     table = cohort()
-    samples = {name: part["y"].to_numpy() for name, part in table.groupby("group")}
+    samples = {str(name): part["y"].to_numpy() for name, part in table.groupby("group")}
     found = compare_all(samples, test)
     np.testing.assert_allclose([found[k] for k in ("statistic", "df", "df_error", "p")], expected, rtol=1e-8)
 
@@ -61,7 +62,7 @@ def test_correction_runs_over_outcomes_and_pairs_of_a_family():
     np.testing.assert_allclose(omnibus["p_bonferroni"], np.minimum(2 * omnibus["p"], 1))
 
 
-def test_the_reference_stands_first():
+def test_the_reference_group_comes_first():
     _, pairs = compare_groups(cohort(), {"f": ["y"]}, "group", reference="patient")
     assert list(zip(pairs["group_a"], pairs["group_b"], strict=True)) == [
         ("patient", "control"),
@@ -70,7 +71,7 @@ def test_the_reference_stands_first():
     ]
 
 
-def test_the_test_is_settled_once_over_all_groups():
+def test_one_test_is_chosen_for_all_groups():
     """One skewed small group takes every pair to ranks, so that the omnibus test and its pairs agree."""
     values = np.concatenate([np.linspace(0, 1, 12), np.linspace(0, 1, 12), np.exp(np.linspace(0, 6, 12))])
     table = pd.DataFrame({"group": np.repeat(["a", "b", "c"], 12), "y": values})
@@ -79,7 +80,7 @@ def test_the_test_is_settled_once_over_all_groups():
     assert set(pairs["test"]) == {"mann-whitney"}
 
 
-def test_what_cannot_be_compared_is_missing():
+def test_impossible_comparisons_are_missing():
     table = pd.DataFrame({"group": ["a", "a", "b", "b", None], "x": [1, 1, 1, 1, 2], "y": [1, 2, np.nan, 3, 4]})
     _, found = compare_groups(table, {"f": ["x", "y"]}, "group")
     assert list(found["test"]) == ["none", "none"]

@@ -27,14 +27,14 @@ def spread(counts):
     return pd.Series([row[0] for row in rows]), pd.Series([row[1] for row in rows])
 
 
-def test_papers_chi_square_is_the_n_minus_1_test():
+def test_the_published_chi_square_is_the_n_minus_1_test():
     found = compare_categories(*spread([[20, 40], [31, 29]]), test="student")
     assert found["test"] == "N-1 chi-square"
     assert found["statistic"] == pytest.approx(4.09178744, rel=1e-6)
     assert found["p"] == pytest.approx(0.04309205, rel=1e-5)
 
 
-def test_small_counts_go_by_fisher_and_more_levels_by_monte_carlo():
+def test_small_counts_use_fisher_or_monte_carlo():
     found = compare_categories(*spread([[5, 0], [1, 6]]))
     assert found["test"] == "Fisher"
     assert found["p"] == pytest.approx(0.01515152, rel=1e-6)
@@ -44,13 +44,13 @@ def test_small_counts_go_by_fisher_and_more_levels_by_monte_carlo():
     assert compare_categories(*spread([[6, 1], [1, 6], [1, 1]]), seed=1) == found
 
 
-def test_large_counts_go_by_chi_square():
+def test_large_counts_use_chi_square():
     counts = np.array([[20, 40], [31, 29]])
     found = compare_categories(*spread(counts))
     assert found["p"] == pytest.approx(stats.chi2_contingency(counts, correction=False).pvalue)
 
 
-def test_nothing_to_compare_is_no_test():
+def test_without_variation_there_is_no_test():
     assert compare_categories(pd.Series(["F", "F"]), pd.Series(["a", "b"]))["test"] == "none"
 
 
@@ -71,10 +71,10 @@ def test_description_counts_numbers_levels_percent_and_missing(people):
     assert (age.loc["a", "mean"], age.loc["a", "n"], age.loc["a", "missing"]) == (35, 4, 1)
     assert found.loc[("sex", "a", "F"), "percent"] == 75
     assert found.loc[("sex", "all", "F"), "n"] == 4
-    assert set(found["type_from"]) == {"its name"}
+    assert set(found["type_source"]) == {"its name"}
 
 
-def test_every_row_tells_its_variable(people):
+def test_every_row_names_its_variable(people):
     found = compare_participants(people, [AGE, SEX], "group", test="student")
     assert list(found["variable"]) == ["age", "sex"]
     assert list(found["test"]) == ["student", "N-1 chi-square"]
@@ -84,13 +84,13 @@ def test_every_row_tells_its_variable(people):
     )
 
 
-def test_distance_of_a_category_of_two_levels_is_that_of_its_share():
+def test_the_distance_of_a_binary_category_equals_that_of_its_fraction():
     a, b = pd.Series(["F"] * 30 + ["M"] * 70), pd.Series(["F"] * 50 + ["M"] * 50)
     expected = 0.2 / np.sqrt((0.3 * 0.7 + 0.5 * 0.5) / 2)
     assert standardised_difference(a, b, "category") == pytest.approx(expected)
 
 
-def test_sd_and_quartiles_are_those_of_r():
+def test_sd_and_quartiles_equal_r():
     """sd(x), quantile(x, c(.25, .5, .75)) of R."""
     table = pd.DataFrame({"age": [2.1, 3.4, 1.9, 5.6, 4.4, 3.8, 2.7, 6.1, 4.9]})
     found = describe_groups(table, [AGE]).iloc[0]
@@ -99,12 +99,12 @@ def test_sd_and_quartiles_are_those_of_r():
     assert found["mean"] == pytest.approx(3.87777777778)
 
 
-def test_chi_square_has_no_correction_of_yates():
+def test_chi_square_has_no_yates_correction():
     found = compare_categories(*spread([[20, 40], [31, 29]]))  # chisq.test(correct = FALSE) of R
     assert (found["statistic"], found["p"]) == pytest.approx((4.12617220801, 0.0422247580959))
 
 
-def test_tests_that_a_first_table_asks_for_are_those_that_it_names(people):
+def test_the_requested_tests_are_used(people):
     a, b = people["age"][:4], people["age"][5:]
     for test, result in (
         ("mann-whitney", stats.mannwhitneyu(b, a)),

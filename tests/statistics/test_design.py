@@ -7,7 +7,7 @@ import pytest
 from bids_alps.errors import BadDataError, UsageError
 from bids_alps.statistics.design import make_design, split_formula, variables_of
 
-from .closed import cohort
+from .closed_forms import cohort
 
 
 @pytest.mark.parametrize(
@@ -21,11 +21,11 @@ from .closed import cohort
         ("y ~ group + (1 + time | person)", ["group", "person", "time", "y"]),
     ],
 )
-def test_names_are_those_of_values_alone(formula, names):
+def test_only_names_of_values_are_variables(formula, names):
     assert variables_of(formula) == names
 
 
-def test_a_column_named_like_a_function_costs_nobody():
+def test_a_column_named_like_a_function_excludes_nobody():
     table = cohort().assign(treatment=np.nan)
     design = make_design(table, "y ~ C(group, contr.treatment('control')) + age")
     assert len(design.rows) == 60
@@ -40,7 +40,7 @@ def test_terms_know_their_columns():
     assert design.terms == {"group": (1, 2), "age": (3,)}
 
 
-def test_an_empty_level_is_no_column():
+def test_an_empty_level_has_no_column():
     table = cohort()
     table["group"] = pd.Categorical(table["group"], categories=["patient", "control", "mild", "nobody"])
     design = make_design(table[table["group"] != "mild"], "y ~ group")
@@ -48,7 +48,7 @@ def test_an_empty_level_is_no_column():
 
 
 @pytest.mark.parametrize(
-    ("formula", "error", "told"),
+    ("formula", "error", "message"),
     [
         ("y ~ group | site", UsageError, "outside of parentheses. Write .* random intercept"),
         ("y ~ group + (1 | a) + (1 | b)", UsageError, "2 random-effects terms"),
@@ -66,9 +66,9 @@ def test_an_empty_level_is_no_column():
         ("y ~ C(participant_id)", BadDataError, "complete rows"),
     ],
 )
-def test_what_cannot_be_used_is_told(formula, error, told):
+def test_unusable_formulas_are_refused_with_the_reason(formula, error, message):
     table = cohort().assign(double=lambda all_: 2 * all_["age"], constant=1.0)
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         make_design(table, formula)
 
 

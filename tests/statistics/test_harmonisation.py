@@ -1,10 +1,16 @@
 """Laws of ComBat, and what it refuses."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bids_alps.errors import BadDataError
-from bids_alps.statistics.harmonisation import harmonise
+from bids_alps.statistics.findings import Findings
+from bids_alps.statistics.harmonisation import harmonise, harmonise_table
+from bids_alps.statistics.plan import Plan
+from bids_alps.statistics.repeats import find_visits
+from bids_alps.statistics.sites import _protected, warn_of_sites
+from bids_alps.statistics.variables import Variable
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +23,7 @@ def made():
     return moved, sites, group
 
 
-def test_site_goes_and_group_stays(made):
+def test_site_effects_are_removed_and_group_effects_kept(made):
     values, sites, group = made
     found = harmonise(values, sites, group)
     apart = found[sites == "b"].mean(axis=0) - found[sites == "a"].mean(axis=0)
@@ -37,7 +43,7 @@ def test_units_and_order_do_not_matter(made):
     np.testing.assert_allclose(harmonise(values[order], sites[order], group[order]), found[order], rtol=1e-6)
 
 
-def test_what_cannot_be_harmonised_is_refused(made):
+def test_impossible_harmonisation_is_refused(made):
     values, sites, group = made
     with pytest.raises(BadDataError, match="collinear"):
         harmonise(values, sites, (sites == "a").astype(float)[:, None])
@@ -47,7 +53,7 @@ def test_what_cannot_be_harmonised_is_refused(made):
         harmonise(values, np.full(120, "a"), group)
 
 
-def test_same_numbers_as_a_published_implementation(made):
+def test_results_equal_a_published_implementation(made):
     found = harmonise(*made)  # expected values are those of neuroCombat 0.2.12 for the same input
     np.testing.assert_allclose(found[0, :3], [1.5230511, 1.4585474, 1.5803095], atol=1e-6)
     np.testing.assert_allclose(found[-1, :3], [1.3049025, 1.5119535, 1.5217118], atol=1e-6)
@@ -59,3 +65,34 @@ def test_one_site_or_one_outcome_is_refused(sites, outcomes):
     names = np.array([f"site{n % sites}" for n in range(12)])
     with pytest.raises(BadDataError, match=f"{sites} site and {outcomes} outcomes"):
         harmonise(values, names, np.ones((12, 1)))
+
+
+def table_of(sites: list[str], visits: int) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = [
+        {"participant_id": f"sub-{n}", "site": site, "session_id": f"ses-{k}", "a": rng.normal(), "b": rng.normal()}
+        for n, site in enumerate(sites)
+        for k in range(visits)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_participants_of_a_site_are_counted_not_their_runs() -> None:
+    with pytest.raises(BadDataError, match="site b has 2 participants"):
+        harmonise_table(table_of(["a"] * 10 + ["b"] * 2, 3), ["a", "b"], "site", [])
+
+
+def test_visits_and_variables_of_every_formula_are_protected() -> None:
+    runs = table_of(["a", "b"] * 10, 2).assign(score=lambda all_: np.arange(len(all_), dtype=float))
+    visits = find_visits(runs)
+    plan = Plan(site="site", formulas=("a ~ nosuch | x", "a ~ score"))
+    assert _protected(visits.runs, plan, ["site", "a", "b"]) == ["_visit", "score"]
+
+
+def test_a_site_that_changes_within_participants_is_announced() -> None:
+    runs = table_of(["a", "b"] * 10, 2)
+    runs.loc[runs["session_id"] == "ses-1", "site"] = "c"
+    plan = Plan(variables=(Variable(name="site", kind="category", decided_by="its name"),))
+    findings = Findings()
+    warn_of_sites(find_visits(runs).runs, plan, findings)
+    assert "site changes within 20 of 20 participants" in findings.banners[0]

@@ -14,7 +14,7 @@ from formulaic import model_matrix
 
 from bids_alps.statistics.mixed import fit_mixed
 
-from .closed import visits
+from .closed_forms import visits
 
 INTERCEPT = {  # estimate, standard error, degrees of freedom
     "Intercept": (1.791323752932, 0.092101566173, 22.06853074),
@@ -44,11 +44,11 @@ def fit(formula, slope=False):
 def rows(fitted, names):
     eye = np.eye(len(names))
     return {
-        name: (fitted.beta[n], np.sqrt(fitted.covariance[n, n]), fitted.freedom(eye[n])) for n, name in enumerate(names)
+        name: (fitted.beta[n], np.sqrt(fitted.covariance[n, n]), fitted.dof(eye[n])) for n, name in enumerate(names)
     }
 
 
-def test_random_intercept_is_that_of_lmertest():
+def test_random_intercept_equals_lmertest():
     fitted, names = fit("y ~ group * time + age")
     for name, found in rows(fitted, names).items():
         np.testing.assert_allclose(found, INTERCEPT[name], rtol=1e-5)
@@ -56,7 +56,7 @@ def test_random_intercept_is_that_of_lmertest():
     assert fitted.residual_variance == pytest.approx(0.0040327349, rel=1e-5)
 
 
-def test_random_slope_is_that_of_lmertest():
+def test_random_slope_equals_lmertest():
     fitted, names = fit("y ~ group * time + age", slope=True)
     for name, found in rows(fitted, names).items():
         np.testing.assert_allclose(found, SLOPE[name], rtol=1e-4)
@@ -66,24 +66,24 @@ def test_random_slope_is_that_of_lmertest():
     assert fitted.singular  # as lme4 says of it
 
 
-def test_several_terms_at_once_are_those_of_lmertest():
+def test_joint_tests_equal_lmertest():
     fitted, _ = fit("y ~ group + v")
-    f, df, freedom, p = fitted.test(np.eye(4)[2:])
+    f, df, dof, p = fitted.test(np.eye(4)[2:])
     assert (f, df) == (pytest.approx(8.49434, rel=1e-5), 2)
-    assert freedom == pytest.approx(42.446878, rel=1e-5)
+    assert dof == pytest.approx(42.446878, rel=1e-5)
     assert p == pytest.approx(0.00078908, rel=1e-4)
 
 
-def test_one_contrast_has_the_square_of_its_t():
+def test_f_of_one_contrast_is_t_squared():
     fitted, names = fit("y ~ group * time + age")
     contrast = np.eye(len(names))[1]
-    f, _, freedom, _ = fitted.test(contrast)
+    f, _, dof, _ = fitted.test(contrast)
     t = contrast @ fitted.beta / np.sqrt(contrast @ fitted.covariance @ contrast)
     assert f == pytest.approx(t**2)
-    assert freedom == pytest.approx(fitted.freedom(contrast))
+    assert dof == pytest.approx(fitted.dof(contrast))
 
 
-def test_balanced_groups_have_the_t_test_of_their_means():
+def test_balanced_groups_reduce_to_the_t_test_of_means():
     """Of groups between participants with equal repeats, the exact test is that of the participants' means."""
     from scipy import stats
 
@@ -97,7 +97,7 @@ def test_balanced_groups_have_the_t_test_of_their_means():
     means = y.reshape(10, 3).mean(axis=1)
     exact = stats.ttest_ind(means[1::2], means[::2])
     assert t == pytest.approx(exact.statistic, rel=1e-5)
-    assert fitted.freedom(contrast) == pytest.approx(8, rel=1e-3)
+    assert fitted.dof(contrast) == pytest.approx(8, rel=1e-3)
 
 
 def test_units_do_not_matter():
@@ -106,4 +106,4 @@ def test_units_do_not_matter():
     one = fit_mixed(table["y"].to_numpy(), X, Z, table["person"].to_numpy())
     other = fit_mixed(10 * table["y"].to_numpy() + 5, X, Z, table["person"].to_numpy())
     np.testing.assert_allclose(other.beta[1], 10 * one.beta[1], rtol=1e-6)
-    assert other.freedom(np.array([0.0, 1.0])) == pytest.approx(one.freedom(np.array([0.0, 1.0])), rel=1e-3)
+    assert other.dof(np.array([0.0, 1.0])) == pytest.approx(one.dof(np.array([0.0, 1.0])), rel=1e-3)

@@ -9,7 +9,7 @@ from bids_alps.errors import BadDataError, UsageError
 from bids_alps.statistics.mixed import fit_mixed
 from bids_alps.statistics.models import fit_model
 
-from .closed import cohort, visits
+from .closed_forms import cohort, visits
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def table():
     return pd.DataFrame({"participant_id": [f"sub-{i}" for i in range(n)], "group": group, "age": age, "y": y})
 
 
-def test_same_numbers_as_statsmodels(table):
+def test_results_equal_statsmodels(table):
     found = fit_model(table, "y ~ group + age")
     direct = smf.ols("y ~ group + age", table).fit(cov_type="HC3", use_t=True)
     np.testing.assert_allclose(found.coefficients["estimate"], direct.params, rtol=1e-10)
@@ -30,12 +30,12 @@ def test_same_numbers_as_statsmodels(table):
     np.testing.assert_allclose(found.coefficients["ci_low"], direct.conf_int()[0], rtol=1e-10)
 
 
-def test_one_standardised_term_is_the_correlation(table):
+def test_a_single_standardised_coefficient_is_the_correlation(table):
     slope = fit_model(table, "y ~ age").coefficients.set_index("term").loc["age", "standardised"]
     assert slope == pytest.approx(np.corrcoef(table.age, table.y)[0, 1])
 
 
-def test_repeats_make_a_mixed_model(table):
+def test_repeated_measures_use_a_mixed_model(table):
     noise = np.random.default_rng(0).normal(0, 0.05, len(table))
     twice = pd.concat([table, table.assign(y=table.y + noise)], ignore_index=True)
     found = fit_model(twice, "y ~ group + age")
@@ -46,11 +46,11 @@ def test_repeats_make_a_mixed_model(table):
 
 def test_missing_covariates_are_counted(table):
     gappy = table.assign(age=table.age.mask(table.index < 5))
-    assert len(fit_model(gappy, "y ~ age").left_out) == 5
+    assert len(fit_model(gappy, "y ~ age").excluded) == 5
 
 
 @pytest.mark.parametrize(
-    ("formula", "error", "told"),
+    ("formula", "error", "message"),
     [
         ("y ~ nothing", UsageError, "nothing"),
         ("y ~ +* age", UsageError, "cannot be used"),
@@ -60,9 +60,9 @@ def test_missing_covariates_are_counted(table):
         ("y ~ C(participant_id)", BadDataError, "complete rows"),
     ],
 )
-def test_what_cannot_be_fitted_is_told(table, formula, error, told):
+def test_models_that_cannot_be_fitted_are_reported(table, formula, error, message):
     table = table.assign(double=2 * table.age, constant=1.0)
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         fit_model(table, formula)
 
 
@@ -79,23 +79,23 @@ def test_random_effects_of_a_table_with_repeats_are_those_of_its_people(table):
 @pytest.mark.parametrize(
     "term", ["bs(age, df=4)", "cs(age, df=3, constraints='center')", "poly(age, 2)", "age + I(age**2)"]
 )
-def test_age_can_bend(table, term):
+def test_age_can_have_a_quadratic_term(table, term):
     gappy = table.assign(age=table.age.mask(table.index < 5))
     found = fit_model(gappy, f"y ~ group + {term}")
-    assert list(found.left_out) == [0, 1, 2, 3, 4]
+    assert list(found.excluded) == [0, 1, 2, 3, 4]
     linear = smf.ols("y ~ group + age", gappy).fit()
     group = found.coefficients.set_index("term").loc["group[T.b]"]
     assert group["estimate"] == pytest.approx(linear.params["group[T.b]"], abs=2 * linear.bse["group[T.b]"])
 
 
-def test_squared_age_is_that_of_statsmodels(table):
+def test_quadratic_age_equals_statsmodels(table):
     found = fit_model(table, "y ~ group + age + I(age**2)")
     direct = smf.ols("y ~ group + age + I(age**2)", table).fit(cov_type="HC3", use_t=True)
     np.testing.assert_allclose(found.coefficients["estimate"], direct.params, rtol=1e-8)
     np.testing.assert_allclose(found.coefficients["p"], direct.pvalues, rtol=1e-6)
 
 
-def test_somebody_alone_in_a_group_is_told(table):
+def test_a_group_of_one_is_reported(table):
     single = table.assign(group=np.where(table.index == 3, "c", table.group))
     found = fit_model(single, "y ~ group + age")
     direct = smf.ols("y ~ group + age", single).fit()
@@ -103,7 +103,7 @@ def test_somebody_alone_in_a_group_is_told(table):
     assert found.checks["method"].str.contains("1 runs determine a coefficient alone").any()
 
 
-def test_checks_are_those_of_the_residuals_in_r():
+def test_residual_checks_equal_r():
     """m <- lm(y ~ group + age, cohort); shapiro.test(residuals(m)); n R^2 of squared residuals on the same terms."""
     checks = fit_model(cohort(), "y ~ group + age").checks.set_index("check")
     assert checks.loc["normality", "value"] == pytest.approx(0.9840596439, rel=1e-8)
@@ -111,7 +111,7 @@ def test_checks_are_those_of_the_residuals_in_r():
     assert checks.loc["equal variance", "value"] == pytest.approx(1.31845238323, rel=1e-8)
 
 
-def test_residuals_of_a_mixed_model_are_what_its_fixed_terms_leave():
+def test_mixed_model_residuals_exclude_only_fixed_effects():
     table = visits()
     X = np.column_stack([np.ones(len(table)), table["time"]])
     fitted = fit_mixed(table["y"].to_numpy(), X, np.ones((len(table), 1)), table["person"].to_numpy())

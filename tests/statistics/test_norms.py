@@ -9,7 +9,7 @@ from scipy import stats
 from bids_alps.errors import BadDataError
 from bids_alps.statistics.norms import find_norms, measure_norms, spline
 
-from .closed import cohort
+from .closed_forms import cohort
 
 
 def test_equals_fitting_without_the_value():
@@ -19,9 +19,9 @@ def test_equals_fitting_without_the_value():
     X = sm.add_constant(age)
     others = np.arange(30) != 7
     fitted = sm.OLS(y[others], X[others]).fit()
-    told = fitted.get_prediction(X[7:8])
-    error = y[7] - told.predicted_mean[0]
-    t = error / np.sqrt(told.se_mean[0] ** 2 + fitted.scale)
+    predicted = fitted.get_prediction(X[7:8])
+    error = y[7] - predicted.predicted_mean[0]
+    t = error / np.sqrt(predicted.se_mean[0] ** 2 + fitted.scale)
     expected = stats.norm.ppf(stats.t.cdf(t, fitted.df_resid))
     assert measure_norms(y, age[:, None])[7] == pytest.approx(expected, abs=1e-10)
 
@@ -33,23 +33,23 @@ def test_missing_stays_missing_and_few_are_refused():
         measure_norms(y[:4], np.arange(4.0)[:, None])
 
 
-def test_patients_show_their_distance_from_the_controls_and_hide_in_a_norm_of_everybody():
+def test_patients_deviate_from_controls_but_not_from_everybody():
     rng = np.random.default_rng(1)
     n = 400
     age, group = rng.uniform(30, 75, 2 * n), np.repeat(["control", "patient"], n)
     index = 1.6 - 0.005 * (age - 50) + rng.normal(0, 0.12, 2 * n) - 0.24 * (group == "patient")  # 2 SD lower
     people = pd.DataFrame({"age": age, "group": group, "alps_bilateral": index})
-    scores, told = find_norms(people, ["alps_bilateral"], "group", "control")
+    scores, sentence = find_norms(people, ["alps_bilateral"], "group", "control")
     low = scores["alps_bilateral_z"] < -1.96
     assert low[group == "patient"].mean() == pytest.approx(stats.norm.cdf(0.04), abs=0.06)
     assert low[group == "control"].mean() == pytest.approx(0.025, abs=0.02)
-    assert "the participants of group control (n = 400), with age as a natural spline" in told
-    everybody, told = find_norms(people, ["alps_bilateral"])
+    assert "the participants of group control (n = 400), with age as a natural spline" in sentence
+    everybody, sentence = find_norms(people, ["alps_bilateral"])
     assert (everybody["alps_bilateral_z"] < -1.96)[group == "patient"].mean() < 0.1
-    assert "all participants" in told
+    assert "all participants" in sentence
 
 
-def test_norms_given_age_and_sex_are_those_of_r():
+def test_norms_given_age_and_sex_equal_r():
     """Controls and patients of `closed` in R 4.2.2.
 
     fit <- lm(y ~ age + sex, controls); qnorm(pt(rstudent(fit)[1:3], fit$df.residual - 1))
@@ -65,12 +65,12 @@ def test_norms_given_age_and_sex_are_those_of_r():
     assert scores["in_reference"].sum() == 20
 
 
-def test_ages_beyond_those_of_the_reference_are_marked():
+def test_ages_outside_the_reference_range_are_flagged():
     table = pd.DataFrame(
         {"age": [20.0, *range(30, 40), 60], "group": ["p", *["c"] * 10, "p"], "y": np.arange(12.0) ** 2}
     )
     scores, _ = find_norms(table, ["y"], "group", "c")
-    assert scores["age_outside"].tolist() == [True, *[False] * 10, True]
+    assert scores["age_extrapolated"].tolist() == [True, *[False] * 10, True]
     assert scores["in_reference"].tolist() == [False, *[True] * 10, False]
 
 

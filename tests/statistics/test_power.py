@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bids_alps.statistics.power import find_group_size, find_group_sizes
+from bids_alps.statistics.power import required_group_size, required_group_sizes
 
 
 @pytest.mark.parametrize(
@@ -20,28 +20,28 @@ from bids_alps.statistics.power import find_group_size, find_group_sizes
         (0.3, 0.01, 0.8, 262),
     ],
 )
-def test_sizes_are_those_of_r(effect, alpha, power, size):
-    assert find_group_size(effect, alpha=alpha, power=power) == size
+def test_group_sizes_equal_r(effect, alpha, power, size):
+    assert required_group_size(effect, alpha=alpha, power=power) == size
 
 
 @pytest.mark.parametrize("effect", [0.02, 0.3, 0.7, 1.5])
-def test_size_is_the_smallest_that_has_the_power(effect):
+def test_the_group_size_is_the_smallest_with_the_power(effect):
     def power_of(n):
         """Of a two-sided t-test, by the noncentral t-distribution."""
-        freedom, shift = 2 * n - 2, effect * np.sqrt(n / 2)
-        limit = stats.t.ppf(0.975, freedom)
-        return stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift)
+        dof, shift = 2 * n - 2, effect * np.sqrt(n / 2)
+        limit = stats.t.ppf(0.975, dof)
+        return stats.nct.sf(limit, dof, shift) + stats.nct.cdf(-limit, dof, shift)
 
-    size = find_group_size(effect)
+    size = required_group_size(effect)
     assert power_of(size) >= 0.8 > power_of(size - 1)
 
 
-def test_no_effect_has_no_size():
-    assert np.isnan([find_group_size(effect) for effect in (0.0, 0.0099, -0.0099, np.nan, np.inf)]).all()
-    assert find_group_size(0.01) > 100_000
+def test_without_an_effect_there_is_no_group_size():
+    assert np.isnan([required_group_size(effect) for effect in (0.0, 0.0099, -0.0099, np.nan, np.inf)]).all()
+    assert required_group_size(0.01) > 100_000
 
 
-def test_weak_end_of_an_interval_is_the_one_nearer_zero_and_none_where_it_contains_zero():
+def test_the_conservative_effect_is_the_limit_nearer_zero():
     comparison = pd.DataFrame(
         {
             "outcome": ["a", "b", "c"],
@@ -52,11 +52,11 @@ def test_weak_end_of_an_interval_is_the_one_nearer_zero_and_none_where_it_contai
             "hedges_g_ci_high": [1.1, -0.5, 1.1],
         }
     )
-    found = find_group_sizes(comparison)
+    found = required_group_sizes(comparison)
     assert found["n_per_group"].tolist() == [26, 26, 64]
-    assert found["n_per_group_weak"].tolist()[:2] == [64, 64]
-    assert np.isnan(found["n_per_group_weak"][2])
+    assert found["n_per_group_conservative"].tolist()[:2] == [64, 64]
+    assert np.isnan(found["n_per_group_conservative"][2])
     assert set(found["alpha"]) == {0.05}
     assert set(found["power"]) == {0.8}
-    strict = find_group_sizes(comparison, alpha=0.01, power=0.9)
-    assert strict["n_per_group"][2] == find_group_size(0.5, alpha=0.01, power=0.9) > 64
+    strict = required_group_sizes(comparison, alpha=0.01, power=0.9)
+    assert strict["n_per_group"][2] == required_group_size(0.5, alpha=0.01, power=0.9) > 64

@@ -7,6 +7,8 @@ Constants are those of R 4.2.2, metafor 3.8-1, pROC 1.18.0 on the cohort of `clo
     glm(group == "patient" ~ scale(y) + age + sex, binomial, cohort[cohort$group != "mild", ])
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,11 +17,11 @@ from scipy import stats
 from bids_alps.errors import BadDataError
 from bids_alps.statistics.adjusted import design_groups
 from bids_alps.statistics.discrimination import discriminate, fit_odds, measure_auc
-from bids_alps.statistics.equivalence import find_equivalence
+from bids_alps.statistics.equivalence import assess_equivalence
 from bids_alps.statistics.permutation import permute_groups
 from bids_alps.statistics.precision import fit_random_effects, measure_precision
 
-from .closed import cohort
+from .closed_forms import cohort
 
 
 def samples():
@@ -27,9 +29,9 @@ def samples():
     return (table.loc[table["group"] == name, "y"].to_numpy() for name in ("control", "patient"))
 
 
-def test_random_effects_are_those_of_metafor():
+def test_random_effects_equal_metafor():
     table = cohort()
-    columns = [np.ones(60), table["group"] == "mild", table["group"] == "patient", table["age"]]
+    columns: list[Any] = [np.ones(60), table["group"] == "mild", table["group"] == "patient", table["age"]]
     fitted = fit_random_effects(table["y"].to_numpy(), np.column_stack(columns).astype(float), table["y_se"].to_numpy())
     assert fitted.between == pytest.approx(0.010281901, rel=1e-5)
     assert fitted.beta[2] == pytest.approx(-0.1052182, rel=1e-6)
@@ -41,28 +43,28 @@ def test_a_value_without_an_error_has_no_weight():
         fit_random_effects(np.arange(4.0), np.ones((4, 1)), np.array([0.1, 0.1, 0.0, 0.1]))
 
 
-def test_error_of_measurement_is_told_apart_from_people():
+def test_measurement_error_is_separated_from_differences_between_people():
     rng = np.random.default_rng(4)
     se = rng.uniform(0.05, 0.1, 4000)
     table = pd.DataFrame({"y": 1.5 + rng.normal(0, 0.1, 4000) + rng.normal(0, se), "y_se": se})
     row = measure_precision(table, ["y"]).iloc[0]
     assert row["sd_between"] == pytest.approx(0.1, rel=0.05)
-    assert row["measurement_share"] == pytest.approx((se**2).mean() / (0.01 + (se**2).mean()), rel=0.1)
+    assert row["measurement_error_fraction"] == pytest.approx((se**2).mean() / (0.01 + (se**2).mean()), rel=0.1)
 
 
-def test_area_and_its_error_are_those_of_proc():
+def test_auc_and_its_error_equal_proc():
     area, se, _, _ = measure_auc(*samples())
     assert (1 - area, se) == pytest.approx((0.725, 0.082078268), rel=1e-7)
 
 
-def test_the_odds_ratio_is_that_of_glm():
+def test_the_odds_ratio_equals_glm():
     table = cohort()
     found = fit_odds(table[table["group"] != "mild"], "y", "group", ["age", "sex"], reference="control")
     assert found["odds_ratio"] == pytest.approx(0.1596251, rel=1e-6)
     assert found["p"] == pytest.approx(0.010818403, rel=1e-5)
 
 
-def test_groups_that_do_not_overlap_have_no_interval_and_no_odds():
+def test_separated_groups_have_no_interval_and_no_odds_ratio():
     table = pd.DataFrame({"group": list("aaaaaabbbbbb"), "y": np.arange(12.0)})
     row = discriminate(table, ["y"], "group").iloc[0]
     assert row["auc"] == 1
@@ -76,13 +78,13 @@ def test_equivalence_is_two_one_sided_tests():
     result = stats.ttest_ind(b, a)
     row = {"outcome": "y", "group_a": "a", "group_b": "b", "df": float(n)}
     row |= {"difference": b.mean() - a.mean(), "statistic": result.statistic}
-    found = find_equivalence(pd.DataFrame([row]), margin).iloc[0]
+    found = assess_equivalence(pd.DataFrame([row]), margin).iloc[0]
     low = stats.ttest_ind(b + margin, a, alternative="greater").pvalue
     high = stats.ttest_ind(b - margin, a, alternative="less").pvalue
     assert found["p_equivalence"] == pytest.approx(max(low, high), rel=1e-9)
 
 
-def test_permutation_agrees_with_scipy_where_there_are_no_covariates():
+def test_permutation_without_covariates_agrees_with_scipy():
     table = cohort()
     table = table[table["group"] != "mild"].reset_index(drop=True)
     values = table["y"].to_numpy()

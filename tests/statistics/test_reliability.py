@@ -19,7 +19,7 @@ def test_worked_example():
 
 
 @pytest.mark.filterwarnings("ignore:.*inplace:DeprecationWarning", "ignore:.*inplace")
-def test_intervals_are_those_of_pingouin():
+def test_intervals_equal_pingouin():
     long = pd.DataFrame(RATINGS).reset_index().melt("index", var_name="rater", value_name="score")
     direct = pingouin.intraclass_corr(long, targets="index", raters="rater", ratings="score").iloc[1:3]
     found = measure_icc(RATINGS)
@@ -28,12 +28,12 @@ def test_intervals_are_those_of_pingouin():
     np.testing.assert_allclose(found[["ci_low", "ci_high"]], interval, atol=0.006)  # theirs is rounded
 
 
-def test_too_few_are_refused():
+def test_too_few_repeats_are_refused():
     with pytest.raises(BadDataError, match="1 complete"):
         measure_icc(RATINGS[:1])
 
 
-def test_agreement_is_that_of_the_formulas_in_r():
+def test_agreement_equals_formulas_in_r():
     """Of the first and last column in R: mean(d) -+ 1.96 sd(d); sw <- apply(m, 1, sd); sqrt(mean(sw^2)) and so on."""
     found = measure_agreement(RATINGS)
     assert found["bias"] == pytest.approx(-1)  # the last repeat minus the first
@@ -44,7 +44,7 @@ def test_agreement_is_that_of_the_formulas_in_r():
     assert found["smallest_detectable_change"] == pytest.approx(6.937341789988)
 
 
-def test_repeats_that_do_not_vary_or_lack_a_value_are_refused():
+def test_constant_or_incomplete_repeats_are_refused():
     with pytest.raises(BadDataError, match="do not vary"):
         measure_icc(np.repeat([[1.0], [2.0], [3.0]], 2, axis=1))
     with pytest.raises(BadDataError, match="complete"):

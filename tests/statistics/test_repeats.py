@@ -1,36 +1,47 @@
 """Who a run is of, which visit it belongs to, and means over the runs of a visit."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from bids_alps.statistics.repeats import PERSON, VISIT, average_visits, find_visits, is_within, person_of
+from bids_alps.statistics.repeats import (
+    PARTICIPANT_KEY,
+    VISIT,
+    average_visits,
+    find_visits,
+    is_within,
+    participant_key,
+    settle_groups,
+)
 
 
-def test_one_label_in_two_datasets_is_two_people():
+def test_a_label_in_two_datasets_means_two_participants():
     runs = pd.DataFrame({"dataset": ["a", "a", "b"], "participant_id": ["sub-01", "sub-02", "sub-01"]})
-    assert person_of(runs).nunique() == 3
-    assert person_of(runs.drop(columns="dataset")).nunique() == 2
+    assert participant_key(runs).nunique() == 3
+    assert participant_key(runs.drop(columns="dataset")).nunique() == 2
 
 
-def test_repeats_of_a_visit_become_their_mean():
+def test_runs_of_a_visit_are_averaged():
     runs = pd.DataFrame(
         {
-            PERSON: ["1", "1", "2"],
+            PARTICIPANT_KEY: ["1", "1", "2"],
             VISIT: "",
             "alps_left": [1.0, 1.6, 1.4],
             "alps_left_se": [0.3, 0.4, 0.2],
             "status": ["pass", "warn", "pass"],
         }
     )
-    found = average_visits(runs).set_index(PERSON)
+    found = average_visits(runs).set_index(PARTICIPANT_KEY)
     assert found["alps_left"].to_dict() == pytest.approx({"1": 1.3, "2": 1.4})
     assert found["alps_left_se"].to_dict() == pytest.approx({"1": np.hypot(0.3, 0.4) / 2, "2": 0.2})
     assert found.loc["1", "status"] == "pass"
 
 
 def test_missing_errors_do_not_count():
-    runs = pd.DataFrame({PERSON: "1", VISIT: "", "x_se": [0.3, np.nan, 0.4]})
+    runs = pd.DataFrame({PARTICIPANT_KEY: "1", VISIT: "", "x_se": [0.3, np.nan, 0.4]})
     assert average_visits(runs)["x_se"].tolist() == pytest.approx([0.25])
 
 
@@ -38,7 +49,7 @@ def visits_of(**columns):
     return find_visits(pd.DataFrame(columns))
 
 
-def test_visits_follow_the_time_of_acquisition_and_not_their_label():
+def test_visits_are_ordered_by_acquisition_time():
     found = visits_of(
         participant_id=["sub-01", "sub-01", "sub-02", "sub-02"],
         session_id=["ses-a", "ses-b"] * 2,
@@ -48,7 +59,7 @@ def test_visits_follow_the_time_of_acquisition_and_not_their_label():
     assert found.first == "ses-b"
 
 
-def test_first_visit_is_one_that_half_of_the_people_attended():
+def test_the_first_visit_was_attended_by_half_of_the_participants():
     people = [f"sub-{n:02}" for n in range(6)]
     found = visits_of(
         participant_id=[*people[:2], *people, *people], session_id=["ses-0"] * 2 + ["ses-1"] * 6 + ["ses-2"] * 6
@@ -69,11 +80,90 @@ def test_dates_as_labels_are_counted_within_participants():
     assert found.runs[VISIT].tolist() == ["1st", "2nd"] * 4
 
 
-@pytest.mark.parametrize(("varying", "within"), [(1, False), (2, True), (4, True)])
-def test_a_column_is_within_where_it_varies_in_half_of_those_who_repeat(varying, within):
+def attended(*rows: tuple[str, str, str]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["participant_id", "session_id", "acq_time"])
+
+
+def test_one_missing_time_does_not_change_the_order_of_the_others() -> None:
+    rows = [(f"sub-{n}", f"ses-{name}", when) for n in range(9) for name, when in (("pre", "2020"), ("post", "2021"))]
+    runs = attended(*rows)
+    runs.loc[1, "acq_time"] = "n/a"
+    found = find_visits(runs)
+    assert found.order == ("ses-pre", "ses-post")
+    assert any("1 of 9 participants with several sessions lack acquisition times" in note for note in found.notes)
+
+
+def test_visits_that_nobody_attended_together_are_ordered_through_others() -> None:
+    times = {"pre": "2020-01", "post": "2020-06", "followup": "2021-01", "late": "2022-01"}
+    pairs = [("pre", "post"), ("post", "followup"), ("followup", "late")]
+    runs = attended(*((f"sub-{n}", f"ses-{name}", times[name]) for n in range(9) for name in pairs[n % 3]))
+    assert find_visits(runs).order == ("ses-pre", "ses-post", "ses-followup", "ses-late")
+
+
+def test_a_participant_scanned_at_every_site_does_not_shift_the_pairing_of_the_others() -> None:
+    runs = attended(*((f"sub-{n}", f"ses-{k}", "") for n in range(20) for k in (1, 2) if n > 2 or k == 2))
+    travelling = attended(*(("sub-travelling", f"ses-{k}", "") for k in range(3, 9)))
+    found = find_visits(pd.concat([runs, travelling], ignore_index=True))
+    assert found.runs.loc[found.runs["participant_id"] == "sub-0", VISIT].tolist() == ["ses-2"]
+
+
+def test_dates_are_numbered_by_time_where_it_is_complete() -> None:
+    rows = [(f"sub-{n}", f"ses-{chr(110 - k)}{n}", f"202{k}-01-01") for n in range(4) for k in (0, 1)]
+    runs = attended(*rows)
+    runs.loc[0, "acq_time"] = ""
+    found = find_visits(runs)
+    assert found.runs.loc[found.runs["participant_id"] != "sub-0", VISIT].tolist() == ["1st", "2nd"] * 3
+    assert "in 1 participants by label" in found.notes[0]
+
+
+def test_the_order_of_sessions_is_said_to_be_given_only_if_it_is() -> None:
+    runs = attended(*((f"sub-{n}", f"ses-{name}", "") for n in range(3) for name in ("pre", "post")))
+    assert find_visits(runs, ("pre", "post")).order == ("ses-pre", "ses-post")
+    notes = find_visits(runs, ("baseline", "followup")).notes
+    assert "--sessions names none of the sessions." in notes
+    assert not any("in the order given" in note for note in notes)
+
+
+def test_a_visit_of_people_who_are_not_compared_is_not_the_first() -> None:
+    found = visits_of(participant_id=["sub-p", "sub-p", "sub-1"], session_id=["ses-0", "ses-1", "ses-1"])
+    assert replace(found, runs=found.runs[found.runs["participant_id"] == "sub-1"]).first == "ses-1"
+
+
+@pytest.mark.parametrize("kind", [object, "category"])
+def test_runs_without_a_session_among_sessions(kind: Any) -> None:
+    runs = pd.DataFrame({"participant_id": ["sub-1", "sub-1", "sub-2"], "session_id": ["ses-1", "ses-2", None]})
+    found = find_visits(runs.astype({"session_id": kind}))
+    assert found.runs[VISIT].tolist() == ["ses-1", "ses-2", "no session"]
+
+
+def test_the_group_of_a_participant_is_that_of_the_visit_compared_or_the_first_known() -> None:
+    runs = pd.DataFrame(
+        {
+            "participant_id": ["sub-1", "sub-1", "sub-2", "sub-2", "sub-3"],
+            "session_id": ["ses-b", "ses-a", "ses-b", "ses-a", "ses-a"],
+            "group": [None, "control", "RLS", "control", None],
+        }
+    )
+    settled, filled = settle_groups(find_visits(runs, ("a", "b")), "group")
+    assert settled.runs["group"].fillna("none").tolist() == ["control"] * 4 + ["none"]
+    assert filled == ["sub-1"]
+
+
+def repeated(people: int, followed: int, varying: int) -> pd.DataFrame:
     rows = [
-        {PERSON: str(n), VISIT: visit, "state": "b" if n < varying and visit else "a"}
-        for n in range(4)
-        for visit in (0, 1)
+        {PARTICIPANT_KEY: str(n), VISIT: visit, "state": "b" if n < varying and visit else "a"}
+        for n in range(people)
+        for visit in (range(2) if n < followed else (0,))
     ]
-    assert is_within(pd.DataFrame(rows), "state") == (within, [str(n) for n in range(varying)])
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("people", "followed", "varying", "within"),
+    [(4, 4, 1, False), (4, 4, 2, True), (4, 4, 4, True), (60, 4, 2, False), (60, 4, 4, False), (60, 20, 18, True)],
+)
+def test_a_column_varying_in_half_of_the_repeats_is_a_within_factor(
+    people: int, followed: int, varying: int, within: bool
+) -> None:
+    found = is_within(repeated(people, followed, varying), "state")
+    assert found == (within, sorted(str(n) for n in range(varying)))

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_alps.statistics.variables import settle_variables
+from bids_alps.statistics.variables import infer_variables
 
 
 def settle(values, entry=None, name="x", **more):
     table = pd.DataFrame({"participant_id": [f"sub-{n}" for n in range(len(values))], name: values})
-    table, variables = settle_variables(table, [name], {name: entry} if entry else {}, **more)
+    table, variables = infer_variables(table, [name], {name: entry} if entry else {}, **more)
     return table[name], variables[0]
 
 
@@ -31,11 +31,11 @@ def test_rules(values, kind):
     assert settle(values)[1].kind == kind
 
 
-def test_numbered_sites_are_no_numbers():
+def test_numbered_sites_are_categories():
     assert settle([str(n) for n in range(1, 13)] * 3, name="Site")[1].kind == "category"
 
 
-def test_the_dictionary_goes_before_the_rules():
+def test_the_dictionary_takes_precedence_over_the_rules():
     scale = [str(n % 4) for n in range(40)]
     assert settle(scale)[1].kind == "category"
     found, variable = settle(scale, {"Units": "points"})
@@ -44,7 +44,7 @@ def test_the_dictionary_goes_before_the_rules():
     assert settle(codes, {"Levels": {str(n): "school" for n in range(12)}})[1].kind == "category"
 
 
-def test_codes_for_no_value_in_a_number_are_missing():
+def test_missing_value_codes_of_numbers_are_missing():
     values = ["3.5", "4.5", "-9", "5.5"] * 5
     found, variable = settle(values, {"Units": "s", "Levels": {"-9": "refused"}})
     assert variable.kind == "number"
@@ -63,13 +63,13 @@ def test_missing_values_and_spaces():
 def test_open_ends_and_decimal_commas_are_read_with_a_note():
     found, variable = settle(["89+", "12,3", ">90", "45", "50", "n/k", "61"], name="age")
     np.testing.assert_equal(found.to_numpy(), [89, 12.3, 90, 45, 50, np.nan, 61])
-    told = " ".join(variable.notes)
-    assert "'89+'" in told
-    assert "'12,3' (1 value) read with a decimal comma" in told
-    assert "'n/k' (1 value) not numeric, treated as missing" in told
+    notes = " ".join(variable.notes)
+    assert "'89+'" in notes
+    assert "'12,3' (1 value) read with a decimal comma" in notes
+    assert "'n/k' (1 value) not numeric, treated as missing" in notes
 
 
-def test_thousands_are_not_guessed():
+def test_thousands_separators_are_not_guessed():
     found, variable = settle(["1,234", "70", "71", "72", "73"])
     assert np.isnan(found[0])
     assert "not numeric" in variable.notes[0]
@@ -79,7 +79,7 @@ def test_an_age_in_bands_is_a_category():
     assert settle(["20-29", "30-39"] * 6, name="age")[1].kind == "category"
 
 
-def test_spellings_of_one_level_are_told_and_stay_apart():
+def test_spelling_variants_of_a_level_are_reported_and_kept():
     found, variable = settle(["Control", "control", "patient"] * 3, name="group", categories=["group"])
     assert found.nunique() == 3
     assert "differ only in spelling" in variable.notes[0]
@@ -89,4 +89,20 @@ def test_a_participant_counts_once():
     """Ten notes of ten participants with four runs each are notes, not a category."""
     table = pd.DataFrame({"participant_id": [f"sub-{n // 4}" for n in range(40)]})
     table["comment"] = [f"note {n // 4}" for n in range(40)]
-    assert settle_variables(table, ["comment"], {})[1][0].kind == "text"
+    assert infer_variables(table, ["comment"], {})[1][0].kind == "text"
+
+
+def test_levels_that_anchor_a_scale_are_values() -> None:
+    values = ["0"] * 12 + [str(n) for n in range(5, 35)] + ["40"] * 2 + ["999"]
+    levels = {"0": "no symptoms", "40": "very severe", "999": "see comment"}
+    found, variable = settle(values, {"Levels": levels})
+    assert variable.kind == "number"
+    assert found.isna().sum() == 1
+    assert "'999' (1 value) codes in the data dictionary" in variable.notes[0]
+    assert settle(["0"] * 40 + [str(n) for n in range(5, 35)], {"Levels": levels})[1].kind == "number"
+
+
+@pytest.mark.parametrize("text", ["Missing", "not applicable", "N/A", "Refused to answer", "unknown", "don't know"])
+def test_levels_whose_text_says_so_are_missing(text: str) -> None:
+    found, _ = settle([str(n) for n in range(20, 60)] + ["77"], {"Levels": {"77": text}})
+    assert found.isna().sum() == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -36,7 +37,7 @@ SCALARS = (
 """Scalars measured in each region in addition to the tensor."""
 
 
-def index_of(projection: Array, association: Array) -> Array:
+def alps_index(projection: Array, association: Array) -> Array:
     """Return the index of one hemisphere, mean(Dxx, Dxx) / mean(Dyy of projection, Dzz of association).
 
     Taoka 2017, doi 10.1007/s11604-017-0617-z: a ratio of means over regions; a mean of voxel-wise ratios would be
@@ -55,7 +56,7 @@ def index_of(projection: Array, association: Array) -> Array:
     Examples
     --------
     >>> isotropic = np.array([1.0, 0, 0, 1, 0, 1])
-    >>> float(index_of(isotropic, isotropic))
+    >>> float(alps_index(isotropic, isotropic))
     1.0
     """
     projection, association = np.asarray(projection, dtype=float), np.asarray(association, dtype=float)
@@ -78,7 +79,7 @@ def alps_by_hemisphere(tensors: Mapping[str, Array]) -> dict[str, Array]:
     dict
         ``left``, ``right`` and ``bilateral``, each of the leading shape.
     """
-    left, right = (index_of(tensors[f"projection_{side}"], tensors[f"association_{side}"]) for side in SIDES)
+    left, right = (alps_index(tensors[f"projection_{side}"], tensors[f"association_{side}"]) for side in SIDES)
     return {"left": left, "right": right, "bilateral": (left + right) / 2}
 
 
@@ -111,14 +112,14 @@ def measure_alps(
         NaN for hemispheres with a region without voxels.
     """
     measured = tuple(measure_roi(field, roi, rotation) for roi in rois)
-    corrected = as_floats(alps_by_hemisphere({roi.name: roi.tensor for roi in measured}))
+    if not pose_correction:
+        measured = tuple(replace(roi, tensor=roi.tensor_uncorrected) for roi in measured)
+    alps = as_floats(alps_by_hemisphere({roi.name: roi.tensor for roi in measured}))
     uncorrected = as_floats(alps_by_hemisphere({roi.name: roi.tensor_uncorrected for roi in measured}))
-    return AlpsResult(
-        alps=corrected if pose_correction else uncorrected, alps_uncorrected=uncorrected, rois=measured, pose=pose
-    )
+    return AlpsResult(alps=alps, alps_uncorrected=uncorrected, rois=measured, pose=pose)
 
 
-def index_of_series(series: DwiSeries, rois: Iterable[Roi], rotation: Array) -> dict[str, float]:
+def alps_from_series(series: DwiSeries, rois: Iterable[Roi], rotation: Array) -> dict[str, float]:
     """Return the index left, right and bilateral from tensors refitted in the voxels of the regions.
 
     Parameters

@@ -22,11 +22,11 @@ from bids_alps.numerics.index.alps import alps_by_hemisphere, as_floats
 from bids_alps.numerics.index.rois import EXPECTED_AXIS
 from bids_alps.numerics.tensors.tensor import design_matrix
 
-LEAST_DIRECTIONS = 45
-LEAST_B, LEAST_SINGLE_SHELL_B = 1500.0, 1900.0
+MIN_DIRECTIONS = 45
+MIN_B, MIN_SINGLE_SHELL_B = 1500.0, 1900.0
 """Minimum highest b-value to resolve crossing fibres with two shells and with a single shell, s/mm^2."""
 
-LARGEST_B = 3100.0
+MAX_B = 3100.0
 FREE_WATER = 3.0e-3
 BOOTSTRAPS = 40
 _SAME_SHELL = 0.3  # relative to the highest b-value: b-values closer than this are one shell
@@ -62,12 +62,12 @@ def choose_crossing_volumes(gradients: Gradients, *, b0_threshold: float) -> Arr
         b-values up to this are treated as b=0, s/mm^2.
     """
     bvals = gradients.bvals
-    usable = bvals <= LARGEST_B
+    usable = bvals <= MAX_B
     weighted = bvals[usable & (bvals > b0_threshold)]
-    if weighted.size < LEAST_DIRECTIONS or not (bvals <= b0_threshold).any():
+    if weighted.size < MIN_DIRECTIONS or not (bvals <= b0_threshold).any():
         return None
     several = np.ptp(weighted) > _SAME_SHELL * weighted.max()
-    return usable if weighted.max() >= (LEAST_B if several else LEAST_SINGLE_SHELL_B) else None
+    return usable if weighted.max() >= (MIN_B if several else MIN_SINGLE_SHELL_B) else None
 
 
 def measure_crossing(
@@ -89,7 +89,7 @@ def measure_crossing(
         Seed of the residual bootstrap for the standard error.
     """
     gradients = series.gradients.take(volumes)
-    shells = gradients.bvals[np.linalg.norm(gradients.bvecs, axis=1) > 0]
+    shells = gradients.bvals[gradients.bvals > gradients.bvals.max() / 10]  # b=0 volumes may have vectors
     several = bool(np.ptp(shells) > _SAME_SHELL * shells.max())
     design = design_matrix(gradients.bvals, gradients.bvecs @ rotation.T)[:, :6]
     rng = np.random.default_rng(seed)

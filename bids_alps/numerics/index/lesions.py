@@ -15,7 +15,7 @@ MEASURED = (
     "The fraction of each region inside the lesion mask was measured, and the index with and without lesion voxels."
 )
 EXCLUDED = "Voxels that contain lesions were excluded from the regions."
-LEAST_SEEN = 0.9
+MIN_COVERED = 0.9
 """Minimum fraction of the brain covered by the field of view of a lesion mask."""
 
 
@@ -37,7 +37,7 @@ def lesion_fraction_map(lesions: SpatialMap, transform: SpatialTransform, mask: 
         If more than a tenth of the brain lies outside the field of view of `lesions`.
     """
     covered = covered_fraction(lesions, transform, mask)
-    if covered < LEAST_SEEN:
+    if covered < MIN_COVERED:
         raise CoverageError(
             "lesion mask",
             f"its field of view covers {covered:.0%} of the brain",

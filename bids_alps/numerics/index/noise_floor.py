@@ -19,10 +19,10 @@ from bids_alps.numerics.index.alps import alps_by_hemisphere
 from bids_alps.numerics.tensors.tensor import design_matrix, fit_coefficients, rotate_elements
 
 _PASSES, _STEP = 6, 0.8
-_LARGEST = 600.0  # above this the bias is negligible, and the exponential integral underflows
+_MAX_ARGUMENT = 600.0  # above this the bias is negligible, and the exponential integral underflows
 
 
-def floor_bias(series: DwiSeries, rois: Iterable[Roi], rotation: Array, noise_sd: float) -> dict[str, float]:
+def noise_floor_bias(series: DwiSeries, rois: Iterable[Roi], rotation: Array, noise_sd: float) -> dict[str, float]:
     """Return the relative bias of the index by the noise floor, left, right and bilateral.
 
     Parameters
@@ -49,13 +49,13 @@ def floor_bias(series: DwiSeries, rois: Iterable[Roi], rotation: Array, noise_sd
         coefficients = fit_coefficients(series.image.data[tuple(roi.voxels.T)], design)
         share = roi.weights / roi.weights.sum()
         measured[roi.name] = rotate_elements(share @ coefficients[:, :6], rotation)
-        cleared = without_floor(coefficients, design, noise_sd)
+        cleared = subtract_noise_floor(coefficients, design, noise_sd)
         without[roi.name] = rotate_elements(share @ cleared[:, :6], rotation)
     high, low = alps_by_hemisphere(measured), alps_by_hemisphere(without)
     return {side: float(high[side] / low[side] - 1) for side in high}
 
 
-def without_floor(coefficients: Array, design: Array, noise_sd: float) -> Array:
+def subtract_noise_floor(coefficients: Array, design: Array, noise_sd: float) -> Array:
     """Return the noise-free coefficients whose biased signal is fitted by the given coefficients.
 
     Parameters
@@ -72,6 +72,6 @@ def without_floor(coefficients: Array, design: Array, noise_sd: float) -> Array:
         logs = estimate @ design.T
         power = np.exp(np.clip(2 * logs, -600, 600)) / (2 * noise_sd**2)
         # E[ln M] = ln S + E1(S^2 / (2 sigma^2)) / 2 for a Rician magnitude M
-        raised = logs + 0.5 * exp1(np.clip(power, 1e-12, _LARGEST))
+        raised = logs + 0.5 * exp1(np.clip(power, 1e-12, _MAX_ARGUMENT))
         estimate = estimate - _STEP * (fit_coefficients(np.exp(raised), design) - coefficients)
     return estimate

@@ -35,7 +35,7 @@ _BOUND_MD, _FREE_MD = (
     1.1e-3,
     1.5e-3,
 )  # mean diffusivities at which tissue weights start to decrease and reach zero, mm^2/s
-_LEAST_SHARE = 0.01
+_MIN_FRACTION = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +100,10 @@ def prepare_placement(
 
 def _membership(preset: RoiPreset, name: str, points: Array) -> Callable[[Array], Array]:
     """Return a function that tests whether template points, shape (..., 3), lie in a region with an offset, mm."""
-    drawn = preset.drawn
-    if drawn is not None:
+    label_image = preset.label_image
+    if label_image is not None:
         label = 1 + list(preset.centres).index(name)
-        return lambda offset: sample_nearest(drawn, points - offset) == label
+        return lambda offset: sample_nearest(label_image, points - offset) == label
     outward = np.array([-1.0 if name.endswith("left") else 1.0, 1.0, 1.0])
     planes = np.ascontiguousarray(np.moveaxis((points - preset.centres[name]) * outward, -1, 0))
     offsets = np.moveaxis(planes, 0, -1)  # each coordinate lies together in memory: three times as fast
@@ -173,7 +173,9 @@ def weight_by_tissue(rois: tuple[Roi, ...], field: TensorField) -> tuple[Roi, ..
         Tensors of the subject.
     """
     return tuple(
-        replace(roi, weights=roi.weights * (_LEAST_SHARE + (1 - _LEAST_SHARE) * tissue_share(elements_in(field, roi))))
+        replace(
+            roi, weights=roi.weights * (_MIN_FRACTION + (1 - _MIN_FRACTION) * tissue_share(elements_in(field, roi)))
+        )
         for roi in rois
     )
 

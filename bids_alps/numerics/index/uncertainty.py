@@ -48,7 +48,7 @@ interpolation.
 0.034 to 0.041 in six scans of one participant with 12 directions, including voxel noise (0.01).
 """
 
-ENOUGH_FREEDOM = 4
+RELIABLE_DOF = 4
 """Degrees of freedom above which residuals reflect such errors by themselves."""
 
 _NO_RESIDUAL = 0.98  # volumes of higher leverage are fitted exactly: their residuals carry no information
@@ -207,7 +207,7 @@ def draw_noise(
     design = design_matrix(series.gradients.bvals, series.gradients.bvecs)
     n, p = design.shape
     signs = rng.choice([-1.0, 1.0], size=(n, draws))
-    volumes = SHARED_ERROR * np.sqrt(max(0.0, 1 - (n - p) / ENOUGH_FREEDOM)) * rng.standard_normal((n, draws))
+    volumes = SHARED_ERROR * np.sqrt(max(0.0, 1 - (n - p) / RELIABLE_DOF)) * rng.standard_normal((n, draws))
     means, errors = {}, {}
     for roi in rois:
         weights = roi.weights / roi.weights.sum()
@@ -262,11 +262,11 @@ def _fit_linear(log_signal: Array, design: Array) -> _LinearFit:
     )
 
 
-def _noise_of_exact_fits(fitted: _LinearFit, log_signal: Array, noise_sd: float, freedom: int) -> Array:
+def _noise_of_exact_fits(fitted: _LinearFit, log_signal: Array, noise_sd: float, dof: int) -> Array:
     """Return the SD of log-signals without residual, shape (v, n); zero for the others."""
-    if freedom <= 0:
+    if dof <= 0:
         return np.nan_to_num(noise_sd) / np.exp(log_signal)
-    variance = (fitted.weights * fitted.residual**2).sum(1) / freedom
+    variance = (fitted.weights * fitted.residual**2).sum(1) / dof
     return np.where(fitted.has_residual, 0.0, np.sqrt(variance[:, None] / fitted.weights))
 
 

@@ -13,7 +13,7 @@ from bids_alps.numerics.preprocessing.distortion import Distortion, EncodedImage
 from bids_alps.numerics.preprocessing.motion import SeriesMotion
 from bids_alps.numerics.preprocessing.realignment import estimate_motion
 from bids_alps.numerics.preprocessing.resampling import Grid, align_b0s, mean_b0, replace_outliers, resample_series
-from bids_alps.numerics.preprocessing.volume_motion import at_rest
+from bids_alps.numerics.preprocessing.volume_motion import no_motion
 from bids_alps.numerics.volumes import mean_volume
 
 CONCATENATED = (
@@ -23,7 +23,7 @@ COMBINED = "Runs of opposite phase encoding were merged into one series after co
 ALIGNED = "Runs on different voxel grids were aligned and merged into one series after correction."
 EXCLUDED = "Volumes that were empty or did not correlate with the others were excluded (number: {volumes:g})."
 _AXES = {"i": 0, "j": 1, "k": 2}
-_LONGEST_READOUT_S = 1.0  # a longer one is in other units
+_MAX_READOUT_S = 1.0  # a longer one is in other units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +124,7 @@ def _readout_s(metadata: Mapping[str, object], steps: int | None) -> float | Non
         readout = float(spacing) * (matrix - 1)
     else:
         return None
-    return readout if 0 < readout < _LONGEST_READOUT_S else None
+    return readout if 0 < readout < _MAX_READOUT_S else None
 
 
 def correct_series(
@@ -157,7 +157,7 @@ def correct_series(
     bvals = np.where(series.gradients.bvals <= b0_threshold, 0.0, series.gradients.bvals)
     notes: list[str] = []
     estimated = _motion(series, bvals, mask, encoding, notes) if motion else None
-    applied = series_at_rest(series, slice_axis=encoding.slice_axis) if estimated is None else estimated
+    applied = series_without_motion(series, slice_axis=encoding.slice_axis) if estimated is None else estimated
     b0 = mean_b0(data, affine, bvals, applied)
     distortion = None
     if fields:
@@ -211,7 +211,7 @@ def combine_runs(one: DwiSeries, second: CorrectedSeries, mask: Array, *, b0_thr
     resampled = resample_series(
         two.image.data,
         two.image.affine,
-        series_at_rest(two, slice_axis=second.motion.slice_axis),
+        series_without_motion(two, slice_axis=second.motion.slice_axis),
         grid=Grid(shape=one.image.shape, affine=one.image.affine, pose=pose),
     )
     gradients = Gradients(
@@ -246,11 +246,11 @@ def relative_gain(one: DwiSeries, other: DwiSeries, mask: Array, *, b0_threshold
     return first / second if second > 0 else 1.0
 
 
-def series_at_rest(series: DwiSeries, *, slice_axis: int = 2) -> SeriesMotion:
+def series_without_motion(series: DwiSeries, *, slice_axis: int = 2) -> SeriesMotion:
     """Return the motion of a series without any motion."""
     number = len(series.gradients)
     return SeriesMotion(
-        volumes=(at_rest(np.zeros(3), np.zeros(3)),) * number,
+        volumes=(no_motion(np.zeros(3), np.zeros(3)),) * number,
         bvecs=series.gradients.bvecs,
         outlier_slices=np.zeros((number, series.image.shape[slice_axis]), dtype=bool),
         usable=np.ones(number, dtype=bool),

@@ -18,7 +18,7 @@ DENOISED = (
 UNRINGED = (
     "Gibbs ringing was removed by local subvoxel shifts ([@kellner2016]), as implemented in DIPY ([@garyfallidis2014])."
 )
-FEWEST_VOLUMES = 30
+MIN_VOLUMES = 30
 """With fewer volumes there are too few components to separate noise from signal."""
 
 

@@ -22,15 +22,15 @@ from scipy import ndimage
 from bids_alps.errors import ImageError
 from bids_alps.model import Array, FieldmapMethod
 from bids_alps.numerics.preprocessing.distortion_solver import EpiImage, Problem, unwarp
-from bids_alps.numerics.preprocessing.volume_motion import at_rest, fit_motion, sample_reference
+from bids_alps.numerics.preprocessing.volume_motion import fit_motion, no_motion, sample_reference
 
 SENTENCE = (
     "Susceptibility distortion was corrected by a displacement along the phase-encoding axis, estimated from two "
     "images of different phase encoding by a mass-preserving model ([@chang1992]; [@ruthotto2012])."
 )
-LEAST_IMPROVEMENT = 0.5
-MOST_DIFFERENCE = 0.035
-LEAST_DISPLACEMENT = 0.2
+MIN_IMPROVEMENT = 0.5
+MAX_DIFFERENCE = 0.035
+MIN_DISPLACEMENT = 0.2
 """A field is accepted if the squared difference of the pair decreases by this fraction, to at most this fraction of the
 squared signal, and the 95th percentile of the displacement is at least this number of voxels. Pairs of real scans with
 correct phase encoding reach 0.016-0.022 after a decrease of 80-87 %; with wrong phase encoding, or head motion between
@@ -101,7 +101,7 @@ class Distortion:
     @property
     def is_small(self) -> bool:
         """Whether the field is too small to be worth correcting."""
-        return self.size < LEAST_DISPLACEMENT
+        return self.size < MIN_DISPLACEMENT
 
 
 FieldEstimator = Callable[[EncodedImage, Array], Distortion]
@@ -240,7 +240,7 @@ def _refine_motion(problem: Problem, field: Array, image: EncodedImage, motion: 
     reference = sample_reference(first.corrected, affine, inside)
     coefficients = ndimage.spline_filter(second.corrected, order=3, output=np.float32)
     direction = image.affine[:3, image.phase_axis] / np.linalg.norm(image.affine[:3, image.phase_axis])
-    fit = fit_motion(coefficients, affine, reference, at_rest(reference.points.mean(0), direction))
+    fit = fit_motion(coefficients, affine, reference, no_motion(reference.points.mean(0), direction))
     if fit.correlation < 0.5:
         return motion
     change = fit.motion.matrix
@@ -277,11 +277,11 @@ def _verdict(before: float, after: float, displacement: float) -> tuple[bool, st
     """Return whether a field is accepted, and why."""
     decrease = 1 - after / max(before, 1e-12)
     result = f"the difference of the pair changes from {before:.4f} to {after:.4f} of the squared signal"
-    if displacement < LEAST_DISPLACEMENT:
+    if displacement < MIN_DISPLACEMENT:
         return False, f"{result}, but the displacement is only {displacement:.2f} voxels: not applied"
-    if decrease < LEAST_IMPROVEMENT or after > MOST_DIFFERENCE:
+    if decrease < MIN_IMPROVEMENT or after > MAX_DIFFERENCE:
         return False, (
-            f"{result}; a decrease of {100 * LEAST_IMPROVEMENT:.0f} % to at most {MOST_DIFFERENCE} is required: "
+            f"{result}; a decrease of {100 * MIN_IMPROVEMENT:.0f} % to at most {MAX_DIFFERENCE} is required: "
             "not applied"
         )
     return True, f"{result}: applied"

@@ -17,7 +17,7 @@ from bids_alps.model import Array
 SMOOTHNESS = 0.01
 WALL = 0.1
 """Weights of the field's roughness and of what keeps it from folding, beside squared intensities relative to tissue."""
-MOST_SLOPE = 0.95
+MAX_SLOPE = 0.95
 """Steepest field; at 1 an image would fold."""
 
 
@@ -106,7 +106,7 @@ class Problem:
     def cost(self, field: Array, residual: Array) -> float:
         """Return the value to minimise; infinite where the field folds."""
         slopes = [side.slope * _difference(field, side.axis, self.stride) for side in self.sides]
-        if max(float(np.abs(slope).max()) for slope in slopes) > MOST_SLOPE:
+        if max(float(np.abs(slope).max()) for slope in slopes) > MAX_SLOPE:
             return float("inf")
         rough = np.vdot(field, _roughness(field, self.size, self.stride))
         wall = sum(float(np.sum(slope**4 / (1 - slope**2))) for slope in slopes)

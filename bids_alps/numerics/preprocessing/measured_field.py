@@ -14,14 +14,14 @@ from scipy import ndimage
 
 from bids_alps.errors import ExecutionError, ImageError
 from bids_alps.model import Array, FieldmapMethod, SpatialMap, sample_linear
-from bids_alps.numerics.preprocessing.distortion import LEAST_DISPLACEMENT, Distortion, EncodedImage
+from bids_alps.numerics.preprocessing.distortion import MIN_DISPLACEMENT, Distortion, EncodedImage
 from bids_alps.numerics.preprocessing.mutual_information import align_by_mutual_information, mutual_information
 
 SENTENCE = (
     "Susceptibility distortion was corrected by a displacement along the phase-encoding axis that follows from a "
     "measured field map ([@jezzard1995])."
 )
-LEAST_GAIN = 0.002
+MIN_GAIN = 0.002
 """Minimum gain of normalised mutual information by a valid field (simulated: 0.003 at 1.4 mm, 0.02 at 2.8 mm); a field
 that is mirrored, shifted by 9 mm or twice too strong lowers it by 0.001 to 0.04."""
 _SIEMENS = 4096.0
@@ -251,10 +251,10 @@ def _verdict(similarity: tuple[float, float, float], displacement: float) -> tup
         f"from {1 + uncorrected:.4f} to {1 + corrected:.4f} "
         f"({1 + reverse:.4f} with the field reversed)"
     )
-    if displacement < LEAST_DISPLACEMENT:
+    if displacement < MIN_DISPLACEMENT:
         return False, f"{result}, but the displacement is only {displacement:.2f} voxels: not applied"
-    if corrected - uncorrected < LEAST_GAIN or uncorrected - reverse < 0:
+    if corrected - uncorrected < MIN_GAIN or uncorrected - reverse < 0:
         return False, (
-            f"{result}; an increase of {LEAST_GAIN}, and a decrease with the reversed field, are required: not applied"
+            f"{result}; an increase of {MIN_GAIN}, and a decrease with the reversed field, are required: not applied"
         )
     return True, f"{result}: applied"

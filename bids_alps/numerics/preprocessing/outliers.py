@@ -10,7 +10,7 @@ SENTENCE = "Slices with signal dropout by motion were replaced by their predicti
 OUTLIER_DEVIATIONS = 4.0
 OUTLIER_LOSS = 0.15
 """Minimum loss, as a fraction of the predicted signal."""
-_LEAST_SHARE = 0.2
+_MIN_FRACTION = 0.2
 """Slices with less than this fraction of the points of the fullest slice are not judged."""
 
 
@@ -41,7 +41,7 @@ def find_outlier_slices(stack: Array, predicted: Array, slices: Array, number: i
         nearest = np.rint(position[within]).astype(int)
         count = np.bincount(nearest, minlength=number)
         observed, expected = (np.bincount(nearest, row[volume][within], minlength=number) for row in (stack, predicted))
-        enough = (count >= _LEAST_SHARE * count.max(initial=1)) & (expected > 0)
+        enough = (count >= _MIN_FRACTION * count.max(initial=1)) & (expected > 0)
         enough[[0, -1]] = False  # the end slices move in and out of the field of view
         loss[volume, enough] = 1 - observed[enough] / expected[enough]
     if np.isnan(loss).all():

@@ -15,7 +15,7 @@ from bids_alps.model import Array
 
 NOISE_FLOOR = 0.01
 """Minimum noise variance, as a fraction of the variance of the shell."""
-_MOST_CONDITION = 20.0
+_MAX_CONDITION = 20.0
 
 
 def fit_covariance(moments: Array, bvecs: Array, shells: Array) -> Array:
@@ -53,6 +53,7 @@ def fit_covariance(moments: Array, bvecs: Array, shells: Array) -> Array:
     noise = np.empty(len(shells))
     for shell in range(number):
         in_shell = shells == shell
+        # noise adds to the diagonal only: what the off-diagonal fit does not explain of it
         residual = np.median(np.diag(moments - signal)[in_shell])
         noise[in_shell] = max(residual, NOISE_FLOOR * np.median(np.diag(moments)[in_shell]))
     return signal + np.diag(noise)
@@ -64,7 +65,7 @@ def _fit_terms(basis: Array, moments: Array) -> Array:
     The pairs of six evenly spread directions all have the same angle, which determines only the constant term.
     """
     terms = int(np.clip(moments.size // 6, 1, len(basis)))
-    while terms > 1 and np.linalg.cond(basis[:terms].T) > _MOST_CONDITION:
+    while terms > 1 and np.linalg.cond(basis[:terms].T) > _MAX_CONDITION:
         terms -= 1
     fitted = np.zeros(len(basis))
     fitted[:terms] = np.linalg.lstsq(basis[:terms].T, moments, rcond=1e-6)[0]

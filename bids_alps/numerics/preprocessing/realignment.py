@@ -29,8 +29,8 @@ from bids_alps.numerics.preprocessing.volume_motion import (
     Fit,
     ReferencePoints,
     VolumeMotion,
-    at_rest,
     fit_motion,
+    no_motion,
     sample_reference,
     sample_volume,
 )
@@ -47,7 +47,7 @@ UNUSABLE_CORRELATION = 0.3
 """A volume that correlates less than this with what the others predict is not used."""
 CONTRAST_ERROR_MM = 0.5
 """Standard error of an alignment of diffusion-weighted with b=0 images."""
-FEWEST_FOR_TERMS, FEWEST_FOR_SHIFT = 6, 10
+MIN_FOR_TERMS, MIN_FOR_SHIFT = 6, 10
 """Directions needed to tell which eddy currents are linear in the gradient, and which shift is not head motion."""
 _FIT_POINTS = 25_000
 _RIM = 2
@@ -271,7 +271,7 @@ def initial_state(series: CoarseSeries) -> MotionState:
         raise ImageError("motion", f"{b0s} b=0 volumes, {usable.sum()} volumes not empty", "check the series")
     centre = series.centre
     return MotionState(
-        motion=tuple(at_rest(centre, series.direction, LINEAR_TERMS if b else 0) for b in series.shells),
+        motion=tuple(no_motion(centre, series.direction, LINEAR_TERMS if b else 0) for b in series.shells),
         usable=usable.copy(),
         outliers=np.zeros((len(usable), series.slices), dtype=bool),
         correlation=np.zeros(len(usable)),
@@ -366,7 +366,7 @@ def keep_linear_eddy_terms(series: CoarseSeries, state: MotionState) -> tuple[Mo
     members = state.members(series.weighted)
     weighting = series.bvecs[members] * (series.bvals[members, None] / 1000)
     design = np.c_[np.ones(len(members)), weighting]
-    if len(members) < FEWEST_FOR_TERMS or np.linalg.cond(design) > 10:
+    if len(members) < MIN_FOR_TERMS or np.linalg.cond(design) > 10:
         return state, shift
     eddy = np.array([state.motion[volume].eddy for volume in members])
     linear = weighting @ np.linalg.lstsq(design, eddy, rcond=None)[0][1:]
@@ -376,7 +376,7 @@ def keep_linear_eddy_terms(series: CoarseSeries, state: MotionState) -> tuple[Mo
             for volume, change in zip(members, linear - eddy, strict=True)
         }
     )
-    if len(members) >= FEWEST_FOR_SHIFT:
+    if len(members) >= MIN_FOR_SHIFT:
         along = np.array([state.motion[volume].translation @ series.direction for volume in members])
         shift[members] = weighting @ np.linalg.lstsq(design, along, rcond=None)[0][1:]
     return state, shift
@@ -384,7 +384,7 @@ def keep_linear_eddy_terms(series: CoarseSeries, state: MotionState) -> tuple[Mo
 
 def remove_common_drift(series: CoarseSeries, state: MotionState, shift: Array) -> MotionState:
     """Remove what all volumes of one contrast moved: aligned with each other alone, they drift together."""
-    origin = at_rest(series.centre, series.direction)
+    origin = no_motion(series.centre, series.direction)
     for group in (series.weighted, ~series.weighted):
         members = state.members(group)
         if members:

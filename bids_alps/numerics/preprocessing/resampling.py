@@ -15,7 +15,7 @@ from bids_alps.model import Array
 from bids_alps.numerics.preprocessing.distortion import Distortion
 from bids_alps.numerics.preprocessing.motion import SeriesMotion, acquired_slices
 from bids_alps.numerics.preprocessing.prediction import fit_covariance, leave_one_out_weights
-from bids_alps.numerics.preprocessing.volume_motion import VolumeMotion, at_rest, fit_motion, sample_reference
+from bids_alps.numerics.preprocessing.volume_motion import VolumeMotion, fit_motion, no_motion, sample_reference
 from bids_alps.numerics.tensors.gradients import find_shells
 
 _COVARIANCE_VOXELS = 20_000
@@ -185,5 +185,5 @@ def align_b0s(first: Array, second: Array, affines: tuple[Array, Array], mask: A
     smooth = ndimage.gaussian_filter(np.asarray(second, dtype=np.float32), 1)
     coefficients = ndimage.spline_filter(smooth, order=3, output=np.float32)
     return fit_motion(
-        coefficients, affines[1], reference, at_rest(reference.points.mean(0), np.zeros(3)), iterations=20
+        coefficients, affines[1], reference, no_motion(reference.points.mean(0), np.zeros(3)), iterations=20
     ).motion

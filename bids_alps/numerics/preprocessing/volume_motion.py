@@ -119,7 +119,7 @@ class VolumeMotion:
         )
 
 
-def at_rest(centre: Array, direction: Array, terms: int = 0) -> VolumeMotion:
+def no_motion(centre: Array, direction: Array, terms: int = 0) -> VolumeMotion:
     """Return no motion, with room for `terms` eddy coefficients."""
     return VolumeMotion(
         rotation=np.zeros(3), translation=np.zeros(3), eddy=np.zeros(terms), centre=centre, direction=direction

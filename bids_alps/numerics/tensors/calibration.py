@@ -34,13 +34,13 @@ EXPECTED_NORM = 0.02
 """Frobenius norm of K in grey matter on well-calibrated scanners: 0.011 to 0.026 in five scans of three
 participants."""
 
-LARGEST = 0.05
+MAX_CORRECTION = 0.05
 """Maximum correction along any axis."""
 
 _RIM_MM, _DEEPEST_MM = 5.0, 28.0  # the rim is affected by eddy currents; deeper are ventricles and deep grey matter
 _SMOOTHING_MM = 2.0
 _WHITE_FA, _WHITE_MD = 0.22, 1.0e-3
-_LEAST_VOXELS, _MOST_VOXELS = 800, 40_000
+_MIN_VOXELS, _MAX_VOXELS = 800, 40_000
 _TRACE_FREE = np.array([1.0, 0, 0, 1, 0, 1])
 _FROBENIUS = np.array([1.0, 2, 2, 1, 2, 1])  # off-diagonal elements occur twice in the symmetric matrix
 
@@ -75,7 +75,7 @@ def estimate_weighting_error(field: TensorField) -> WeightingError:
     The mean deviation of D / MD from the identity is estimated four times: in grey matter and in the outer cortex mixed
     with CSF, each directly and extrapolated to zero nearby white matter. What is corrected is the mean of the four
     shrunk by 1 - (disagreement / norm)^2 and by 1 - (expected / norm)^2, where the expected norm is that of
-    well-calibrated scanners (positive-part James-Stein shrinkage), and limited to `LARGEST` along any axis.
+    well-calibrated scanners (positive-part James-Stein shrinkage), and limited to `MAX_CORRECTION` along any axis.
 
     Parameters
     ----------
@@ -86,10 +86,10 @@ def estimate_weighting_error(field: TensorField) -> WeightingError:
     deviation, md, white, candidate = _tissue(field)
     for low, high in (GREY_MD, PIAL_MD):
         selected = np.flatnonzero(candidate & (md > low) & (md < high))
-        if selected.size < _LEAST_VOXELS:
+        if selected.size < _MIN_VOXELS:
             unknown = np.full((3, 3), np.nan)
             return WeightingError(measured=unknown, corrected=np.zeros((3, 3)), disagreement=float("nan"))
-        selected = selected[:: 1 + selected.size // _MOST_VOXELS]
+        selected = selected[:: 1 + selected.size // _MAX_VOXELS]
         estimates += [_mean_deviation(deviation[selected], None), _mean_deviation(deviation[selected], white[selected])]
     stacked = np.stack(estimates)
     mean = stacked.mean(0)
@@ -119,9 +119,9 @@ def reweight(series: DwiSeries, weighting: Array) -> DwiSeries:
 
 
 def bounded(weighting: Array) -> Array:
-    """Return K with its eigenvalues clipped to `LARGEST`, shape (3, 3)."""
+    """Return K with its eigenvalues clipped to `MAX_CORRECTION`, shape (3, 3)."""
     values, axes = np.linalg.eigh(weighting)
-    return (axes * np.clip(values, -LARGEST, LARGEST)) @ axes.T
+    return (axes * np.clip(values, -MAX_CORRECTION, MAX_CORRECTION)) @ axes.T
 
 
 def _tissue(field: TensorField) -> tuple[Array, Array, Array, Array]:

@@ -13,17 +13,17 @@ from bids_alps.numerics.tensors.tensor import eigen_system, fractional_anisotrop
 
 WHITE_MATTER_FA = 0.2
 CONTINUING_DEGREES = 30.0
-THICKEST = 1.3
+MAX_ANISOTROPY = 1.3
 """Voxel anisotropy (longest over shortest edge) above which the check is skipped: with thick slices most neighbours are
 within the slice, which favours tables that rotate fibres into it (correct table: 0.90 in simulated slices of
 2 x 2 x 3 mm, 0.34 in slices of 2 x 2 x 5 mm)."""
 
-_MOST_VOXELS = 20_000
+_MAX_VOXELS = 20_000
 _HALF_OF_NEIGHBOURS = [np.array(step) for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableReading:
+class AxisConvention:
     """Axis convention of a gradient table with the highest fibre coherence.
 
     Parameters
@@ -56,13 +56,13 @@ def measure_coherence_gain(field: TensorField) -> float:
     """Return the fibre coherence of the gradient table relative to its best alternative convention.
 
     Values below 1 mean that another convention fits better; NaN with too little white matter or thick slices.
-    Arguments as in `find_reading`.
+    Arguments as in `find_axis_convention`.
     """
-    reading = find_reading(field)
-    return float("nan") if reading is None else reading.gain
+    convention = find_axis_convention(field)
+    return float("nan") if convention is None else convention.gain
 
 
-def find_reading(field: TensorField) -> TableReading | None:
+def find_axis_convention(field: TensorField) -> AxisConvention | None:
     """Return the axis convention of the gradient table with the highest fibre coherence.
 
     None with too little white matter or thick slices.
@@ -76,7 +76,7 @@ def find_reading(field: TensorField) -> TableReading | None:
         Tensors in world axes.
     """
     size = field.image.voxel_size
-    if size.max() > THICKEST * size.min():
+    if size.max() > MAX_ANISOTROPY * size.min():
         return None
     turn, _ = polar(field.image.affine[:3, :3])
     elements = field.image.data
@@ -85,21 +85,24 @@ def find_reading(field: TensorField) -> TableReading | None:
     voxels = voxels[((voxels > 0) & (voxels < np.array(white.shape) - 1)).all(axis=1)]
     if not len(voxels):
         return None
-    voxels = voxels[:: 1 + len(voxels) // _MOST_VOXELS]
+    voxels = voxels[:: 1 + len(voxels) // _MAX_VOXELS]
     first = np.zeros((*white.shape, 3), dtype=np.float32)
     first[white] = eigen_system(elements[white])[1][..., 0] @ turn  # components along the voxel axes
     steps = np.array(_HALF_OF_NEIGHBOURS) * size
     steps /= np.linalg.norm(steps, axis=1, keepdims=True)
     neighbours = [first[tuple((voxels + step).T)] for step in _HALF_OF_NEIGHBOURS]
-    here, readings = first[tuple(voxels.T)], _readings()
+    here, conventions = first[tuple(voxels.T)], axis_conventions()
     scores = np.array(
-        [coherence(here @ reading, [neighbour @ reading for neighbour in neighbours], steps) for reading in readings]
+        [
+            coherence(here @ convention, [neighbour @ convention for neighbour in neighbours], steps)
+            for convention in conventions
+        ]
     )
     order = np.argsort(-scores, kind="stable")
     if not scores[order[1]] > 0:
         return None
-    return TableReading(
-        matrix=readings[order[0]],
+    return AxisConvention(
+        matrix=conventions[order[0]],
         lead=float(scores[order[0]] / scores[order[1]]),
         gain=float(scores[0] / scores[1:].max()),
     )
@@ -126,7 +129,7 @@ def coherence(here: Array, neighbours: list[Array], steps: Array) -> float:
     return float(np.mean(continuing))
 
 
-def _readings() -> list[Array]:
+def axis_conventions() -> list[Array]:
     """Return the 24 signed permutations that are distinct up to the sign of the vector, identity first."""
     flips = [np.diag(signs) for signs in ((1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1))]
     return [np.eye(3)[list(order)] @ flip for order in permutations(range(3)) for flip in flips]

@@ -17,14 +17,14 @@ SENTENCE = (
     "Free water and tensors were fitted jointly in the regions to all shells up to b = 2100 s/mm² "
     "([@hoy2014]), as implemented in DIPY ([@garyfallidis2014])."
 )
-LARGEST_B = 2100.0
+MAX_B = 2100.0
 """Shells above this, s/mm^2, are excluded because diffusion is not Gaussian."""
 
 
 def choose_volumes(series: DwiSeries, *, b0_threshold: float = 50.0) -> Array | None:
     """Return the volumes to fit, bool, shape (n,); None with fewer than two shells."""
     shells = find_shells(series.gradients.bvals, b0_threshold=b0_threshold)
-    volumes: Array = shells <= LARGEST_B
+    volumes: Array = shells <= MAX_B
     return volumes if len(np.unique(shells[volumes & (shells > 0)])) > 1 and (shells == 0).any() else None
 
 
@@ -41,7 +41,8 @@ def fit_free_water(signal: Array, bvals: Array, bvecs: Array) -> tuple[Array, Ar
     from dipy.core.gradients import gradient_table
     from dipy.reconst.fwdti import FreeWaterTensorModel
 
-    table = gradient_table(bvals, bvecs=bvecs, b0_threshold=50)
+    undirected = bvals[~np.any(bvecs, axis=1)]  # DIPY requires a unit vector above its threshold
+    table = gradient_table(bvals, bvecs=bvecs, b0_threshold=max(50.0, float(undirected.max(initial=0))))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # voxels of pure water have no tissue tensor to converge to
         fitted = FreeWaterTensorModel(table, fit_method="NLS").fit(np.maximum(signal, 1e-6 * signal.max()))

@@ -16,13 +16,13 @@ PREFERRED_B = 1000.0
 PREFERRED_RANGE = (500.0, 1500.0)
 """Range of b-values in which a shell is used without a flag, s/mm^2."""
 
-MOST_SHELLS = 8
+MAX_SHELLS = 8
 """With more groups of b-values than this, a table has no shells: Cartesian grid (DSI) or random b-values."""
 
-WIDEST_SHELL = 0.2
+MAX_SHELL_WIDTH = 0.2
 """Maximum spread of the b-values of a shell, relative to their mean; at least twice `SHELL_TOLERANCE`."""
 
-MINIMUM_DIRECTIONS = 6
+MIN_DIRECTIONS = 6
 """A symmetric tensor has six elements."""
 
 
@@ -166,13 +166,13 @@ def _preferred_volumes(gradients: Gradients, shells: Array) -> Array:
 def _shells_by_preference(bvals: Array, shells: Array) -> list[float]:
     """Return the b-values of shells, best first; empty if the b-values form no shells."""
     present = np.unique(shells[shells > 0])
-    if len(present) > MOST_SHELLS:
+    if len(present) > MAX_SHELLS:
         return []
     widths = [np.ptp(bvals[shells == b]) for b in present]
     narrow = [
         float(b)
         for b, width in zip(present, widths, strict=True)
-        if width <= max(2 * SHELL_TOLERANCE, WIDEST_SHELL * b)
+        if width <= max(2 * SHELL_TOLERANCE, MAX_SHELL_WIDTH * b)
     ]
     return sorted(narrow, key=lambda b: (not PREFERRED_RANGE[0] <= b <= PREFERRED_RANGE[1], abs(b - PREFERRED_B)))
 
@@ -213,15 +213,15 @@ def count_directions(bvecs: Array, *, tolerance_degrees: float = 5.0) -> int:
 def _indeterminate(bvecs: Array, where: str) -> GradientError | None:
     """Return an error if directions of shape (n, 3) do not determine a tensor; otherwise None."""
     n = count_directions(bvecs)
-    if n < MINIMUM_DIRECTIONS:
+    if n < MIN_DIRECTIONS:
         return GradientError(
             "gradients",
-            f"{n} non-collinear directions at {where}, where a tensor needs {MINIMUM_DIRECTIONS}",
+            f"{n} non-collinear directions at {where}, where a tensor needs {MIN_DIRECTIONS}",
             "provide a series with more directions, or choose other shells with --shells",
         )
     x, y, z = bvecs.T
     design = np.stack([x * x, 2 * x * y, 2 * x * z, y * y, 2 * y * z, z * z], axis=1)
-    if np.linalg.matrix_rank(design, tol=1e-3 * np.sqrt(len(design))) < MINIMUM_DIRECTIONS:
+    if np.linalg.matrix_rank(design, tol=1e-3 * np.sqrt(len(design))) < MIN_DIRECTIONS:
         return GradientError(
             "gradients",
             f"the {n} directions at {where} do not determine a tensor (they lie on a cone or a plane)",

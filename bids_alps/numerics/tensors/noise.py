@@ -12,7 +12,7 @@ from bids_alps.model import Array, DwiSeries
 _STAR = np.zeros((3, 3, 3), dtype=np.float32)
 _STAR[[0, 2, 1, 1, 1, 1], [1, 1, 0, 2, 1, 1], [1, 1, 1, 1, 0, 2]] = -1 / 6
 _STAR[1, 1, 1] = 1.0
-_MOST_VOLUMES = 12
+_MAX_VOLUMES = 12
 
 
 def residual_noise(signal: Array, prediction: Array, parameters: int) -> Array:
@@ -25,10 +25,10 @@ def residual_noise(signal: Array, prediction: Array, parameters: int) -> Array:
     parameters
         Number of parameters of the fit.
     """
-    freedom = signal.shape[1] - parameters
-    if freedom <= 0:
+    dof = signal.shape[1] - parameters
+    if dof <= 0:
         return np.full(len(signal), np.nan)
-    return np.sqrt(((signal - prediction) ** 2).sum(1) / freedom)
+    return np.sqrt(((signal - prediction) ** 2).sum(1) / dof)
 
 
 def spatial_noise(series: DwiSeries, mask: Array) -> float:
@@ -46,7 +46,7 @@ def spatial_noise(series: DwiSeries, mask: Array) -> float:
     mask
         Brain mask, shape (i, j, k), bool.
     """
-    weighted = np.flatnonzero(np.linalg.norm(series.gradients.bvecs, axis=1) > 0)[:_MOST_VOLUMES]
+    weighted = np.flatnonzero(np.linalg.norm(series.gradients.bvecs, axis=1) > 0)[:_MAX_VOLUMES]
     if weighted.size < 2:
         return float("nan")
     rough = [convolve(series.image.data[..., n].astype(np.float32), _STAR, mode="nearest")[mask] for n in weighted]

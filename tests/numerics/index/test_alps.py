@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from bids_alps.model import DwiSeries, Gradients, Pose, Roi, SpatialMap, TensorField
-from bids_alps.numerics.index.alps import alps_by_hemisphere, index_of, index_of_series, measure_alps, measure_roi
+from bids_alps.numerics.index.alps import alps_by_hemisphere, alps_from_series, alps_index, measure_alps, measure_roi
 
 NAMES = ("projection_left", "projection_right", "association_left", "association_right")
 POSE = Pose(pitch=0.0, roll=0.0, yaw=0.0)
@@ -41,18 +41,18 @@ def scalars(name, weights, tensors, rotation=None):
 
 def test_index_divides_sums_of_the_right_elements():
     projection, association = np.array([7.0, 91, 92, 5, 93, 94]), np.array([11.0, 95, 96, 97, 98, 4])
-    assert float(index_of(projection, association)) == pytest.approx((7 + 11) / (5 + 4))
+    assert float(alps_index(projection, association)) == pytest.approx((7 + 11) / (5 + 4))
 
 
 def test_index_is_a_ratio_of_sums_and_not_a_mean_of_ratios():
     projection, association = np.array([6.0, 0, 0, 3, 0, 0]), np.array([2.0, 0, 0, 0, 0, 4])
-    assert float(index_of(projection, association)) == pytest.approx(8 / 7)
+    assert float(alps_index(projection, association)) == pytest.approx(8 / 7)
     assert pytest.approx(8 / 7) != (6 / 3 + 2 / 4) / 2
 
 
 @pytest.mark.parametrize("denominator", [0.0, -1.0])
 def test_there_is_no_index_without_a_positive_denominator(denominator):
-    assert np.isnan(index_of(np.array([1.0, 0, 0, denominator, 0, 0]), np.array([1.0, 0, 0, 0, 0, 0])))
+    assert np.isnan(alps_index(np.array([1.0, 0, 0, denominator, 0, 0]), np.array([1.0, 0, 0, 0, 0, 0])))
 
 
 def test_bilateral_index_is_the_arithmetic_mean_of_the_hemispheres():
@@ -64,7 +64,7 @@ def test_bilateral_index_is_the_arithmetic_mean_of_the_hemispheres():
     assert float(found["bilateral"]) == 2.5  # their geometric mean is 2, their harmonic mean 1.6
 
 
-def test_index_of_regions_is_that_of_mean_tensors_before_and_after_rotation():
+def test_the_index_uses_mean_tensors_before_and_after_rotation():
     own = {  # template axes, 1e-3 mm^2/s
         "projection_left": (0.6, 0.4, 1.2),
         "projection_right": (0.7, 0.4, 1.2),
@@ -88,6 +88,8 @@ def test_without_pose_correction_the_index_of_the_scanner_axes_is_reported():
     found = measure_alps(field, rois, TURN, POSE, pose_correction=False)
     assert found.alps == found.alps_uncorrected
     assert found.alps != measure_alps(field, rois, TURN, POSE).alps
+    (px, py, _), _, (ax, _, az), _ = (region.diagonal for region in found.rois)
+    assert found.alps["left"] == pytest.approx((px + ax) / (py + az))  # the components are in the same axes
 
 
 def test_mean_tensor_is_weighted():
@@ -98,7 +100,7 @@ def test_mean_tensor_is_weighted():
     assert measured.scalars["n_voxels"] == pytest.approx(1.6)  # Kish: 1 / (0.25^2 + 0.75^2)
 
 
-def test_diffusivities_are_those_of_the_sorted_eigenvalues():
+def test_axial_and_radial_diffusivity_follow_the_sorted_eigenvalues():
     found = scalars("projection_left", [1], [tensor((0.3, 0.9, 1.5))])
     assert found["ad"] == pytest.approx(1.5e-3)
     assert found["rd"] == pytest.approx(0.6e-3)
@@ -110,7 +112,7 @@ def test_diffusivities_are_those_of_the_sorted_eigenvalues():
     assert found["mode"] == pytest.approx(0, abs=1e-9)  # the middle eigenvalue is the mean of the other two
 
 
-def test_scalars_are_means_over_voxels_and_lambda2_lambda3_is_that_of_the_mean_tensor():
+def test_scalars_are_voxel_means_and_lambda2_lambda3_uses_the_mean_tensor():
     along_x, along_y = tensor((1.5, 0.3, 0.3)), tensor((0.3, 1.5, 0.3))
     found = scalars("projection_left", [3, 1], [along_x, along_y])
     assert found["ad"] == pytest.approx(1.5e-3)
@@ -119,7 +121,7 @@ def test_scalars_are_means_over_voxels_and_lambda2_lambda3_is_that_of_the_mean_t
     assert found["lambda2_lambda3"] == pytest.approx((0.75 * 0.3 + 0.25 * 1.5) / 0.3)
 
 
-def test_centre_is_the_weighted_one_in_world_millimetres():
+def test_the_centre_is_weighted_in_world_coordinates():
     affine = np.diag([2.0, 3.0, 4.0, 1.0])
     affine[:3, 3] = 10, 20, 30
     measured = measure_roi(field_of(*[tensor((1, 1, 1))] * 2, affine=affine), roi("projection_left", 1, 3), np.eye(3))
@@ -159,7 +161,7 @@ def test_dispersion_does_not_depend_on_signs_of_eigenvectors_and_counts_weights(
     assert found["v1_dispersion"] == pytest.approx(np.degrees(np.arccos(np.sqrt(0.75))))
 
 
-def test_off_tract_voxels_are_those_that_run_elsewhere_or_are_no_white_matter():
+def test_off_tract_voxels_have_another_direction_or_are_not_white_matter():
     leaning = [Rotation.from_rotvec([np.radians(angle), 0, 0]).as_matrix() for angle in (0, 44, 46)]
     fibres = [tensor((0.3, 0.3, 1.5), turn) for turn in leaning]
     grey = tensor((0.8, 0.8, 0.9))
@@ -187,7 +189,7 @@ def test_a_region_without_a_voxel_is_recorded_and_has_no_index():
     assert np.isnan([last["fa"], last["v1_angle"], last["x"]]).all()
 
 
-def test_index_of_a_series_is_that_of_the_tensors_it_was_made_from():
+def test_the_index_of_a_series_equals_that_of_its_tensors():
     directions = np.random.default_rng(0).normal(size=(12, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     gradients = Gradients(bvals=np.r_[0.0, np.full(12, 1000.0)], bvecs=np.vstack([np.zeros(3), directions]))
@@ -196,5 +198,5 @@ def test_index_of_a_series_is_that_of_the_tensors_it_was_made_from():
     data = 500 * np.exp(-gradients.bvals * 1e-3 * np.array(attenuation))[:, None, None, :]
     series = DwiSeries(image=SpatialMap(data=data, affine=np.eye(4)), gradients=gradients)
     other = roi("subcortical_left", 1)
-    found = index_of_series(series, [other, *(roi(name, 1, first=n) for n, name in enumerate(NAMES))], TURN)
+    found = alps_from_series(series, [other, *(roi(name, 1, first=n) for n, name in enumerate(NAMES))], TURN)
     assert found == pytest.approx(dict.fromkeys(("left", "right", "bilateral"), 1.1 / 0.7), rel=1e-6)

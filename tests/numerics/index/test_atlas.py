@@ -24,7 +24,7 @@ def grid(axes=(1, 1, 1), size=2.0):
     return SpatialMap(data=np.ones((40, 40, 40), dtype=bool), affine=affine)
 
 
-def turned(degrees=20.0):
+def rotated(degrees=20.0):
     rigid = np.eye(4)
     rigid[:3, :3] = Rotation.from_euler("zyx", [degrees, 5, -8], degrees=True).as_matrix()
     rigid[:3, 3] = 3, -4, 2
@@ -34,7 +34,7 @@ def turned(degrees=20.0):
 @pytest.mark.slow
 @pytest.mark.parametrize("axes", [(1, 1, 1), (-1, 1, 1), (-1, -1, -1)])
 def test_sides_and_volumes_survive_any_storage_and_pose(axes):
-    mask, transform = grid(axes), turned()
+    mask, transform = grid(axes), rotated()
     placed = place_labels(atlas(), transform, mask)
     for label, sign in ((1, -1), (2, 1)):
         own = placed.labels == label
@@ -45,7 +45,7 @@ def test_sides_and_volumes_survive_any_storage_and_pose(axes):
 
 @pytest.mark.slow
 def test_a_known_map_gives_its_value_in_each_region():
-    mask, transform = grid(), turned()
+    mask, transform = grid(), rotated()
     x = transform.template_from_subject(mask.world(np.stack(np.indices(mask.shape), axis=-1)))[..., 0]
     fa = mask.like(np.where(x < 0, 0.3, 0.6))
     found = measure_regions(place_labels(atlas(), transform, mask).above(0.5), (1, 2, 3), {"fa": fa})
@@ -58,18 +58,18 @@ def test_a_known_map_gives_its_value_in_each_region():
 
 @pytest.mark.slow
 def test_a_higher_threshold_counts_fewer_voxels():
-    placed = place_labels(atlas(), turned(), grid())
+    placed = place_labels(atlas(), rotated(), grid())
     low, half, high = (placed.above(threshold) for threshold in (0.1, 0.5, 0.9))
     assert len(low.voxels) > len(half.voxels) > len(high.voxels) > 0
     assert high.weights.min() >= 0.9
 
 
 @pytest.mark.slow
-def test_certain_probabilities_say_what_labels_say():
+def test_binary_probabilities_equal_labels():
     labels, mask = atlas(), grid()
     certain = labels.like(np.stack([labels.data == 1, labels.data == 2], axis=-1).astype(np.float32))
-    inside = place_probabilities(certain, turned(), mask).above(1.0)
-    whole = place_labels(labels, turned(), mask)
+    inside = place_probabilities(certain, rotated(), mask).above(1.0)
+    whole = place_labels(labels, rotated(), mask)
     known = {(*voxel, label) for voxel, label in zip(whole.voxels.tolist(), whole.labels.tolist(), strict=True)}
     assert len(inside.labels) > 500
     assert {(*v, n) for v, n in zip(inside.voxels.tolist(), inside.labels.tolist(), strict=True)} <= known
@@ -82,10 +82,10 @@ def test_voxels_outside_the_mask_or_the_atlas_do_not_count():
     far[0, 3] = 500
     away = SpatialTransform(affine=far, rigid=np.eye(4))
     assert place_labels(atlas(), away, mask).labels.size == 0
-    assert place_labels(atlas(), turned(), mask.like(np.zeros(mask.shape, bool))).labels.size == 0
+    assert place_labels(atlas(), rotated(), mask.like(np.zeros(mask.shape, bool))).labels.size == 0
 
 
-def test_weights_are_repetitions():
+def test_weights_equal_repetitions():
     values, weights = np.array([4.0, 1.0, 2.0]), np.array([1, 2, 3])
     repeated = np.repeat(values, weights)
     found = summarise(values, weights)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,20 +35,20 @@ def answer(
     )
 
 
-def test_errors_that_scans_share_cancel_where_they_answer_alike() -> None:
+def test_shared_errors_cancel_for_equal_sensitivity() -> None:
     change = measure_change(answer(), answer(), "left")
     assert (change.difference, change.se_placement, change.se_pose, change.se_resolution) == (0, 0, 0, 0)
     assert change.se_noise == pytest.approx(1.5 * 0.03 * np.sqrt(2))
     assert change.se == pytest.approx(1.5 * np.sqrt(2 * 0.03**2 + 2 * 0.004**2))
 
 
-def test_errors_that_scans_do_not_share_add() -> None:
+def test_independent_errors_add_in_quadrature() -> None:
     change = measure_change(answer(seed=1), answer(seed=2), "left")
     assert change.se_placement == pytest.approx(1.5 * 0.02 * np.sqrt(2), rel=0.05)
 
 
 @given(st.floats(0.8, 2.2), st.floats(0.8, 2.2))
-def test_a_change_backwards_is_its_negative(one: float, other: float) -> None:
+def test_reversing_the_sessions_negates_the_change(one: float, other: float) -> None:
     there = measure_change(answer(one), answer(other, seed=2), "bilateral")
     back = measure_change(answer(other, seed=2), answer(one), "bilateral")
     assert there.difference == -back.difference
@@ -54,8 +57,8 @@ def test_a_change_backwards_is_its_negative(one: float, other: float) -> None:
     assert there.high - there.low == pytest.approx(2 * 1.959964 * there.se)
 
 
-def test_equal_scans_are_displaced_and_turned_alike() -> None:
-    def placed(offsets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def test_equal_scans_share_displacements_and_rotations() -> None:
+    def placed(offsets: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Regions whose diffusivity across rises by a tenth for each mm that they are displaced along x."""
         shift = {name: 1 + 0.1 * float(offsets.get(name, np.zeros(3))[0]) for name in NAMES}
         return {
@@ -65,7 +68,7 @@ def test_equal_scans_are_displaced_and_turned_alike() -> None:
 
     interval = Interval(low=1.4, high=1.6, se=0.05, se_noise=0.03, se_placement=0.02, se_pose=0.01)
     intervals = dict.fromkeys(SIDES, interval)
-    errors = ((0.5, 1.0), (0.1, 0.1))
+    errors: Any = ((0.5, 1.0), (0.1, 0.1))
     one, other = (measure_sensitivity(intervals, placed, errors, placed({}), seed=7) for _ in range(2))
     assert np.std(one.placement["left"]) > 0.02
     change = measure_change(one, other, "left")

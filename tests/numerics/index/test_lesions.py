@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from bids_alps.errors import CoverageError
 from bids_alps.io.presets import read_preset
 from bids_alps.model import Roi, SpatialMap, SpatialTransform
-from bids_alps.numerics.index.alps import index_of
+from bids_alps.numerics.index.alps import alps_index
 from bids_alps.numerics.index.lesions import lesion_fraction_map, lesion_overlap, volume_ml, without_lesions
 from bids_alps.numerics.index.rois import place_preset
 
@@ -24,7 +24,7 @@ BRAIN = grid((40, 30, 30), 3, (-58, -60, -15), value=True)
 
 @settings(max_examples=6)
 @given(st.floats(-30, 30), st.sampled_from([1.0, 1.7, 2.5]))
-def test_a_half_space_takes_the_volume_that_it_should_whatever_its_grid(edge, size):
+def test_a_half_space_has_the_right_volume_on_any_grid(edge, size):
     lesions = grid((int(130 / size), int(110 / size), int(110 / size)), size, (-62, -64, -20), value=0)
     x = lesions.world(np.stack(np.indices(lesions.shape), axis=-1))[..., 0]
     share = lesion_fraction_map(lesions.like((x < edge).astype(np.uint8)), HERE, BRAIN)
@@ -34,13 +34,13 @@ def test_a_half_space_takes_the_volume_that_it_should_whatever_its_grid(edge, si
     assert volume_ml(share) == pytest.approx(expected, abs=0.51 * 90 * 90 / 1000)  # a third of a voxel at the edge
 
 
-def test_a_mask_that_sees_a_part_of_the_brain_is_refused():
+def test_a_mask_that_covers_part_of_the_brain_is_refused():
     with pytest.raises(CoverageError, match="covers 50% of the brain"):
         lesion_fraction_map(grid((20, 30, 30), 3, (-58, -60, -15), value=0), HERE, BRAIN)
 
 
 @pytest.mark.parametrize("level", [-3.0, 0.0, 2.0])
-def test_overlap_is_the_volume_of_the_sphere_beyond_a_plane(level):
+def test_overlap_is_the_volume_of_a_spherical_cap(level):
     """The cap of a sphere of radius r above height h: pi (r - h)^2 (2 r + h) / 3."""
     preset = read_preset("alps-sphere", radius_mm=6)
     rois = {roi.name: roi for roi in place_preset(preset, HERE, BRAIN)}
@@ -53,7 +53,7 @@ def test_overlap_is_the_volume_of_the_sphere_beyond_a_plane(level):
         assert lesion_overlap(rois[name], share) == pytest.approx(known, abs=0.03)
 
 
-def test_no_voxel_that_a_lesion_touches_stays():
+def test_voxels_touched_by_a_lesion_are_removed():
     roi = Roi(name="projection_left", voxels=np.array([[0, 0, n] for n in range(4)]), weights=np.ones(4))
     share = SpatialMap(data=np.array([[[1.0, 0.1, 0.0, 0.0]]]), affine=np.eye(4))
     (left,) = without_lesions([roi], share)
@@ -64,11 +64,11 @@ def test_no_voxel_that_a_lesion_touches_stays():
     assert np.isnan(lesion_overlap(nothing, share))
 
 
-def test_a_twentieth_of_a_region_in_a_lesion_costs_three_per_cent():
+def test_a_lesion_in_five_percent_of_a_region_changes_the_index_by_three_percent():
     """What the threshold of the check rests on."""
     projection, association = np.diag([0.629, 0.422, 1.112]), np.diag([0.636, 1.114, 0.381])
     healthy, touched = (
-        index_of(*(tensor[np.triu_indices(3)] for tensor in (0.95 * projection + 0.05 * other, association)))
+        alps_index(*(tensor[np.triu_indices(3)] for tensor in (0.95 * projection + 0.05 * other, association)))
         for other in (projection, 1.5 * np.eye(3))
     )
     assert touched / healthy == pytest.approx(0.97, abs=0.005)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bids_alps.model import SIDES, DwiSeries, Gradients, Roi, SpatialMap
-from bids_alps.numerics.index.alps import index_of_series
-from bids_alps.numerics.index.noise_floor import floor_bias
+from bids_alps.numerics.index.alps import alps_from_series
+from bids_alps.numerics.index.noise_floor import noise_floor_bias
 
 TENSORS = {"projection": np.array([0.63, 0.42, 1.11]) * 1e-3, "association": np.array([0.64, 1.11, 0.38]) * 1e-3}
 VOXELS = 1500
@@ -31,12 +31,13 @@ def regions(b, snr):
 
 
 @pytest.mark.parametrize(("b", "snr", "within"), [(1000.0, 10.0, 0.005), (2000.0, 10.0, 0.01), (3000.0, 15.0, 0.01)])
-def test_the_computed_change_is_that_of_the_simulation(b, snr, within):
+def test_the_computed_bias_equals_that_of_a_simulation(b, snr, within):
     series, rois = regions(b, snr)
     true = (0.63 + 0.64) / (0.42 + 0.38)
-    measured = index_of_series(series, rois, np.eye(3))["left"] / true - 1
-    assert floor_bias(series, rois, np.eye(3), 1 / snr)["left"] == pytest.approx(measured, abs=within)
+    measured = alps_from_series(series, rois, np.eye(3))["left"] / true - 1
+    assert noise_floor_bias(series, rois, np.eye(3), 1 / snr)["left"] == pytest.approx(measured, abs=within)
 
 
-def test_without_known_noise_nothing_is_said():
-    assert np.isnan(floor_bias(*regions(3000.0, 15.0), np.eye(3), float("nan"))["left"])
+def test_without_known_noise_the_bias_is_nan():
+    series, rois = regions(3000.0, 15.0)
+    assert np.isnan(noise_floor_bias(series, rois, np.eye(3), float("nan"))["left"])

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from bids_alps.io.presets import preset_names, read_preset
 from bids_alps.model import SIDES, Pose, Roi, SpatialMap, SpatialTransform, TensorField, sample_linear
-from bids_alps.numerics.index.alps import alps_by_hemisphere, index_of, mean_tensor, measure_alps
+from bids_alps.numerics.index.alps import alps_by_hemisphere, alps_index, mean_tensor, measure_alps
 from bids_alps.numerics.index.rois import (
     angles_to_expected_axis,
     place_preset,
@@ -51,8 +51,8 @@ def brain(mask, transform):
     voxels = np.stack(np.indices(mask.shape), axis=-1)
     x = np.abs(transform.template_from_subject(mask.world(voxels))[..., 0])
     kinds = np.select([x[..., None] < 32, x[..., None] < 45], [np.array(P), np.array(A)], np.array(S))
-    turned = rotate_elements(kinds.reshape(-1, 6), transform.rotation.T).reshape(*mask.shape, 6)
-    return TensorField(image=mask.like(turned), mask=mask.data, s0=np.ones(mask.shape))
+    rotated = rotate_elements(kinds.reshape(-1, 6), transform.rotation.T).reshape(*mask.shape, 6)
+    return TensorField(image=mask.like(rotated), mask=mask.data, s0=np.ones(mask.shape))
 
 
 def rigid(euler=(0, 0, 0), shift=(0, 0, 0)):
@@ -73,7 +73,7 @@ def test_storage_order_leaves_the_index(axes):
 
 
 @given(st.tuples(angles, angles, angles))
-def test_turning_the_head_leaves_the_index_but_not_the_uncorrected_one(euler):
+def test_rotating_the_head_changes_only_the_uncorrected_index(euler):
     transform = rigid(euler)
     mask = grid(size=4.0)
     field = brain(mask, transform)
@@ -87,12 +87,12 @@ def test_turning_the_head_leaves_the_index_but_not_the_uncorrected_one(euler):
 @given(st.floats(0.1, 10))
 def test_scaling_diffusivities_leaves_the_index(factor):
     projection, association = np.array(P), np.array(A)
-    assert index_of(projection * factor, association * factor) == pytest.approx(index_of(projection, association))
+    assert alps_index(projection * factor, association * factor) == pytest.approx(alps_index(projection, association))
 
 
 def test_swapping_hemispheres_swaps_the_index():
-    tensors = {"projection_left": P, "association_left": A, "projection_right": S, "association_right": A}
-    tensors = {name: np.array(tensor) for name, tensor in tensors.items()}
+    elements = {"projection_left": P, "association_left": A, "projection_right": S, "association_right": A}
+    tensors = {name: np.array(values) for name, values in elements.items()}
     swapped = {
         name.replace("left", "x").replace("right", "left").replace("x", "right"): t for name, t in tensors.items()
     }
@@ -127,7 +127,7 @@ def test_weighted_centre_is_the_centre_of_the_sphere():
         np.testing.assert_allclose(shift.template_from_subject(centre), preset.centres[roi.name], atol=0.25)
 
 
-def test_a_region_outside_the_field_of_view_is_covered_by_nothing():
+def test_a_region_outside_the_field_of_view_has_no_coverage():
     preset = read_preset("alps")
     mask = grid(extent=60.0)
     rois = {roi.name: roi for roi in place_preset(preset, rigid(), mask)}
@@ -137,7 +137,7 @@ def test_a_region_outside_the_field_of_view_is_covered_by_nothing():
     assert np.isnan(found.alps["left"])
 
 
-def test_what_one_half_of_the_head_does_not_cover_the_other_does():
+def test_coverage_of_two_half_masks_adds_up():
     mask = grid(size=1.0)
     above = mask.world(np.stack(np.indices(mask.shape), axis=-1))[..., 2] > 27.6
     upper = place_preset(read_preset("alps"), rigid(), mask.like(mask.data & above))
@@ -152,18 +152,18 @@ def test_angles_are_zero_along_the_expected_axes():
         assert angles_to_expected_axis(np.array([tensor]), region, np.eye(3))[0] == pytest.approx(0, abs=1e-4)
 
 
-def test_tissue_rule_drops_fluid_and_keeps_white_matter():
+def test_tissue_weighting_excludes_fluid_and_keeps_white_matter():
     fluid = (3e-3, 0, 0, 3e-3, 0, 3e-3)
     data = np.array([P, fluid, A]).reshape(3, 1, 1, 6)
     field = TensorField(
         image=SpatialMap(data=data, affine=np.eye(4)), mask=np.ones((3, 1, 1), bool), s0=np.ones((3, 1, 1))
     )
-    roi = Roi(name="projection_left", voxels=[[0, 0, 0], [1, 0, 0], [2, 0, 0]], weights=np.ones(3))
+    roi = Roi(name="projection_left", voxels=np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0]]), weights=np.ones(3))
     np.testing.assert_allclose(weight_by_tissue((roi,), field)[0].weights, [1, 0.01, 1])
 
 
 @pytest.mark.parametrize("name", ["projection_left", "association_right"])
-def test_no_voxel_of_fluid_more_makes_weights_by_tissue_jump(name):
+def test_tissue_weights_change_continuously_with_fluid(name):
     """A region that fills with fluid, voxel by voxel, goes over into fluid without a step."""
     tissue, fluid = np.array(P), np.array((3e-3, 0, 0, 3e-3, 0, 3e-3))
     share = np.linspace(0, 1, 400)[:, None]
@@ -173,7 +173,7 @@ def test_no_voxel_of_fluid_more_makes_weights_by_tissue_jump(name):
     )
     means = []
     for row in range(400):
-        roi = Roi(name=name, voxels=[[row, n, 0] for n in range(8)], weights=np.ones(8))
+        roi = Roi(name=name, voxels=np.array([[row, n, 0] for n in range(8)]), weights=np.ones(8))
         means.append(mean_tensor(field, weight_by_tissue((roi,), field)[0])[0])
     assert np.abs(np.diff(means)).max() < 0.02 * np.ptp(means)
 
@@ -192,7 +192,7 @@ def test_trilinear_weights_give_the_mean_of_the_map_resampled_at_a_millimetre(na
         assert roi.mean(values) == pytest.approx(sample_linear(mask.like(values), points).mean())
 
 
-def test_a_lean_is_towards_the_midline_on_both_sides():
+def test_ellipsoids_lean_towards_the_midline_on_both_sides():
     preset, mask = read_preset("alps"), grid(size=1.0)
     for roi in place_preset(preset, rigid(), mask):
         x, _, z = (mask.world(roi.voxels) - preset.centres[roi.name]).T
@@ -209,7 +209,7 @@ def test_isotropic_tensors_have_index_one():
 
 
 @pytest.mark.parametrize("axes", STORAGES)
-def test_drawn_regions_are_placed_as_the_ellipsoids_that_they_draw(axes):
+def test_a_label_image_is_placed_like_its_ellipsoids(axes):
     preset = read_preset("alps")
     image = SpatialMap(data=np.zeros((240, 120, 60), np.uint8), affine=np.diag([0.5, 0.5, 0.5, 1.0]))
     image = SpatialMap(data=image.data, affine=image.affine + np.outer([-60, -46, 12, 0], [0, 0, 0, 1]))
@@ -217,7 +217,7 @@ def test_drawn_regions_are_placed_as_the_ellipsoids_that_they_draw(axes):
     values = np.zeros(image.shape, np.uint8)
     for n, (name, centre) in enumerate(preset.centres.items(), start=1):
         values[preset.shape(name).contains((points - centre) * [1 if centre[0] > 0 else -1, 1, 1])] = n
-    drawn = replace(preset, drawn=image.like(values))
+    drawn = replace(preset, label_image=image.like(values))
     turn = np.eye(4)
     turn[:3, :3] = Rotation.from_euler("xyz", [8, -5, 10], degrees=True).as_matrix()
     transform, mask = SpatialTransform(affine=turn, rigid=turn), grid(axes)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bids_alps.model import SIDES, DwiSeries, Gradients, Roi, SpatialMap, TensorField
-from bids_alps.numerics.index.alps import index_of
+from bids_alps.numerics.index.alps import alps_index
 from bids_alps.numerics.index.uncertainty import (
     OTHER_TISSUE,
     Errors,
@@ -36,7 +36,7 @@ def make(n_directions, b0, snr, voxels, rng, smooth=False):
         data[n, :, 0] = 1000 * np.hypot(signal + noise[0], noise[1])
     series = DwiSeries(image=SpatialMap(data=data, affine=np.eye(4)), gradients=gradients)
     rois = [
-        Roi(name=name, voxels=[[n, v, 0] for v in range(voxels)], weights=np.ones(voxels))
+        Roi(name=name, voxels=np.array([[n, v, 0] for v in range(voxels)]), weights=np.ones(voxels))
         for n, name in enumerate(NAMES)
     ]
     return series, rois
@@ -56,7 +56,7 @@ def intervals(series, rois, seed=0, errors=NO_ERRORS):
 
 @pytest.mark.parametrize("smooth", [False, True])
 @pytest.mark.parametrize(("directions", "b0", "voxels"), [(30, 3, 8), (12, 1, 8), (64, 6, 16)])
-def test_intervals_hold_the_truth_as_often_as_they_say(directions, b0, voxels, smooth):
+def test_intervals_have_nominal_coverage(directions, b0, voxels, smooth):
     rng = np.random.default_rng(5)
     inside, total = 0, 60
     for n in range(total):
@@ -66,7 +66,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(directions, b0, voxels, s
     assert 0.85 <= inside / (2 * total) <= 0.995
 
 
-def test_equal_seeds_give_equal_intervals_and_other_seeds_near_ones():
+def test_intervals_depend_on_the_seed_only_slightly():
     series, rois = make(30, 3, 20, 8, np.random.default_rng(1))
     first, again, other = intervals(series, rois), intervals(series, rois), intervals(series, rois, seed=9)
     assert first == again
@@ -74,14 +74,14 @@ def test_equal_seeds_give_equal_intervals_and_other_seeds_near_ones():
     assert first["left"].se != other["left"].se
 
 
-def test_less_noise_or_more_voxels_is_a_narrower_interval():
+def test_less_noise_or_more_voxels_narrows_the_interval():
     rng = np.random.default_rng(2)
     noisy, clean, large = (intervals(*make(30, 3, *how, rng))["bilateral"].se for how in ((15, 8), (60, 8), (15, 64)))
     assert clean < noisy / 2
     assert large < noisy / 2
 
 
-def test_pose_error_alone_follows_from_turning_the_tensors():
+def test_the_pose_error_follows_from_rotating_the_tensors():
     series, rois = make(30, 3, 1e5, 8, np.random.default_rng(3))
     still, unsure = intervals(series, rois), intervals(series, rois, errors=Errors(placement_mm=0.0, pose_degrees=3.0))
     assert still["left"].se_pose == 0
@@ -112,7 +112,7 @@ def test_a_region_without_voxels_has_no_interval():
 
 def test_index_of_the_truth():
     projection, association = (np.array([x, 0, 0, y, 0, z]) for x, y, z in DIAGONALS.values())
-    assert index_of(projection, association) == pytest.approx(TRUTH)
+    assert alps_index(projection, association) == pytest.approx(TRUTH)
 
 
 def test_blur_leaves_an_even_field_and_has_the_variance_of_a_voxel():
@@ -134,10 +134,10 @@ def test_blur_leaves_an_even_field_and_has_the_variance_of_a_voxel():
     assert (spread.sum((1, 2)) * (np.arange(9) - 5) ** 2).sum() == pytest.approx(1 / 12, rel=1e-5)
 
 
-def test_what_is_in_doubt_widens_the_interval():
+def test_systematic_errors_widen_the_interval():
     series, rois = make(30, 3, 20, 8, np.random.default_rng(1))
     sharp, found = means_of(series, rois), intervals(series, rois)["left"]
-    value = float(index_of(sharp["projection_left"], sharp["association_left"]))
+    value = float(alps_index(sharp["projection_left"], sharp["association_left"]))
     same = add_systematic(found, value, Systematic())
     assert same.se_resolution == pytest.approx(OTHER_TISSUE * (value - 1), rel=1e-6)
     assert same.se == pytest.approx(np.hypot(found.se, same.se_resolution))
@@ -164,22 +164,22 @@ def six_directions(rng, *, shared, snr=20, voxels=12):
     return DwiSeries(image=SpatialMap(data=data.astype(np.float32), affine=np.eye(4)), gradients=gradients), rois
 
 
-def test_a_fit_without_freedom_is_not_sure_of_itself():
+def test_an_exact_fit_still_has_noise():
     """The standard error of noise is that of repeats, where residuals say nothing."""
     rng = np.random.default_rng(8)
     errors = Errors(placement_mm=0.0, pose_degrees=0.0, noise_sd=50.0)
-    values, told = [], []
+    values, reported = [], []
     for n in range(40):
         series, rois = six_directions(rng, shared=0.03)
         means = means_of(series, rois)
-        values.append(float(index_of(means["projection_left"], means["association_left"])))
-        told.append(intervals(series, rois, seed=n, errors=errors)["left"].se_noise)
-    assert np.median(told) == pytest.approx(np.std(values), rel=0.35)
-    assert min(told) > 0.02
+        values.append(float(alps_index(means["projection_left"], means["association_left"])))
+        reported.append(intervals(series, rois, seed=n, errors=errors)["left"].se_noise)
+    assert np.median(reported) == pytest.approx(np.std(values), rel=0.35)
+    assert min(reported) > 0.02
 
 
-def test_freedom_takes_the_place_of_what_other_scans_tell():
-    """From a few degrees of freedom on residuals alone tell: a clean scan is sure of itself."""
+def test_residuals_suffice_with_a_few_degrees_of_freedom():
+    """With a few degrees of freedom the residuals suffice: a clean scan has a small standard error."""
     clean = {n: intervals(*make(n, 1, 1e5, 8, np.random.default_rng(6)))["left"].se_noise for n in (6, 8, 10, 30)}
     assert clean[6] > clean[8] > clean[10]
     assert clean[30] < 0.002

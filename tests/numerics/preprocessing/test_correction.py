@@ -13,7 +13,7 @@ from bids_alps.numerics.preprocessing.correction import (
     correct_series,
     encoding_from_sidecar,
     relative_gain,
-    series_at_rest,
+    series_without_motion,
 )
 from bids_alps.numerics.preprocessing.distortion import Distortion, EncodedImage, estimate_distortion
 from bids_alps.numerics.preprocessing.resampling import Grid, replace_outliers, resample_series
@@ -51,13 +51,13 @@ def one_field(displacement):
     )
 
 
-def test_stillness_gives_the_series_back():
+def test_without_motion_the_series_is_unchanged():
     series = made_series()
-    again = resample_series(series.image.data, AFFINE, series_at_rest(series))
+    again = resample_series(series.image.data, AFFINE, series_without_motion(series))
     assert np.allclose(again, series.image.data, atol=1e-2)
 
 
-def test_whole_voxels_of_motion_and_distortion_add_up():
+def test_motion_and_distortion_by_whole_voxels_add_up():
     series = made_series(2)
     shift = VolumeMotion(
         rotation=np.zeros(3),
@@ -66,26 +66,26 @@ def test_whole_voxels_of_motion_and_distortion_add_up():
         centre=np.zeros(3),
         direction=np.zeros(3),
     )
-    motion = replace(series_at_rest(series), volumes=(shift, shift))
+    motion = replace(series_without_motion(series), volumes=(shift, shift))
     out = resample_series(series.image.data, AFFINE, motion, distortion=one_field(np.full(SHAPE, 3.0)))
     assert np.allclose(out[:, :-5], series.image.data[:, 5:], atol=1e-2)  # 4 mm are two voxels, and three more
 
 
-def test_a_stretching_field_keeps_the_mass():
+def test_a_stretching_field_conserves_signal():
     series = made_series(1)
     data = np.zeros((*SHAPE, 1), dtype=np.float32)
     data[..., 0] = np.exp(-((np.indices(SHAPE).T - [10, 12, 8]) ** 2).sum(-1) / 12).T
     ramp = 0.25 * np.broadcast_to(np.arange(24.0)[None, :, None] - 12, SHAPE)
-    out = resample_series(data, AFFINE, series_at_rest(series), distortion=one_field(ramp))
+    out = resample_series(data, AFFINE, series_without_motion(series), distortion=one_field(ramp))
     assert out.sum() == pytest.approx(data.sum(), rel=3e-3)
 
 
-def test_lost_slices_are_replaced_by_what_the_others_predict():
+def test_lost_slices_are_replaced_by_their_prediction():
     series = made_series(20)
     truth = series.image.data
     data = truth.copy()
     data[:, :, 7, 5] *= 0.2
-    motion = series_at_rest(series)
+    motion = series_without_motion(series)
     flags = motion.outlier_slices.copy()
     flags[5, 7] = True
     motion = replace(motion, outlier_slices=flags)
@@ -99,7 +99,7 @@ def against(other):
     return lambda image, mask: estimate_distortion(image, other, mask)
 
 
-def test_an_unusable_reverse_image_is_noted_and_the_rest_goes_on():
+def test_an_unusable_reverse_phase_image_is_noted_and_skipped():
     series = made_series()
     empty = EncodedImage(data=np.zeros(SHAPE), affine=AFFINE, phase_axis=1, polarity=-1, readout=0.05)
     done = correct_series(
@@ -110,7 +110,7 @@ def test_an_unusable_reverse_image_is_noted_and_the_rest_goes_on():
     assert np.allclose(done.series.image.data, series.image.data, atol=1e-2)
 
 
-def test_two_runs_become_one_series_where_the_first_lies():
+def test_two_runs_are_merged_in_the_space_of_the_first():
     series = made_series()
     done = correct_series(series, np.ones(SHAPE, dtype=bool), Encoding(), motion=False)
     mask = np.zeros(SHAPE, dtype=bool)
@@ -121,17 +121,17 @@ def test_two_runs_become_one_series_where_the_first_lies():
     assert np.allclose(both.gradients.bvecs[9:], series.gradients.bvecs, atol=1e-3)
 
 
-def test_a_grid_with_a_pose_reads_the_turned_series():
+def test_a_rotated_grid_resamples_the_rotated_series():
     series = made_series(1)
     pose = np.eye(4)
     pose[0, 3] = -6.0  # the rest of the series lies 6 mm, three voxels, away
     grid = Grid(shape=SHAPE, affine=AFFINE, pose=pose)
-    moved = resample_series(series.image.data, AFFINE, series_at_rest(series), grid=grid)
+    moved = resample_series(series.image.data, AFFINE, series_without_motion(series), grid=grid)
     assert np.allclose(moved[:-3], series.image.data[3:], atol=1e-2)
 
 
 @pytest.mark.parametrize(
-    ("metadata", "told"),
+    ("metadata", "expected"),
     [
         ({"PhaseEncodingDirection": "j-"}, (1, -1, None)),
         ({"PhaseEncodingDirection": "k", "TotalReadoutTime": 0.03}, (2, 1, 0.03)),
@@ -139,9 +139,9 @@ def test_a_grid_with_a_pose_reads_the_turned_series():
         ({}, (1, 0, None)),
     ],
 )
-def test_sidecars_tell_the_readout(metadata, told):
+def test_the_readout_time_is_read_from_sidecars(metadata, expected):
     encoding = encoding_from_sidecar(metadata)
-    assert (encoding.phase_axis, encoding.polarity, encoding.readout) == told
+    assert (encoding.phase_axis, encoding.polarity, encoding.readout) == expected
 
 
 def test_gain_is_the_ratio_of_the_medians_of_both_b0_signals():

@@ -56,7 +56,7 @@ def encoded(data, polarity, readout=0.05, *, affine=None, axis=1):
 
 @pytest.mark.parametrize(("ratio", "readouts"), [(-1.0, (0.05, 0.05)), (-0.5, (0.05, 0.025))])
 @pytest.mark.parametrize("polarity", [1, -1])
-def test_the_field_of_an_opposite_pair_is_found(ratio, readouts, polarity):
+def test_the_field_of_an_opposite_pair_is_recovered(ratio, readouts, polarity):
     images, wide, mask = pair(ratio, sign=polarity)
     found = estimate_distortion(
         encoded(images[0], polarity, readouts[0]), encoded(images[1], -polarity, readouts[1]), wide
@@ -68,17 +68,17 @@ def test_the_field_of_an_opposite_pair_is_found(ratio, readouts, polarity):
     assert found.assumed == ""
 
 
-def test_storage_order_turns_the_field_and_nothing_else():
+def test_storage_order_only_reorients_the_field():
     images, wide, _ = pair()
     plain = estimate_distortion(encoded(images[0], 1), encoded(images[1], -1), wide)
     affine = np.diag([-2.0, 2, 2, 1])[:, [1, 2, 0, 3]]  # axis 1 becomes axis 0
     stored = [np.moveaxis(image, 0, 2) for image in images]
-    turned = estimate_distortion(
+    rotated = estimate_distortion(
         encoded(stored[0], 1, affine=affine, axis=0),
         encoded(stored[1], -1, affine=affine, axis=0),
         np.moveaxis(wide, 0, 2),
     )
-    assert np.allclose(np.moveaxis(turned.displacement, 2, 0), plain.displacement, atol=0.02)
+    assert np.allclose(np.moveaxis(rotated.displacement, 2, 0), plain.displacement, atol=0.02)
     flip = np.diag([1.0, -1, 1, 1])
     flip[1, 3] = SHAPE[1] - 1
     affine = np.diag([-2.0, 2, 2, 1]) @ flip
@@ -96,7 +96,7 @@ def test_unknown_polarity_and_readout_are_recorded():
     assert np.median(np.abs(found.displacement - field())[mask]) < 0.1
 
 
-def test_a_pair_without_distortion_proves_no_field():
+def test_a_pair_without_distortion_gives_no_field():
     image, mask = head()
     random = np.random.default_rng(2)
     images = [image + random.normal(scale=20, size=SHAPE) for _ in range(2)]
@@ -105,7 +105,7 @@ def test_a_pair_without_distortion_proves_no_field():
     assert "not applied" in found.reason
 
 
-def test_another_head_proves_no_field():
+def test_an_image_of_another_head_gives_no_field():
     image, mask = head()
     other = np.where(mask, image[::-1, ::-1, ::-1], 0)
     assert not estimate_distortion(encoded(image, 1), encoded(other, -1), mask).proven
@@ -123,7 +123,7 @@ def test_an_empty_image_is_refused():
         estimate_distortion(encoded(images[0], 1), encoded(images[1] * 0, -1), wide)
 
 
-def test_an_axis_that_contradicts_the_images_proves_no_field():
+def test_a_wrong_phase_encoding_axis_gives_no_field():
     images, wide, _ = pair()
     assert not estimate_distortion(encoded(images[0], 1, axis=0), encoded(images[1], -1, axis=0), wide).proven
 
@@ -139,7 +139,7 @@ def test_a_reverse_image_on_another_grid_gives_the_same_field():
     assert np.median(np.abs(found.displacement - field())[mask]) < 0.15
 
 
-def test_a_reverse_image_of_another_place_proves_no_field():
+def test_a_displaced_reverse_phase_image_gives_no_field():
     images, wide, _ = pair()
     far = np.diag([-2.0, 2, 2, 1])
     far[2, 3] = 500.0

@@ -26,14 +26,14 @@ def problem(axes: tuple[int, int] = (1, 0), *, stride: int = 1, weight: float = 
         side = EpiImage(data=data, voxels=voxels, own_axis=axis, axis=axis, shift=sign, slope=sign)
         sides.append(side)
         images.append(side.smoothed(0.5))
-    return Problem(sides=tuple(sides), images=tuple(images), size=SIZE, stride=stride, weight=weight)
+    return Problem(sides=(sides[0], sides[1]), images=(images[0], images[1]), size=SIZE, stride=stride, weight=weight)
 
 
 def residual(one: Problem, flat: Array) -> Array:
     return one.residual(flat.reshape(SHAPE))[2].ravel()
 
 
-def jacobian_of(function, flat: Array, small: float) -> Array:  # type: ignore[no-untyped-def]
+def jacobian_of(function, flat: Array, small: float) -> Array:
     columns = [
         (function(flat + small * unit) - function(flat - small * unit)) / (2 * small) for unit in np.eye(flat.size)
     ]

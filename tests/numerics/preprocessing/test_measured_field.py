@@ -63,7 +63,7 @@ def field_of(hertz: np.ndarray) -> MeasuredField:
 
 
 @pytest.mark.parametrize("polarity", [1, -1])
-def test_a_field_undoes_the_displacement_that_it_made(polarity: int) -> None:
+def test_a_field_corrects_its_own_displacement(polarity: int) -> None:
     found = estimate_from_field(distorted(polarity), head()[2], field_of(true_hertz() + 80))  # whatever its mean
     assert found.proven, found.reason
     error = (found.displacement - polarity * READOUT * true_hertz())[head()[2]]
@@ -90,7 +90,7 @@ def test_a_wrong_field_is_not_applied(wrong) -> None:
         ({"polarity": 0, "readout": None}, "PhaseEncodingDirection and TotalReadoutTime missing"),
     ],
 )
-def test_without_readout_or_polarity_a_field_means_nothing(change, words) -> None:
+def test_a_field_needs_readout_and_polarity(change, words) -> None:
     with pytest.raises(ImageError, match=words):
         estimate_from_field(replace(distorted(), **change), head()[2], field_of(true_hertz()))
 
@@ -106,12 +106,12 @@ def test_without_readout_or_polarity_a_field_means_nothing(change, words) -> Non
     ],
     ids=["-4096 to 4096", "0 to 4095", "radians", "milliradians", "another range"],
 )
-def test_phases_are_read_as_scanners_store_them(stored, units) -> None:
+def test_phases_are_read_in_the_units_of_scanners(stored, units) -> None:
     radians = np.linspace(-np.pi, np.pi, 500)
     np.testing.assert_allclose(phase_in_radians(stored(radians), units=units), radians, atol=3e-3)
 
 
-def test_a_phase_that_does_not_reach_half_a_turn_is_not_stretched() -> None:
+def test_a_phase_range_below_pi_is_not_rescaled() -> None:
     radians = np.linspace(-0.9, 2.2, 100)
     np.testing.assert_allclose(phase_in_radians(np.round(radians * 4096 / np.pi)), radians, atol=1e-3)
 
@@ -121,7 +121,7 @@ def test_a_phase_without_contrast_is_refused() -> None:
         phase_in_radians(np.full(5, 7.0))
 
 
-def test_wraps_are_undone_and_become_hertz() -> None:
+def test_phases_are_unwrapped_and_converted_to_hertz() -> None:
     hertz = true_hertz(400.0)
     first, second = (np.angle(np.exp(2j * np.pi * hertz * echo)) for echo in (0.005, 0.0075))
     difference = difference_of_phases(first, second)

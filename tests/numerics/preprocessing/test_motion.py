@@ -10,7 +10,7 @@ from bids_alps.errors import ImageError
 from bids_alps.numerics.preprocessing.outliers import find_outlier_slices
 from bids_alps.numerics.preprocessing.prediction import fit_covariance, leave_one_out_weights
 from bids_alps.numerics.preprocessing.realignment import estimate_motion
-from bids_alps.numerics.preprocessing.volume_motion import QUADRATIC_TERMS, VolumeMotion, at_rest
+from bids_alps.numerics.preprocessing.volume_motion import QUADRATIC_TERMS, VolumeMotion, no_motion
 
 DIRECTION = np.array([0.0, 1.0, 0.0])
 
@@ -27,7 +27,7 @@ def random_motion(seed, terms=QUADRATIC_TERMS):
 
 
 @given(seed=st.integers(0, 99), terms=st.sampled_from([3, 9]))
-def test_stretch_is_the_volume_change_of_acquired(seed, terms):
+def test_stretch_is_the_jacobian_of_acquired(seed, terms):
     motion, step = random_motion(seed, terms), 1e-4
     point = np.random.default_rng(seed).normal(scale=40, size=3)
     ends = motion.acquired(point + step * np.r_[np.eye(3), -np.eye(3)])
@@ -36,16 +36,16 @@ def test_stretch_is_the_volume_change_of_acquired(seed, terms):
 
 
 @given(seed=st.integers(0, 99))
-def test_motion_after_a_change_of_rest_shows_the_same_points(seed):
+def test_changing_the_reference_volume_keeps_points(seed):
     motion, matrix = random_motion(seed), random_motion(seed + 1).matrix
     points = np.random.default_rng(seed).normal(scale=40, size=(5, 3))
     there = points @ matrix[:3, :3].T + matrix[:3, 3]
     assert np.allclose(motion.after(matrix).acquired(points), motion.acquired(there), atol=1e-9)
 
 
-def test_stillness_moves_nothing():
+def test_no_motion_moves_no_points():
     points = np.arange(6.0).reshape(2, 3)
-    assert np.array_equal(at_rest(np.ones(3), DIRECTION, 3).acquired(points), points)
+    assert np.array_equal(no_motion(np.ones(3), DIRECTION, 3).acquired(points), points)
 
 
 def unit_vectors(number, seed=0):
@@ -53,7 +53,7 @@ def unit_vectors(number, seed=0):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def test_leave_one_out_weights_are_those_of_the_conditional_mean():
+def test_leave_one_out_weights_give_the_conditional_mean():
     covariance = np.cov(np.random.default_rng(1).normal(size=(6, 50)))
     for left_out in range(6):
         others = np.delete(np.arange(6), left_out)
@@ -71,7 +71,7 @@ def test_predictions_recover_the_signal_of_tensors():
 
 
 @given(seed=st.integers(0, 99))
-def test_six_directions_of_one_angle_predict_each_other_with_the_right_sign(seed):
+def test_six_directions_predict_each_other_with_the_right_sign(seed):
     golden, random = (1 + 5**0.5) / 2, np.random.default_rng(seed)
     vectors = np.array(
         [[0, 1, golden], [0, 1, -golden], [1, golden, 0], [1, -golden, 0], [golden, 0, 1], [golden, 0, -1]]
@@ -89,7 +89,7 @@ def test_covariance_is_positive_definite_with_few_volumes(number):
     assert np.linalg.eigvalsh(covariance).min() > 0
 
 
-def test_a_slice_without_half_its_signal_is_found_and_no_other():
+def test_only_a_slice_that_lost_half_its_signal_is_an_outlier():
     random = np.random.default_rng(0)
     predicted = np.full((8, 4000), 100.0)
     stack = predicted + random.normal(scale=10, size=predicted.shape)
@@ -104,7 +104,7 @@ AFFINE[:3, 3] = [34.5, -34.5, -24]
 
 
 def blob_head(points, matrix, b, vector):
-    """An ellipsoid with blobs that have a fibre direction each, of a head turned by `matrix`."""
+    """An ellipsoid with blobs that have a fibre direction each, of a head rotated by `matrix`."""
     rest = (points - matrix[:3, 3]) @ matrix[:3, :3]
     image = 300 * np.exp(-b * 8e-4) / (1 + np.exp(20 * (((rest / [28, 28, 20]) ** 2).sum(1) - 1)))
     for number, centre in enumerate(BLOBS):
@@ -133,7 +133,7 @@ def series():
     return np.stack(volumes, axis=-1), bvals, bvecs, mask, np.array(poses)
 
 
-def test_motion_and_gradients_of_a_moved_series_are_found(series):
+def test_motion_and_gradients_of_a_moved_series_are_recovered(series):
     data, bvals, bvecs, mask, poses = series
     found = estimate_motion(data, AFFINE, (bvals, bvecs), mask)
     points = np.argwhere(mask) @ AFFINE[:3, :3].T + AFFINE[:3, 3]
@@ -143,8 +143,8 @@ def test_motion_and_gradients_of_a_moved_series_are_found(series):
         errors.append(np.sqrt(((volume.acquired(points) - true) ** 2).sum(1).mean()))
     moved = np.sqrt(sum(np.sum(pose[:3, 3] ** 2) for pose in poses) / len(poses))
     assert np.median(errors) < 0.45 < moved
-    turned = np.array([vector @ pose[:3, :3] for vector, pose in zip(bvecs, poses, strict=True)])
-    cosine = np.clip((turned[1:] * found.bvecs[1:]).sum(1), -1, 1)
+    rotated = np.array([vector @ pose[:3, :3] for vector, pose in zip(bvecs, poses, strict=True)])
+    cosine = np.clip((rotated[1:] * found.bvecs[1:]).sum(1), -1, 1)
     assert np.median(np.rad2deg(np.arccos(cosine))) < 0.8
     assert found.framewise_displacement[0] == 0
     assert set(found.confounds) >= {"trans_x", "rot_z", "framewise_displacement", "outlier_slices"}

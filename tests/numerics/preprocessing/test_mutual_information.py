@@ -9,7 +9,7 @@ from bids_alps.numerics.preprocessing.mutual_information import align_by_mutual_
 
 
 @pytest.mark.parametrize("axes", [np.diag([-3.0, 3, 3, 1]), np.diag([3.0, 3, 3, 1])[:, [1, 2, 0, 3]]])
-def test_a_move_is_found_across_inverted_contrast(axes):
+def test_a_displacement_is_recovered_across_inverted_contrast(axes):
     random = np.random.default_rng(0)
     image = 300 + 2000 * ndimage.gaussian_filter(random.normal(size=(26, 26, 26)), 2)
     negative = 900 - np.roll(image, 1, axis=0)
@@ -22,7 +22,7 @@ def test_a_move_is_found_across_inverted_contrast(axes):
     assert np.allclose(found[:3, :3], np.eye(3), atol=0.01)
 
 
-def test_the_number_of_threads_changes_no_bit():
+def test_the_number_of_threads_changes_no_byte():
     random = np.random.default_rng(1)
     image = 300 + 2000 * ndimage.gaussian_filter(random.normal(size=(26, 26, 26)), 2)
     negative = 900 - np.roll(image, 1, axis=1)

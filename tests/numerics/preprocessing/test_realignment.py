@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bids_alps.numerics.preprocessing.realignment import MotionState, keep_linear_eddy_terms
-from bids_alps.numerics.preprocessing.volume_motion import at_rest
+from bids_alps.numerics.preprocessing.volume_motion import no_motion
 
 PHASE = np.array([0.0, 1, 0])
 
 
-def series_and_state(bvecs: np.ndarray, eddy: np.ndarray, along: np.ndarray) -> tuple[SimpleNamespace, MotionState]:
+def series_and_state(bvecs: np.ndarray, eddy: np.ndarray, along: np.ndarray) -> tuple[Any, MotionState]:
     """Volumes with eddy terms and shifts along phase encoding, one b=0 volume first."""
     number = 1 + len(bvecs)
-    rest = at_rest(np.zeros(3), PHASE, terms=3)
+    rest = no_motion(np.zeros(3), PHASE, terms=3)
     motion = [rest, *(rest.step(np.r_[np.zeros(3), s * PHASE, e]) for s, e in zip(along, eddy, strict=True))]
     bvals = np.r_[0.0, np.full(len(bvecs), 1000.0)]
     series = SimpleNamespace(bvals=bvals, bvecs=np.r_[np.zeros((1, 3)), bvecs], weighted=bvals > 0, direction=PHASE)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bids_alps.model import DwiSeries, Gradients, SpatialMap
-from bids_alps.numerics.tensors.calibration import LARGEST, bounded, estimate_weighting_error, reweight
+from bids_alps.numerics.tensors.calibration import MAX_CORRECTION, bounded, estimate_weighting_error, reweight
 from bids_alps.numerics.tensors.tensor import fit_tensor
 
 SIZE, VOXEL = 40, 3.0
@@ -48,7 +48,7 @@ def estimate(series, mask=MASK):
 
 
 @pytest.mark.parametrize("sd", [0.0, 40.0])
-def test_sound_gradients_are_left_as_they_are(sd):
+def test_calibrated_gradients_are_unchanged(sd):
     found = estimate(scan(sd=sd))
     assert found.spread < 0.004
     assert not found.corrected.any()
@@ -56,7 +56,7 @@ def test_sound_gradients_are_left_as_they_are(sd):
     assert reweight(series, found.corrected) is series
 
 
-def test_gradients_that_are_too_strong_are_found_and_the_tract_gets_its_diffusivities_back():
+def test_gradient_errors_are_estimated_and_diffusivities_restored():
     series = scan(K)
     found = estimate(series)
     assert found.measured == pytest.approx(K, abs=0.004)
@@ -70,32 +70,32 @@ def test_gradients_that_are_too_strong_are_found_and_the_tract_gets_its_diffusiv
     assert np.abs(after).max() < 0.012
 
 
-def test_what_is_found_does_not_sink_with_noise():
+def test_the_estimate_does_not_decrease_with_noise():
     clean, noisy = (np.linalg.norm(estimate(scan(K, sd=sd)).measured) for sd in (10.0, 100.0))
     assert noisy == pytest.approx(clean, rel=0.12)
 
 
-def test_fibres_that_mix_with_grey_matter_are_no_error_of_the_gradients():
+def test_partial_volume_with_grey_matter_is_not_a_gradient_error():
     found = estimate(scan(white_in_grey=0.3))
     assert np.linalg.norm(found.measured) > 0.03  # grey matter as a whole is far from isotropic
     assert np.linalg.norm(found.corrected) < 0.004
 
 
-def test_no_more_than_a_bound_is_corrected():
+def test_the_correction_is_bounded():
     found = estimate(scan(2.5 * K))
     assert np.abs(np.linalg.eigvalsh(found.measured)).max() > 0.08
-    assert np.abs(np.linalg.eigvalsh(found.corrected)).max() <= LARGEST + 1e-9
-    assert bounded(np.diag([0.2, -0.01, -0.19])) == pytest.approx(np.diag([LARGEST, -0.01, -LARGEST]))
+    assert np.abs(np.linalg.eigvalsh(found.corrected)).max() <= MAX_CORRECTION + 1e-9
+    assert bounded(np.diag([0.2, -0.01, -0.19])) == pytest.approx(np.diag([MAX_CORRECTION, -0.01, -MAX_CORRECTION]))
 
 
-def test_the_b_values_of_unweighted_volumes_and_their_mean_stay():
+def test_b0_volumes_and_the_mean_b_value_are_unchanged():
     series = scan()
     bvals = reweight(series, K).gradients.bvals
     assert (bvals[:2] == 0).all()
     assert bvals[2:].mean() == pytest.approx(1000, rel=0.01)
 
 
-def test_too_little_tissue_leaves_the_series_alone_and_says_so():
+def test_too_little_tissue_gives_no_correction():
     series = scan(K)
     found = estimate(series, RADIUS < 20)
     assert np.isnan(found.spread)

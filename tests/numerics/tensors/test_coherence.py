@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from bids_alps.model import SpatialMap, TensorField
-from bids_alps.numerics.tensors.coherence import TableReading, _readings, find_reading, measure_coherence_gain
+from bids_alps.numerics.tensors.coherence import (
+    AxisConvention,
+    axis_conventions,
+    find_axis_convention,
+    measure_coherence_gain,
+)
 
 SHAPE = (24, 24, 12)
 
@@ -41,14 +46,14 @@ def test_a_true_gradient_table_makes_fibres_continue_best_in_any_storage_order(o
     [np.diag([-1.0, 1, 1]), np.diag([1.0, -1, 1]), np.diag([1.0, 1, -1]), np.eye(3)[[1, 0, 2]], np.eye(3)[[2, 1, 0]]],
     ids=["flip x", "flip y", "flip z", "x for y", "x for z"],
 )
-def test_a_flipped_or_exchanged_table_is_told(reading):
+def test_a_flipped_or_permuted_table_is_detected(reading):
     assert measure_coherence_gain(bundles(reading)) < 0.95
 
 
 @pytest.mark.parametrize("affine", [np.diag([2.0, 2, 2, 1]), np.diag([-2.0, 2, 2, 1])], ids=["RAS", "LAS"])
-def test_each_of_the_24_readings_is_found_and_undone(affine):
-    for reading in _readings():
-        found = find_reading(bundles(reading, affine))
+def test_each_of_the_24_conventions_is_detected_and_inverted(affine):
+    for reading in axis_conventions():
+        found = find_axis_convention(bundles(reading, affine))
         bvecs = np.eye(3) @ reading
         again = found.apply(bvecs, affine)
         assert all(abs(abs(again[n] @ np.eye(3)[n]) - 1) < 1e-9 for n in range(3))
@@ -56,8 +61,8 @@ def test_each_of_the_24_readings_is_found_and_undone(affine):
         assert found.lead > 1.05
 
 
-def test_a_reading_is_told_by_its_axes():
-    assert [str(TableReading(matrix=one, lead=1.0, gain=1.0)) for one in _readings()[:5]] == [
+def test_a_convention_is_described_by_its_axes():
+    assert [str(AxisConvention(matrix=one, lead=1.0, gain=1.0)) for one in axis_conventions()[:5]] == [
         "x y z",
         "-x y z",
         "x -y z",
@@ -66,17 +71,17 @@ def test_a_reading_is_told_by_its_axes():
     ]
 
 
-def test_the_sign_of_a_vector_means_nothing():
+def test_the_sign_of_a_b_vector_is_ignored():
     assert measure_coherence_gain(bundles(-np.eye(3))) == pytest.approx(measure_coherence_gain(bundles()))
 
 
-def test_without_white_matter_there_is_nothing_to_tell():
+def test_without_white_matter_there_is_no_check():
     field = bundles()
     isotropic = np.tile(np.array([1.0, 0, 0, 1, 0, 1]) * 1e-3, (*SHAPE, 1))
     nothing = TensorField(image=field.image.like(isotropic), mask=field.mask, s0=field.s0)
     assert np.isnan(measure_coherence_gain(nothing))
 
 
-def test_thick_slices_tell_nothing():
+def test_thick_slices_are_not_checked():
     assert np.isnan(measure_coherence_gain(bundles(affine=np.diag([2.0, 2, 3, 1]))))
     assert np.isfinite(measure_coherence_gain(bundles(affine=np.diag([2.0, 2, 2.5, 1]))))

@@ -27,7 +27,7 @@ def signal_of(tensor, fraction, weighting):
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.3])
-def test_tensor_and_share_of_water_are_found(fraction):
+def test_tensor_and_free_water_fraction_are_recovered(fraction):
     weighting = gradients(700, 1500)
     turn = Rotation.from_euler("xyz", [20, -10, 30], degrees=True).as_matrix()
     tensor = turn @ PROJECTION @ turn.T
@@ -36,7 +36,15 @@ def test_tensor_and_share_of_water_are_found(fraction):
     assert elements[0] == pytest.approx(tensor[np.triu_indices(3)], abs=1.5e-5)
 
 
-def test_water_changes_neither_the_corrected_index_nor_its_shares():
+def test_volumes_without_a_direction_count_as_b0():
+    weighting = gradients(700, 1500)
+    weak = np.where(weighting.bvals == 0, 60.0, weighting.bvals)
+    elements, found = fit_free_water(signal_of(PROJECTION, 0.1, weighting)[None], weak, weighting.bvecs)
+    assert found[0] == pytest.approx(0.1, abs=0.03)
+    assert elements[0] == pytest.approx(PROJECTION[np.triu_indices(3)], rel=0.1, abs=1.5e-5)
+
+
+def test_free_water_leaves_the_corrected_index():
     weighting = gradients(700, 1500)
     data = np.zeros((4, 1, 1, len(weighting)), dtype=np.float32)
     names = ["projection_left", "association_left", "projection_right", "association_right"]
@@ -52,7 +60,7 @@ def test_water_changes_neither_the_corrected_index_nor_its_shares():
     assert found.fractions["association_left"] == pytest.approx(0.25, abs=0.01)
 
 
-def test_one_shell_cannot_tell_water():
+def test_free_water_needs_two_shells():
     def series(*shells):
         weighting = gradients(*shells)
         image = SpatialMap(data=np.ones((1, 1, 1, len(weighting))), affine=np.eye(4))

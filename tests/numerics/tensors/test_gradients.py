@@ -56,13 +56,13 @@ def test_world_directions_do_not_depend_on_the_sign_of_the_first_storage_axis(eu
     np.testing.assert_allclose(world_from_fsl(vectors, affine), world_from_fsl(vectors, flipped), atol=1e-12)
 
 
-def test_a_scan_stored_from_right_to_left_has_x_the_wrong_way_round():
+def test_a_radiological_image_has_x_reversed():
     las = np.diag([-2.0, 2.0, 2.0, 1.0])
     np.testing.assert_allclose(world_from_fsl(np.eye(3), las), np.diag([-1.0, 1, 1]))
 
 
 @given(st.tuples(angles, angles, angles), sizes)
-def test_oblique_voxels_of_unequal_edges_keep_their_axes(euler, size):
+def test_oblique_anisotropic_voxels_keep_their_axes(euler, size):
     turn = Rotation.from_euler("xyz", euler, degrees=True).as_matrix()
     affine = np.eye(4)
     affine[:3, :3] = turn * np.asarray(size)  # columns: one step along each voxel axis, mm
@@ -95,12 +95,12 @@ def test_the_shell_nearest_1000_is_chosen(shells, chosen):
     assert set(gradients.bvals[taken]) == {0.0, float(chosen)}
 
 
-def test_without_a_shell_that_serves_the_volumes_between_500_and_1500_are_taken():
+def test_without_a_suitable_shell_volumes_between_500_and_1500_are_used():
     gradients = series((600, 3), (1000, 4), (1400, 4), (2500, 4))
     assert set(gradients.bvals[choose_shells(gradients)]) == {0.0, 600.0, 1000.0, 1400.0}
 
 
-def test_b_values_all_over_are_no_shell():
+def test_scattered_b_values_are_not_a_shell():
     bvals = np.r_[0, np.linspace(200, 4000, 54)]
     gradients = Gradients(bvals=bvals, bvecs=np.vstack([np.zeros(3), unit_vectors(54, seed=1)]))
     taken = gradients.bvals[choose_shells(gradients)][1:]
@@ -109,7 +109,7 @@ def test_b_values_all_over_are_no_shell():
     assert len(taken) == ((bvals >= 500) & (bvals <= 1500)).sum()
 
 
-def test_a_cartesian_grid_is_no_shell():
+def test_a_cartesian_grid_is_not_a_shell():
     steps = np.stack(np.meshgrid(*[np.arange(-5, 6)] * 3), -1).reshape(-1, 3)
     steps = steps[(np.linalg.norm(steps, axis=1) <= 5) & (steps[:, 0] >= 0)]
     length = np.linalg.norm(steps, axis=1)
@@ -122,14 +122,14 @@ def test_a_cartesian_grid_is_no_shell():
     assert taken.max() <= 1500
 
 
-def test_a_shell_of_a_scanner_that_scales_b_by_direction_is_one():
+def test_b_values_scaled_by_direction_are_one_shell():
     gradients = Gradients(
         bvals=np.r_[0, np.linspace(2850, 3150, 30)], bvecs=np.vstack([np.zeros(3), unit_vectors(30, seed=1)])
     )
     assert choose_shells(gradients).all()
 
 
-def test_wanted_shells_are_taken_together():
+def test_requested_shells_are_combined():
     gradients = series((1000, 6), (2000, 6), (3000, 6))
     assert set(gradients.bvals[choose_shells(gradients, wanted=(1000, 2000))]) == {0.0, 1000.0, 2000.0}
 
@@ -142,12 +142,12 @@ def test_wanted_shells_are_taken_together():
         (Gradients(bvals=np.zeros(3), bvecs=np.zeros((3, 3))), "no diffusion-weighted volume"),
     ],
 )
-def test_what_cannot_be_fitted_is_refused_with_numbers(gradients, words):
+def test_indeterminate_tables_are_refused_with_numbers(gradients, words):
     with pytest.raises(GradientError, match=words):
         choose_shells(gradients)
 
 
-def test_a_wanted_shell_that_is_not_there_is_refused():
+def test_a_missing_requested_shell_is_refused():
     with pytest.raises(GradientError, match="no shell at b = 3000"):
         choose_shells(series((1000, 6)), wanted=(3000,))
 

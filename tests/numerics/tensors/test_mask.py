@@ -66,8 +66,8 @@ def test_scaling_the_signal_leaves_the_mask(factor: float) -> None:
 def test_storage_order_does_not_matter() -> None:
     b0, dwi, _ = make_head()
     usual = estimate_brain_mask(b0, VOXEL, dwi)
-    turned = estimate_brain_mask(b0.transpose(2, 0, 1)[:, ::-1], VOXEL, dwi.transpose(2, 0, 1)[:, ::-1])
-    assert dice(turned[:, ::-1].transpose(1, 2, 0), usual) > 0.999
+    rotated = estimate_brain_mask(b0.transpose(2, 0, 1)[:, ::-1], VOXEL, dwi.transpose(2, 0, 1)[:, ::-1])
+    assert dice(rotated[:, ::-1].transpose(1, 2, 0), usual) > 0.999
 
 
 def test_b0_alone_is_enough_for_a_mask() -> None:

@@ -23,15 +23,15 @@ def series(sd, directions=6):
 
 
 @pytest.mark.parametrize("sd", [10.0, 30.0])
-def test_neighbours_tell_the_noise_whatever_the_anatomy(sd):
+def test_noise_is_estimated_from_neighbours_in_any_anatomy(sd):
     assert spatial_noise(series(sd), np.ones(SHAPE, dtype=bool)) == pytest.approx(sd, rel=0.12)
 
 
-def test_one_weighted_volume_tells_nothing():
+def test_one_weighted_volume_gives_no_noise_estimate():
     assert np.isnan(spatial_noise(series(10.0, directions=1), np.ones(SHAPE, dtype=bool)))
 
 
-def test_residuals_tell_the_noise_and_none_where_the_fit_is_exact():
+def test_noise_is_estimated_from_residuals_unless_the_fit_is_exact():
     rng = np.random.default_rng(0)
     prediction = np.full((2000, 12), 500.0)
     noisy = prediction + 20 * rng.standard_normal(prediction.shape)

@@ -37,7 +37,7 @@ def series_of(signal, gradients, shape):
 
 
 @given(seeds, st.sampled_from([-1, 0, 2]))
-def test_noise_free_signal_gives_the_tensor_back(seed, reweightings):
+def test_the_tensor_is_recovered_from_noise_free_signal(seed, reweightings):
     rng = np.random.default_rng(seed)
     gradients, elements = gradients_of(rng), random_elements(rng, 8)
     series = series_of(signal_of(elements, gradients), gradients, (2, 2, 2))
@@ -48,15 +48,15 @@ def test_noise_free_signal_gives_the_tensor_back(seed, reweightings):
 
 
 @given(seeds)
-def test_turning_head_and_gradients_together_turns_the_tensor(seed):
+def test_rotating_head_and_gradients_rotates_the_tensor(seed):
     rng = np.random.default_rng(seed)
     gradients, elements = gradients_of(rng), random_elements(rng, 4)
     signal = signal_of(elements, gradients) + rng.normal(scale=20, size=(4, 33))
     rotation = Rotation.random(random_state=rng).as_matrix()
     design = tensor.design_matrix(gradients.bvals, gradients.bvecs)
-    turned = tensor.design_matrix(gradients.bvals, gradients.bvecs @ rotation.T)
+    rotated = tensor.design_matrix(gradients.bvals, gradients.bvecs @ rotation.T)
     here = tensor.fit_coefficients(signal, design)[:, :6]
-    there = tensor.fit_coefficients(signal, turned)[:, :6]
+    there = tensor.fit_coefficients(signal, rotated)[:, :6]
     np.testing.assert_allclose(tensor.rotate_elements(here, rotation), there, atol=1e-9)
 
 
@@ -96,7 +96,7 @@ def test_a_block_boundary_changes_nothing(monkeypatch):
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan])
-def test_a_volume_without_signal_has_no_say(value):
+def test_a_volume_without_signal_has_no_weight(value):
     rng = np.random.default_rng(3)
     gradients, elements = gradients_of(rng), random_elements(rng, 3)
     signal = signal_of(elements, gradients)
@@ -106,12 +106,12 @@ def test_a_volume_without_signal_has_no_say(value):
 
 
 @given(seeds)
-def test_rotation_leaves_every_scalar(seed):
+def test_rotation_leaves_scalars_unchanged(seed):
     rng = np.random.default_rng(seed)
     elements = random_elements(rng, 6)
-    turned = tensor.rotate_elements(elements, Rotation.random(random_state=rng).as_matrix())
+    rotated = tensor.rotate_elements(elements, Rotation.random(random_state=rng).as_matrix())
     for scalar in (tensor.fractional_anisotropy, tensor.mean_diffusivity, tensor.mode_of_anisotropy):
-        np.testing.assert_allclose(scalar(elements), scalar(turned), atol=1e-8)
+        np.testing.assert_allclose(scalar(elements), scalar(rotated), atol=1e-8)
 
 
 def test_closed_forms_of_the_scalars():
@@ -124,7 +124,7 @@ def test_closed_forms_of_the_scalars():
 
 
 @given(seeds)
-def test_eigen_system_rebuilds_the_tensor(seed):
+def test_the_eigen_system_reconstructs_the_tensor(seed):
     elements = random_elements(np.random.default_rng(seed), 5)
     values, vectors = tensor.eigen_system(elements)
     assert (np.diff(values, axis=-1) <= 0).all()
@@ -133,7 +133,7 @@ def test_eigen_system_rebuilds_the_tensor(seed):
 
 
 @given(seeds)
-def test_weighted_fits_are_those_of_dipy_with_the_same_weights(seed):
+def test_weighted_fits_equal_dipys_with_the_same_weights(seed):
     rng = np.random.default_rng(seed)
     gradients, elements = gradients_of(rng), random_elements(rng, 5)
     clean = signal_of(elements, gradients)

@@ -1,7 +1,7 @@
-"""A head that moves, under eddy currents and in an uneven field: the series with its truth, for benchmarks.
+"""Simulated moving head with eddy currents and susceptibility distortion: series and truth, for benchmarks.
 
 The anatomy is that of the packaged template maps at 1 mm; a volume is the continuous (B-spline) image of the
-moved head, with the gradients turned into the head, sampled where the displaced voxels lie.
+moved head, with the gradients rotated into the head, sampled where the displaced voxels lie.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """Signal model on the 1 mm template grid: S0 and tensors (xx, xy, xz, yy, yz, zz; mm^2/s)."""
+    """Signal model on the 1 mm template grid: S0 and tensors (xx, xy, xz, yy, yz, zz; mm²/s)."""
 
     s0: Array
     tensor: Array
@@ -105,8 +105,8 @@ def make_volume(head: Head, protocol: Protocol, volume: int, pose: Array, displa
         Where the image of a point shows up along +y (world), mm, minus where it is, shape of the grid, evaluated
         at the *acquired* voxel: the voxel at y shows what lies at y - displacement.
     """
-    turned = protocol.bvecs[volume] @ pose[:3, :3]  # R^T g: the gradient as the head sees it
-    x, y, z = turned
+    rotated = protocol.bvecs[volume] @ pose[:3, :3]  # R^T g: the gradient as the head sees it
+    x, y, z = rotated
     quadratic = head.tensor @ np.array([x * x, 2 * x * y, 2 * x * z, y * y, 2 * y * z, z * z], dtype=np.float32)
     signal = head.s0 * np.exp(-protocol.bvals[volume] * quadratic)
     points = world_grid(protocol)
@@ -134,7 +134,7 @@ def make_pose(random: np.random.Generator, mm: float, degrees: float) -> Array:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MovingSeries:
-    """A made series with its truth: poses, displacement along y in mm, brain mask (all at rest)."""
+    """A simulated series with its truth: poses, displacement along y in mm, brain mask (all at rest)."""
 
     data: Array
     protocol: Protocol
@@ -146,7 +146,7 @@ class MovingSeries:
 def make_series(
     head: Head, protocol: Protocol, *, mm: float = 0.8, degrees: float = 0.8, eddy: float = 0.01, snr: float = 20
 ) -> MovingSeries:
-    """Return a series with motion, eddy currents linear in the gradient, and Rician noise; the first volume rests."""
+    """Return a series with motion, eddy currents linear in the gradient, and Rician noise; the first volume is at rest."""
     random = np.random.default_rng(11)
     points = (world_grid(protocol) - np.array([[0], [-18], [18]])).reshape(3, *protocol.shape)
     coupling = random.normal(scale=eddy, size=(3, 3))

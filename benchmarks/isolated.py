@@ -1,4 +1,4 @@
-"""One piece of work in a fresh process, so that its CPU time and peak memory are its own."""
+"""Run a function in a fresh process to measure its CPU time and peak memory."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ import psutil
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """What came of a piece of work, CPU seconds of user and system, and the memory it took beside its input, MiB."""
+    """Result of a function, CPU seconds (user and system), and memory in addition to its input, MiB."""
 
     result: Any
     seconds: float
     peak: float
 
 
-def alone(work: Callable[..., Any], *arguments: Any) -> Measurement:
-    """Return what `work`, a function of a module, gives in a process of its own."""
+def run_isolated(work: Callable[..., Any], *arguments: Any) -> Measurement:
+    """Run `work`, a function of a module, in a separate process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_measure, work, arguments).result()
 
@@ -38,7 +38,7 @@ def _measure(work: Callable[..., Any], arguments: Sequence[Any]) -> Measurement:
     done, peaks = threading.Event(), [0]
     watch = threading.Thread(target=_watch_children, args=(done, peaks))
     watch.start()
-    Path("/proc/self/clear_refs").write_text("5")  # the highest size is told from here on
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak size
     held, before = _resident("VmRSS"), _cpu_seconds()
     result = work(*arguments)
     seconds = _cpu_seconds() - before
@@ -49,12 +49,12 @@ def _measure(work: Callable[..., Any], arguments: Sequence[Any]) -> Measurement:
 
 
 def _resident(field: str) -> int:
-    """Return a size of this process, bytes; `getrusage` would tell that of the parent as well."""
+    """Return a size of this process, bytes; `getrusage` would include that of the parent."""
     return int(Path("/proc/self/status").read_text().partition(f"{field}:")[2].split()[0]) * 1024
 
 
 def _watch_children(done: threading.Event, peaks: list[int]) -> None:
-    """Note the largest resident size of programs that are started, twenty times a second."""
+    """Record the largest resident size of child programs, twenty times per second."""
     while not done.wait(0.05):
         for child in psutil.Process().children(recursive=True):
             try:
@@ -69,7 +69,7 @@ def _cpu_seconds() -> float:
 
 
 def run_mrtrix(program: str, inputs: Mapping[str, np.ndarray], options: Sequence[str], outputs: Sequence[str]) -> list:
-    """Return images that an MRtrix3 program writes, on one thread; words of `options` that are file names are files."""
+    """Return the images written by an MRtrix3 program with one thread; file names in `options` become paths."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         for name, data in inputs.items():
@@ -80,7 +80,7 @@ def run_mrtrix(program: str, inputs: Mapping[str, np.ndarray], options: Sequence
 
 
 def is_installed(program: str) -> bool:
-    """Whether a program is there; says so where it is not."""
+    """Return whether a program is installed; print its name if not."""
     if shutil.which(program) is None:
         print(f"{program}: skipped, it is not installed")
         return False

@@ -80,7 +80,7 @@ def write_run(
     rows = []
     for preset in presets:
         value = index[preset] if isinstance(index, Mapping) else index
-        shared = {column.name: None for column in ALPS_COLUMNS} | MADE
+        shared: dict[str, Any] = {column.name: None for column in ALPS_COLUMNS} | MADE
         shared |= {
             "alps_se": 0.05 + 0.02 * rng.random(),
             "roi_preset": preset,
@@ -121,8 +121,8 @@ def write_run(
         for name in SIDES
     ]
     write_table(folder / f"{stem}_seg-alps_scalarstats.tsv", fill_rows(regions, ROI_COLUMNS), ROI_COLUMNS)
-    told = [{"roi_preset": presets[0], **row} for row in checks]
-    write_table(folder / f"{stem}_desc-quality_scalarstats.tsv", fill_rows(told, QUALITY_COLUMNS), QUALITY_COLUMNS)
+    quality = [{"roi_preset": presets[0], **row} for row in checks]
+    write_table(folder / f"{stem}_desc-quality_scalarstats.tsv", fill_rows(quality, QUALITY_COLUMNS), QUALITY_COLUMNS)
 
 
 def write_people(bids: Path, people: pd.DataFrame, name: str = "participants.tsv") -> None:

@@ -19,7 +19,7 @@ from bids_alps.phantom import PhantomSettings, write_phantom
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("mishaps") / "data"
+    folder = tmp_path_factory.mktemp("interruptions") / "data"
     write_phantom(folder, PhantomSettings(participants=2, voxel_size=4.0, directions=6, b0=1))
     return folder
 
@@ -52,12 +52,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_told_and_leaves_no_half_written_file(data: Path, small_disk: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_half_written_file(data: Path, small_disk: Path) -> None:
     with start(data, small_disk, "--participant-label", "01") as program:
-        told, _ = program.communicate(timeout=240)
-    assert program.returncode == 74, told
-    assert "No space left on device" in told
-    assert told.splitlines()[-1] == "bids-alps finished with errors (exit code 74)."
+        output, _ = program.communicate(timeout=240)
+    assert program.returncode == 74, output
+    assert "No space left on device" in output
+    assert output.splitlines()[-1] == "bids-alps finished with errors (exit code 74)."
     assert not list(small_disk.rglob("*.tmp"))
     assert not list(small_disk.rglob("*receipt*"))
     assert (small_disk / "dataset_description.json").stat().st_size > 0
@@ -69,15 +69,15 @@ def test_an_interrupt_ends_every_process_at_once(data: Path, tmp_path: Path, num
     with start(data, tmp_path, "--nprocs", "2") as program:
         workers = wait_for_workers(program, tmp_path)
         program.send_signal(number)
-        told, _ = program.communicate(timeout=30)
-    assert program.returncode == 130, told
-    assert "Traceback" not in told
-    assert told.splitlines()[-1] == "bids-alps finished with errors (exit code 130)."
+        output, _ = program.communicate(timeout=30)
+    assert program.returncode == 130, output
+    assert "Traceback" not in output
+    assert output.splitlines()[-1] == "bids-alps finished with errors (exit code 130)."
     assert not psutil.wait_procs(workers, timeout=30)[1]
 
 
 @pytest.mark.slow
-def test_processes_do_not_outlive_a_program_that_is_killed(data: Path, tmp_path: Path) -> None:
+def test_processes_do_not_outlive_a_killed_program(data: Path, tmp_path: Path) -> None:
     with start(data, tmp_path, "--nprocs", "2") as program:
         workers = wait_for_workers(program, tmp_path)
         program.kill()
@@ -94,7 +94,7 @@ def results(out: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_any_moment_and_started_again_gives_the_same_bytes(data: Path, tmp_path: Path) -> None:
+def test_a_killed_and_restarted_run_gives_the_same_bytes(data: Path, tmp_path: Path) -> None:
     begun = time.monotonic()
     with start(data, tmp_path / "undisturbed", *FAST) as program:
         assert program.wait() == 0
