@@ -220,10 +220,10 @@ def test_a_head_resembles_the_template(similarity: float, good: bool) -> None:
 
 
 def test_a_pose_is_better_than_turned_and_random_ones() -> None:
-    sound = {"similarity_coarse": 0.6, "similarity_turned": 0.5, "similarity_random": 0.4}
+    sound = {"similarity_coarse": 0.6, "similarity_rotated": 0.5, "similarity_random": 0.4}
     staged.require_orientation(sound)
     with pytest.raises(RegistrationError, match="90 or 180 degrees"):
-        staged.require_orientation({**sound, "similarity_turned": 0.7})
+        staged.require_orientation({**sound, "similarity_rotated": 0.7})
     with pytest.raises(RegistrationError, match="no better than random"):
         staged.require_orientation({**sound, "similarity_random": 0.7})
 

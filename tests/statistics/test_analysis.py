@@ -9,6 +9,7 @@ import pytest
 from bids_alps.statistics.analysis import fit_models
 from bids_alps.statistics.findings import Findings
 from bids_alps.statistics.plan import Plan
+from bids_alps.statistics.repeats import find_visits
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def runs() -> pd.DataFrame:
     n = 24
     age = np.linspace(20, 60, n)
     table = pd.DataFrame({"participant_id": [f"sub-{k:02}" for k in range(n)], "age": age})
-    return table.assign(y=1.6 - 0.005 * age + 0.1 * np.sin(np.arange(n) ** 2))
+    return find_visits(table.assign(y=1.6 - 0.005 * age + 0.1 * np.sin(np.arange(n) ** 2))).runs
 
 
 def test_each_formula_has_its_tables_and_its_slope_is_that_of_least_squares(runs: pd.DataFrame) -> None:
