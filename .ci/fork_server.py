@@ -6,8 +6,10 @@ import compileall
 import contextlib
 import importlib
 import json
+import math
 import os
 import py_compile
+import resource
 import shutil
 import signal
 import sys
@@ -53,6 +55,7 @@ LIBRARIES = [
     "tqdm",
     "xdist",
 ]
+HANGS = 6
 WARNING = "ignore::pytest.PytestAssertRewriteWarning"  # of the libraries that are there already
 PYTEST = ("-q", "-n0", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-W", WARNING)
 
@@ -107,11 +110,12 @@ class Copy:
             target.write_text(original)
 
     def run(self, arguments: Sequence[str], plugins: Callable[[], list[object]], seconds: float) -> int | None:
-        """Return pytest's exit code in a fork, None where it took too long."""
+        """Return pytest's exit code in a fork, None where it took more CPU seconds, or hangs."""
         child = os.fork()
         if not child:
             code = 3
             try:
+                resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(seconds), math.ceil(seconds) + 5))
                 code = self._pytest(arguments, plugins)
             except BaseException:  # noqa: BLE001 - a fork may not go on as its parent
                 traceback.print_exc()
@@ -119,12 +123,13 @@ class Copy:
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(code)
-        end = time.monotonic() + seconds
+        end = time.monotonic() + HANGS * seconds  # of a busy machine
         while time.monotonic() < end:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 stop_group(child)
-                return os.waitstatus_to_exitcode(status)
+                code = os.waitstatus_to_exitcode(status)
+                return None if code == -signal.SIGXCPU else code
             time.sleep(0.01)
         stop_group(child)
         os.waitpid(child, 0)

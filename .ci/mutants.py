@@ -7,8 +7,9 @@
 Each mutant runs in a copy of the checkout, in a fork of a process that has imported the libraries, against the tests
 that run its line: a few seconds of the nearest test files first, then the others, fastest first, until one fails or
 the seconds are used up. Which test runs which line is measured once and kept in `.mutants/`, as are the verdicts, so
-that an interrupted run goes on where it was; what changed runs again. A mutant is `untested` where no test runs its
-line. `equivalent_mutants.tsv` lists survivors that no test can tell from the original, with the reason.
+that an interrupted run goes on where it was; what changed runs again. A mutant is `untested` where no test within
+the seconds runs its line. `equivalent_mutants.tsv` lists survivors that no test can tell from the original, with the
+reason.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ import hashlib
 import json
 import multiprocessing
 import os
-import random
 import resource
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
+from itertools import islice
 from multiprocessing.queues import Queue
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fork_server import Copy, Outcomes, preload
-from mutations import Mutant, find_mutants, lines_that_run
+from mutations import Mutant, find_mutants, lines_that_run, parses
 from test_map import ROOT, TestMap, digest, kept, measure, test_files
 
 STATE = ROOT / ".mutants"
@@ -44,9 +45,10 @@ PACKAGES = {
     "execution": ["execution"],
     "group": ["group", "provenance.py", "participant.py"],
 }
-NEAR_SECONDS, ALL_SECONDS = 6.0, 40.0  # of tests, as measured without a mutant
+NEAR_SECONDS, ALL_SECONDS = 5.0, 12.0  # of tests, CPU seconds as measured without a mutant
 NEAR_FILES = 3
 DEAD = ("killed", "timeout")
+END = "\n"
 
 
 @cache
@@ -78,20 +80,22 @@ def covering(mutant: Mutant, tests: TestMap) -> set[str]:
     lines, name = lines_that_run(mutant, read(mutant.path))
     if lines:
         return tests.tests_at(mutant.path, lines)
-    found = set().union(*(tests.tests_at(path, {line}) for path, line in uses(name))) if name else set()
+    found = set().union(*(tests.tests_at(path, {line}) for path, line in names_in_use()[name])) if name else set()
     return found or tests.tests_of(mutant.path)
 
 
 @cache
-def uses(name: str) -> list[tuple[str, int]]:
-    """Return file and line of every use of a name in the package."""
-    return [
-        (str(path.relative_to(ROOT)), node.lineno)
-        for path in sorted((ROOT / "bids_alps").rglob("*.py"))
-        for node in ast.walk(ast.parse(read(str(path.relative_to(ROOT)))))
-        if (isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load))
-        or (isinstance(node, ast.Attribute) and node.attr == name)
-    ]
+def names_in_use() -> dict[str, list[tuple[str, int]]]:
+    """Return file and line of every use of a name in the package, by name."""
+    found: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for path in sorted((ROOT / "bids_alps").rglob("*.py")):
+        place = str(path.relative_to(ROOT))
+        for node in ast.walk(ast.parse(read(place))):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+                found[node.id].append((place, node.lineno))
+            elif isinstance(node, ast.Attribute):
+                found[node.attr].append((place, node.lineno))
+    return found
 
 
 def distance(path: str, file: str) -> tuple[bool, bool, bool]:
@@ -119,12 +123,12 @@ def choose(mutant: Mutant, tests: TestMap) -> tuple[list[str], list[str]]:
 
 
 def affordable(found: Iterable[str], tests: TestMap, seconds: float) -> list[str]:
-    """Return tests, the cheapest first, that fit into some seconds, but one at least."""
+    """Return tests, the cheapest first, that fit into some seconds."""
     chosen: list[str] = []
     ready: set[str] = set()
     for test in sorted(found, key=lambda test: (tests.cost(test, set()), test)):
         cost = tests.cost(test, ready)
-        if chosen and cost > seconds:
+        if cost > seconds:
             continue
         seconds -= cost
         ready.update(tests.fixtures[test])
@@ -183,13 +187,21 @@ def plugins(chosen: list[str], result: Path) -> list[object]:
 
 
 def sample(size: int, seed: int) -> list[Mutant]:
-    """Return a seeded sample of mutants, as many of each package."""
-    chosen = []
-    for package, places in PACKAGES.items():
-        everything = [mutant for place in places for mutant in mutants_of(f"bids_alps/{place}")]
-        chosen += random.Random(f"{seed} {package}").sample(everything, min(size // len(PACKAGES), len(everything)))  # noqa: S311
-    random.Random(seed).shuffle(chosen)  # noqa: S311 - so that an interrupted run is a sample too
-    return chosen
+    """Return a seeded sample of mutants, as many of each package; what changes elsewhere does not change it."""
+    lots: dict[Mutant, str] = {}
+    chosen: list[Mutant] = []
+    for places in PACKAGES.values():
+        found = [mutant for place in places for mutant in mutants_of(f"bids_alps/{place}")]
+        equal: Counter[str] = Counter()  # lines that are alike are told apart by their number
+        for mutant in found:
+            source = read(mutant.path)
+            start = source.rfind("\n", 0, mutant.start) + 1
+            text = f"{seed} {mutant.path} {source[start:].partition(END)[0]} {mutant.start - start} {mutant.text}"
+            lots[mutant] = hashlib.sha256(f"{text} {equal[text]}".encode()).hexdigest()
+            equal[text] += 1
+        valid = (one for one in sorted(found, key=lots.__getitem__) if parses(one.apply(read(one.path))))
+        chosen += islice(valid, size // len(PACKAGES))
+    return sorted(chosen, key=lots.__getitem__)  # mixed, so that an interrupted run is a sample too
 
 
 def mutants_of(place: str) -> Iterator[Mutant]:
@@ -309,6 +321,7 @@ def main() -> None:
         return
     began = time.monotonic()
     deadline = began + 60 * options.minutes
+    names_in_use()
     for folder in ("bids_alps", "tests"):
         for path in (ROOT / folder).rglob("*.py"):
             digest(str(path.relative_to(ROOT)))  # as the copies will be, whatever changes meanwhile

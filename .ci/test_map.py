@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -19,7 +19,7 @@ import pytest
 from fork_server import Copy
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = ("tests/conftest.py", "tests/helpers.py", "pyproject.toml")
+SHARED = ("tests/conftest.py", "tests/helpers.py")
 IMPORT = "import"
 LONGEST = 600.0  # seconds that a file of quick tests may take
 
@@ -38,14 +38,14 @@ class Recorder:
         self.coverage = coverage.Coverage(data_file=None, config_file=False, source=[str(root / "bids_alps")])
         self.stack = [IMPORT]
         self.seconds: dict[str, float] = defaultdict(float)
-        self.since = time.monotonic()
+        self.since = cpu_seconds()
         self.tests: dict[str, list[str]] = {}
         self.outcomes: dict[str, set[str]] = defaultdict(set)
         self.coverage.start()
 
     def switch(self, context: str) -> None:
         """Count what follows for another context."""
-        now = time.monotonic()
+        now = cpu_seconds()
         self.seconds[self.stack[-1]] += now - self.since
         self.since = now
         self.coverage.switch_context(context)
@@ -101,6 +101,11 @@ class Recorder:
 
 class _NONE:
     name2fixturedefs: dict[str, Any] = {}  # noqa: RUF012 - a doctest has no fixtures
+
+
+def cpu_seconds() -> float:
+    """Return the CPU seconds of this process and of its children that have ended."""
+    return sum(os.times()[:4])
 
 
 def name_of(definition: Any, callspec: Any) -> str:
