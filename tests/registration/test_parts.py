@@ -150,10 +150,14 @@ def test_starting_poses_turn_about_each_axis_and_shift_along_z_alone() -> None:
 
 
 def test_starting_poses_are_the_same_to_both_sides() -> None:
-    """Heads lean to either side: the grid is symmetric about an upright head, which is one of its poses."""
-    for angles in (search._PITCHES, search._ROLLS, search._YAWS, search._SLAB_SHIFTS_MM):
-        np.testing.assert_array_equal(angles, -np.array(angles)[::-1])
-        assert 0.0 in angles
+    """Heads lean to either side: with each starting angle goes its opposite, and one pose is upright."""
+    for axis, angles in enumerate((search._PITCHES, search._ROLLS, search._YAWS)):
+        turns = [search._parameters([float(angle * (n == axis)) for n in range(3)], 0.0)[3 + axis] for angle in angles]
+        np.testing.assert_allclose(turns, -np.array(turns)[::-1], atol=1e-12)
+        assert 0.0 in turns
+    shifts = [search._parameters([0.0, 0.0, 0.0], shift)[2] for shift in search._SLAB_SHIFTS_MM]
+    np.testing.assert_array_equal(shifts, -np.array(shifts)[::-1])
+    assert 0.0 in shifts
 
 
 class Compass:
