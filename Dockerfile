@@ -14,12 +14,22 @@ WORKDIR /src
 RUN /opt/build/bin/hatchling build -t wheel -d /src/dist \
  && /opt/bids-alps/bin/pip install --no-cache-dir --no-compile --no-deps --no-index /src/dist/*.whl \
  && /opt/bids-alps/bin/python -c "import bids_alps; print(bids_alps.__version__)" > /src/version
-# What goes is never read by the program. Bytecode stays: a read-only image could not write it.
+# What goes is never read by the program: tests, sources in C, example data, debugging symbols, stubs (but those of
+# scikit-image, which reads them at import). Bytecode of what the program imports stays, since a read-only image could
+# not write it; that of the rest would be larger. The import of everything shows that nothing needed is gone.
+RUN apt-get update && apt-get install -y --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/bids-alps/lib/python3.12/site-packages
-RUN rm -rf pip pip-* /opt/bids-alps/bin/pip* statsmodels/datasets/*/*.csv \
+RUN rm -rf pip pip-* /opt/bids-alps/bin/pip* matplotlib/mpl-data/sample_data dipy/data/files/test_* \
+ && find statsmodels/datasets skimage/data -type f -not -name '*.py*' -delete \
  && find . -type d \( -name tests -o -name test \) -prune -exec rm -rf {} + \
- && find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.c' -o -name '*.a' \) -delete \
- && python -m compileall -q --invalidation-mode unchecked-hash .
+ && find . -type f -not -path './skimage/*.pyi' \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.c' -o -name '*.a' -o -name '*.js.map' \) -delete \
+ && find . -name '*.so' -size +100k -not -path '*.libs/*' -exec strip --strip-unneeded {} + \
+ && /opt/bids-alps/bin/python -B -c "import importlib, pkgutil, sys, bids_alps; \
+[importlib.import_module(m.name) for m in pkgutil.walk_packages(bids_alps.__path__, 'bids_alps.')]; \
+from skimage.restoration import unwrap_phase; \
+print(*(f for m in list(sys.modules.values()) if (f := str(getattr(m, '__file__', ''))).startswith('/opt') and f.endswith('.py')), sep='\n')" \
+    > /src/imported \
+ && python -m compileall -q --invalidation-mode unchecked-hash -i /src/imported PIL contourpy dask distributed sqlalchemy/dialects/sqlite
 
 # Templates to bake in, by TemplateFlow name, separated by blanks; the default one comes with the program.
 ARG TEMPLATES=""

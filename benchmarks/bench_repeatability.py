@@ -20,7 +20,7 @@ from bids_alps.io.templates import read_template
 from bids_alps.registration.engines import ENGINES
 from bids_alps.settings import Method
 from bids_alps.stages.aligned import AlignedRun
-from bids_alps.stages.alps_sh import follow_alps_sh
+from bids_alps.stages.alps_sh import measure_alps_sh
 from bids_alps.stages.index import measure
 from bids_alps.stages.prepare import prepare
 from bids_alps.stages.registration import subject_maps
@@ -88,7 +88,7 @@ def measure_dataset(root: Path, *, skip: bool) -> dict[str, list[list[float]]]:
             fitted = fits[CALIBRATED if method.gradient_calibration else METHOD]
             aligned = AlignedRun(fitted=fitted, registration=registration, method=method)
             if preset.conventions == "alps.sh":
-                aligned = follow_alps_sh(prepared, aligned, (subject_maps(fits[METHOD], run), template))
+                aligned = measure_alps_sh(prepared, aligned, (subject_maps(fits[METHOD], run), template))
             measured = measure(aligned, preset)
             found[way].append([measured.result.alps[side] for side in SIDES])
         checks = {check.name: check.value for check in measured.checks}

@@ -189,14 +189,21 @@ def cpu(command: list[str]) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def is_running(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    return False
+
+
 def stop_while_it_writes(program: subprocess.Popen[str], out: Path) -> list[Path]:
     """Stop a program while files of a run are half-written; return their paths."""
     while program.poll() is None:
         if written := list(out.glob("sub-*/dwi/.*.tmp")):
             inside = psutil.Process(program.pid).children(recursive=True)
             for process in inside:
-                process.send_signal(signal.SIGSTOP)
-            while any(process.status() != psutil.STATUS_STOPPED for process in inside):
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGSTOP)
+            while any(map(is_running, inside)):
                 time.sleep(0.05)  # what it is in the middle of may still end
             if there := [path for path in written if path.exists()]:
                 return there
@@ -204,6 +211,18 @@ def stop_while_it_writes(program: subprocess.Popen[str], out: Path) -> list[Path
                 process.send_signal(signal.SIGCONT)
         time.sleep(0.002)
     raise RuntimeError("it ended before it was seen to write")
+
+
+def has_begun(program: subprocess.Popen[str], out: Path) -> bool:
+    """Wait until a program writes files of its own beside those of a stopped one; return whether it did."""
+    logs = set(out.glob("logs/sub-*/*/bids-alps.log"))
+    deadline = time.monotonic() + 4 * PATIENCE_SECONDS
+    while program.poll() is None and time.monotonic() < deadline:
+        if set(out.glob("logs/sub-*/*/bids-alps.log")) - logs:
+            time.sleep(20)  # what was abandoned is removed when a run begins
+            return True
+        time.sleep(0.2)
+    return False
 
 
 def half_written_files(lab: Lab) -> None:
@@ -216,13 +235,13 @@ def half_written_files(lab: Lab) -> None:
     with start([*contained, *late, *lab.command(data, out)]) as first:
         there = stop_while_it_writes(first, out)
         with start(command) as second:
-            time.sleep(45)
+            begun = has_begun(second, out)
             left = [path for path in there if path.exists()]
             for program in (second, first):
-                for process in psutil.Process(program.pid).children(recursive=True):
-                    process.kill()
-                program.kill()
-    print(f"  half-written by the first: {len(there)}; left when the second has begun: {len(left)}")
+                for process in (*psutil.Process(program.pid).children(recursive=True), program):
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
+    print(f"  half-written by the first: {len(there)}; the second has begun: {begun}; left then: {len(left)}")
 
 
 def time_limit(lab: Lab) -> None:

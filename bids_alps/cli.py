@@ -110,6 +110,7 @@ def _check(settings: Settings, level: str) -> None:
     _check_folders(settings, level)
     _check_numbers(settings.execution)
     _check_method_numbers(settings.method)
+    _check_preprocessing(settings.method)
     if settings.execution.executor == "dask":
         from bids_alps.execution.jobs import check_dask
 
@@ -153,11 +154,21 @@ def _check_method_numbers(method: Method) -> None:
     if method.random_seed < 0:
         raise UsageError("--random-seed", f"{method.random_seed}", "give 0 or more")
     if not 0 <= method.b0_threshold < math.inf:
-        raise UsageError("--b0-threshold", f"{method.b0_threshold:g} s/mm^2", "give 0 or more")
+        raise UsageError("--b0-threshold", f"{method.b0_threshold:g} s/mm²", "give 0 or more")
     unusable = [shell for shell in method.shells or () if not method.b0_threshold < shell < math.inf]
     if unusable:
         raise UsageError(
-            "--shells", f"{unusable[0]:g} s/mm^2", f"give b-values above --b0-threshold, {method.b0_threshold:g} s/mm^2"
+            "--shells", f"{unusable[0]:g} s/mm²", f"give b-values above --b0-threshold, {method.b0_threshold:g} s/mm²"
+        )
+
+
+def _check_preprocessing(method: Method) -> None:
+    """Refuse steps of preprocessing together with ``--skip-preprocessing``, which would ignore them."""
+    steps = {"--combine-runs": method.combine_runs, "--denoising": method.denoising, "--unringing": method.unringing}
+    wanted = [option for option, value in steps.items() if value]
+    if method.skip_preprocessing and wanted:
+        raise UsageError(
+            wanted[0], "is a step of preprocessing, which --skip-preprocessing omits", "give one of the two"
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ from bids_alps.provenance import (
 from bids_alps.settings import Method, Request
 
 LOG = logging.getLogger(__name__)
+_RECORD = re.compile(r"[0-9a-f]{16}\.json")
 _REMEDY = "use --force to replace them, or --output-label NAME to write to a separate dataset"
 
 Provenance = Mapping[str, Any]
@@ -59,7 +61,7 @@ def check_settings(request: Request, method: Method, labels: Collection[str]) ->
     """
     now = method_provenance(method)
     folder = request.output_dir / "logs" / "settings"
-    others = {path.stem for path in folder.glob("*.json")} - {_label(now)}
+    others = {path.stem for path in folder.glob("*.json") if _RECORD.fullmatch(path.name)} - {_label(now)}
     if not others and (folder.is_dir() or not (request.output_dir / "logs").is_dir()):
         return
     existing = [(run, provenance) for run, provenance in _read_receipts(request.output_dir) if provenance != now]
@@ -149,10 +151,12 @@ def _read_receipts(output_dir: Path) -> Iterator[tuple[str, Provenance]]:
 
 
 def _remove_unused(folder: Path, unused: Collection[str], *, keep: bool) -> None:
-    """Remove the records of settings without remaining results."""
+    """Remove the records of settings without remaining results; a record has the hash of its content as name."""
     for label in () if keep else unused:
+        path = folder / f"{label}.json"
         with suppress(OSError):
-            (folder / f"{label}.json").unlink()
+            if _label(read_receipt(path)) == label:
+                path.unlink()
 
 
 def _is_selected(run: str, request: Request, labels: Collection[str]) -> bool:

@@ -107,8 +107,11 @@ def _select_runs(participant: str, settings: Settings, indexes: Indexes) -> list
     }
     runs = find(request.bids_dir, preprocessed=is_derivative(request.bids_dir), index=indexes[request.bids_dir])
     runs = [_without_ignored(run, request.ignore) for run in replace_preprocessed(runs, preprocessed)]
-    if method.combine_runs is False or method.skip_preprocessing:
+    if method.combine_runs is False:
         return runs
+    if method.skip_preprocessing:
+        same_scan = find_groups(runs, everything=False)
+        return _note_groups(runs, same_scan, "not merged because of --skip-preprocessing: has the MultipartID of")
     if method.combine_runs is None:
         runs = _note_combinable(runs, distortion_correction=method.distortion_correction)
     return combine(runs, everything=bool(method.combine_runs), distortion_correction=method.distortion_correction)
@@ -143,10 +146,19 @@ def _in_dataset(run: PlannedRun, name: str) -> PlannedRun:
 def _note_combinable(runs: list[PlannedRun], *, distortion_correction: bool) -> list[PlannedRun]:
     """Return runs with a note where ``--combine-runs`` would merge them with others."""
     groups = find_groups(runs, everything=True, distortion_correction=distortion_correction)
+    noted = _note_groups(runs, groups, "--combine-runs would merge it with")
+    return [
+        run if isinstance(run, DwiRun) and "MultipartID" in run.metadata else with_note
+        for run, with_note in zip(runs, noted, strict=True)
+    ]
+
+
+def _note_groups(runs: list[PlannedRun], groups: Sequence[Sequence[DwiRun]], note: str) -> list[PlannedRun]:
+    """Return runs with a note that names the other runs of their group."""
     others = {run.name: [other.name for other in group if other is not run] for group in groups for run in group}
     return [
-        replace(run, notes=(*run.notes, f"--combine-runs would merge it with {', '.join(others[run.name])}"))
-        if isinstance(run, DwiRun) and run.name in others and "MultipartID" not in run.metadata
+        replace(run, notes=(*run.notes, f"{note} {', '.join(others[run.name])}"))
+        if isinstance(run, DwiRun) and run.name in others
         else run
         for run in runs
     ]

@@ -27,7 +27,7 @@ from bids_alps.io.writing import write_json
 from bids_alps.model import DwiRun, Statement
 from bids_alps.settings import Method
 
-_LIBRARIES = ("numpy", "scipy", "dipy", "nibabel", "SimpleITK", "picsl_greedy", "isal")
+_LIBRARIES = ("numpy", "scipy", "interpn", "dipy", "nibabel", "isal", "SimpleITK", "picsl_greedy")
 RECEIPT_END = "_desc-receipt_dwi.json"
 _FIGURE = r"(?:_seg-[a-zA-Z0-9+]+)?_desc-[a-zA-Z0-9]+_dwi\.svg"
 _LONGITUDINAL = re.compile(r"_desc-longitudinal[a-z]*_|_to-midpoint_")
@@ -62,8 +62,9 @@ def describe_provenance(run: DwiRun, method: Method) -> dict[str, Any]:
     OSError
         If an input cannot be read.
     """
-    metadata = json.dumps(dict(run.metadata), sort_keys=True, default=str)
+    metadata = json.dumps(_describe_files(run), sort_keys=True, default=str)
     provenance = {
+        "images": [one.image.name for one in (run, *run.partners)],
         "method": describe_method(method),
         "versions": _versions(),
         "inputs": {path.name: _fingerprint(path) for path in _inputs(run, method)},
@@ -71,6 +72,22 @@ def describe_provenance(run: DwiRun, method: Method) -> dict[str, Any]:
         "metadata": hashlib.sha256(metadata.encode()).hexdigest(),
     }
     return json.loads(json.dumps(provenance, default=str))  # in the form of a receipt on disk
+
+
+def _describe_files(run: DwiRun) -> list[Any]:
+    """Return the sidecars of a run, of its fieldmaps and of the runs merged with it, and what each file is used for."""
+    fieldmaps = [
+        [
+            fieldmap.method,
+            *(
+                [[image.path.name, image.metadata] for image in images]
+                for images in (fieldmap.images, fieldmap.matching)
+            ),
+            [path.name for path in fieldmap.magnitudes],
+        ]
+        for fieldmap in run.fieldmaps
+    ]
+    return [run.image.name, run.metadata, fieldmaps, [_describe_files(partner) for partner in run.partners]]
 
 
 def describe_method(method: Method) -> dict[str, Any]:

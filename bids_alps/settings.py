@@ -71,7 +71,7 @@ class Method:
         None, description="use spherical ROIs of this radius, mm (default: the preset's own shape)"
     )
     shells: tuple[float, ...] | None = option(
-        None, description="shells to fit, s/mm^2 (default: the shell closest to 1000)"
+        None, description="shells to fit, s/mm² (default: the shell closest to 1000)"
     )
     roi_weighting: Literal["fraction", "tissue"] = option(
         "fraction",
@@ -88,7 +88,7 @@ class Method:
     t1w_aligned: bool = option(
         False, description="use lesion masks drawn on anatomical images as they are, without registering the T1w image"
     )
-    b0_threshold: float = option(50.0, description="volumes with a b-value up to this are treated as b=0, s/mm^2")
+    b0_threshold: float = option(50.0, description="volumes with a b-value up to this are treated as b=0, s/mm²")
     pose_correction: bool = option(True, description="rotate tensors to the template axes")
     skip_preprocessing: bool = option(
         False, description="use raw series as they are", spellings=("--skip_preprocessing",)
@@ -182,7 +182,8 @@ class Request:
     )
     include_status: tuple[str, ...] = option(
         (),
-        description="statuses of runs to include although they are excluded by default, such as fail (default: none)",
+        description="include runs of this status although they are excluded by default (default: none)",
+        choices=("fail",),
     )
     reference_group: str | None = option(
         None,

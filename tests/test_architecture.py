@@ -29,6 +29,7 @@ HOMES = {
     "matplotlib": {"report"},
     "bids": {"io"},
     "nibabel": {"io"},
+    "interpn": {"numerics"},
     "isal": {"io"},
     "jinja2": {"report"},
     "statsmodels": {"statistics"},

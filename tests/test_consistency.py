@@ -109,6 +109,18 @@ def test_force_replaces_results_and_their_settings_record(done: Path, caplog: py
     assert len(list((done / "logs/settings").iterdir())) == 1
 
 
+def test_only_settings_records_are_removed(done: Path) -> None:
+    folder = done / "logs/settings"
+    mine = [folder / name for name in ("notes.json", "0123456789abcdef.json")]
+    for path in mine:
+        path.write_text('{"mine": 1}')
+    assert run() == 0
+    assert run(*OTHER, "--force") == 0
+    assert run(*OTHER) == 0
+    assert all(path.exists() for path in mine)
+    assert len(list(folder.iterdir())) == 3
+
+
 def test_output_label_separates_settings(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {name: content for name, content in results(done).items() if "summary" not in name}
     assert run(*OTHER, "--output-label", "radius4") == 0

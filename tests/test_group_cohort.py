@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -322,3 +323,32 @@ def test_participants_missing_from_the_adjusted_comparison_are_listed(study):
         "sub-04": "no value of age",
         "sub-20": "the only participant with their value of group or of a covariate",
     }
+
+
+@pytest.mark.parametrize("chosen", [("--harmonise", "sitee"), ("--covariates", "agee"), ("--include-status", "warn")])
+def test_a_misspelt_choice_is_refused_before_anything_is_written(
+    study: tuple[Path, Path], chosen: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = run(study, *chosen)
+    except SystemExit as stopped:  # by the parser
+        code = int(str(stopped.code))
+    assert code == 64
+    assert chosen[1] in capsys.readouterr().err
+    assert not (study[1] / "group_alps.tsv").exists()
+
+
+def test_the_receipt_tells_ratings_and_seed(study: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "r.tsv").write_text("run\trating\nsub-01\tkeep\n")
+    assert run(study, "--ratings", str(tmp_path / "r.tsv")) == 0
+    settings = json.loads((study[1] / "logs" / "group" / "receipt.json").read_text())["settings"]
+    assert settings["ratings"] == ["r.tsv"]
+    assert isinstance(settings["random_seed"], int)
+
+
+def test_one_failing_figure_costs_nothing_else(study: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bids_alps.report.figures_group.draw_age", lambda *_: {}["x"])
+    assert run(study) == 0
+    page = (study[1] / "group_alps.html").read_text()
+    assert "could not be drawn (KeyError" in page
+    assert "Correlations" in page

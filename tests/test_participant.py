@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from bids_alps import participant, planning
 from bids_alps.arguments import parse, settings_of
+from bids_alps.cli import settings_from
 from bids_alps.errors import NoInputError, UsageError
 from bids_alps.io.layout import UnusableRun
 from bids_alps.model import DwiRun, SpatialMap
@@ -144,6 +145,27 @@ def test_opposite_runs_are_merged_on_request_only(tmp_path: Path) -> None:
     (merged,) = plan_participant("01", settings_for(tmp_path, "--combine-runs"))
     assert isinstance(merged, DwiRun)
     assert [partner.name for partner in merged.partners] == ["sub-01_dir-PA"]
+
+
+@pytest.mark.parametrize("option", ["--combine-runs", "--denoising", "--unringing"])
+def test_steps_of_preprocessing_are_refused_if_it_is_skipped(tmp_path: Path, option: str) -> None:
+    put_run(tmp_path / "in", "dwi")
+    arguments = [str(tmp_path / "in"), str(tmp_path / "out"), "participant", "--skip-preprocessing"]
+    with pytest.raises(UsageError, match=f"{option}: is a step of preprocessing, which --skip-preprocessing omits"):
+        settings_from([*arguments, option])
+    settings_from(arguments)
+
+
+def test_the_plan_names_parts_that_are_not_merged(tmp_path: Path) -> None:
+    for number in "12":
+        put_run(tmp_path / "in", f"run-{number}_dwi")
+        sidecar = tmp_path / f"in/sub-01/dwi/sub-01_run-{number}_dwi.json"
+        sidecar.write_text(json.dumps({"PhaseEncodingDirection": "j", "MultipartID": "a"}))
+    (merged,) = plan_participant("01", settings_for(tmp_path))
+    assert merged.name == "sub-01"
+    first, _ = plan_participant("01", settings_for(tmp_path, "--skip-preprocessing"))
+    assert isinstance(first, DwiRun)
+    assert first.notes == ("not merged because of --skip-preprocessing: has the MultipartID of sub-01_run-2",)
 
 
 def test_runs_with_one_name_are_refused_with_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from bids_alps import provenance
 from bids_alps.errors import OutputError
 from bids_alps.io.derivatives import DERIVATIVES, derivative_path
 from bids_alps.io.writing import append_text, write_text
-from bids_alps.model import DwiRun, LesionMask
+from bids_alps.model import DwiRun, Fieldmap, FieldmapImage, LesionMask
 from bids_alps.provenance import (
     clear_run,
     describe_provenance,
@@ -71,6 +71,27 @@ def test_any_change_triggers_reprocessing(out: Path, run: DwiRun, change: str, m
     if change == "receipt":
         receipt_path(out, run).write_text("{")
     assert find_finished(out, run, describe_provenance(run, method)) is None
+
+
+@pytest.mark.parametrize("change", ["fieldmap", "order", "method", "matching", "partner", "fieldmap of a partner"])
+def test_any_change_of_a_fieldmap_or_merged_file_triggers_reprocessing(out: Path, run: DwiRun, change: str) -> None:
+    image = FieldmapImage(path=run.image, metadata={"EchoTime2": 0.007})
+    other = FieldmapImage(path=run.image, metadata={"EchoTime2": 0.008})
+    phase = Fieldmap(method="phase difference", images=(image,))
+    hertz = Fieldmap(method="measured field", images=(image,))
+    partner = replace(run, entities={"sub": "01", "run": "2"}, fieldmaps=(phase,))
+    run = replace(run, fieldmaps=(phase, hertz), partners=(partner,))
+    write_receipt(out, run, describe_provenance(run, METHOD), "found")
+    assert find_finished(out, run, describe_provenance(run, METHOD)) == "found"
+    changed = {
+        "fieldmap": replace(run, fieldmaps=(replace(phase, images=(other,)), hertz)),
+        "order": replace(run, fieldmaps=(hertz, phase)),
+        "method": replace(run, fieldmaps=(replace(phase, method="two phases"), hertz)),
+        "matching": replace(run, fieldmaps=(replace(phase, images=(), matching=(image,)), hertz)),
+        "partner": replace(run, partners=(replace(partner, metadata={"TotalReadoutTime": 0.9}),)),
+        "fieldmap of a partner": replace(run, partners=(replace(partner, fieldmaps=(hertz,)),)),
+    }
+    assert find_finished(out, run, describe_provenance(changed[change], METHOD)) is None
 
 
 def test_another_lesion_mask_triggers_reprocessing(out: Path, run: DwiRun) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,12 @@ from bids_alps.io.tables import Column, write_table
 from bids_alps.io.writing import write_json, write_text
 
 _PAGE, _SCRIPT = "group_alps.html", "group_alps-sh.csv"
+_TABLE = re.compile(
+    "group_(?:alps|rois|change|flow|exclusions|description|participants|comparison|omnibus|power|adjusted|means"
+    "|sensitivity|equivalence|discrimination|correlations|within|within_omnibus|interaction|models|model_tests|checks"
+    r"|reliability|precision|norms|harmonised|seg-[a-zA-Z0-9+]+)\.tsv"
+)
+"""Names of the tables that the group level writes."""
 
 
 def receipt_path(output_dir: Path) -> Path:
@@ -90,6 +97,7 @@ def _listed(path: Path) -> list[str] | None:
 
 def _recognised(folder: Path) -> list[str]:
     """Return group-level files by name, for outputs without a receipt."""
-    tables = [path for path in sorted(folder.glob("group_*.tsv")) if path.with_suffix(".json").exists()]
+    tables = [path for path in sorted(folder.glob("group_*.tsv")) if _TABLE.fullmatch(path.name)]
+    tables = [path for path in tables if path.with_suffix(".json").exists()]
     names = [name for path in tables for name in (path.name, path.with_suffix(".json").name)]
     return [*names, *(name for name in (_PAGE, _SCRIPT) if (folder / name).exists())]

@@ -24,10 +24,10 @@ from bids_alps.model import SpatialMap, SpatialTransform, Template
 from bids_alps.numerics.index.rois import place_preset
 from bids_alps.numerics.tensors.tensor import eigen_system, fractional_anisotropy
 from bids_alps.settings import Request, Settings
-from bids_alps.statistics.analysis import MATCHED, select_people
+from bids_alps.statistics.analysis import select_people
 from bids_alps.statistics.findings import Findings
 from bids_alps.statistics.plan import INDICES, Plan
-from bids_alps.statistics.repeats import PARTICIPANT_KEY, VISIT, Visits, find_visits, is_within
+from bids_alps.statistics.repeats import MATCHED, PARTICIPANT_KEY, VISIT, Visits, find_visits, is_within
 from bids_alps.statistics.selection import COMPARISON, EVERYTHING
 
 LOG = logging.getLogger(__name__)

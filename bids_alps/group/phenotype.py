@@ -13,8 +13,7 @@ import pandas as pd
 from bids_alps.errors import AlpsError
 from bids_alps.io.phenotype import PhenotypeTable, read_levels, read_phenotype
 from bids_alps.io.root import read_description
-from bids_alps.statistics.analysis import MATCHED
-from bids_alps.statistics.repeats import TIME
+from bids_alps.statistics.repeats import MATCHED, TIME
 
 OUTPUT = "output"
 """Name of the results in the output folder when several datasets are pooled."""

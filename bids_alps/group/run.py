@@ -88,9 +88,13 @@ def run_group(settings: Settings) -> Path:
     notes = _notes(joined, variables, findings_by_preset)
     for note in notes:
         LOG.warning(note)
-    page = render_cohort(request.output_dir, written, findings_by_preset, plan=plan, notes=notes, files=outputs.tables)
-    outputs.write_text("group_alps.html", page)
-    outputs.end(previous, _settings_of(settings))
+    try:
+        page = render_cohort(
+            request.output_dir, written, findings_by_preset, plan=plan, notes=notes, files=outputs.tables
+        )
+        outputs.write_text("group_alps.html", page)
+    finally:  # the tables are complete even without the page
+        outputs.end(previous, _settings_of(settings))
     if joined.errors:
         raise joined.errors[0]
     return request.output_dir / "group_alps.tsv"

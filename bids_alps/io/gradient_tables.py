@@ -17,7 +17,7 @@ NORMALISED = 0.1
 """Deviation up to which b-vectors are normalised, with a note, and b-values kept. Beyond, the length may encode b."""
 
 PLAUSIBLE_B = (20.0, 1e5)
-"""Range of the largest b-value of a series, s/mm^2; values outside are in other units."""
+"""Range of the largest b-value of a series, s/mm²; values outside are in other units."""
 
 
 def read_gradients(
@@ -35,7 +35,7 @@ def read_gradients(
     run, affine, volumes
         Run, voxel-to-world affine (mm), and number of volumes of the image.
     b0_threshold
-        Volumes with a b-value up to this are treated as b=0, s/mm^2.
+        Volumes with a b-value up to this are treated as b=0, s/mm².
     notes
         List to which remarks on accepted deviations are added.
     """
@@ -56,15 +56,15 @@ def read_gradients(
 
 
 def _check_units(path: Path, bvals: Array) -> None:
-    """Refuse b-values in other units than s/mm^2."""
+    """Refuse b-values in other units than s/mm²."""
     largest = float(bvals.max())
     if 0 < largest < PLAUSIBLE_B[0]:
-        remedy = "write s/mm^2 (1 ms/um^2 is 1000 s/mm^2)"
+        remedy = "write s/mm² (1 ms/µm² is 1000 s/mm²)"
     elif largest > PLAUSIBLE_B[1]:
-        remedy = "write s/mm^2 (1e9 s/m^2 is 1000 s/mm^2)"
+        remedy = "write s/mm² (1e9 s/m² is 1000 s/mm²)"
     else:
         return
-    raise GradientError(str(path), f"the largest b-value is {largest:g}, implausible in s/mm^2", remedy)
+    raise GradientError(str(path), f"the largest b-value is {largest:g}, implausible in s/mm²", remedy)
 
 
 def _unit_vectors(path: Path, bvecs: Array, weighted: Array, notes: list[str]) -> Array:
@@ -102,7 +102,7 @@ def _unit_vectors(path: Path, bvecs: Array, weighted: Array, notes: list[str]) -
 
 
 def read_bvals(path: Path) -> Array:
-    """Read b-values, shape (n,), s/mm^2, from one line or one column."""
+    """Read b-values, shape (n,), s/mm², from one line or one column."""
     table = _numbers(path)
     if 1 not in table.shape:
         raise GradientError(str(path), f"a table of shape {table.shape}", "write all b-values on one line")
@@ -134,7 +134,7 @@ def read_world_bvecs(path: Path, bvals: Array) -> Array:
     path
         The table, as written by QSIPrep.
     bvals
-        b-values of the series, shape (n,), s/mm^2, which must agree with the table.
+        b-values of the series, shape (n,), s/mm², which must agree with the table.
 
     Raises
     ------

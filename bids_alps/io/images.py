@@ -1,4 +1,4 @@
-"""Reading diffusion images and their gradient tables, with every complaint at the door."""
+"""Read and validate diffusion images and their gradient tables."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _DAMAGED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageHeader:
-    """What the header of an image promises.
+    """Geometry and size of an image, from its header.
 
     Parameters
     ----------
@@ -47,9 +47,9 @@ class ImageHeader:
     affine
         Voxels to RAS+ world mm.
     sform_code, qform_code
-        Of the NIfTI header; 0 where there is none.
+        Codes of the NIfTI header; 0 if absent.
     left_right_known
-        Whether the header tells left from right: it has a sform or a qform, and the two do not contradict each other.
+        Whether the header distinguishes left from right: it has a sform or a qform, and the two agree.
     """
 
     shape: tuple[int, ...]
@@ -61,7 +61,7 @@ class ImageHeader:
 
 
 def read_header(path: Path) -> ImageHeader:
-    """Read the header of an image alone; same errors as `read_map`."""
+    """Read the header of an image; same errors as `read_map`."""
     image = _open(path)
     codes = [int(image.header[f"{form}form_code"]) if isinstance(image, nib.Nifti1Pair) else 1 for form in "sq"]
     return ImageHeader(
@@ -75,7 +75,7 @@ def read_header(path: Path) -> ImageHeader:
 
 
 def _knows_sides(image: Any) -> bool:
-    """Whether sform and qform agree about which voxels lie to the left."""
+    """Return whether sform and qform agree about left and right."""
     try:
         axes = [np.asarray(form)[:3, :3] for form in (image.get_sform(), image.get_qform())]
         from_one_to_other = axes[1] @ np.linalg.inv(axes[0])
@@ -113,15 +113,15 @@ def read_volumes(path: Path) -> SpatialMap:
 def read_series(run: DwiRun, *, b0_threshold: float = 50.0) -> DwiSeries:
     """Read a run: signal as float32, gradients in RAS+ world axes.
 
-    Tolerated with a note: values that are not finite in the background (read as 0), b-vectors that are not finite
-    without weighting, a transposed table of b-vectors, b-vectors up to 10 % longer or shorter than 1.
+    Tolerated with a note: non-finite values in the background (read as 0), non-finite b-vectors at b=0, transposed
+    tables of b-vectors, and b-vectors up to 10 % longer or shorter than 1.
 
     Parameters
     ----------
     run
         Its files.
     b0_threshold
-        b-values up to this count as no weighting, s/mm^2.
+        Volumes with a b-value up to this are treated as b=0, s/mm^2.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def read_series(run: DwiRun, *, b0_threshold: float = 50.0) -> DwiSeries:
 
 
 def _without_gaps(path: Path, data: Array, notes: list[str]) -> Array:
-    """Return a series whose values that are not finite are 0, where they lie in the background."""
+    """Return a series with non-finite values of the background set to 0."""
     lost = np.zeros(data.shape[:3], dtype=bool)
     count = 0
     for n in range(data.shape[3]):

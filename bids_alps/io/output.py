@@ -14,6 +14,8 @@ _PARTICIPANT = re.compile(r"sub-[a-zA-Z0-9+]+")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 _PRESENT_BEFORE_RESULTS = ("logs", "work", "lost+found")
 """Folders that batch systems, temporary files and new disks may create in an output folder before any results."""
+_SHARED = (*_PRESENT_BEFORE_RESULTS, "figures", "logs/settings", "logs/group")
+"""Folders of an output that all participants share."""
 _OTHER = "choose a new or empty folder, or an output of bids-alps"
 
 Identity = tuple[int, int]
@@ -37,7 +39,7 @@ def check_output(output_dir: Path, bids_dir: Path, datasets: Mapping[str, Path])
     ------
     OutputError
         If it is or contains an input, is inside a participant's folder or in a dataset outside ``derivatives``, has
-        files of other programs, or cannot be created or written to.
+        files of other programs or a shared folder that links out of it, or cannot be created or written to.
     """
     real = Path(os.path.realpath(output_dir))
     _refuse_inputs(output_dir, real, bids_dir, datasets)
@@ -45,7 +47,7 @@ def check_output(output_dir: Path, bids_dir: Path, datasets: Mapping[str, Path])
     _refuse_datasets(output_dir, real, identify(bids_dir))
     if not is_ours(real):
         _refuse_foreign(output_dir, real)
-    for name in _PRESENT_BEFORE_RESULTS:
+    for name in _SHARED:
         _refuse_link_out(output_dir / name, real)
     check_writable(real, str(output_dir), _OTHER)
 

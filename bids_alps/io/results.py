@@ -257,7 +257,7 @@ ROI_COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         name="other_tissue",
-        description="Fraction of the region that is not white matter by FA (below 0.2) or MD (above 1.1e-3 mm^2/s).",
+        description="Fraction of the region that is not white matter by FA (below 0.2) or MD (above 1.1e-3 mm²/s).",
     ),
     *(
         Column(

@@ -30,7 +30,8 @@ def remove_abandoned(folder: Path, stem: str = "") -> None:
     """Remove the temporary files of killed processes from a folder, with names that begin with `stem`.
 
     A process of this kernel and PID namespace is checked directly. One of another machine or container cannot be
-    checked, even if its PID exists here: its file counts as abandoned if it has not changed for ten minutes.
+    checked, even if its PID exists here: its file counts as abandoned if it has not changed for ten minutes. Files
+    with names that this program does not write are kept.
     """
     for path in folder.glob(f".{stem}*.tmp"):
         with suppress(OSError):  # already finished or removed, or of another user
@@ -40,7 +41,9 @@ def remove_abandoned(folder: Path, stem: str = "") -> None:
 
 def _is_abandoned(path: Path) -> bool:
     writer = _NAME.fullmatch(path.name)
-    if writer is None or writer["system"] != _system():
+    if writer is None:
+        return False
+    if writer["system"] != _system():
         return path.stat().st_mtime < time.time() - _ABANDONED_SECONDS
     pid = int(writer["pid"])
     try:

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all: a temporary file beside the target, then one atomic rename."""
+"""Atomic writing: a temporary file next to the target, then a rename."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _TRANSIENT = {
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether an error came of a failure of storage that may pass, to read or to write."""
+    """Return whether an error is a transient storage failure."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in _TRANSIENT:
@@ -48,7 +48,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; readers see the old content or the new one, never a part.
+    """Write a file atomically; readers see the old or the new content, never a part.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def _explained(path: Path, error: OSError) -> AlpsError:
 
 
 def append_text(path: Path) -> TextIO:
-    """Open a text file for what is added to its end; never the file that a link leads to.
+    """Open a text file for appending, without following links.
 
     Raises
     ------
@@ -105,18 +105,18 @@ def append_text(path: Path) -> TextIO:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text in UTF-8, whole or not at all."""
+    """Write text in UTF-8, atomically."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object, whole or not at all; values that are not finite become null."""
+    """Write a JSON object atomically; non-finite values become null."""
     text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
 
 
 def _plain(value: Any) -> Any:
-    """Return a value made of what JSON knows."""
+    """Return a value as JSON types."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
@@ -129,7 +129,7 @@ def _plain(value: Any) -> Any:
 
 
 def write_if_changed(path: Path, content: bytes) -> bool:
-    """Write a file only where its content differs, and tell whether it was written.
+    """Write a file only if its content differs; return whether it was written.
 
     Jobs of an array share the files at the root of the output, so an equal file is left alone.
     """
@@ -141,7 +141,7 @@ def write_if_changed(path: Path, content: bytes) -> bool:
 
 
 def write_nifti(stream: BinaryIO, data: Array, affine: Array, *, dtype: Any, intent: str = "none") -> None:
-    """Write a gzipped NIfTI-1 file volume by volume, so that a series is never held twice."""
+    """Write a gzipped NIfTI-1 file volume by volume, without a second copy of the series."""
     header = nib.Nifti1Header()
     header.set_data_dtype(np.dtype(dtype))
     header.set_data_shape(data.shape)
@@ -177,7 +177,7 @@ def write_displacements(path: Path, field: SpatialMap) -> None:
 def write_map(
     path: Path, image: SpatialMap, *, sidecar: Mapping[str, Any] | None = None, dtype: Any = np.float32
 ) -> None:
-    """Write an image (``.nii.gz``) and, first, its JSON sidecar; each whole or not at all.
+    """Write an image (``.nii.gz``) and, first, its JSON sidecar; both atomically.
 
     Parameters
     ----------

@@ -237,11 +237,14 @@ class DwiSeries:
         Gradients of its n volumes.
     notes
         Remarks on deviations accepted when it was read, one sentence each.
+    gradient_axes
+        Voxel axes of the gradient table: ``x y z`` as in the file, or such as ``-x y z`` after a repair.
     """
 
     image: SpatialMap
     gradients: Gradients
     notes: tuple[str, ...] = ()
+    gradient_axes: str = "x y z"
 
     def __post_init__(self) -> None:
         if self.image.data.ndim != 4 or self.image.data.shape[3] != len(self.gradients):

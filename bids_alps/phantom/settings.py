@@ -18,7 +18,7 @@ def choice(default: Any, description: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhantomSettings:
-    """Settings of a phantom; lengths in mm, angles in degrees, b-values in s/mm^2."""
+    """Settings of a phantom; lengths in mm, angles in degrees, b-values in s/mm²."""
 
     participants: int = choice(2, "number of participants")
     sessions: int = choice(0, "sessions per participant; 0 for a dataset without sessions")
@@ -27,7 +27,7 @@ class PhantomSettings:
     voxel_size: float = choice(2.0, "voxel size, mm")
     slice_thickness: float = choice(0.0, "slice thickness, mm; 0 for isotropic voxels")
     slab: float = choice(0.0, "height of a slab around the ventricles, mm; 0 for the whole head")
-    shells: tuple[float, ...] = choice((1000.0,), "b-values, s/mm^2")
+    shells: tuple[float, ...] = choice((1000.0,), "b-values, s/mm²")
     directions: int = choice(30, "number of directions per shell")
     b0: int = choice(3, "number of b=0 volumes")
     snr: float = choice(25.0, "SNR of the b=0 signal in white matter; 0 for no noise")
@@ -36,7 +36,7 @@ class PhantomSettings:
     storage: tuple[Storage, ...] = choice(("LAS",), "storage orders, used in turn")
     oblique: float = choice(0.0, "angle of the slices to the scanner axes, degrees")
     motion: float = choice(0.0, "standard deviation of head motion per volume, mm and degrees")
-    eddy: float = choice(0.0, "distortion by eddy currents at the edge of the head at b = 1000 s/mm^2, mm")
+    eddy: float = choice(0.0, "distortion by eddy currents at the edge of the head at b = 1000 s/mm², mm")
     susceptibility: float = choice(0.0, "maximum displacement by susceptibility, mm; adds a fieldmap")
     fieldmap: FieldmapLayout = choice(
         "epi",

@@ -1,4 +1,4 @@
-"""One scan of the phantom: a head in a pose, seen by a scanner."""
+"""One scan of the phantom: a head in a pose, imaged by a scanner."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OFFSET_HZ = 120.0  # of the scanner's frequency while the field is measured: it 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
-    """What is known of a scan.
+    """Ground truth of a scan.
 
     Parameters
     ----------
@@ -71,8 +71,8 @@ class Truth:
 class PhantomSubject:
     """A scan and its truth.
 
-    `reverse` is a b0 with opposite phase encoding, `field` what a gradient-echo sequence tells of the field: one of the
-    two where susceptibility was asked for.
+    `reverse` is a b=0 image with opposite phase encoding, `field` a gradient-echo fieldmap; with susceptibility, one of
+    the two is present.
     """
 
     image: SpatialMap
@@ -93,7 +93,7 @@ class FieldScan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tissue:
-    """What lies at points of a head.
+    """Tissue at points of a head.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ class Tissue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """A subject's head: its anatomy, and where its points lie in the template."""
+    """A subject's head: its anatomy, and its transform to the template."""
 
     anatomy: Anatomy
     transform: SpatialTransform
@@ -201,7 +201,7 @@ def _cross(one: Array, other: Array) -> Array:
 
 
 def make_head(settings: PhantomSettings, seed: int, group: str = "control") -> Head:
-    """Return the head of a subject: seed and group settle anatomy, pose and shape."""
+    """Return the head of a subject: seed and group determine anatomy, pose and shape."""
     rng = np.random.default_rng([settings.seed, seed])
     diagonals = draw_diagonals(group, rng if settings.group_effect else None)
     pitch, roll, yaw = rng.uniform(-settings.rotation, settings.rotation, 3)
@@ -239,18 +239,18 @@ def make_subject(
     settings
         Choices of the phantom.
     seed
-        Which subject.
+        Seed of the subject.
     group
         ``control`` or ``patient``.
     storage
         Storage order; the settings' in turn by default.
     scan
-        Which scan of the subject: another noise and motion, and from the second on another pose.
+        Which scan of the subject: with other noise and motion and, from the second on, another pose.
     """
     head = make_head(settings, seed, group)
     rng = np.random.default_rng([settings.seed, seed, scan])
     if scan:
-        head = _turned(head, rng, settings.rotation)
+        head = _rotated(head, rng, settings.rotation)
     order = storage or settings.storage[seed % len(settings.storage)]
     centre = head.transform.subject_from_template(np.array([0.0, -18.0, 27.0 if settings.slab else 18.0]))
     grid = make_grid(settings, order, centre)
@@ -306,7 +306,7 @@ def _scan_field(
     return FieldScan(magnitude=magnitude, phases=(phases[0], phases[1]), hertz=grid.like(field.reshape(grid.shape)))
 
 
-def _turned(head: Head, rng: np.random.Generator, degrees: float) -> Head:
+def _rotated(head: Head, rng: np.random.Generator, degrees: float) -> Head:
     """Return the same head in another pose."""
     angles = rng.uniform(-degrees, degrees, 3)
     turn = np.eye(4)
@@ -333,7 +333,7 @@ def _acquire(head: Head, grid: SpatialMap, gradients: Gradients, motion: Array, 
 
 
 def _acquire_still(head: Head, grid: SpatialMap, gradients: Gradients, distortion: Distortion) -> Array:
-    """Return a series whose volumes all show the same points: the mean over points of each voxel."""
+    """Return a series without motion: the mean over points of each voxel."""
     steps = (np.arange(POINTS_PER_EDGE) + 0.5) / POINTS_PER_EDGE - 0.5
     offsets = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
     voxels = _indices(grid.shape)
@@ -349,7 +349,7 @@ def _acquire_still(head: Head, grid: SpatialMap, gradients: Gradients, distortio
 
 
 def _acquire_moving(head: Head, grid: SpatialMap, gradients: Gradients, motion: Array, distortion: Distortion) -> Array:
-    """Return a series in which each volume shows other points.
+    """Return a series with motion.
 
     The head's tissue is laid out once, at the points that the voxels of a still head are averaged over, and some way
     beyond. Each volume is the signal of these points, averaged over a voxel and interpolated (cubic B-splines) where
@@ -379,7 +379,7 @@ def _acquire_moving(head: Head, grid: SpatialMap, gradients: Gradients, motion: 
 
 
 def _cropped(fine: SpatialMap, head: Head) -> SpatialMap:
-    """Return the part of a grid that holds the head."""
+    """Return the part of a grid that contains the head."""
     voxels = np.stack(np.meshgrid(*[np.arange(0, size, COARSE) for size in fine.shape], indexing="ij"), axis=-1)
     shares = head.anatomy.tissue(head.transform.template_from_subject(fine.world(voxels.reshape(-1, 3))))
     found = voxels.reshape(-1, 3)[np.sum(list(shares.values()), axis=0) > 0]

@@ -123,7 +123,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
         fail=0.5,
         direction="above",
         reason="Lesions change diffusion irrespective of perivascular diffusion; excluding them leaves fewer voxels.",
-        source="isotropic 1.5e-3 mm^2/s in 5 % of a region lowers the index of that side by 3 %; 50 %: as coverage",
+        source="isotropic 1.5e-3 mm²/s in 5 % of a region lowers the index of that side by 3 %; 50 %: as coverage",
     ),
     "lesion_t1w_shift": Threshold(
         unit="mm",

@@ -13,6 +13,9 @@ from bids_alps.numerics.itk import isotropic, itk_affine, itk_image, spatial_map
 
 _STEP_MM = 2.0
 _PADDING_MM = 6.0
+_MARGIN = 8
+"""Voxels of the grid around the brain mask; beyond, nothing drives the deformation."""
+_COARSEST = 4
 _ITERATIONS = "60x40x10"
 
 
@@ -23,7 +26,7 @@ def fit_displacement(
     *,
     smoothing: tuple[float, float],
 ) -> SpatialMap:
-    """Return u of p_template = affine @ (p + u(p)) on a 2 mm grid along world axes around the subject.
+    """Return u of p_template = affine @ (p + u(p)) on a 2 mm grid along world axes around the brain.
 
     Parameters
     ----------
@@ -37,15 +40,16 @@ def fit_displacement(
         Gaussian standard deviations of the update field and of the total field, voxels of the current level.
     """
     images: dict[str, sitk.Image | None] = {"u": None}
-    inputs = ""
+    inputs, still = "", sitk.Transform(3, sitk.sitkIdentity)
+    indicator = itk_image(mask.like(mask.data.astype(np.float32)))
+    driving = sitk.Resample(indicator, isotropic(indicator, _STEP_MM, padding_mm=_PADDING_MM), still, sitk.sitkLinear)
+    box = _box(driving > 0.5)
     for n, (template, subject) in enumerate(channels):
-        fixed = isotropic(itk_image(subject), _STEP_MM, padding_mm=_PADDING_MM)
+        fixed = isotropic(itk_image(subject), _STEP_MM, padding_mm=_PADDING_MM)[box]
         images[f"f{n}"] = fixed
         images[f"m{n}"] = sitk.Resample(itk_image(template), fixed, itk_affine(affine), sitk.sitkLinear)
         inputs += f" -i f{n} m{n}"
-    still = sitk.Transform(3, sitk.sitkIdentity)
-    driving = sitk.Resample(itk_image(mask.like(mask.data.astype(np.float32))), fixed, still, sitk.sitkLinear)
-    images["g"] = sitk.Cast(sitk.BinaryDilate(driving > 0.5, [3, 3, 3]), sitk.sitkFloat32)
+    images["g"] = sitk.Cast(sitk.BinaryDilate(driving[box] > 0.5, [3, 3, 3]), sitk.sitkFloat32)
     update, total = smoothing
     greedy = picsl_greedy.Greedy3D()
     greedy.execute(
@@ -54,3 +58,11 @@ def fit_displacement(
         **images,
     )
     return spatial_map(greedy["u"])
+
+
+def _box(mask: sitk.Image) -> tuple[slice, ...]:
+    """Return the part of a grid that has all of a mask and a margin, from a voxel of the coarsest grid on."""
+    inside = np.argwhere(sitk.GetArrayViewFromImage(mask).T)
+    low = np.maximum(inside.min(0) - _MARGIN, 0) // _COARSEST * _COARSEST
+    high = np.minimum(inside.max(0) + 1 + _MARGIN, mask.GetSize())
+    return tuple(slice(int(first), int(last)) for first, last in zip(low, high, strict=True))

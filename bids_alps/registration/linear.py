@@ -12,11 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import expm, logm, polar
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.linalg import logm, polar
+from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from bids_alps.model import Array, SpatialMap
+from bids_alps.numerics.interpolation import LinearImage
 
 RIGID, SIMILARITY, AFFINE = 6, 7, 12
 """Numbers of free parameters: 3 translations (mm), 3 rotations (rad), common log-scale, 2 more log-scales, 3 shears."""
@@ -124,12 +125,12 @@ class Pair:
         sparse = tuple(slice(None, None, int(n)) for n in stride)
         smooth = gaussian_filter(template.data, step_mm / 2 / template.voxel_size, mode="constant", truncate=3)
         inside = region[sparse]
-        self.points: Array = template.world(np.argwhere(inside) * stride)
+        self.points: Array = np.asfortranarray(template.world(np.argwhere(inside) * stride))
         self.values: Array = smooth[sparse][inside].astype(np.float64)
         width = np.sqrt(np.maximum((step_mm / 2) ** 2 - (subject.voxel_size / 4) ** 2, 0)) / subject.voxel_size
         moving = gaussian_filter(subject.data.astype(np.float32), width, mode="nearest", truncate=3)
-        self.subject = subject.like(moving)
-        self.slopes = [np.gradient(moving, axis=axis) for axis in range(3)]
+        self.shape, self.from_world = subject.shape, np.linalg.inv(subject.affine)
+        self.moving, *self.slopes = map(LinearImage.of_image, (moving, *np.gradient(moving)))
         self.effective = len(self.points) * float(np.prod(stride * template.voxel_size)) / _CORRELATION_LENGTH_MM**3
 
     def similarity(self, matrix: Array) -> tuple[float, float]:
@@ -137,23 +138,19 @@ class Pair:
         index, inside = self._indices(matrix)
         if inside.mean() < _MIN_COVERED:
             return -1.0, float(inside.mean())
-        moving = map_coordinates(self.subject.data, index[:, inside], order=1, mode="nearest", output=np.float64)
+        moving = self.moving(index[:, inside]).astype(np.float64)
         return _correlation(moving, self.values[inside]), float(inside.mean())
 
     def normal_equations(self, fit: LinearFit, free: int) -> tuple[Array, Array]:
         """Return Hessian and gradient of the log likelihood in the first `free` parameters."""
         index, inside = self._indices(fit.subject_from_template)
         index = index[:, inside]
-        moving, *slopes = (
-            map_coordinates(image, index, order=1, mode="nearest", output=np.float64)
-            for image in (self.subject.data, *self.slopes)
-        )
-        slope = np.stack(slopes, axis=1) @ np.linalg.inv(self.subject.affine[:3, :3])
+        moving = self.moving(index).astype(np.float64)
+        slope = np.stack([image(index) for image in self.slopes], axis=1) @ self.from_world[:3, :3]
         homogeneous = np.column_stack([self.points[inside], np.ones(int(inside.sum()))])
-        jacobian = np.stack(
-            [np.einsum("ni,ij,nj->n", slope, change, homogeneous, optimize=True) for change in _changes(fit, free)],
-            axis=1,
-        )
+        # change of the value by each entry of the matrix, times change of the entries by each parameter
+        by_entry = (slope[:, :, None] * homogeneous[:, None, :]).reshape(-1, 12)
+        jacobian = by_entry @ _changes(fit, free).reshape(free, 12).T
         # variable projection: gain and offset of the template contrast are projected out of residual and Jacobian
         nuisance = np.column_stack([self.values[inside], np.ones(len(moving))])
         orthogonal = np.linalg.qr(nuisance)[0]
@@ -164,8 +161,9 @@ class Pair:
         return scale * jacobian.T @ jacobian, -scale * jacobian.T @ residual
 
     def _indices(self, matrix: Array) -> tuple[Array, Array]:
-        index = self.subject.voxels(self.points @ matrix[:3, :3].T + matrix[:3, 3]).T
-        last = np.array(self.subject.shape)[:, None] - 0.5
+        to_voxels = self.from_world @ matrix
+        index = to_voxels[:3, :3] @ self.points.T + to_voxels[:3, 3:]
+        last = np.array(self.shape)[:, None] - 0.5
         inside: Array = np.all((index > -0.5) & (index < last), axis=0)
         return index, inside
 
@@ -223,20 +221,24 @@ def _stepped(fit: LinearFit, step: Array) -> LinearFit:
     return replace(fit, parameters=parameters)
 
 
-def _changes(fit: LinearFit, free: int, *, small: float = 1e-5) -> list[Array]:
-    """Return the derivatives of the 3 x 4 matrix with respect to the first `free` parameters."""
+def _changes(fit: LinearFit, free: int, *, small: float = 1e-5) -> Array:
+    """Return the derivatives of the 3 x 4 matrix with respect to the first `free` parameters, shape (free, 3, 4)."""
     changes = []
     for n in range(free):
         step = np.zeros(free)
         step[n] = small
         forth, back = _stepped(fit, step).subject_from_template, _stepped(fit, -step).subject_from_template
         changes.append((forth - back)[:3] / (2 * small))
-    return changes
+    return np.array(changes)
 
 
 def _rotation(vector: Array) -> Array:
+    """Return the rotation matrix of a rotation vector (Rodrigues)."""
     x, y, z = vector
-    return expm(np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]))
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    angle = float(np.sqrt(vector @ vector))
+    rotation: Array = np.eye(3) + np.sinc(angle / np.pi) * cross
+    return rotation + 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * (cross @ cross)
 
 
 def _log_stretch(parameters: Array) -> Array:
@@ -244,7 +246,10 @@ def _log_stretch(parameters: Array) -> Array:
 
 
 def _stretch(parameters: Array) -> Array:
-    return expm(_log_stretch(parameters))
+    if not parameters.any():
+        return np.eye(3)
+    values, vectors = np.linalg.eigh(_log_stretch(parameters))
+    return (vectors * np.exp(values)) @ vectors.T
 
 
 def _correlation(a: Array, b: Array) -> float:

@@ -61,7 +61,7 @@ class Staged:
 
     def _aligned(self, subject: SubjectMaps, template: Template) -> Registration:
         fixed, moving = template_contrast(template), subject_contrast(subject)
-        brain = distance_transform_edt(~template.mask.data, sampling=template.mask.voxel_size) <= _RIM_MM
+        brain = with_rim(template.mask)
         inner = inner_brain(template.mask)
         coarse, middle = Pair(fixed, moving, brain, 8.0), Pair(fixed, moving, brain, 4.0)
         candidates = [
@@ -112,7 +112,7 @@ def fit_whole_brain(subject: SubjectMaps, template: Template, affine: Array) -> 
     affine
         Starting point, subject to template, shape (4, 4).
     """
-    brain = distance_transform_edt(~template.mask.data, sampling=template.mask.voxel_size) <= _RIM_MM
+    brain = with_rim(template.mask)
     start = LinearFit.of_matrix(np.linalg.inv(affine), template.mask.world(np.argwhere(template.mask.data)).mean(0))
     with threadpool_limits(limits=1):  # BLAS sums depend on the number of threads
         fit = fit_linear(Pair(template.wm, white_matter(subject), brain, 4.0), start, AFFINE)
@@ -126,9 +126,29 @@ def inner_brain(mask: SpatialMap) -> Array:
     in the deep white matter above: between two phase encodings of one head, whole-brain fits rotate by degrees, fits
     to this part by half a degree.
     """
-    depth = distance_transform_edt(mask.data, sampling=mask.voxel_size)
-    height = mask.world(np.moveaxis(np.indices(mask.shape), 0, -1))[..., 2]
-    return (depth > _DEPTH_MM) & (height > _ABOVE_MM)
+    inner, box = np.zeros(mask.shape, dtype=bool), _bounding_box(mask, 1.0)
+    inner[box] = distance_transform_edt(mask.data[box], sampling=mask.voxel_size) > _DEPTH_MM
+    rows = (
+        step * index for step, index in zip(mask.affine[2, :3], np.ogrid[tuple(map(slice, mask.shape))], strict=True)
+    )
+    return inner & (sum(rows) + mask.affine[2, 3] > _ABOVE_MM)
+
+
+def with_rim(mask: SpatialMap) -> Array:
+    """Return the template's brain with a rim of a few mm, bool, shape of `mask`."""
+    grown, box = np.zeros(mask.shape, dtype=bool), _bounding_box(mask, _RIM_MM)
+    grown[box] = distance_transform_edt(~mask.data[box], sampling=mask.voxel_size) <= _RIM_MM
+    return grown
+
+
+def _bounding_box(mask: SpatialMap, margin_mm: float) -> tuple[slice, ...]:
+    """Return the part of the grid that has all of a mask and a margin: distances there are those of the whole."""
+    box = []
+    for axis, size in enumerate(mask.voxel_size):
+        inside = np.flatnonzero(mask.data.any(axis=tuple(other for other in range(3) if other != axis)))
+        margin = int(np.ceil(margin_mm / size))
+        box.append(slice(max(int(inside[0]) - margin, 0), int(inside[-1]) + 1 + margin))
+    return tuple(box)
 
 
 def require_similarity(fit: LinearFit) -> None:
@@ -165,7 +185,8 @@ def pose_spreads(
     fit: LinearFit, starts: list[LinearFit], subject: SubjectMaps, template: Template, region: Array
 ) -> dict[str, float]:
     """Return the variability of the rotation over starts, halves of the data and channels, degrees."""
-    checkerboard = (np.indices(region.shape) // _BOARD_VOXELS).sum(axis=0) % 2 == 0
+    boards = (index // _BOARD_VOXELS for index in np.ogrid[tuple(map(slice, region.shape))])
+    checkerboard = sum(boards) % 2 == 0
     contrasts = template_contrast(template), subject_contrast(subject)
     halves = [Pair(*contrasts, region & part, 4.0) for part in (checkerboard, ~checkerboard)]
     channels = [Pair(*pair, region, 4.0) for pair in tissue_channels(template, subject)]

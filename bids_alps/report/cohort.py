@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from bids_alps.model import SIDES, Array, Status
 from bids_alps.provenance import read_statements
 from bids_alps.report import figures_group
 from bids_alps.report.explore import make_explorer, run_name
+from bids_alps.report.group_charts import draw_charts, result_pictures
 from bids_alps.report.group_results import summarise_results
 from bids_alps.report.html import number, render_group, words
 from bids_alps.report.methods import draft_methods
 from bids_alps.report.methods_group import write_group_methods
-from bids_alps.report.page import LITERATURE, GroupPage, GroupRow, Picture, Reference, Table
+from bids_alps.report.page import LITERATURE, GroupPage, GroupRow, MethodsText, Picture, Reference, Table
 from bids_alps.report.participant import find_failures
 from bids_alps.statistics.findings import Findings
 from bids_alps.statistics.plan import Plan
@@ -30,8 +31,6 @@ _SIDES = (*SIDES, "bilateral")
 _LABELS = ("participant_id", "session_id", "run", "roi_preset")
 _SHOWN_RUNS = 2000
 """Maximum number of rows on the page, for fast rendering; group_alps.tsv has all runs."""
-_DRAWN_OUTCOMES = 40
-_DRAWN_VARIABLES = 12
 _SHOWN = ("alps_left", "alps_right", "alps_bilateral", "alps_bilateral_ci_low", "alps_bilateral_ci_high", "pitch")
 
 
@@ -75,17 +74,27 @@ def render_cohort(
             "(column roi_preset)."
         )
     page_notes += [f"No result for {failure.run}: {failure.message}" for failure in failures]
+    pictures = (*page.pictures, *result_pictures(findings, plan, page_notes))
+    methods = _methods(output_dir, findings, plan, page_notes)
     page = replace(
         page,
         banners=tuple(findings.banners),
         results=summarise_results(findings, plan),
         variables=_variables_table(plan),
-        pictures=(*page.pictures, *_result_pictures(findings, plan)),
+        pictures=pictures,
         notes=tuple(page_notes),
         files=tuple(files),
-        methods=write_group_methods(findings, plan, draft_methods(read_statements(output_dir))),
+        methods=methods,
     )
     return render_group(page)
+
+
+def _methods(output_dir: Path, findings: Findings, plan: Plan, notes: list[str]) -> MethodsText:
+    try:
+        return write_group_methods(findings, plan, draft_methods(read_statements(output_dir)))
+    except Exception as error:  # noqa: BLE001 - a failing sentence must not cost the page
+        notes.append(f"The methods text could not be written ({type(error).__name__}: {error}).")
+        return MethodsText()
 
 
 def _variables_table(plan: Plan) -> Table | None:
@@ -102,50 +111,6 @@ def _variables_table(plan: Plan) -> Table | None:
     columns = ("Variable", "Type", "Decided by", "Notes", "Analysed")
     note = "Levels or Units in participants.json have priority over the automatic rules."
     return Table(title="Variables of the participants", columns=columns, rows=rows, note=note) if rows else None
-
-
-def _result_pictures(findings: Findings, plan: Plan) -> tuple[Picture, ...]:
-    """Return charts of age, correlations and harmonisation for the analysed participants."""
-    charts = []
-    people, tables = findings.people, findings.tables
-    age = next((name for name in people if str(name).lower() == "age"), None)
-    if age is not None and people[age].notna().sum() > 2:
-        order = [str(name) for name in findings.facts.get("groups", [])]  # same colours as in the other figures
-        groups = people[plan.group].astype(str).tolist() if plan.group in people else []
-        rows = sorted(range(len(groups)), key=lambda n: order.index(groups[n])) if order else list(range(len(people)))
-        values = people[age].to_numpy(dtype=float)[rows], people["alps_bilateral"].to_numpy(dtype=float)[rows]
-        groups = [groups[n] for n in rows] if groups else []
-        caption = "One point per participant; lines are least-squares fits by group."
-        charts.append(("Index by age", caption, figures_group.draw_age(*values, groups)))
-    if "correlations" in tables:
-        pooled = tables["correlations"][tables["correlations"]["group"] == "all"]
-        outcomes, variables = pooled["outcome"].unique(), pooled["variable"].unique()
-        shown = pooled[
-            pooled["outcome"].isin(outcomes[:_DRAWN_OUTCOMES]) & pooled["variable"].isin(variables[:_DRAWN_VARIABLES])
-        ]
-        kind = "within" if (shown["kind"] == "within").any() else "pearson"
-        caption = "Pearson's r; asterisks mark p < 0.05 after Benjamini-Hochberg correction."
-        if kind == "within":
-            caption = "Correlation within groups, after removing the group means; asterisks mark p < 0.05 after "
-            caption += "Benjamini-Hochberg correction. group_correlations.tsv has the correlations by group and pooled."
-        if len(outcomes) > _DRAWN_OUTCOMES:
-            caption += f" The first {_DRAWN_OUTCOMES} of {len(outcomes)} outcomes are shown."
-        if len(variables) > _DRAWN_VARIABLES:
-            caption += f" The first {_DRAWN_VARIABLES} of {len(variables)} variables are shown."
-        if shown.loc[shown["kind"] == kind, "r"].notna().any():
-            charts.append(("Correlations", caption, figures_group.draw_correlations(shown, kind)))
-    if findings.before is not None and "harmonised" in tables:
-        site = str(findings.facts["harmonised"])
-        values_by = {
-            name: (table["alps_bilateral"].to_numpy(dtype=float), table[site].astype(str).tolist())
-            for name, table in (("before", findings.before), ("after", tables["harmonised"]))
-        }
-        caption = f"The bilateral index by {site}, before and after ComBat."
-        charts.append(("Harmonisation", caption, figures_group.draw_harmonisation(values_by)))
-    return tuple(
-        Picture(title=title, caption=caption, alt=f"{title}. {caption}", svg=(svg,), chart=True)
-        for title, caption, svg in charts
-    )
 
 
 def count_checks(output_dir: Path, preset: str | None = None) -> dict[str, dict[str, int]]:
@@ -192,7 +157,9 @@ def make_group_page(
     """
     present = [name for name in (*_labels_of(rows), *_SHOWN, *columns) if any(name in row for row in rows)]
     shown = list(dict.fromkeys(present))
-    pictures = _pictures(rows, group, checks or {}, reference) if rows else ()
+    notes = [f"The first {_SHOWN_RUNS} of {len(rows)} runs are listed; group_alps.tsv has all runs."]
+    notes = notes if len(rows) > _SHOWN_RUNS else []
+    pictures = _pictures(rows, group, (checks or {}, reference), notes) if rows else ()
     return GroupPage(
         title="Cohort",
         version=__version__,
@@ -203,8 +170,7 @@ def make_group_page(
         ),
         pictures=pictures,
         explorer=make_explorer(rows, columns, group=group),
-        notes=(f"The first {_SHOWN_RUNS} of {len(rows)} runs are listed; group_alps.tsv has all runs.",)
-        * (len(rows) > _SHOWN_RUNS),
+        notes=tuple(notes),
     )
 
 
@@ -242,34 +208,34 @@ def _column(rows: Sequence[Row], name: str) -> Array:
 
 
 def _pictures(
-    rows: Sequence[Row], group: str | None, checks: Mapping[str, Mapping[str, int]], reference: Reference
+    rows: Sequence[Row],
+    group: str | None,
+    options: tuple[Mapping[str, Mapping[str, int]], Reference],
+    notes: list[str],
 ) -> tuple[Picture, ...]:
+    checks, reference = options
     statuses = [status_of(row) for row in rows]
     passed = np.array([status != "fail" for status in statuses])
     indices = {side: np.where(passed, _column(rows, f"alps_{side}"), np.nan) for side in _SIDES}
     groups = [_cell(row.get(group)) for row in rows] if group else []
     pose = {angle: _column(rows, angle) for angle in ("pitch", "roll", "yaw")}
-    charts = [
-        (
-            "Distribution of the index",
-            "One point per run that did not fail; bars are interquartile ranges with the median.",
-            figures_group.draw_index_distribution(indices, groups, reference),
-        ),
-        (
-            "Left and right index",
-            "The dotted line is the line of identity. Runs far from it may have an unreliable index on one side.",
-            figures_group.draw_left_right(indices["left"], indices["right"], statuses),
-        ),
-        (
-            "Head pose and index",
-            "The index should not depend on head pose; r is Pearson's correlation.",
-            figures_group.draw_pose(pose, indices["bilateral"], statuses),
-        ),
-    ]
-    if checks:
-        named = {words(name): count for name, count in checks.items()}
-        charts.append(("Checks", "Number of runs by status for each quality check.", figures_group.draw_checks(named)))
-    return tuple(
-        Picture(title=title, caption=caption, alt=f"{title}. {caption}", svg=(svg,), chart=True)
-        for title, caption, svg in charts
+    named = {words(name): count for name, count in checks.items()}
+    captions = {
+        "Distribution of the index": "One point per run that did not fail; bars are interquartile ranges with the "
+        "median.",
+        "Left and right index": "The dotted line is the line of identity. Runs far from it may have an unreliable "
+        "index on one side.",
+        "Head pose and index": "The index should not depend on head pose; r is Pearson's correlation.",
+        "Checks": "Number of runs by status for each quality check.",
+    }
+    works: tuple[Callable[[], bytes], ...] = (
+        lambda: figures_group.draw_index_distribution(indices, groups, reference),
+        lambda: figures_group.draw_left_right(indices["left"], indices["right"], statuses),
+        lambda: figures_group.draw_pose(pose, indices["bilateral"], statuses),
+        *((lambda: figures_group.draw_checks(named),) if checks else ()),
     )
+    charts = [
+        (title, lambda caption=caption, work=work: (caption, work()))
+        for (title, caption), work in zip(captions.items(), works, strict=False)
+    ]
+    return draw_charts(charts, notes)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bids_alps.report import figures_statistics
+from bids_alps.report.group_changes import changes_result
 from bids_alps.report.group_format import (
     Row,
     capitalise,
@@ -15,28 +16,36 @@ from bids_alps.report.group_format import (
     join_names,
     number_or_dash,
 )
-from bids_alps.report.group_supplement import result_rows, supplementary_results
-from bids_alps.report.group_tables import changes_table, count_cell, mean_cell, pairs_table, split_families
+from bids_alps.report.group_supplement import ALPHA, chart_picture, result_rows, supplementary_results
+from bids_alps.report.group_tables import count_cell, mean_cell, pairs_table, split_families
 from bids_alps.report.page import Picture, Result, Table
 from bids_alps.statistics.descriptives import UNBALANCED
 from bids_alps.statistics.findings import Findings
 from bids_alps.statistics.multiplicity import CORRECTED
 from bids_alps.statistics.plan import INDICES, PRIMARY_OUTCOME, Plan
 
-_ALPHA = 0.05
-
 
 def summarise_results(findings: Findings, plan: Plan) -> tuple[Result, ...]:
     """Return the results of the first preset in the order of the page."""
-    results = [
-        _flow(findings),
-        _groups(findings, plan),
-        _participants(findings, plan),
-        _changes(findings),
-        _sensitivity(findings),
-        *supplementary_results(findings),
-    ]
+    sections: dict[str, Callable[[], Result | None]] = {
+        "Participants and runs analysed": lambda: _flow(findings),
+        f"Difference between groups ({plan.group})": lambda: _groups(findings, plan),
+        f"Participants by {plan.group}": lambda: _participants(findings, plan),
+        "Change within participants": lambda: changes_result(findings),
+        "Sensitivity to analysis choices": lambda: _sensitivity(findings),
+        "Further results": lambda: supplementary_results(findings),
+    }
+    results = [_section(title, work) for title, work in sections.items()]
     return tuple(result for result in results if result is not None)
+
+
+def _section(title: str, work: Callable[[], Result | None]) -> Result | None:
+    """Return a section of the page; if it fails, it says so, and the others are kept."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - a failing sentence must not cost the page
+        problem = f"Not shown because of an error ({type(error).__name__}: {error}); the tables have the results."
+        return Result(title=title, sentences=(problem,))
 
 
 def _flow(findings: Findings) -> Result:
@@ -111,14 +120,11 @@ def _groups_picture(findings: Findings, plan: Plan) -> Picture | None:
     }
     adjusted = None if means is None else means[means["outcome"].isin(INDICES)]
     svg = figures_statistics.draw_groups(values, adjusted)
-    caption = "One point per participant; diamonds are adjusted means with 95 % intervals."
+    caption = "One point per participant"
+    caption += "." if adjusted is None or adjusted.empty else "; diamonds are adjusted means with 95 % intervals."
     if "harmonised" in findings.facts:
         caption += " Values are harmonised, as in the tests."
-    return _picture("The index by group", caption, svg)
-
-
-def _picture(title: str, caption: str, svg: bytes) -> Picture:
-    return Picture(title=title, caption=caption, alt=f"{title}. {caption}", svg=(svg,), chart=True)
+    return chart_picture("The index by group", caption, svg)
 
 
 def _omnibus_sentences(findings: Findings, covariates: Sequence[str]) -> list[str]:
@@ -152,7 +158,7 @@ def _adjusted_sentence(row: Row, covariates: Sequence[str]) -> str:
 
 def _verdict(row: Row) -> str:
     a, b = row["group_a"], row["group_b"]
-    if row[CORRECTED] < _ALPHA:
+    if row[CORRECTED] < ALPHA:
         return f"The bilateral index was {'lower' if row['difference'] < 0 else 'higher'} in {b} than in {a}"
     return (
         f"No significant difference in the bilateral index between {b} and {a} (which is not evidence of equivalence)"
@@ -170,9 +176,9 @@ def _compared_sentence(row: Row) -> str:
 
 
 def _equivalence_sentence(row: Row) -> str:
-    verdict = "are equivalent" if row["p_equivalence"] < _ALPHA else "were not shown to be equivalent"
+    verdict = "are equivalent" if row["p_equivalence"] < ALPHA else "were not shown to be equivalent"
     return (
-        f"{capitalise(str(row['group_a']))} and {row['group_b']} {verdict} within ±{row['margin']:g} of the index "
+        f"The groups {row['group_a']} and {row['group_b']} {verdict} within ±{row['margin']:g} of the index "
         f"(two one-sided tests, {describe_p(row['p_equivalence'])})."
     )
 
@@ -218,62 +224,6 @@ def _participants(findings: Findings, plan: Plan) -> Result | None:
     return Result(title=f"Participants by {plan.group}", sentences=(imbalance or balanced,), tables=(table,))
 
 
-def _changes(findings: Findings) -> Result | None:
-    rows = result_rows(findings, "within")
-    if not rows:
-        return None
-    factor, levels = str(findings.facts.get("factor", "session")), findings.facts.get("levels", [])
-    headline = [row for row in rows if row["outcome"] == PRIMARY_OUTCOME and row["group"] == "all"]
-    sentences = [_change_sentence(row) for row in headline]
-    interactions = [row for row in result_rows(findings, "interaction") if row["outcome"] == PRIMARY_OUTCOME]
-    sentences += [_interaction_sentence(row) for row in interactions]
-    indices, others = split_families(rows)
-    folded = [changes_table(family_rows, title) for title, family_rows in others.items()]
-    values = _trajectories(findings, factor, [str(level) for level in levels])
-    return Result(
-        title=f"Change within participants ({factor})",
-        sentences=tuple(sentences),
-        tables=(changes_table(indices, "The same participants, before and after"),),
-        pictures=values,
-        folded=tuple(folded),
-    )
-
-
-def _trajectories(findings: Findings, factor: str, levels: list[str]) -> tuple[Picture, ...]:
-    table = findings.facts.get("trajectories")
-    if table is None or len(levels) < 2:
-        return ()
-    svg = figures_statistics.draw_changes(table, levels)
-    return (
-        _picture(
-            f"The bilateral index over {factor}",
-            "One line per participant; the thick line joins the means of complete pairs.",
-            svg,
-        ),
-    )
-
-
-def _change_sentence(row: Row) -> str:
-    if row["test"] == "none":
-        pairs = int(row["n_pairs"])
-        return f"The change from {row['level_a']} to {row['level_b']} cannot be tested: {pairs} complete pairs."
-    changed = "changed" if row[CORRECTED] < _ALPHA else "did not change significantly"
-    return (
-        f"From {row['level_a']} to {row['level_b']} the bilateral index {changed}: {format_interval(row, 'change')}; "
-        f"{describe_p(row['p'])}, corrected {format_p(row[CORRECTED])} ({row['test']}, {int(row['n_pairs'])} complete "
-        f"pairs, {int(row['n_incomplete'])} incomplete)."
-    )
-
-
-def _interaction_sentence(row: Row) -> str:
-    verdict = "differed" if row[CORRECTED] < _ALPHA else "did not differ significantly"
-    return (
-        f"The change {verdict} between {row['group_a']} and {row['group_b']} ({row['level_b']} minus "
-        f"{row['level_a']}): "
-        f"{format_interval(row, 'difference')}; {describe_p(row.get('p'))}, corrected {format_p(row[CORRECTED])}."
-    )
-
-
 def _sensitivity(findings: Findings) -> Result | None:
     rows = result_rows(findings, "sensitivity")
     if not rows:
@@ -282,7 +232,7 @@ def _sensitivity(findings: Findings) -> Result | None:
     sentences = []
     for a, b in pairs:
         pair_rows = [row for row in rows if (row["group_a"], row["group_b"]) == (a, b)]
-        significant = sum(row["p"] < _ALPHA for row in pair_rows)
+        significant = sum(row["p"] < ALPHA for row in pair_rows)
         low, high = min(row["difference"] for row in pair_rows), max(row["difference"] for row in pair_rows)
         sentences.append(
             f"{b} minus {a}: between {format_value(low, sign=True)} and {format_value(high, sign=True)} across "
@@ -292,12 +242,12 @@ def _sensitivity(findings: Findings) -> Result | None:
     first = next(iter(pairs))
     pair_rows = [row for row in rows if (row["group_a"], row["group_b"]) == first]
     svg = figures_statistics.draw_specifications(pair_rows)
-    caption = capitalise(
-        f"{first[1]} minus {first[0]}: one point per specification, sorted by the difference; the large point "
-        "is the primary analysis."
+    caption = (
+        f"One point per specification of the difference {first[1]} minus {first[0]}, sorted; the large point is the "
+        "primary analysis."
     )
     return Result(
         title="Sensitivity to analysis choices",
         sentences=tuple(sentences),
-        pictures=(_picture("Specification curve", caption, svg),),
+        pictures=(chart_picture("Specification curve", caption, svg),),
     )

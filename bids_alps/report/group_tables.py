@@ -92,7 +92,7 @@ def pairs_table(rows: Sequence[Row], title: str, *, with_unadjusted: bool = Fals
     unit = f", {UNIT}" if any(is_diffusivity(str(row["outcome"])) for row in rows) else ""
     pair = f": {pairs[0][1]} minus {pairs[0][0]}" if len(pairs) == 1 else ""
     truncated = f" The first {SHOWN} of {len(rows)} rows are shown." if len(rows) > SHOWN else ""
-    methods = sorted({str(row.get("test") or row.get("method")) for row in rows})
+    methods = {str(row.get("test") or row.get("method")) for row in rows}
     effect = "residual standard deviations" if rows and "standardised" in rows[0] else "Hedges' g"
     columns = (
         "Outcome",
@@ -103,10 +103,7 @@ def pairs_table(rows: Sequence[Row], title: str, *, with_unadjusted: bool = Fals
         *(("Unadjusted",) * with_unadjusted),
         "n",
     )
-    note = (
-        f"{capitalise(join_names(methods))}. p-values corrected over all rows ({CORRECTION}). Effect size: "
-        f"{effect}.{truncated}"
-    )
+    note = f"{_name_tests(methods)}. p-values corrected over all rows ({CORRECTION}). Effect size: {effect}.{truncated}"
     return Table(title=f"{title}{unit}{pair}", columns=columns, rows=tuple(cells), note=note)
 
 
@@ -132,12 +129,16 @@ def changes_table(rows: Sequence[Row], title: str) -> Table:
     pair = f": {rows[0]['level_b']} minus {rows[0]['level_a']}" if rows and pairs == 1 else ""
     columns = ("Outcome", "Change (95 % CI)", "p", "p corrected", "Effect size", "Pairs / incomplete")
     truncated = f" The first {SHOWN} of {len(rows)} rows; group_within.tsv has all." if len(rows) > SHOWN else ""
-    tests = join_names(sorted({str(row["test"]) for row in rows}))
+    tests = {str(row["test"]) for row in rows}
     note = (
-        f"{capitalise(tests)}. p-values corrected over all rows ({CORRECTION}). Effect size: Cohen's d of the "
+        f"{_name_tests(tests)}. p-values corrected over all rows ({CORRECTION}). Effect size: Cohen's d of the "
         f"changes.{truncated}"
     )
     return Table(title=f"{title}{unit}{pair}", columns=columns, rows=tuple(cells), note=note)
+
+
+def _name_tests(names: set[str]) -> str:
+    return capitalise(join_names(sorted(names - {"none"}))) or "Not tested: too few values"
 
 
 def mean_cell(part: pd.DataFrame, group: str) -> str:

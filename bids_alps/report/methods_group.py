@@ -109,8 +109,10 @@ def _within(findings: Findings) -> Iterator[str]:
     if "within" not in findings.tables:
         return
     used = set(findings.tables["within"]["test"]) - {"none"}
+    if not used:
+        return
     source = " ([@wilcoxon1945])" if "Wilcoxon" in used else ""
-    tests = join_names(sorted(used)) if used else "none"
+    tests = join_names(sorted(used))
     factor = findings.facts.get("factor", "session")
     yield f"Changes within participants ({factor}) were tested on complete pairs ({tests}{source})."
     if "interaction" in findings.tables:

@@ -35,7 +35,7 @@ def alps_sh_statement(preset: RoiPreset) -> tuple[Statement, ...]:
     return make_statement("index", SENTENCE.replace("{preset}", literal(preset.name)), radius=preset.radius_mm)
 
 
-def follow_alps_sh(prepared: PreparedSeries, aligned: AlignedRun, maps: tuple[SubjectMaps, Template]) -> AlignedRun:
+def measure_alps_sh(prepared: PreparedSeries, aligned: AlignedRun, maps: tuple[SubjectMaps, Template]) -> AlignedRun:
     """Return the run with the tensor fit, axes and registration of ``alps.sh``; the head pose is kept.
 
     The rotation of the registration is that to image axes, so pose correction is always on: it is what makes the index

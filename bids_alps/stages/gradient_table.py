@@ -46,4 +46,5 @@ def repair_table(series: DwiSeries, mask: Array, method: Method) -> DwiSeries:
         image=series.image,
         gradients=Gradients(bvals=series.gradients.bvals, bvecs=bvecs),
         notes=(*series.notes, f"gradient table repaired: {result}, {best.lead:.2f} times that of the next best"),
+        gradient_axes=str(best),
     )

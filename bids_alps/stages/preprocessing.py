@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,21 +11,19 @@ import numpy as np
 
 from bids_alps.io.combining import parts_by_encoding
 from bids_alps.io.derivatives import derivative_path, sidecar_of
-from bids_alps.io.images import read_series
 from bids_alps.io.tables import Column, write_table
 from bids_alps.io.writing import write_map, write_text
-from bids_alps.model import Array, Check, DwiRun, DwiSeries, FieldmapMethod, Gradients, Statement
+from bids_alps.model import Array, Check, DwiRun, DwiSeries, FieldmapMethod, Statement
 from bids_alps.numerics.preprocessing import distortion, measured_field, outliers, realignment, resampling
 from bids_alps.numerics.preprocessing.correction import (
     ALIGNED,
     COMBINED,
-    CONCATENATED,
     EXCLUDED,
+    JOINED,
     CorrectedSeries,
     combine_runs,
     correct_series,
     encoding_from_sidecar,
-    relative_gain,
 )
 from bids_alps.numerics.preprocessing.denoising import DENOISED, UNRINGED
 from bids_alps.numerics.preprocessing.distortion import Distortion
@@ -35,8 +33,8 @@ from bids_alps.report.drawing import BeforeAfter, Motion, compare_steps, trace_m
 from bids_alps.settings import Method
 from bids_alps.stages.denoising import DenoisedSeries, clean
 from bids_alps.stages.distortion import field_estimators
-from bids_alps.stages.gradient_table import repair_table
 from bids_alps.stages.masking import find_mask
+from bids_alps.stages.merging import check_axes, join_files, read_file
 from bids_alps.stages.statements import make_statement
 
 GIVEN = "The diffusion series had been preprocessed by another program and were used unchanged."
@@ -107,12 +105,18 @@ class _Part:
         """Whether distortion was corrected."""
         return self.corrected.distortion is not None and self.corrected.distortion.proven
 
+    @property
+    def encoding(self) -> str:
+        """Direction of phase encoding, which may be unknown for a single file."""
+        return str(self.files[0].metadata.get("PhaseEncodingDirection"))
+
 
 def correct(run: DwiRun, series: DwiSeries, mask: Array, method: Method, output_dir: Path) -> PreprocessedSeries:
     """Preprocess a raw series as requested by the method, and write it; a preprocessed series is unchanged.
 
     A run of several files becomes one series on the grid of the first. Files with the same phase encoding are corrected
-    together; those with opposite encoding are merged after distortion correction of both.
+    together; those with opposite encoding are merged after distortion correction of both. Files are also merged if
+    all corrections are off.
     """
     if run.preprocessed:
         return PreprocessedSeries(
@@ -128,8 +132,9 @@ def correct(run: DwiRun, series: DwiSeries, mask: Array, method: Method, output_
     whole = first.corrected.series
     for part in parts[1:]:
         whole = combine_runs(whole, part.corrected, mask, b0_threshold=method.b0_threshold)
-    if run.partners:
-        notes.append(f"{1 + len(run.partners)} files were merged: {len(whole.gradients)} volumes in total")
+    merged = sum(len(part.files) for part in parts)
+    if merged > 1:
+        notes.append(f"{merged} files were merged: {len(whole.gradients)} volumes in total")
     if not run.fieldmaps:
         notes.append(
             "susceptibility distortion is not corrected: no fieldmap and no image with opposite phase encoding"
@@ -167,19 +172,14 @@ def correction_statements(parts: Sequence[_Part]) -> tuple[Statement, ...]:
         measured_field.SENTENCE: any(_method_of(part) in _MEASURED for part in parts),
         resampling.SENTENCE: any(series.motion_corrected or series.distortion_corrected for series in corrected),
     }
-    applied = [text for text, holds in texts.items() if holds]
-    return make_statement("preparation", *(applied or [RAW]), *_merging(parts), volumes=excluded)
-
-
-def _merging(parts: Sequence[_Part]) -> list[str]:
-    """Return the sentences on how several files became one series."""
-    first, *others = (part.files[0].metadata.get("PhaseEncodingDirection") for part in parts)
-    texts = {
-        CONCATENATED: any(len(part.files) > 1 for part in parts),
-        COMBINED: any(encoding != first for encoding in others),
-        ALIGNED: any(encoding == first for encoding in others),
+    merging = {
+        JOINED: any(len(part.files) > 1 for part in parts),
+        ALIGNED: any(part.encoding == parts[0].encoding for part in parts[1:]),
+        COMBINED: any(part.encoding != parts[0].encoding for part in parts[1:]),
     }
-    return [text for text, holds in texts.items() if holds]
+    applied = [text for text, holds in texts.items() if holds] or [RAW]
+    applied += [text for text, holds in merging.items() if holds]
+    return make_statement("preparation", *applied, volumes=excluded)
 
 
 def _method_of(part: _Part) -> DistortionMethod:
@@ -211,13 +211,15 @@ def _correct_parts(run: DwiRun, series: DwiSeries, mask: Array, method: Method) 
 
     Files with another encoding than the first are excluded, with a note, unless distortion of both is corrected.
     """
-    (own, *others), parts = parts_by_encoding(run), list[_Part]()
-    parts.append(_correct_part(own, _concatenate(series, own[1:], mask, method), mask, method))
+    own, *others = parts_by_encoding(run)
+    axes = {run.image.name: series.gradient_axes}
+    # the notes of the first file are those of the run, which are reported by the caller
+    joined = join_files([replace(series, notes=()), *_read(run, own[1:], axes, method)], mask, method)
+    parts = [_correct_part(own, joined, mask, method)]
     for files in others:
-        joined = _concatenate(_read(files[0], method), files[1:], None, method)
+        joined = join_files(_read(run, files, axes, method), None, method)
         part = _correct_part(files, joined, find_mask(joined, b0_threshold=method.b0_threshold), method)
-        same_encoding = files[0].metadata["PhaseEncodingDirection"] == run.metadata["PhaseEncodingDirection"]
-        if same_encoding or (part.proven and parts[0].proven):
+        if part.encoding == parts[0].encoding or (part.proven and parts[0].proven):
             parts.append(part)
         else:
             names = ", ".join(file.name for file in files)
@@ -225,25 +227,12 @@ def _correct_parts(run: DwiRun, series: DwiSeries, mask: Array, method: Method) 
     return parts
 
 
-def _read(run: DwiRun, method: Method) -> DwiSeries:
-    series = read_series(run, b0_threshold=method.b0_threshold)
-    return repair_table(series, find_mask(series, b0_threshold=method.b0_threshold), method)
-
-
-def _concatenate(series: DwiSeries, files: Sequence[DwiRun], mask: Array | None, method: Method) -> DwiSeries:
-    """Return a series with those of further files on the same grid appended, scaled to the same b=0 signal."""
-    if not files:
-        return series
-    inside = find_mask(series, b0_threshold=method.b0_threshold) if mask is None else mask
-    images, tables = [series.image.data], [series.gradients]
-    for other in (_read(file, method) for file in files):
-        gain = relative_gain(series, other, inside, b0_threshold=method.b0_threshold)
-        images.append(other.image.data * np.float32(gain))
-        tables.append(other.gradients)
-    gradients = Gradients(
-        bvals=np.concatenate([table.bvals for table in tables]), bvecs=np.concatenate([table.bvecs for table in tables])
-    )
-    return DwiSeries(image=series.image.like(np.concatenate(images, axis=3)), gradients=gradients)
+def _read(run: DwiRun, files: Sequence[DwiRun], axes: dict[str, str], method: Method) -> list[DwiSeries]:
+    """Read further files of a run; the axes of their gradient tables are added, and must be the same."""
+    read = [read_file(file, method) for file in files]
+    axes |= {file.image.name: series.gradient_axes for file, series in zip(files, read, strict=True)}
+    check_axes(axes, run.name)
+    return read
 
 
 def _correct_part(files: Sequence[DwiRun], series: DwiSeries, mask: Array, method: Method) -> _Part:
@@ -257,7 +246,8 @@ def _correct_part(files: Sequence[DwiRun], series: DwiSeries, mask: Array, metho
         motion=method.motion_correction,
         b0_threshold=method.b0_threshold,
     )
-    notes = [*cleaned.notes, *(run.notes if method.distortion_correction else ()), *corrected.notes]
+    of_files = dict.fromkeys(note for file in files for note in file.notes)
+    notes = [*series.notes, *cleaned.notes, *of_files, *corrected.notes]
     return _Part(files=tuple(files), cleaned=cleaned, corrected=corrected, notes=notes)
 
 

@@ -18,7 +18,7 @@ from bids_alps.progress import log_stage
 from bids_alps.registration.checks import check_registration
 from bids_alps.settings import Method
 from bids_alps.stages.aligned import AlignedRun
-from bids_alps.stages.alps_sh import alps_sh_statement, follow_alps_sh
+from bids_alps.stages.alps_sh import alps_sh_statement, measure_alps_sh
 from bids_alps.stages.atlas import atlas_statement, measure_atlas, read_atlases
 from bids_alps.stages.figures import draw
 from bids_alps.stages.index import Measurement, measure, write_measures
@@ -93,7 +93,7 @@ def measure_preset(
     """Measure one preset by its conventions, in manual ROIs if the run has some, with its checks."""
     centres, pose = preset.centres, aligned.registration.transform.rotation
     if preset.conventions == "alps.sh":
-        aligned = follow_alps_sh(prepared, aligned, maps)
+        aligned = measure_alps_sh(prepared, aligned, maps)
     checks = check_registration(aligned.registration, *maps, centres, aligned.lesion_fraction)
     manual = run.regions.get(atlas_label(preset.name))
     if manual is not None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from bids_alps.errors import AlpsError
 from bids_alps.statistics.adjusted import compare_adjusted, design_groups
@@ -17,7 +17,7 @@ from bids_alps.statistics.discrimination import discriminate
 from bids_alps.statistics.equivalence import assess_equivalence
 from bids_alps.statistics.findings import Findings
 from bids_alps.statistics.followup import compare_repeats
-from bids_alps.statistics.models import fit_model
+from bids_alps.statistics.formulas import fit_models
 from bids_alps.statistics.norms import find_norms
 from bids_alps.statistics.permutation import permute_differences
 from bids_alps.statistics.plan import INDICES, PRIMARY_OUTCOME, Plan, choose_reference, resolve_covariates
@@ -25,6 +25,7 @@ from bids_alps.statistics.power import required_group_sizes
 from bids_alps.statistics.precision import measure_precision
 from bids_alps.statistics.reliability import measure_repeats
 from bids_alps.statistics.repeats import (
+    MATCHED,
     PARTICIPANT_KEY,
     VISIT,
     Visits,
@@ -38,8 +39,6 @@ from bids_alps.statistics.selection import COMPARISON, select_runs
 from bids_alps.statistics.sites import harmonise_runs
 from bids_alps.statistics.variables import Variable
 
-MATCHED = "_matched"
-"""Whether a run's participant is listed in ``participants.tsv``; without this column, all are treated as listed."""
 _MEASURES = ("alps_bilateral", "alps_left", "alps_right")
 
 
@@ -75,6 +74,7 @@ def analyse(runs: pd.DataFrame, plan: Plan) -> Findings:
         visits = _with_one_group(visits, plan.group, findings)
     people = select_people(visits, plan, findings, within=within)
     findings.people = people
+    findings.flow.compared = not within and plan.group in people and len(people[plan.group].dropna().unique()) > 1
     _describe(people, visits, plan, findings, within=within)
     if plan.group is not None and not within:
         _compare_between(people, plan, findings)
@@ -268,34 +268,9 @@ def _relate(people: pd.DataFrame, plan: Plan, findings: Findings, *, within: boo
     )
 
 
-def fit_models(runs: pd.DataFrame, plan: Plan, findings: Findings) -> dict[str, pd.DataFrame]:
-    """Fit all formulas; those that fail are reported in the notes."""
-    coefficients, tests, checks = list[pd.DataFrame](), list[pd.DataFrame](), list[pd.DataFrame]()
-    table = runs if "participant" in runs else runs.assign(participant=runs[PARTICIPANT_KEY])
-    for formula in plan.formulas:
-        try:
-            fitted = fit_model(table, formula, participant=PARTICIPANT_KEY)
-        except AlpsError as error:
-            findings.notes.append(str(error))
-            continue
-        except Exception as error:  # noqa: BLE001 - a failing formula must not stop the others
-            findings.notes.append(f"{formula}: could not be fitted ({type(error).__name__}: {error}).")
-            continue
-        findings.flow.note(fitted.excluded, "lacks a variable of the model", of=f"model {formula}")
-        labels: dict[str, Any] = {"model": formula, "kind": fitted.kind, "n": fitted.n, "participants": fitted.people}
-        labels["n_excluded"] = len(fitted.excluded)
-        coefficients.append(fitted.coefficients.assign(**labels))
-        tests.append(fitted.tests.assign(**labels))
-        checks.append(fitted.checks.assign(model=formula))
-    if not coefficients:
-        return {}
-    named = {"models": coefficients, "model_tests": tests, "checks": checks}
-    return {name: pd.concat(parts, ignore_index=True) for name, parts in named.items()}
-
-
 def _norms(people: pd.DataFrame, plan: Plan, findings: Findings, *, within: bool) -> dict[str, pd.DataFrame]:
     age = next((str(name) for name in people if str(name).lower() == "age"), None)
-    if age is None or not len(people):
+    if age is None or not len(people) or not is_numeric_dtype(people[age]):
         return {}
     sex = next((str(name) for name in people if str(name).lower() in ("sex", "gender")), None)
     table = people.rename(columns={age: "age", **({sex: "sex"} if sex else {})})

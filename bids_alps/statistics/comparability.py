@@ -14,6 +14,7 @@ METHOD: dict[str, str] = {
     "roi_semi_axes": "shape of the regions",
     "roi_source": "origin of the regions",
     "b_value": "shell",
+    "frame": "space of the regions",
     "pose_correction": "pose correction",
     "preprocessed": "external preprocessing",
     "motion_corrected": "motion correction",

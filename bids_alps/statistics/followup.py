@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 from bids_alps.statistics.comparison import group_names
 from bids_alps.statistics.findings import Findings
 from bids_alps.statistics.paired import WithinFactor, compare_changes, compare_within
 from bids_alps.statistics.plan import PRIMARY_OUTCOME, Plan
-from bids_alps.statistics.repeats import PARTICIPANT_KEY, VISIT, Visits, average_visits
+from bids_alps.statistics.repeats import MATCHED, PARTICIPANT_KEY, VISIT, Visits, average_visits
 from bids_alps.statistics.sites import warn_of_sites
 
 
 def compare_repeats(visits: Visits, plan: Plan, findings: Findings, *, within: bool) -> None:
     """Compare groups that vary within participants, and repeated sessions."""
+    if MATCHED in visits.runs and visits.runs[MATCHED].any():  # phantoms and others who are not in participants.tsv
+        visits = replace(visits, runs=visits.runs[visits.runs[MATCHED].astype(bool)])
     factor = str(plan.group) if within else "session"
     levels = _levels_of(visits, factor, plan) if within else list(visits.order)
     runs = visits.runs[visits.runs[factor].notna()] if within else average_visits(visits.runs)

@@ -148,8 +148,9 @@ def find_norms(
     oldest, youngest = (np.nanmax(age[inside]), np.nanmin(age[inside])) if inside.any() else (np.nan, np.nan)
     columns: dict[str, Any] = {"in_reference": inside, "age_extrapolated": (age > oldest) | (age < youngest)}
     columns |= {f"{name}_z": measure_norms(to_floats(people[name]), design, inside) for name in outcomes}
+    used = int((inside & np.isfinite(design).all(axis=1)).sum())
     sentence = (
-        f"Normative scores are based on {source} (n = {int(inside.sum())}), with {model}; reference members are "
+        f"Normative scores are based on {source} (n = {used}), with {model}; reference members are "
         "predicted from the others."
     )
     return pd.DataFrame(columns, index=people.index), sentence

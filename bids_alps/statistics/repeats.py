@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,8 @@ import pandas as pd
 PARTICIPANT_KEY = "_person"
 VISIT = "_visit"
 TIME = "acq_time"
+MATCHED = "_matched"
+"""Whether a run's participant is listed in ``participants.tsv``; without this column, all are treated as listed."""
 _NO_SESSION = "no session"
 _WITHIN = 0.25
 """Fraction of participants in whom a within-participant factor varies; in fewer, such as converters, it is a group."""
@@ -178,8 +181,9 @@ def _majority_order(names: Sequence[str], timed: pd.DataFrame, given: Sequence[s
     predecessors.
     """
     both = timed.merge(timed, on=PARTICIPANT_KEY, suffixes=("", "_later"))
-    ahead = both[both["_when"] < both["_when_later"]].groupby([VISIT, f"{VISIT}_later"]).size().to_dict()
-    majority = [(a, b) for (a, b), count in ahead.items() if count > ahead.get((b, a), 0)]
+    ordered = both.loc[both["_when"] < both["_when_later"], [VISIT, f"{VISIT}_later"]]
+    ahead = Counter(ordered.itertuples(index=False, name=None))
+    majority = [(a, b) for (a, b), count in ahead.items() if count > ahead[b, a]]
     predecessors = {name: sum(b == name for _, b in majority) for name in names}
     order = list[str]()
     while predecessors:

@@ -32,10 +32,13 @@ class Flow:
         runs.
     lost
         Excluded runs: index in the table, analysis from which they are excluded, and reason.
+    compared
+        Whether groups of participants are compared.
     """
 
     steps: list[dict[str, Any]] = field(default_factory=list)
     lost: list[tuple[Any, str, str]] = field(default_factory=list)
+    compared: bool = True
 
     def take(
         self, runs: pd.DataFrame, out: pd.Series[bool], step: str, reasons: Any, *, of: str = EVERYTHING
@@ -84,7 +87,7 @@ class Flow:
         lost = [f"{step['excluded_runs']} {step['step']}" for step in others if step["excluded_runs"]]
         end = self.steps[-1]
         parts = [f"{first['runs']} runs of {first['participants']} participants identified", *lost]
-        if end["excluded_from"] == COMPARISON:
+        if end["excluded_from"] == COMPARISON and self.compared:
             return f"{'; '.join(parts)}; {end['participants']} participants compared."
         return f"{'; '.join(parts)}; {end['runs']} runs of {end['participants']} participants analysed."
 
@@ -107,8 +110,8 @@ def select_runs(runs: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, Flow, lis
     flow, banners = Flow(), list[str]()
     selected = flow.take(runs, pd.Series(False, index=runs.index), "found", "")
     if REPEATED in selected:
-        reasons = {row: f"the same run as in dataset {name}" for row, name in selected[REPEATED].items()}
-        selected = flow.take(selected, selected[REPEATED].notna(), "pooled twice", reasons)
+        doubled = {row: f"the same run as in dataset {name}" for row, name in selected[REPEATED].items()}
+        selected = flow.take(selected, selected[REPEATED].notna(), "pooled twice", doubled)
     excluded = [status for status in LEFT_OUT if status not in plan.included]
     failed = selected["status"].isin(excluded)
     selected = flow.take(selected, failed, "failed their checks", _why_failed(selected))

@@ -245,6 +245,16 @@ def test_nothing_is_written_through_a_link_that_leads_out(place: Path, link: str
     assert bytes_below(place / "notes") == before
 
 
+@pytest.mark.parametrize("link", ["figures", "logs/settings", "logs/group"])
+@pytest.mark.parametrize("level", ["participant", "group", "figures"])
+def test_shared_folders_that_link_out_are_refused(place: Path, link: str, level: str) -> None:
+    write_root(place / "out", place / "raw")
+    (place / "out" / link).parent.mkdir(exist_ok=True)
+    (place / "out" / link).symlink_to(place / "notes")
+    assert main(["raw", "out", level, "--skip-bids-validation"]) == 73
+    assert list((place / "notes").iterdir()) == [place / "notes/thesis.txt"]
+
+
 def test_links_inside_the_output_are_fine(place: Path) -> None:
     write_root(place / "out", place / "raw")
     (place / "out/disk2").mkdir()

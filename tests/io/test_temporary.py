@@ -75,9 +75,17 @@ def test_a_recent_file_of_another_container_is_kept(tmp_path: Path) -> None:
         program.kill()
 
 
-@pytest.mark.parametrize("name", [".a.tsv.0123456789ab-4026531836-1-17.0123abcd.tmp", ".a.tsv.node7-99.abc.tmp"])
-def test_a_recent_file_of_another_machine_is_kept(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", [".notes.tmp", ".a.tsv.node7-99.abc.tmp", ".a.tsv.mine.0123abcd.tmp"])
+def test_temporary_files_of_other_programs_are_kept(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
+    path.write_text("mine")
+    in_the_past(path, 1e6)
+    remove_abandoned(tmp_path)
+    assert path.read_text() == "mine"
+
+
+def test_a_recent_file_of_another_machine_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / ".a.tsv.0123456789ab-4026531836-1-17.0123abcd.tmp"
     path.write_text("half")
     remove_abandoned(tmp_path)
     assert path.exists()

@@ -19,8 +19,8 @@ from bids_alps.stages.masking import find_mask
 from bids_alps.stages.preprocessing import PreprocessedSeries, correct
 
 OPPOSITE = "Runs of opposite phase encoding were merged"
-SAME = "Runs with the same phase encoding were scaled to the same b=0 signal and concatenated"
-MOVED = "Runs on different voxel grids were aligned and merged"
+SAME = "Files with the same phase encoding and voxel grid were joined, scaled to the same b=0 signal"
+MOVED = "Files with the same phase encoding and other positions were aligned rigidly and merged"
 SHAPE, VOXEL_MM = (18, 18, 16), 8.0
 DIRECTIONS = np.array([[1, 1, 0], [1, -1, 0], [1, 0, 1], [1, 0, -1], [0, 1, 1], [0, 1, -1]]) / np.sqrt(2)
 STILL: dict[str, Any] = {"motion_correction": False}

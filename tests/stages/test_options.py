@@ -28,7 +28,7 @@ from bids_alps.registration.engines import ENGINES
 from bids_alps.settings import Method
 from bids_alps.stages import alps_sh, preprocessing
 from bids_alps.stages.aligned import AlignedRun
-from bids_alps.stages.alps_sh import follow_alps_sh
+from bids_alps.stages.alps_sh import measure_alps_sh
 from bids_alps.stages.index import Measurement, measure
 from bids_alps.stages.prepare import PreparedSeries
 from bids_alps.stages.preprocessing import PreprocessedSeries, correct
@@ -143,7 +143,7 @@ def test_alps_sh_fits_all_shells_and_reports_them(phantom: PhantomSubject, monke
     aligned = AlignedRun(fitted=own, registration=found, method=Method(gradient_calibration=False))
     left_alone = replace(aligned, method=replace(aligned.method, pose_correction=False))
     measurement, same = (
-        measure(follow_alps_sh(prepared, one, (None, None)), read_preset("alps.sh"))  # type: ignore[arg-type]
+        measure(measure_alps_sh(prepared, one, (None, None)), read_preset("alps.sh"))  # type: ignore[arg-type]
         for one in (aligned, left_alone)
     )
     assert same.result.alternatives == measurement.result.alternatives  # in image axes with either setting

@@ -78,3 +78,9 @@ def test_half_of_the_runs_is_not_most_of_them() -> None:
     found = find_comparable(pd.DataFrame({"version": ["1"] * 10 + ["2"] * 10}))
     assert found.refused
     assert "none of which accounts for most of the runs" in found.banner
+
+
+def test_measurements_in_different_spaces_are_not_pooled() -> None:
+    found = find_comparable(pd.DataFrame({"frame": ["longitudinal"] * 10 + ["cross-sectional"] * 3}))
+    assert found.kept.tolist() == [True] * 10 + [False] * 3
+    assert "space of the regions" in found.banner

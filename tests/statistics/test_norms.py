@@ -81,3 +81,12 @@ def test_spline_is_linear_beyond_its_knots_and_smooth_at_them():
     assert above[2] - above[1] == pytest.approx(above[1] - above[0])
     # rms::rcspline.eval(40, knots, norm = 2): (40 - 30)^3 / (70 - 30)^2
     assert spline(np.array([40.0]), knots)[0, 1] == pytest.approx(1000 / 1600)
+
+
+def test_the_size_of_the_reference_counts_who_was_used() -> None:
+    rng = np.random.default_rng(0)
+    sex = [None] * 10 + ["F", "M"] * 15
+    people = pd.DataFrame({"age": rng.normal(50, 10, 40), "sex": sex, "group": "control", "y": rng.normal(size=40)})
+    scores, sentence = find_norms(people, ["y"], "group", "control")
+    assert scores["y_z"].notna().sum() == 30
+    assert "(n = 30)" in sentence

@@ -21,6 +21,7 @@ from scipy import ndimage
 
 from bids_alps.errors import ImageError
 from bids_alps.model import Array, FieldmapMethod
+from bids_alps.numerics.interpolation import CubicSpline
 from bids_alps.numerics.preprocessing.distortion_solver import EpiImage, Problem, unwarp
 from bids_alps.numerics.preprocessing.volume_motion import fit_motion, no_motion, sample_reference
 
@@ -183,7 +184,7 @@ def _solve(image: EncodedImage, other: EncodedImage, mask: Array, ratio: float) 
     first = _epi_image(image, image, np.eye(4), 1.0, 1 / scale)
     motion = np.eye(4)
     size: Array = np.linalg.norm(image.affine[:3, :3], axis=0)
-    field = np.zeros([-(-n // _LEVELS[0][0]) for n in mask.shape])
+    field = np.zeros([-(-n // _LEVELS[0][0]) for n in mask.shape], dtype=np.float32)
     for level, (stride, steps) in enumerate(_LEVELS):
         shape = tuple(-(-n // stride) for n in mask.shape)
         if level:
@@ -220,7 +221,8 @@ def _epi_image(image: EncodedImage, grid: EncodedImage, motion: Array, shift: fl
 def _refined(field: Array, factor: float, shape: tuple[int, ...]) -> Array:
     """Return the field on a finer grid, without ripple of two voxels, which central differences do not penalise."""
     smooth = ndimage.gaussian_filter(field, 0.7)
-    return np.asarray(ndimage.map_coordinates(smooth, np.indices(shape) / factor, order=3, mode="nearest"))
+    places = np.indices(shape, dtype=np.float32).reshape(3, -1) / np.float32(factor)
+    return CubicSpline.of_image(smooth)(places).reshape(shape)
 
 
 def _gain(first: EpiImage, second: EpiImage, field: Array, stride: int, mask: Array) -> float:
@@ -237,10 +239,14 @@ def _refine_motion(problem: Problem, field: Array, image: EncodedImage, motion: 
     stride = problem.stride
     affine = image.affine @ np.diag([stride, stride, stride, 1.0])
     inside = mask[::stride, ::stride, ::stride]
-    reference = sample_reference(first.corrected, affine, inside)
-    coefficients = ndimage.spline_filter(second.corrected, order=3, output=np.float32)
+    reference = sample_reference(first.corrected, affine, np.argwhere(inside))
     direction = image.affine[:3, image.phase_axis] / np.linalg.norm(image.affine[:3, image.phase_axis])
-    fit = fit_motion(coefficients, affine, reference, no_motion(reference.points.mean(0), direction))
+    fit = fit_motion(
+        CubicSpline.of_image(second.corrected),
+        affine,
+        reference,
+        no_motion(reference.points.mean(0, dtype=np.float64), direction),
+    )
     if fit.correlation < 0.5:
         return motion
     change = fit.motion.matrix

@@ -84,5 +84,4 @@ def rotate_bvecs(bvecs: Array, motion: list[VolumeMotion] | tuple[VolumeMotion, 
 
 def acquired_slices(motion: VolumeMotion, affine: Array, slice_axis: int, points: Array) -> Array:
     """Return the (fractional) slice in which points of the reference head were acquired; shapes (n, 3), (n,)."""
-    inverse = np.linalg.inv(affine)
-    return motion.acquired(points) @ inverse[slice_axis, :3] + inverse[slice_axis, 3]
+    return motion.places(points, np.linalg.inv(affine))[slice_axis]

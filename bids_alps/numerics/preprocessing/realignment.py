@@ -1,10 +1,10 @@
 """Head motion and eddy currents of a diffusion series, and slices that lost their signal.
 
-Every volume is aligned with what the others predict for it. All poses are relative to the first b=0 volume, so the
+Every volume is registered to its prediction from the others. All poses are relative to the first b=0 volume, so the
 corrected series lies where that volume lies. The estimate is a line of steps, each of which takes the coarse series
 and a `MotionState` and returns the next one::
 
-    initial -> aligned with shell means (twice) -> aligned with predictions (three times)
+    initial -> aligned with shell means (twice) -> aligned with predictions (twice)
             -> eddy terms linear in the gradient -> common drift removed -> shells aligned -> anchored at the first b=0
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from scipy import ndimage
@@ -20,6 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from bids_alps.errors import ImageError
 from bids_alps.model import Array
+from bids_alps.numerics.interpolation import CubicSpline, is_on_grid
 from bids_alps.numerics.preprocessing.motion import HEAD_RADIUS_MM, SeriesMotion, acquired_slices, rotate_bvecs
 from bids_alps.numerics.preprocessing.mutual_information import align_by_mutual_information
 from bids_alps.numerics.preprocessing.outliers import find_outlier_slices
@@ -32,7 +32,7 @@ from bids_alps.numerics.preprocessing.volume_motion import (
     fit_motion,
     no_motion,
     sample_reference,
-    sample_volume,
+    world_points,
 )
 from bids_alps.numerics.tensors.gradients import find_shells
 
@@ -59,14 +59,16 @@ class CoarseSeries:
 
     Parameters
     ----------
-    coefficients
-        Cubic B-spline coefficients of each volume.
+    volumes
+        Each volume.
     affine
         Coarse voxels to RAS+ world mm.
     inside
         Brain mask with a rim, shape (i, j, k), bool.
     points
-        World mm of the voxels in `inside`, shape (m, 3).
+        World mm of the voxels in `inside`, shape (m, 3), float32.
+    compared
+        Voxels at which volumes are aligned, indices of shape (p, 3).
     shells
         Mean b-value of each volume's shell, 0 for b=0, shape (n,).
     bvals, bvecs
@@ -79,10 +81,11 @@ class CoarseSeries:
         Voxel axis of the slices, and their number.
     """
 
-    coefficients: tuple[Array, ...]
+    volumes: tuple[CubicSpline, ...]
     affine: Array
     inside: Array
     points: Array
+    compared: Array
     shells: Array
     bvals: Array
     bvecs: Array
@@ -99,7 +102,7 @@ class CoarseSeries:
     @property
     def centre(self) -> Array:
         """Centre of rotation, world mm, shape (3,)."""
-        return self.points.mean(0)
+        return self.points.mean(0, dtype=np.float64)
 
     def image(self, values: Array) -> Array:
         """Return values at `points` as an image, zero elsewhere; shape (i, j, k), float32."""
@@ -109,23 +112,18 @@ class CoarseSeries:
 
     def resampled(self, volume: int, motion: VolumeMotion) -> Array:
         """Return a volume at the points of the head at rest, its eddy-current stretch undone; shape (m,)."""
-        values, inside = sample_volume(
-            self.coefficients[volume], motion.places(self.points, np.linalg.inv(self.affine))
-        )
-        return np.where(inside, values, 0) * motion.stretch(self.points)
+        image, places = self.volumes[volume], motion.places(self.points, np.linalg.inv(self.affine))
+        return image(places) * is_on_grid(places, image.shape) * motion.stretch(self.points)
 
     def reference(self, values: Array, *, smooth: bool = False) -> ReferencePoints:
         """Return points with values and gradients of an image given at `points`."""
         image = self.image(values)
-        eroded = ndimage.binary_erosion(self.inside)
-        if smooth:
-            image = ndimage.gaussian_filter(image, 1.0)
-        return sample_reference(image, self.affine, eroded, stride=max(1, int(eroded.sum()) // _FIT_POINTS))
+        return sample_reference(ndimage.gaussian_filter(image, 1.0) if smooth else image, self.affine, self.compared)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MotionState:
-    """What is known of the motion after a step.
+    """Estimated motion after a step.
 
     Parameters
     ----------
@@ -193,7 +191,7 @@ def estimate_motion(
     state = initial_state(series)
     for sweep in range(2):
         state = align_to_means(series, state, smooth=sweep == 0)
-    for _ in range(3):
+    for _ in range(2):
         state = align_to_predictions(series, state)
     state, shift = keep_linear_eddy_terms(series, state)
     state = remove_common_drift(series, state, shift)
@@ -224,19 +222,21 @@ def coarsen(
     factor = np.maximum(WORK_SPACING_MM / size, 1.0)
     factor[slice_axis] = 1.0
     shape = tuple(int(np.floor((n - 1) / f)) + 1 for n, f in zip(mask.shape, factor, strict=True))
-    coefficients, not_empty = [], np.zeros(len(bvals), dtype=bool)
+    coarsening = [coarsening_matrix(*sizes) for sizes in zip(mask.shape, factor, shape, strict=True)]
+    volumes, not_empty = [], np.zeros(len(bvals), dtype=bool)
     for volume in range(data.shape[3]):
         image = np.nan_to_num(np.asarray(data[..., volume], dtype=np.float32))
         not_empty[volume] = image[mask].std() > 1e-3 * abs(image[mask].mean()) > 0
-        coefficients.append(_resized(image, factor, shape))
-    inside = _resized(mask.astype(np.float32), factor, shape, order=1) > 0.5
-    inside = ndimage.binary_dilation(inside, iterations=_RIM)
+        volumes.append(CubicSpline.of_coefficients(_coarsened(image, coarsening)))
+    inside = ndimage.binary_dilation(_coarse_mask(mask, factor, shape), iterations=_RIM)
+    eroded = np.argwhere(ndimage.binary_erosion(inside))
     work_affine = affine @ np.diag([*factor, 1.0])
     return CoarseSeries(
-        coefficients=tuple(coefficients),
+        volumes=tuple(volumes),
         affine=work_affine,
         inside=inside,
-        points=np.argwhere(inside) @ work_affine[:3, :3].T + work_affine[:3, 3],
+        points=world_points(np.argwhere(inside), work_affine),
+        compared=eroded[:: max(1, len(eroded) // _FIT_POINTS)],
         shells=find_shells(bvals),
         bvals=bvals,
         bvecs=bvecs,
@@ -247,15 +247,46 @@ def coarsen(
     )
 
 
-def _resized(image: Array, factor: Array, shape: tuple[int, ...], *, order: Literal[1, 3] = 3) -> Array:
-    """Return spline coefficients (order 3) or values (order 1) of an image on a coarser grid."""
-    sigma = 0.5 * np.sqrt(np.maximum(factor**2 - 1, 0))
-    coarse = ndimage.gaussian_filter(image, sigma) if sigma.any() else image
-    if (factor > 1).any():
-        coarse = ndimage.affine_transform(coarse, factor, output_shape=shape, order=order, output=np.float32)
-    if order == 3:
-        coarse = ndimage.spline_filter(coarse, order=3, output=np.float32)
-    return coarse
+def coarsening_matrix(size: int, factor: float, coarse_size: int) -> Array:
+    """Return the matrix from values along an axis to cubic B-spline coefficients of the smoothed, coarser values.
+
+    Smoothing, interpolation and the spline's prefilter are linear and act on one axis after the other: as matrices they
+    take a tenth of the time of the filters.
+
+    Parameters
+    ----------
+    size, coarse_size
+        Number of values, and of coefficients.
+    factor
+        Coarse over fine voxel edge.
+
+    Returns
+    -------
+    Array
+        Shape (coarse_size, size), float32.
+    """
+    matrix = np.eye(size)
+    if factor > 1:
+        matrix = ndimage.gaussian_filter1d(matrix, float(_smoothing(factor)), axis=0)
+        matrix = ndimage.affine_transform(matrix, [factor, 1.0], output_shape=(coarse_size, size), order=3)
+    return ndimage.spline_filter1d(matrix, order=3, axis=0, mode="mirror").astype(np.float32)
+
+
+def _smoothing(factor: Array | float) -> Array:
+    """Return the Gaussian standard deviation against aliasing, in fine voxels."""
+    return 0.5 * np.sqrt(np.maximum(np.square(factor) - 1, 0))
+
+
+def _coarsened(image: Array, matrices: list[Array]) -> Array:
+    for axis, matrix in enumerate(matrices):
+        image = np.moveaxis(np.tensordot(matrix, image, axes=(1, axis)), 0, axis)
+    return image
+
+
+def _coarse_mask(mask: Array, factor: Array, shape: tuple[int, ...]) -> Array:
+    smooth = ndimage.gaussian_filter(mask.astype(np.float32), _smoothing(factor))
+    inside: Array = ndimage.affine_transform(smooth, factor, output_shape=shape, order=1, output=np.float32) > 0.5
+    return inside
 
 
 def initial_state(series: CoarseSeries) -> MotionState:
@@ -291,7 +322,7 @@ def align_to_means(series: CoarseSeries, state: MotionState, *, smooth: bool) ->
 
 
 def align_to_predictions(series: CoarseSeries, state: MotionState) -> MotionState:
-    """Align each volume with what the others predict, and note lost slices and volumes unlike all others."""
+    """Register each volume to its prediction from the others; find lost slices and unusable volumes."""
     for group in (series.weighted, ~series.weighted):
         members = state.members(group)
         if len(members) < 2:
@@ -338,10 +369,11 @@ def _predict_without_lost_slices(
 
 def _fit(series: CoarseSeries, state: MotionState, volume: int, reference: ReferencePoints) -> Fit:
     kept = ~_in_outlier(series, state, volume, reference.points)
-    reference = ReferencePoints(
-        points=reference.points[kept], values=reference.values[kept], gradients=reference.gradients[kept]
-    )
-    return fit_motion(series.coefficients[volume], series.affine, reference, state.motion[volume])
+    if not kept.all():
+        reference = ReferencePoints(
+            points=reference.points[kept], values=reference.values[kept], gradients=reference.gradients[kept]
+        )
+    return fit_motion(series.volumes[volume], series.affine, reference, state.motion[volume])
 
 
 def _in_outlier(series: CoarseSeries, state: MotionState, volume: int, points: Array) -> Array:
@@ -354,13 +386,13 @@ def _in_outlier(series: CoarseSeries, state: MotionState, volume: int, points: A
 
 
 def keep_linear_eddy_terms(series: CoarseSeries, state: MotionState) -> tuple[MotionState, Array]:
-    """Keep of the eddy terms what is linear in the gradient, as eddy currents are: the rest follows contrast.
+    """Keep the part of the eddy terms that is linear in the gradient: the rest follows image contrast.
 
     Returns
     -------
     tuple
-        The state, and the part of each volume's shift along phase encoding that goes with its gradient, mm, shape
-        (n,): no head motion.
+        The state, and the part of each volume's shift along phase encoding that is proportional to its gradient (not
+        head motion), mm, shape (n,).
     """
     shift = np.zeros(len(series.bvals))
     members = state.members(series.weighted)
@@ -383,7 +415,7 @@ def keep_linear_eddy_terms(series: CoarseSeries, state: MotionState) -> tuple[Mo
 
 
 def remove_common_drift(series: CoarseSeries, state: MotionState, shift: Array) -> MotionState:
-    """Remove what all volumes of one contrast moved: aligned with each other alone, they drift together."""
+    """Remove the common drift of volumes of one contrast, which are registered only to each other."""
     origin = no_motion(series.centre, series.direction)
     for group in (series.weighted, ~series.weighted):
         members = state.members(group)
@@ -396,10 +428,10 @@ def remove_common_drift(series: CoarseSeries, state: MotionState, shift: Array) 
 
 
 def align_shells(series: CoarseSeries, state: MotionState, shift: Array) -> MotionState:
-    """Align the mean of each shell with the mean b=0 image, whose contrast is another one.
+    """Register the mean of each shell to the mean b=0 image, across contrasts.
 
-    Such an alignment errs by more than a still head moves, so it is believed as far as the head's motion from
-    volume to volume makes a motion between the shells likely.
+    This registration is less accurate than the motion of a still head, so it is weighted by its probability given the
+    motion between successive volumes.
     """
 
     def mean_of(members: list[int]) -> Array:
@@ -438,6 +470,6 @@ def _fraction_of(matrix: Array, fraction: float, centre: Array) -> Array:
 
 
 def anchor(state: MotionState, first: int) -> MotionState:
-    """Make the first b=0 volume the one at rest."""
+    """Make the first b=0 volume the reference."""
     back = np.linalg.inv(state.motion[first].matrix)
     return replace(state, motion=tuple(motion.after(back) for motion in state.motion))

@@ -1,7 +1,7 @@
-"""Motion, eddy currents and susceptibility distortion undone together, in one interpolation.
+"""Correction of motion, eddy currents and susceptibility distortion in one interpolation.
 
-A point x of the undistorted head at rest lies at ``x + b(x) u`` in the distorted image at rest, and from there goes
-where the volume's motion takes it. What is read there is multiplied by the change of volume along the way.
+A point x of the undistorted head at rest lies at ``x + b(x) u`` in the distorted image at rest, and from there is
+moved by the motion of the volume. The value there is multiplied by the Jacobian of the distortion.
 """
 
 from __future__ import annotations
@@ -12,10 +12,17 @@ import numpy as np
 from scipy import ndimage
 
 from bids_alps.model import Array
+from bids_alps.numerics.interpolation import CubicSpline, LinearImage
 from bids_alps.numerics.preprocessing.distortion import Distortion
 from bids_alps.numerics.preprocessing.motion import SeriesMotion, acquired_slices
 from bids_alps.numerics.preprocessing.prediction import fit_covariance, leave_one_out_weights
-from bids_alps.numerics.preprocessing.volume_motion import VolumeMotion, fit_motion, no_motion, sample_reference
+from bids_alps.numerics.preprocessing.volume_motion import (
+    VolumeMotion,
+    fit_motion,
+    no_motion,
+    sample_reference,
+    world_points,
+)
 from bids_alps.numerics.tensors.gradients import find_shells
 
 _COVARIANCE_VOXELS = 20_000
@@ -23,7 +30,7 @@ _COVARIANCE_VOXELS = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """Where corrected values are wanted.
+    """Target grid of the correction.
 
     Parameters
     ----------
@@ -39,9 +46,8 @@ class Grid:
 
     @property
     def points(self) -> Array:
-        """World mm of the series at rest, shape (n, 3)."""
-        placed = self.pose @ self.affine
-        return np.indices(self.shape).reshape(3, -1).T @ placed[:3, :3].T + placed[:3, 3]
+        """World mm of the series at rest, shape (n, 3), float32."""
+        return world_points(np.indices(self.shape).reshape(3, -1).T, self.pose @ self.affine)
 
 
 SENTENCE = "Corrected volumes were resampled once, by cubic B-splines."
@@ -65,47 +71,39 @@ def resample_series(
     motion
         Where each volume was acquired.
     distortion
-        Field of the series at rest, on its grid; used only where it is proven.
+        Field of the series at rest, on its grid; used only if it is proven.
     grid
-        Where values are wanted; the series' own grid by default.
+        Target grid; by default that of the series.
     out
-        Array to write to; `data` itself will do where no other grid is asked for.
+        Array to write to; `data` itself is possible with its own grid.
     """
     grid = grid or Grid(shape=data.shape[:3], affine=affine, pose=np.eye(4))
     points, gain = _distorted(grid.points, affine, distortion)
-    inverse, limit = np.linalg.inv(affine), np.array(data.shape[:3])[:, None] - 1.0
+    inverse = np.linalg.inv(affine)
     out = np.empty((*grid.shape, data.shape[3]), dtype=np.float32) if out is None else out
     for number, volume in enumerate(motion.volumes):
         image = np.nan_to_num(np.asarray(data[..., number], dtype=np.float32))
-        coefficients = ndimage.spline_filter(image, order=3, output=np.float32)
-        places = volume.places(points, inverse)
-        np.clip(places, 0, limit, out=places)
-        values = ndimage.map_coordinates(
-            coefficients, places, order=3, prefilter=False, mode="mirror", output=np.float32
-        )
+        values = CubicSpline.of_image(image)(volume.places(points, inverse))
         corrected = values * (gain * volume.stretch(points)).astype(np.float32)
         out[..., number] = np.maximum(corrected, 0).reshape(grid.shape)  # splines overshoot at edges
     return out
 
 
 def _distorted(points: Array, affine: Array, distortion: Distortion | None) -> tuple[Array, Array]:
-    """Return where undistorted points show up in the distorted image at rest, and the stretch there."""
+    """Return the positions of undistorted points in the distorted image at rest, and the Jacobian there."""
     if distortion is None or not distortion.proven:
         return points, np.ones(len(points))
     inverse = np.linalg.inv(affine)
     voxels = inverse[:3, :3] @ points.T + inverse[:3, 3:]
     field, axis = distortion.displacement, distortion.phase_axis
-    shift, slope = (
-        ndimage.map_coordinates(image, voxels, order=1, mode="nearest")
-        for image in (field, np.gradient(field, axis=axis))
-    )
+    shift, slope = (LinearImage.of_image(image)(voxels) for image in (field, np.gradient(field, axis=axis)))
     return points + shift[:, None] * affine[:3, axis], 1 + slope
 
 
 def replace_outliers(
     corrected: Array, affine: Array, bvals: Array, motion: SeriesMotion, *, distortion: Distortion | None = None
 ) -> float:
-    """Put predictions in place of what was read from slices that lost their signal.
+    """Replace values from slices with signal loss by predictions.
 
     Parameters
     ----------
@@ -157,19 +155,19 @@ def _lost_voxels(
 
 
 def mean_b0(data: Array, affine: Array, bvals: Array, motion: SeriesMotion) -> Array:
-    """Return the mean volume without weighting, at rest, motion undone; shape (i, j, k)."""
+    """Return the mean b=0 image, corrected for motion; shape (i, j, k)."""
     base = np.flatnonzero((find_shells(bvals) == 0) & motion.usable).tolist()
     part = replace(motion, volumes=tuple(motion.volumes[volume] for volume in base))
     return resample_series(data[..., base], affine, part).mean(-1)
 
 
 def align_b0s(first: Array, second: Array, affines: tuple[Array, Array], mask: Array) -> VolumeMotion:
-    """Return the rigid motion from the rest of one run to the rest of another, by their corrected images.
+    """Return the rigid motion between the reference positions of two runs, from their corrected images.
 
     Parameters
     ----------
     first, second
-        Mean corrected images without weighting, each on its own grid.
+        Mean corrected b=0 images, each on its own grid.
     affines
         Voxels to world mm of each.
     mask
@@ -181,9 +179,7 @@ def align_b0s(first: Array, second: Array, affines: tuple[Array, Array], mask: A
         World mm at rest in the first run to world mm at rest in the second; its `matrix` is a `Grid`'s pose.
     """
     image = ndimage.gaussian_filter(np.asarray(first, dtype=np.float32), 1)
-    reference = sample_reference(image, affines[0], mask)
-    smooth = ndimage.gaussian_filter(np.asarray(second, dtype=np.float32), 1)
-    coefficients = ndimage.spline_filter(smooth, order=3, output=np.float32)
-    return fit_motion(
-        coefficients, affines[1], reference, no_motion(reference.points.mean(0), np.zeros(3)), iterations=20
-    ).motion
+    reference = sample_reference(image, affines[0], np.argwhere(mask))
+    moving = CubicSpline.of_image(ndimage.gaussian_filter(np.asarray(second, dtype=np.float32), 1))
+    start = no_motion(reference.points.mean(0, dtype=np.float64), np.zeros(3))
+    return fit_motion(moving, affines[1], reference, start, iterations=20).motion

@@ -1,6 +1,6 @@
 """Rigid motion and eddy-current distortion of one volume, by Gauss-Newton on points of a reference.
 
-A point x of the reference lies at ``q = centre + R (x - centre) + t`` in the moved head, and shows up at
+A point x of the reference lies at ``q = centre + R (x - centre) + t`` in the moved head, and appears at
 ``y = q + u (terms(q - centre) . e)`` in the acquired volume, u being the world direction of phase encoding.
 """
 
@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from bids_alps.model import Array
+from bids_alps.numerics.interpolation import CubicSpline, is_on_grid
 
 LINEAR_TERMS, QUADRATIC_TERMS = 3, 9
 _TUKEY = 4.685
@@ -20,7 +20,7 @@ _TUKEY = 4.685
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeMotion:
-    """Where the points of a resting head show up in an acquired volume, all in RAS+ world mm.
+    """Map from points of the head at rest to an acquired volume, all in RAS+ world mm.
 
     Parameters
     ----------
@@ -50,42 +50,42 @@ class VolumeMotion:
         return matrix
 
     def moved(self, points: Array) -> Array:
-        """Return where points of the resting head lie after the motion, before distortion; shape (n, 3)."""
+        """Return points of the head at rest after the motion, before distortion; shape (n, 3)."""
         matrix = self.matrix
         return points @ matrix[:3, :3].T + matrix[:3, 3]
 
     def acquired(self, points: Array) -> Array:
-        """Return where points of the resting head show up in the volume; shape (n, 3)."""
+        """Return points of the head at rest in the volume, with distortion; shape (n, 3)."""
         return self.places(points, np.eye(4)).T
 
     def places(self, points: Array, inverse: Array) -> Array:
-        """Return the voxels of the volume in which points of the resting head show up.
+        """Return the voxels of the volume that image points of the head at rest.
 
         Parameters
         ----------
         points
-            World mm, shape (n, 3).
+            World mm, shape (n, 3); fastest as float32 in Fortran order.
         inverse
             World mm to voxels, shape (4, 4).
 
         Returns
         -------
         Array
-            Voxel indices, shape (3, n).
+            Voxel indices, shape (3, n), in the type of the points.
         """
         rigid, eddy = self.matrix, np.eye(4)
         if self.eddy.size != QUADRATIC_TERMS:  # motion, linear eddy currents and voxels together are one affine map
             linear = self.eddy if self.eddy.size else np.zeros(3)
             eddy[:3, :3] += np.outer(self.direction, linear)
             eddy[:3, 3] = -self.direction * (linear @ self.centre)
-            whole = inverse @ eddy @ rigid
+            whole = (inverse @ eddy @ rigid).astype(points.dtype)
             return whole[:3, :3] @ points.T + whole[:3, 3:]
         moved = self.moved(points)
         shift = eddy_terms(moved - self.centre, self.eddy.size) @ self.eddy
         return inverse[:3, :3] @ (moved + shift[:, None] * self.direction).T + inverse[:3, 3:]
 
     def stretch(self, points: Array) -> Array:
-        """Return by how much eddy currents stretch the image along phase encoding at points at rest; shape (n,)."""
+        """Return the stretch of the image by eddy currents along phase encoding at points at rest; shape (n,)."""
         gradient = self.eddy[:3] @ self.direction if self.eddy.size else 0.0
         stretch = np.full(len(points), 1.0 + gradient)
         if self.eddy.size == QUADRATIC_TERMS:
@@ -96,7 +96,7 @@ class VolumeMotion:
         return stretch
 
     def after(self, matrix: Array) -> VolumeMotion:
-        """Return this motion for a head whose rest is another one: `matrix` takes the new rest to the old."""
+        """Return this motion relative to another reference position: `matrix` maps the new to the old one."""
         joined = self.matrix @ matrix
         rotation = Rotation.from_matrix(joined[:3, :3])
         translation = joined[:3, :3] @ self.centre + joined[:3, 3] - self.centre
@@ -136,7 +136,7 @@ def eddy_terms(offset: Array, number: int) -> Array:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferencePoints:
-    """Points of a reference image with what is known there.
+    """Points of a reference image with values and gradients.
 
     Parameters
     ----------
@@ -151,16 +151,29 @@ class ReferencePoints:
     gradients: Array
 
 
-def sample_reference(image: Array, affine: Array, mask: Array, *, stride: int = 1) -> ReferencePoints:
-    """Return every `stride`-th point inside a mask, with the values and gradients of an image."""
-    slopes = np.stack([*np.gradient(image)], axis=-1)[mask][::stride] @ np.linalg.inv(affine[:3, :3])
-    points = np.argwhere(mask)[::stride] @ affine[:3, :3].T + affine[:3, 3]
-    return ReferencePoints(points=points, values=image[mask][::stride], gradients=slopes)
+def world_points(voxels: Array, affine: Array) -> Array:
+    """Return RAS+ world mm of voxel indices, both of shape (n, 3), as `VolumeMotion.places` is fastest with them."""
+    return np.asarray(voxels @ affine[:3, :3].T + affine[:3, 3], dtype=np.float32, order="F")
+
+
+def sample_reference(image: Array, affine: Array, voxels: Array) -> ReferencePoints:
+    """Return voxels of an image, indices of shape (n, 3), as points with values and gradients (central differences)."""
+    flat, index, last = np.ravel(image), voxels.T, np.array(image.shape) - 1
+    place = np.ravel_multi_index(tuple(index), image.shape)
+    slopes = np.empty((len(voxels), 3))
+    for axis, step in enumerate(np.cumprod([1, *image.shape[:0:-1]])[::-1]):
+        above, below = index[axis] < last[axis], index[axis] > 0
+        slopes[:, axis] = (flat[place + step * above] - flat[place - step * below]) / np.maximum(above + 1 * below, 1)
+    return ReferencePoints(
+        points=world_points(voxels, affine),
+        values=flat[place],
+        gradients=slopes @ np.linalg.inv(affine[:3, :3]),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """A fitted motion with how well it fits: correlation and gain of the volume over the reference."""
+    """A fitted motion, with the correlation with the reference and the gain relative to it."""
 
     motion: VolumeMotion
     correlation: float
@@ -168,17 +181,17 @@ class Fit:
 
 
 def fit_motion(
-    coefficients: Array, affine: Array, reference: ReferencePoints, start: VolumeMotion, *, iterations: int = 8
+    volume: CubicSpline, affine: Array, reference: ReferencePoints, start: VolumeMotion, *, iterations: int = 8
 ) -> Fit:
-    """Return the motion that brings a volume onto the reference.
+    """Return the motion that registers a volume to the reference.
 
     Derivatives come from the reference alone: its noise is independent of the volume's, so noise does not
-    draw the fit towards any place on the grid.
+    bias the fit towards positions on the grid.
 
     Parameters
     ----------
-    coefficients
-        Cubic B-spline coefficients of the volume.
+    volume
+        The volume.
     affine
         Its voxels to world mm.
     reference
@@ -196,16 +209,18 @@ def fit_motion(
     motion = start
     correlation = gain = 0.0
     for _ in range(iterations):
-        values, inside = sample_volume(coefficients, motion.places(reference.points, inverse))
+        places = motion.places(reference.points, inverse)
+        inside = is_on_grid(places, volume.shape)
         if inside.sum() < least:
             return Fit(motion=start, correlation=0.0, gain=0.0)
-        observed, expected = values[inside], reference.values[inside]
+        seen = slice(None) if inside.all() else inside
+        observed, expected = volume(places)[seen], reference.values[seen]
         gain = float(observed @ expected / max(expected @ expected, 1e-12))
         correlation = _correlation(observed, expected)
         residual = observed - gain * expected
         spread = 1.4826 * np.median(np.abs(residual)) + 1e-12
         weights = np.maximum(1 - (residual / (_TUKEY * spread)) ** 2, 0) ** 2
-        used = gain * jacobian[inside]
+        used = gain * jacobian[seen]
         normal = (used * weights[:, None]).T @ used
         normal[np.diag_indices_from(normal)] *= 1 + 1e-6
         change = -np.linalg.lstsq(normal, used.T @ (weights * residual), rcond=1e-12)[0] / scale
@@ -213,14 +228,6 @@ def fit_motion(
         if np.abs(change[:3]).max() < 2e-5 and np.abs(change[3:6]).max() < 2e-3:
             break
     return Fit(motion=motion, correlation=correlation, gain=gain)
-
-
-def sample_volume(coefficients: Array, voxels: Array) -> tuple[Array, Array]:
-    """Return a volume at voxel indices, shape (3, n), and which of these lie inside the grid."""
-    limit = np.array(coefficients.shape)[:, None] - 1
-    inside: Array = np.all((voxels >= 0) & (voxels <= limit), axis=0)
-    values = ndimage.map_coordinates(coefficients, voxels, order=3, prefilter=False, mode="mirror", output=np.float32)
-    return values, inside
 
 
 def _jacobian(reference: ReferencePoints, motion: VolumeMotion) -> Array:

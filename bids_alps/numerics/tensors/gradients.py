@@ -8,13 +8,13 @@ from bids_alps.errors import GradientError
 from bids_alps.model import Array, Gradients
 
 SHELL_TOLERANCE = 100.0
-"""b-values closer than this belong to one shell, s/mm^2 (scanners scale b by up to 5 % per direction)."""
+"""b-values closer than this belong to one shell, s/mm² (scanners scale b by up to 5 % per direction)."""
 
 PREFERRED_B = 1000.0
-"""Optimal b-value of the tensor model for white matter in vivo, s/mm^2."""
+"""Optimal b-value of the tensor model for white matter in vivo, s/mm²."""
 
 PREFERRED_RANGE = (500.0, 1500.0)
-"""Range of b-values in which a shell is used without a flag, s/mm^2."""
+"""Range of b-values in which a shell is used without a flag, s/mm²."""
 
 MAX_SHELLS = 8
 """With more groups of b-values than this, a table has no shells: Cartesian grid (DSI) or random b-values."""
@@ -74,11 +74,11 @@ def find_shells(bvals: Array, *, b0_threshold: float = 50.0, tolerance: float = 
     Parameters
     ----------
     bvals
-        Shape (n,), s/mm^2.
+        Shape (n,), s/mm².
     b0_threshold
         b-values up to this are treated as b=0.
     tolerance
-        Maximum step within a shell, s/mm^2.
+        Maximum step within a shell, s/mm².
 
     Returns
     -------
@@ -105,17 +105,17 @@ def choose_shells(
 ) -> Array:
     """Choose the volumes for the tensor fit: b=0 volumes and one shell.
 
-    By default this is the shell closest to 1000 s/mm^2 that determines a tensor, with priority for those between 500
-    and 1500 s/mm^2. If there is no such shell, or there are no shells, all volumes in this range are used.
+    By default this is the shell closest to 1000 s/mm² that determines a tensor, with priority for those between 500
+    and 1500 s/mm². If there is no such shell, or there are no shells, all volumes in this range are used.
 
     Parameters
     ----------
     gradients
         Gradients of n volumes.
     wanted
-        b-values to use instead, each within 10 % (at least 100 s/mm^2) of a shell.
+        b-values to use instead, each within 10 % (at least 100 s/mm²) of a shell.
     b0_threshold
-        b-values up to this are treated as b=0, s/mm^2.
+        b-values up to this are treated as b=0, s/mm².
 
     Returns
     -------
@@ -132,7 +132,7 @@ def choose_shells(
     if not (shells == 0).any():
         raise GradientError(
             "gradients",
-            f"no b=0 volume: the smallest b-value is {gradients.bvals.min():g} s/mm^2, the threshold {b0_threshold:g}",
+            f"no b=0 volume: the smallest b-value is {gradients.bvals.min():g} s/mm², the threshold {b0_threshold:g}",
             "provide at least one b=0 volume, or raise --b0-threshold to include this one",
         )
     if not (shells > 0).any():
@@ -141,7 +141,7 @@ def choose_shells(
         return (shells == 0) | _preferred_volumes(gradients, shells)
     selected = _wanted_shells(np.unique(shells[shells > 0]), wanted)
     weighted: Array = np.isin(shells, selected)
-    problem = _indeterminate(gradients.bvecs[weighted], f"b = {', '.join(f'{value:.0f}' for value in selected)} s/mm^2")
+    problem = _indeterminate(gradients.bvecs[weighted], f"b = {', '.join(f'{value:.0f}' for value in selected)} s/mm²")
     if problem is not None:
         raise problem
     return weighted | (shells == 0)
@@ -154,7 +154,7 @@ def _preferred_volumes(gradients: Gradients, shells: Array) -> Array:
     first = None
     for volumes in (*candidates, between):
         b = gradients.bvals[volumes]
-        where = f"b = {b.mean():.0f} s/mm^2" if b.size and np.ptp(b) < SHELL_TOLERANCE else _span(PREFERRED_RANGE)
+        where = f"b = {b.mean():.0f} s/mm²" if b.size and np.ptp(b) < SHELL_TOLERANCE else _span(PREFERRED_RANGE)
         problem = _indeterminate(gradients.bvecs[volumes], where)
         if problem is None:
             return np.asarray(volumes)
@@ -178,7 +178,7 @@ def _shells_by_preference(bvals: Array, shells: Array) -> list[float]:
 
 
 def _span(limits: tuple[float, float]) -> str:
-    return f"b = {limits[0]:.0f} to {limits[1]:.0f} s/mm^2"
+    return f"b = {limits[0]:.0f} to {limits[1]:.0f} s/mm²"
 
 
 def _wanted_shells(present: Array, wanted: tuple[float, ...]) -> Array:
@@ -188,7 +188,7 @@ def _wanted_shells(present: Array, wanted: tuple[float, ...]) -> Array:
         if abs(nearest - b) > max(SHELL_TOLERANCE, 0.1 * b):
             available = ", ".join(f"{value:.0f}" for value in present)
             raise GradientError(
-                "gradients", f"no shell at b = {b:g} s/mm^2; available: {available}", "choose one of these"
+                "gradients", f"no shell at b = {b:g} s/mm²; available: {available}", "choose one of these"
             )
         selected.append(nearest)
     return np.array(selected)

@@ -4,13 +4,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from bids_alps.errors import ImageError
 from bids_alps.numerics.preprocessing.outliers import find_outlier_slices
 from bids_alps.numerics.preprocessing.prediction import fit_covariance, leave_one_out_weights
-from bids_alps.numerics.preprocessing.realignment import estimate_motion
-from bids_alps.numerics.preprocessing.volume_motion import QUADRATIC_TERMS, VolumeMotion, no_motion
+from bids_alps.numerics.preprocessing.realignment import coarsening_matrix, estimate_motion
+from bids_alps.numerics.preprocessing.volume_motion import (
+    QUADRATIC_TERMS,
+    VolumeMotion,
+    no_motion,
+    sample_reference,
+)
 
 DIRECTION = np.array([0.0, 1.0, 0.0])
 
@@ -165,3 +171,24 @@ def test_a_series_without_signal_is_refused(series):
         estimate_motion(np.zeros_like(data), AFFINE, (bvals, bvecs), mask)
     with pytest.raises(ImageError, match="mask is empty"):
         estimate_motion(data, AFFINE, (bvals, bvecs), np.zeros_like(mask))
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.5, 2.2])
+def test_coarsening_as_a_matrix_is_smoothing_then_interpolation_then_the_prefilter(factor):
+    values, coarse = np.random.default_rng(0).normal(size=30), int(29 / factor) + 1
+    smooth = ndimage.gaussian_filter1d(values, 0.5 * np.sqrt(factor**2 - 1)) if factor > 1 else values
+    resampled = ndimage.map_coordinates(smooth, [factor * np.arange(coarse)], order=3, mode="constant")
+    expected = ndimage.spline_filter1d(resampled, order=3, mode="mirror")
+    np.testing.assert_allclose(coarsening_matrix(30, factor, coarse) @ values, expected, atol=1e-5)
+
+
+@given(seed=st.integers(0, 99))
+def test_reference_points_have_the_values_and_gradients_of_the_whole_image(seed):
+    random = np.random.default_rng(seed)
+    image, affine = random.normal(size=(4, 5, 6)), random_motion(seed).matrix @ np.diag([-2.0, 2.0, 3.0, 1.0])
+    voxels = np.indices(image.shape).reshape(3, -1).T
+    points = sample_reference(image, affine, voxels)
+    slopes = np.stack(tuple(np.gradient(image)), axis=-1).reshape(-1, 3)
+    np.testing.assert_array_equal(points.values, image.ravel())
+    np.testing.assert_allclose(points.gradients @ affine[:3, :3], slopes, atol=1e-9)
+    np.testing.assert_allclose(points.points, voxels @ affine[:3, :3].T + affine[:3, 3], atol=1e-4)
