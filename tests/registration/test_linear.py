@@ -50,6 +50,11 @@ def pair_of(matrix: Array | None = None, step: float = 4.0) -> Pair:
     return Pair(template, image(matrix, affine=GRID @ np.diag([1.1, 0.9, 1, 1])), inner(template), step)
 
 
+def smoothed_scan(pair: Pair) -> Array:
+    """The subject's contrast at the voxels of its grid, as the fit sees it."""
+    return pair.moving(np.indices(pair.shape).reshape(3, -1).astype(float)).reshape(pair.shape).astype(np.float64)
+
+
 def test_numbers_of_parameters_are_those_of_the_groups() -> None:
     """Rigid motions of space have 6 dimensions, similarities 7, affine maps 12."""
     assert (RIGID, SIMILARITY, AFFINE) == (3 + 3, 3 + 3 + 1, 3 + 9)
@@ -149,7 +154,7 @@ def test_contrasts_are_smoothed_to_the_sampling_distance() -> None:
     grid = SpatialMap(data=point, affine=np.diag([edge, edge, edge, 1]))
     pair = Pair(grid, grid, np.ones(shape, dtype=bool), step)
     places = edge * (np.arange(31) - 15)
-    profile = pair.subject.data.sum(axis=(1, 2))
+    profile = smoothed_scan(pair).sum(axis=(1, 2))
     expected = (step / 2) ** 2 - (edge / 4) ** 2
     assert (profile * places**2).sum() / profile.sum() == pytest.approx(expected, rel=0.05)
     points = pair.points - edge * 15
@@ -168,9 +173,10 @@ def test_samples_are_counted_by_the_volume_within_which_residuals_are_alike() ->
 
 def log_likelihood(pair: Pair, fit: LinearFit) -> float:
     """Minus half the number of samples times the log of the residual sum of squares, by an ordinary fit."""
-    index = pair.subject.voxels(pair.points @ fit.subject_from_template[:3, :3].T + fit.subject_from_template[:3, 3])
-    moving = SpatialMap(data=pair.subject.data.astype(np.float64), affine=np.eye(4))
-    values = map_coordinates(moving.data, index.T, order=3, mode="nearest")
+    into_voxels = pair.from_world @ fit.subject_from_template
+    index = pair.points @ into_voxels[:3, :3].T + into_voxels[:3, 3]
+    moving = smoothed_scan(pair)
+    values = map_coordinates(moving, index.T, order=3, mode="nearest")
     design = np.column_stack([pair.values, np.ones(len(values))])
     residual = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
     return -0.5 * pair.effective * float(np.log(residual @ residual))

@@ -103,16 +103,16 @@ def test_the_step_solves_the_normal_equations_of_differences(axes: tuple[int, in
     assert inside < 0.12  # conjugate gradients stop at .03, slopes are interpolated
 
 
-def test_the_wall_is_what_the_cost_has_of_it() -> None:
+def test_the_barrier_is_what_the_cost_has_of_it() -> None:
     """First and second derivatives of the barrier by the slope, against differences of slope^4 / (1 - slope^2)."""
     one = problem((1, 1), weight=0.0)
     ramp = np.broadcast_to(np.arange(SHAPE[1], dtype=float)[:, None], SHAPE)
 
     def barrier(slope: float) -> float:
-        return solver.WALL * slope**4 / (1 - slope**2)
+        return solver.BARRIER * slope**4 / (1 - slope**2)
 
     for slope in (0.2, -0.5, 0.7):
-        firsts, seconds = one.wall(slope * ramp)
+        firsts, seconds = one.barrier(slope * ramp)
         for side, (first, second) in zip(one.sides, zip(firsts, seconds, strict=True), strict=True):
             seen, small = side.slope * slope, 1e-4
             slant = (barrier(seen + small) - barrier(seen - small)) / (2 * small) * side.slope
