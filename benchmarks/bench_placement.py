@@ -1,8 +1,8 @@
 """Placement of the regions and pose in simulated heads with known transforms: error of each.
 
-Twelve heads of the phantom (rotations up to 25 degrees, warps of 2 to 4 mm, four storage orders, oblique slices, scalp; half of
-them at 3 mm or slabs); scans of the second phantom with normal and enlarged ventricles. With the argument
-``second`` only these are run.
+Twelve made from maps (rotations up to 25 degrees, warps of 2 to 4 mm, four storage orders, oblique slices, scalp; half of
+them at 3 mm or slabs); whole scans of the second head, with ordinary and with large ventricles. Arguments:
+``second`` leaves out the first, a number limits the heads of each kind.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -48,10 +49,11 @@ def draw_heads() -> list[Head]:
 
 
 def main() -> None:
+    number = next((int(word) for word in sys.argv[1:] if word.isdigit()), None)
     if "second" not in sys.argv:
-        place_maps()
-    place_scans("ordinary", second_heads(8, seed=71))
-    place_scans("large ventricles", enlarged_heads(seed=72))
+        place_maps(draw_heads()[:number])
+    place_scans("ordinary", islice(second_heads(8, seed=71), number))
+    place_scans("large ventricles", islice(enlarged_heads(seed=72), number))
 
 
 def place_scans(name: str, heads: Iterable[tuple[HeadChoices, ScanChoices]]) -> None:
@@ -71,7 +73,7 @@ def place_scans(name: str, heads: Iterable[tuple[HeadChoices, ScanChoices]]) -> 
     print(f"centres: median {np.median(distances):.2f}, largest {np.max(distances):.2f} mm")
 
 
-def place_maps() -> None:
+def place_maps(heads: list[Head]) -> None:
     template = read_template()
     centres = read_preset("alps").centres
     print(
@@ -80,7 +82,7 @@ def place_maps() -> None:
         f"{'centres, mm (worst)':>21s}{'pose, deg':>10s}{'status':>8s}{'CPU s':>7s}"
     )
     errors, poses = [], []
-    for n, head in enumerate(draw_heads()):
+    for n, head in enumerate(heads):
         subject, truth = make_head(head, template)
         began = time.process_time()
         found = ENGINES["staged"].make().register(subject, template)

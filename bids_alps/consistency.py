@@ -21,10 +21,9 @@ from bids_alps.io.inheritance import entities_of
 from bids_alps.io.writing import write_json
 from bids_alps.model import DwiRun
 from bids_alps.provenance import (
-    RECEIPT_END,
     describe_method,
-    find_receipts,
     read_receipt,
+    read_receipts,
     receipt_path,
     setting_text,
 )
@@ -64,7 +63,7 @@ def check_settings(request: Request, method: Method, labels: Collection[str]) ->
     others = {path.stem for path in folder.glob("*.json") if _RECORD.fullmatch(path.name)} - {_label(now)}
     if not others and (folder.is_dir() or not (request.output_dir / "logs").is_dir()):
         return
-    existing = [(run, provenance) for run, provenance in _read_receipts(request.output_dir) if provenance != now]
+    existing = [(run, provenance) for run, provenance in _read_provenances(request.output_dir) if provenance != now]
     _remove_unused(folder, others - {_label(provenance) for _, provenance in existing}, keep=request.dry_run)
     if not existing:
         return
@@ -143,11 +142,11 @@ def _provenance_of(receipt: Mapping[str, Any]) -> Provenance | None:
     return {**method, "version": versions.get("bids-alps")}
 
 
-def _read_receipts(output_dir: Path) -> Iterator[tuple[str, Provenance]]:
-    for path in find_receipts(output_dir):
-        provenance = _provenance_of(read_receipt(path))
+def _read_provenances(output_dir: Path) -> Iterator[tuple[str, Provenance]]:
+    for name, receipt in read_receipts(output_dir).items():
+        provenance = _provenance_of(receipt)
         if provenance is not None:
-            yield path.name.removesuffix(RECEIPT_END), provenance
+            yield name, provenance
 
 
 def _remove_unused(folder: Path, unused: Collection[str], *, keep: bool) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from bids_alps.cleanup import clear_longitudinal, clear_run, clear_superseded, remove_half_written
 from bids_alps.consistency import check_run, record_settings
 from bids_alps.errors import AlpsError, permission_error
 from bids_alps.io.output import check_links
@@ -21,14 +22,12 @@ from bids_alps.io.writing import append_text, is_transient, write_text
 from bids_alps.model import DwiRun
 from bids_alps.progress import log_stage
 from bids_alps.provenance import (
-    clear_run,
     describe_longitudinal_provenance,
     describe_provenance,
     explain_reprocessing,
     find_finished,
     find_longitudinal,
     receipt_path,
-    remove_half_written,
     write_receipt,
 )
 from bids_alps.settings import Settings, as_toml
@@ -93,6 +92,8 @@ def plan_work(participant: str, settings: Settings) -> list[DwiRun | Outcome]:
             work.append(run)
         else:
             work.append(Outcome(name=run.name, message=run.reason, selected=False))
+    runs = [run for run in work if isinstance(run, DwiRun)]
+    clear_superseded(settings.request.output_dir, runs, force=settings.request.force)
     return work
 
 
@@ -233,6 +234,7 @@ def _measure(run: DwiRun, settings: Settings) -> str:
 
     if not settings.request.force:
         check_run(output_dir, run, settings.method)
+    clear_longitudinal(output_dir, run)
     clear_run(output_dir, run)
     result = run_stages(run, settings.method, output_dir)
     message = "; ".join(measurement.summary for measurement in result.measured)

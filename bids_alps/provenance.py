@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,7 +21,6 @@ from bids_alps.io.atlases import find_atlas
 from bids_alps.io.derivatives import checked_label, name_pattern, participant_folder
 from bids_alps.io.presets import definition_files
 from bids_alps.io.templates import find_template, template_label
-from bids_alps.io.temporary import remove_abandoned
 from bids_alps.io.writing import write_json
 from bids_alps.model import DwiRun, Statement
 from bids_alps.settings import Method
@@ -52,6 +50,18 @@ def read_receipt(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def read_receipts(output_dir: Path, participant: str = "*") -> dict[str, dict[str, Any]]:
+    """Return the receipts of the finished runs of a participant, or of all, by the name of the run."""
+    paths = find_receipts(output_dir, participant)
+    return {path.name.removesuffix(RECEIPT_END): receipt for path in paths if (receipt := read_receipt(path))}
+
+
+def listed_in(receipt: Mapping[str, Any], key: str) -> list[str]:
+    """Return the names that a receipt lists as inputs, outputs or images; empty if it is damaged."""
+    names = receipt.get(key)
+    return [name for name in names if isinstance(name, str)] if isinstance(names, dict | list) else []
 
 
 def describe_provenance(run: DwiRun, method: Method) -> dict[str, Any]:
@@ -199,14 +209,6 @@ def find_outputs(output_dir: Path, run: DwiRun) -> list[Path]:
     )
 
 
-def remove_half_written(output_dir: Path, run: DwiRun) -> None:
-    """Remove partial files of a run from killed processes."""
-    participant = output_dir / f"sub-{run.participant}"
-    logs = receipt_path(output_dir, run).parent
-    for folder in (participant_folder(output_dir, run) / "dwi", participant / "figures", logs):
-        remove_abandoned(folder, f"{run.name}_")
-
-
 def write_receipt(
     output_dir: Path,
     run: DwiRun,
@@ -243,10 +245,7 @@ def write_receipt(
 
 def read_statements(output_dir: Path, participant: str = "*") -> dict[str, tuple[Statement, ...]]:
     """Return the statements for the methods text of the runs of a participant, or of all, by the name of the run."""
-    receipts = {
-        path.name.removesuffix(RECEIPT_END): read_receipt(path) for path in find_receipts(output_dir, participant)
-    }
-    return {name: _statements(receipt) for name, receipt in receipts.items()}
+    return {name: _statements(receipt) for name, receipt in read_receipts(output_dir, participant).items()}
 
 
 def _statements(receipt: Mapping[str, Any]) -> tuple[Statement, ...]:
@@ -304,10 +303,3 @@ def setting_text(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(map(setting_text, value)) or "n/a"
     return "n/a" if value is None else value if isinstance(value, str) else json.dumps(value)
-
-
-def clear_run(output_dir: Path, run: DwiRun) -> None:
-    """Remove the results of an earlier attempt, the receipt first, so that no outdated file remains."""
-    for path in (receipt_path(output_dir, run), *find_outputs(output_dir, run)):
-        with suppress(FileNotFoundError):
-            path.unlink()

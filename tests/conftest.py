@@ -1,4 +1,4 @@
-"""What every test shares: pinned threads, hypothesis without deadlines, real scans where they are."""
+"""Shared by all tests: pinned threads, hypothesis without deadlines, the folder of real scans."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def bids_errors() -> Callable[..., list[str]]:
-    """What the BIDS validator finds wrong in a dataset, with options of its own."""
+    """Errors of the BIDS validator for a dataset, with options."""
     validator = find_validator()
     if validator is None:
         pytest.skip("bids-validator-deno is not installed")

@@ -1,6 +1,6 @@
-"""A small study of both levels, and its tables as they are kept in `tests/golden`.
+"""A small study of both levels; its tables are kept in `tests/golden`.
 
-python tests/golden_study.py     runs the study, says in words what changed, and keeps the new tables
+python tests/golden_study.py     runs the study, prints the changes, and keeps the new tables
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def tables_of(out: Path) -> dict[str, pd.DataFrame]:
 
 
 def differences(old: dict[str, pd.DataFrame], new: dict[str, pd.DataFrame]) -> Iterator[str]:
-    """Say in words what differs between two sets of tables beyond the tolerances."""
+    """Describe the differences between two sets of tables beyond the tolerances."""
     yield from (f"{name}: a new table" for name in sorted(new.keys() - old.keys()))
     yield from (f"{name}: the table is gone" for name in sorted(old.keys() - new.keys()))
     for name in sorted(old.keys() & new.keys()):
@@ -75,7 +75,7 @@ def differences(old: dict[str, pd.DataFrame], new: dict[str, pd.DataFrame]) -> I
 
 
 def label_of(table: pd.DataFrame, row: int) -> str:
-    """Return what names a row: its first two columns."""
+    """Return the label of a row: its first two columns."""
     return " ".join(table.iloc[row - 1, :2])
 
 

@@ -67,11 +67,11 @@ def write_run(
     status, more
         Status of the run, and further columns of the index table.
     presets
-        Presets, each with rows of its own.
+        Presets, each with its own rows.
     checks
         Rows of the quality table.
     seed
-        Of what scatters.
+        Seed of the random values.
     """
     rng = np.random.default_rng(seed)
     stem = "_".join(f"{key}-{label}" for key, label in names.items())

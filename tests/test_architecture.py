@@ -1,4 +1,4 @@
-"""The shape of the code: imports point one way, and each outside library has its homes."""
+"""The structure of the code: imports point one way, and each library is imported in few modules."""
 
 from __future__ import annotations
 
@@ -22,7 +22,18 @@ LAYERS = (
         "registration",
         "settings",
     ),
-    *("provenance", "consistency", "phantom", "progress", "report", "stages", "planning", "participant", "group"),
+    *(
+        "provenance",
+        "cleanup",
+        "consistency",
+        "phantom",
+        "progress",
+        "report",
+        "stages",
+        "planning",
+        "participant",
+        "group",
+    ),
     *("execution", "summary", "console", "arguments", "descriptor", "cli", "demo", "__main__"),
 )
 HOMES = {
@@ -86,7 +97,7 @@ def test_numerics_use_no_path_log_or_clock():
 
 
 def test_no_shell_is_called_and_no_code_of_a_dataset_is_run() -> None:
-    """Neither ``shell=True`` nor what unpickles, evaluates or executes."""
+    """No ``shell=True``, pickle, eval or exec."""
     forbidden = {"eval", "exec", "system", "popen", "allow_pickle", "shell", "load_source", "unsafe_load", "Unpickler"}
     for path in ROOT.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

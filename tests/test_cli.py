@@ -446,7 +446,7 @@ def test_startup_takes_little_cpu_time(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_plan_of_a_dataset_like_bids_examples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Tables at the root, a participant, a session, beside the image; run-1 beside no run; part-mag and -phase."""
+    """Tables at the root, participant, session and image level; run-1 next to no run; part-mag and -phase."""
     series = nifti_bytes(SpatialMap(data=np.ones((2, 2, 2, 8)), affine=np.eye(4)))
     vectors = np.random.default_rng(0).normal(size=(3, 8))
     np.savetxt(tmp_path / "bvec", vectors / np.linalg.norm(vectors, axis=0), fmt="%.6f")

@@ -1,4 +1,4 @@
-"""Results of two settings in one output: refused with what differs, until that is asked for."""
+"""Results of two settings in one output are refused with the difference, unless requested."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from test_participant import put_run
 
 from bids_alps import participant
+from bids_alps.cleanup import clear_run
 from bids_alps.cli import main
 from bids_alps.consistency import describe_differences, method_provenance
 from bids_alps.errors import OutputError
@@ -20,7 +21,7 @@ from bids_alps.io.writing import write_text
 from bids_alps.model import DwiRun
 from bids_alps.participant import process_run
 from bids_alps.planning import plan_participant
-from bids_alps.provenance import clear_run, describe_provenance, settings_hash, write_receipt
+from bids_alps.provenance import describe_provenance, settings_hash, write_receipt
 from bids_alps.settings import Method
 from bids_alps.stages.run import RunResult
 
@@ -33,7 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def measure(run: DwiRun, settings: Any) -> str:
-    """Stand for the stages: write one file that tells the settings, and the receipt."""
+    """Replace the stages: write one file with the settings, and the receipt."""
     out, made = settings.request.output_dir, describe_provenance(run, settings.method)
     clear_run(out, run)
     write_text(derivative_path(out, run, "alps"), f"radius {settings.method.roi_radius}")
@@ -162,7 +163,7 @@ def test_lost_settings_records_are_restored_from_receipts(done: Path) -> None:
 
 
 def test_a_job_reads_only_the_receipts_of_its_participant(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bids_alps.consistency.find_receipts", lambda *_: 1 / 0)
+    monkeypatch.setattr("bids_alps.consistency.read_receipts", lambda *_: 1 / 0)
     assert run("--participant-label", "01") == 0
 
 

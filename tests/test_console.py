@@ -93,7 +93,7 @@ def write_checks(folder: Path, run: str, **statuses: str) -> None:
     path.write_text(f"name\tstatus\n{rows}")
 
 
-def test_the_end_counts_statuses_and_names_checks_pages_and_what_to_do(tmp_path):
+def test_the_summary_counts_statuses_and_names_checks_reports_and_next_steps(tmp_path):
     settings = settings_of(parse([str(tmp_path / "in"), str(tmp_path), "participant", "--run-uuid", "here"]))
     write_checks(tmp_path, "sub-01", pitch="pass", snr="pass")
     write_checks(tmp_path, "sub-02", pitch="warn", snr="warn")

@@ -1,4 +1,4 @@
-"""The page that says where what is tested is held to the parser and to the tests."""
+"""The page of tested options agrees with the parser and the tests."""
 
 from __future__ import annotations
 

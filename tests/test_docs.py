@@ -1,4 +1,4 @@
-"""The documentation says what the code does: its tables come from the code, and its marks and links lead somewhere."""
+"""The documentation agrees with the code: its tables are generated, and its anchors and links exist."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def test_both_levels_succeed(study):
 
 
 def test_every_number_equals_the_golden_tables(study):
-    """`make golden` keeps the new ones, and says what changed."""
+    """`make golden` keeps the new ones and prints the changes."""
     assert list(differences(tables_of(GOLDEN), tables_of(study[1]))) == []
 
 

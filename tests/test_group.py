@@ -214,7 +214,7 @@ PUTAMEN = {"age": -0.002, "score": 0.01}
 
 @pytest.fixture
 def atlas(cohort):
-    """Add an atlas in which the FA of the left putamen depends on age and a score, and that of the right on nothing."""
+    """Add an atlas in which the FA of the left putamen depends on age and a score, and that of the right on neither."""
     bids, out = cohort
     rng = np.random.default_rng(8)
     people = pd.read_csv(bids / "participants.tsv", sep="\t")

@@ -1,4 +1,4 @@
-"""The group level on made cohorts: who is in, what is compared with what, and what each option changes."""
+"""The group level on simulated cohorts: inclusion, comparisons, and the effect of each option."""
 
 import json
 import shutil
@@ -163,7 +163,7 @@ def test_permutations_are_run_on_request(study):
 
 
 def differ(study, labels, **changed):
-    """Write some of the tables of the index again as another way of measuring leaves them."""
+    """Rewrite some index tables as if measured with other settings."""
     for label in labels:
         path = study[1] / f"sub-{label:02}" / "dwi" / f"sub-{label:02}_desc-alps_scalarstats.tsv"
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False).assign(**changed)

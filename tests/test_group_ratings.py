@@ -76,7 +76,7 @@ def test_a_rating_of_a_label_in_two_datasets_needs_the_dataset(
     command = [str(bids), str(out), "group", "-d", f"siteB={other}", "--ratings", str(ratings), "--permutations", "0"]
     ratings.write_text("run\trating\nsub-01\tdrop\n")
     assert main(command) != 0
-    assert "sub-01 does not tell its dataset (output, siteB)" in capsys.readouterr().err
+    assert "sub-01 does not name its dataset (output, siteB)" in capsys.readouterr().err
     ratings.write_text("run\trating\tdataset\nsub-01\tdrop\tsiteB\nsub-09\tdrop\tn/a\n")
     assert main(command) == 0
     excluded = pd.read_csv(out / "group_exclusions.tsv", sep="\t").query("reason == 'rated drop'")

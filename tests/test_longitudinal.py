@@ -35,7 +35,7 @@ def run_of(**entities: str) -> DwiRun:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, int]:
-    """A head that lies in the template's space: twice alike, once with another echo time, once without gradients."""
+    """A head in template space: two equal sessions, one with another echo time, one without gradients."""
     root = tmp_path_factory.mktemp("longitudinal")
     data, out = root / "in", root / "out"
     write_phantom(data, SETTINGS)

@@ -1,4 +1,4 @@
-"""Regions drawn in single scans stand for those of a preset, in the run that they were drawn in alone."""
+"""Manual regions replace those of a preset, in their own run only."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(*arguments: object) -> int:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset and what the program placed in it by itself."""
+    """A dataset and the regions placed by the program."""
     root = tmp_path_factory.mktemp("drawn")
     write_phantom(root / "in", SETTINGS)
     assert run(root / "in", root / "out") == 0

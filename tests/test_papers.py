@@ -13,6 +13,7 @@ from simulated_cohort import write_people, write_run
 from bids_alps.cli import main
 from bids_alps.group import papers
 from bids_alps.group.papers import coarse_grid, mean_colours, read_colours
+from bids_alps.io.derivatives import name_ending
 from bids_alps.io.root import write_root
 from bids_alps.io.templates import read_template
 from bids_alps.io.writing import write_text
@@ -29,14 +30,14 @@ def write_scan(out: Path, participant: str, template: SpatialMap, turn: np.ndarr
     folder.mkdir(parents=True)
     data = np.zeros((*template.shape, 6), np.float32)
     data[template.data > 0] = PLANAR
-    nib.save(nib.Nifti1Image(data, template.affine), folder / f"{participant}_model-tensor_param-tensor_dwimap.nii.gz")
-    start = f"{participant}_from-dwi_to-MNI152NLin2009aSym_mode-image"
+    nib.save(nib.Nifti1Image(data, template.affine), folder / f"{participant}{name_ending('tensor')}")
+    rigid_name, warp_name = (name_ending(key, template="MNI152NLin2009aSym") for key in ("xfm_rigid", "xfm"))
     rigid = np.eye(4)
     rigid[:3, :3] = turn
-    write_text(folder / f"{start}_desc-rigid_xfm.txt", itk_text(np.linalg.inv(rigid)))
+    write_text(folder / f"{participant}{rigid_name}", itk_text(np.linalg.inv(rigid)))
     field = nib.Nifti1Image(np.zeros((*template.shape, 1, 3), np.float32), template.affine)
     field.header.set_intent("vector")
-    nib.save(field, folder / f"{start}_xfm.nii.gz")
+    nib.save(field, folder / f"{participant}{warp_name}")
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def test_colours_follow_template_axes_and_are_averaged_over_participants(out: Pa
 def test_a_scan_rotated_by_90_degrees_is_green(out: Path) -> None:
     folder = out / "sub-02" / "dwi"
     found = read_colours(
-        folder / "sub-02_model-tensor_param-tensor_dwimap.nii.gz",
+        folder / f"sub-02{name_ending('tensor')}",
         folder / "sub-02_from-dwi_to-MNI152NLin2009aSym_mode-image_desc-rigid_xfm.txt",
     )
     middle = tuple(n // 2 for n in found.shape[:3])
@@ -116,7 +117,7 @@ def test_a_colour_is_the_fa_over_point_eight_along_the_first_axis(tmp_path: Path
 
 
 def drawn(bids: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> dict[str, tuple[Any, ...]]:
-    """Run the group level and the figures; return what the figures were drawn from."""
+    """Run the group level and the figures; return the data of the figures."""
     seen = dict[str, tuple[Any, ...]]()
 
     def watch(name: str) -> Callable[..., dict[str, bytes]]:

@@ -103,7 +103,7 @@ def write_plain(root: Path, aligned: Aligned) -> None:
 
 
 def measure(*arguments: object) -> tuple[Array, Path]:
-    """Run the participant level and return left, right and bilateral index and where the output went."""
+    """Run the participant level; return left, right and bilateral index, and the output folder."""
     given = [str(argument) for argument in arguments]
     options = ["--skip-bids-validation", "--rois", "alps", *given[2:]]
     assert cli.main([*given[:2], "participant", *options]) == 0
@@ -113,7 +113,7 @@ def measure(*arguments: object) -> tuple[Array, Path]:
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory, aligned: Aligned) -> tuple[Array, Path]:
-    """The index of the scan as it came, and its dataset."""
+    """The index of the raw scan, and its dataset."""
     data = tmp_path_factory.mktemp("raw")
     write_json(data / "in/dataset_description.json", {"Name": "raw", "BIDSVersion": "1.8.0", "DatasetType": "raw"})
     as_scanned = SpatialMap(data=aligned.series.data, affine=np.linalg.inv(aligned.turn) @ aligned.series.affine)

@@ -24,7 +24,7 @@ SETTINGS = PhantomSettings(participants=1, voxel_size=4.0, directions=8, b0=1, r
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Output of a head that is taken to lie in the template's space."""
+    """Output of a head in template space."""
     root = tmp_path_factory.mktemp("presets")
     write_phantom(root / "in", SETTINGS)
     options = ["--skip-preprocessing", "--registrar", "identity", "--skip-bids-validation", "--rois", *PRESETS]

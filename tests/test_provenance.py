@@ -11,18 +11,17 @@ from typing import Any
 import pytest
 
 from bids_alps import provenance
+from bids_alps.cleanup import clear_run, remove_half_written
 from bids_alps.errors import OutputError
 from bids_alps.io.derivatives import DERIVATIVES, derivative_path
 from bids_alps.io.writing import append_text, write_text
 from bids_alps.model import DwiRun, Fieldmap, FieldmapImage, LesionMask
 from bids_alps.provenance import (
-    clear_run,
     describe_provenance,
     explain_reprocessing,
     find_finished,
     find_outputs,
     receipt_path,
-    remove_half_written,
     write_receipt,
 )
 from bids_alps.settings import Method

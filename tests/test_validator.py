@@ -1,4 +1,4 @@
-"""The BIDS validator finds no error in what is read and in what is written."""
+"""The BIDS validator finds no error in input and output."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def state_of(folder: Path) -> dict[Path, int]:
 
 @pytest.fixture(scope="module")
 def published_schema(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Address of the schema of the specification as it is published, beside the one that the validator brings."""
+    """Address of the published schema of the specification, in addition to that of the validator."""
     schema = pytest.importorskip("bidsschematools.schema", reason="bidsschematools is not installed")
     path = tmp_path_factory.mktemp("schema") / "schema.json"
     path.write_text(schema.load_schema().to_json())

@@ -14,6 +14,7 @@ import pandas as pd
 from bids_alps.errors import AlpsError, NoInputError
 from bids_alps.group.outputs import read_settings
 from bids_alps.group.phenotype import OUTPUT
+from bids_alps.io.derivatives import name_ending
 from bids_alps.io.images import read_volumes
 from bids_alps.io.presets import read_preset
 from bids_alps.io.tables import read_table
@@ -173,13 +174,14 @@ def mean_colours(output_dir: Path, participants: list[str], template: Template) 
     template
         Template that defines the space.
     """
-    grid = coarse_grid(template.mask, _GRID_MM)
+    grid, tensor = coarse_grid(template.mask, _GRID_MM), name_ending("tensor")
     total, count = np.zeros((*grid.shape, 3)), 0
     for participant in participants:
-        for path in sorted((output_dir / participant).glob("**/dwi/*_model-tensor_param-tensor_dwimap.nii.gz"))[:1]:
-            stem = path.name.removesuffix("_model-tensor_param-tensor_dwimap.nii.gz")
-            start = f"{stem}_from-dwi_to-{template.name}_mode-image"
-            rigid, warp = path.with_name(f"{start}_desc-rigid_xfm.txt"), path.with_name(f"{start}_xfm.nii.gz")
+        for path in sorted((output_dir / participant).glob(f"**/dwi/*{tensor}"))[:1]:
+            run = path.name.removesuffix(tensor)
+            rigid, warp = (
+                path.with_name(run + name_ending(key, template=template.name)) for key in ("xfm_rigid", "xfm")
+            )
             if rigid.is_file() and warp.is_file():
                 colours = read_colours(path, rigid)
                 for n in range(3):

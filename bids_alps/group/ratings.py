@@ -49,7 +49,7 @@ def add_ratings(
         datasets.setdefault(run, set()).add(dataset)
     for dataset, run in ratings:
         if not dataset and len(datasets.get(run, ())) > 1:
-            what = f"the rating of {run} does not tell its dataset ({', '.join(sorted(datasets[run]))})"
+            what = f"the rating of {run} does not name its dataset ({', '.join(sorted(datasets[run]))})"
             raise MetadataError("--ratings", what, "add a column dataset to the table")
     rated = [ratings.get(key, ratings.get(("", key[1]))) for key in keys]
     known = {*keys, *(("", run) for run in datasets)}

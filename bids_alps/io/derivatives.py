@@ -260,6 +260,19 @@ def derivative_path(output_dir: Path, run: DwiRun, key: str, **fill: str) -> Pat
     return participant_folder(output_dir, run) / kind.folder / f"{name}_{kind.suffix}{kind.extension}"
 
 
+def name_ending(key: str, **fill: str) -> str:
+    """Return the end of the name of an output file, after the entities of the run; arguments as in `derivative_path`.
+
+    Examples
+    --------
+    >>> name_ending("xfm_rigid", template="MNI152NLin6Asym")
+    '_from-dwi_to-MNI152NLin6Asym_mode-image_desc-rigid_xfm.txt'
+    """
+    kind = DERIVATIVES[key]
+    added = entity_name({entity: label.format(**fill) for entity, label in kind.entities.items()})
+    return f"_{added}_{kind.suffix}{kind.extension}"
+
+
 _ANY = "0any0"
 _EXTENSIONS = {".nii.gz": ("nii.gz", "json", "tsv"), ".tsv": ("tsv", "json")}
 """Extensions of a file and its companions: sidecar and table of labels."""

@@ -174,7 +174,9 @@ def _set_aside_b0_series(runs: list[PlannedRun], search: _Search) -> list[Planne
 
 def _is_b0_series(run: PlannedRun, search: _Search) -> bool:
     """Whether a series has only b=0 volumes: by its b-values, or, without a table, too few volumes for a tensor."""
-    image = next((image for image in search.candidates().images if run_name(image.path) == run.name), None)
+    # an epi image in fmap/ may have the same entities
+    images = (image for image in search.candidates().images if suffix_of(image.path.name) == "dwi")
+    image = next((image for image in images if run_name(image.path) == run.name), None)
     try:
         if image is None:
             return False

@@ -83,12 +83,19 @@ ALPS_COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         name="alps_se_calibration",
-        description="Standard error from the gradient strength: half of the change by its measured error.",
+        description="Standard error from the gradient strength: half of the change by its measured error, and all of "
+        "the change by the part on which tissues agree, if it is not corrected.",
         optional=True,
     ),
     Column(
         name="alps_se_noise_floor",
         description="Standard error from the noise floor of magnitude images: the whole change by it.",
+        optional=True,
+    ),
+    Column(
+        name="alps_se_regions",
+        description="Standard error from the choice of the regions: the difference from the index of the 2.5 mm "
+        "spheres of most studies, beyond noise, placement and pose.",
         optional=True,
     ),
     Column(name="alps_uncorrected", description="Index with tensors in scanner axes."),
@@ -323,6 +330,7 @@ def _interval(result: AlpsResult, hemisphere: str) -> dict[str, float]:
         "alps_se_resolution": interval.se_resolution,
         "alps_se_calibration": interval.se_calibration,
         "alps_se_noise_floor": interval.se_noise_floor,
+        "alps_se_regions": interval.se_regions,
     }
 
 

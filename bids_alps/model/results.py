@@ -118,6 +118,7 @@ class Interval:
     se_resolution: float = 0.0
     se_calibration: float = 0.0
     se_noise_floor: float = 0.0
+    se_regions: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

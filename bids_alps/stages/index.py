@@ -82,9 +82,9 @@ def measure(aligned: AlignedRun, preset: RoiPreset) -> Measurement:
     floor: Mapping[str, float] = {}
     if preset.conventions == "anatomical" and has_regions(rois):
         floor = noise_floor_bias(aligned.fitted.series, used_regions(rois), aligned.rotation, aligned.fitted.noise_sd)
-        result = replace(result, interval=measure_intervals(aligned, preset, rois, floor))
-        result = add_crossing_index(aligned, add_free_water_index(aligned, result, rois), rois)
         others = alternative_indices(aligned, rois) | sphere_index(aligned, preset)
+        result = replace(result, interval=measure_intervals(aligned, preset, rois, floor, others.get("spheres", {})))
+        result = add_crossing_index(aligned, add_free_water_index(aligned, result, rois), rois)
         result = replace(result, alternatives={**result.alternatives, **others})
     index_checks = (
         *check_index(result),

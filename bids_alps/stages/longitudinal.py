@@ -131,23 +131,29 @@ def run_longitudinal(runs: Sequence[DwiRun], whole: DwiRun, method: Method, outp
     Raises
     ------
     BadDataError
-        If fewer than two sessions can be measured.
+        If fewer than two sessions can be measured, or no two of them with the same preset.
     """
-    known = read_presets(method.rois, template=method.template, radius_mm=method.roi_radius)
-    presets = [preset for preset in known if preset.conventions == "anatomical"]
     template = read_template(method.template)
+    known = read_presets(method.rois, template=template.name, radius_mm=method.roi_radius)
+    presets = [preset for preset in known if preset.conventions == "anatomical"]
     scans, repeats = list[SessionScan](), list[SessionResult]()
     for run in runs:
         with _excluding_errors(run):
-            scans += read_scan(RunOutputs(output_dir=output_dir, run=run, template=method.template), presets, method)
+            scans += read_scan(RunOutputs(output_dir=output_dir, run=run, template=template.name), presets, method)
     _refuse_fewer(len(scans), whole, "with its own index")
-    together = RunOutputs(output_dir=output_dir, run=whole, template=method.template)
+    together = RunOutputs(output_dir=output_dir, run=whole, template=template.name)
     frame = align(together, scans, template, method)
     for n, scan in enumerate(scans):
         with _excluding_errors(scan.outputs.run):
             repeats.append(measure_scan(scan, n, frame, presets, method))
     _refuse_fewer(sum(repeat.has_index for repeat in repeats), whole, "with an index in midpoint space")
     rows = compare(repeats)
+    if not rows:
+        raise BadDataError(
+            f"{whole.name} --longitudinal",
+            "no preset has an index with an interval in two sessions",
+            "see the log and the quality checks; the results of each session remain valid",
+        )
     write_table(together.path("change"), rows, CHANGE_COLUMNS)
     return rows
 

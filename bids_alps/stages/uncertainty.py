@@ -13,17 +13,22 @@ from bids_alps.numerics.index.uncertainty import Errors, Systematic, add_systema
 from bids_alps.numerics.tensors.calibration import reweight
 from bids_alps.numerics.tensors.tensor import rotate_elements
 from bids_alps.stages.aligned import AlignedRun, apply_roi_weights, transform_for_preset
+from bids_alps.stages.tensors import TensorFit
 
 MAX_OFFSET = 4.5
 """Largest placement error to prepare for, in standard errors."""
 
 
 def measure_intervals(
-    aligned: AlignedRun, preset: RoiPreset, rois: tuple[Roi, ...], floor: Mapping[str, float]
+    aligned: AlignedRun,
+    preset: RoiPreset,
+    rois: tuple[Roi, ...],
+    floor: Mapping[str, float],
+    spheres: Mapping[str, float],
 ) -> Mapping[str, Interval]:
     """Return the uncertainty of the index by hemisphere, from random and systematic errors.
 
-    `floor` is the relative change by the noise floor.
+    `floor` is the relative change by the noise floor, `spheres` the index of the published spheres (empty if unknown).
     """
     placed, fitted = prepare_means(aligned, preset), aligned.fitted
     errors = Errors(
@@ -36,20 +41,43 @@ def measure_intervals(
     )
     sharp = as_floats(alps_by_hemisphere(placed({})))
     blurred = as_floats(alps_by_hemisphere(blurred_means(aligned, rois)))
-    as_recorded = alps_from_series(fitted.as_recorded, rois, aligned.rotation)
-    calibrated = alps_from_series(reweight(fitted.as_recorded, fitted.weighting.measured), rois, aligned.rotation)
+    calibration, uncorrected = gradient_effects(fitted, rois, aligned.rotation)
     return {
         side: add_systematic(
             interval,
             sharp[side],
             Systematic(
                 resolution=float(np.log(blurred[side] / sharp[side])),
-                calibration=float(np.log(calibrated[side] / as_recorded[side])),
+                calibration=calibration[side],
+                uncorrected=uncorrected[side],
                 noise_floor=float(np.log1p(floor[side])),
+                regions=float(np.log(spheres[side] / sharp[side])) if spheres else 0.0,
             ),
         )
         for side, interval in intervals.items()
     }
+
+
+def gradient_effects(
+    fitted: TensorFit, rois: tuple[Roi, ...], rotation: Array
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return changes of the log index by gradient errors: by all of the measured error, and by what is left to correct.
+
+    What is left to correct is the part on which tissues agree, 0 if the b-values are corrected.
+    """
+    measured, agreed, used, tabled = (
+        alps_from_series(series, rois, rotation)
+        for series in (
+            reweight(fitted.as_recorded, fitted.weighting.measured),
+            reweight(fitted.as_recorded, fitted.weighting.corrected),
+            fitted.series,
+            fitted.as_recorded,
+        )
+    )
+    return (
+        {side: float(np.log(measured[side] / tabled[side])) for side in tabled},
+        {side: float(np.log(agreed[side] / used[side])) for side in tabled},
+    )
 
 
 def prepare_means(aligned: AlignedRun, preset: RoiPreset) -> Callable[[Mapping[str, Array]], dict[str, Array]]:

@@ -88,8 +88,12 @@ def design_groups(
     while True:
         part = table[rows]
         names = tuple(group_names(part[group], reference))
-        parts = [_indicators(part[group], list(names)), *(_centred(part[name]) for name in covariates)]
-        matrix = np.column_stack(parts) if rows.any() else np.empty((0, len(covariates)))
+        if not rows.any():
+            matrix = np.empty((0, len(covariates)))
+            break
+        matrix = np.column_stack(
+            [_indicators(part[group], list(names)), *(_centred(part[name]) for name in covariates)]
+        )
         single = _find_single(part, [group, *covariates])
         if not single.any():
             break
@@ -116,7 +120,8 @@ def _find_single(part: pd.DataFrame, columns: Sequence[str]) -> Array:
 
 
 def _indicators(column: pd.Series[Any], levels: Sequence[str]) -> Array:
-    return np.column_stack([(column.astype(str) == level).to_numpy(dtype=float) for level in levels])
+    indicators: Array = (column.astype(str).to_numpy(dtype=str)[:, None] == np.array(levels, dtype=str)).astype(float)
+    return indicators
 
 
 def _centred(column: pd.Series[Any]) -> Array:

@@ -69,7 +69,7 @@ def cohort():
 
 
 def acted(page, script, tmp_path):
-    """Return what a script finds after acting on a page whose policy has been taken off."""
+    """Return the result of a script on a page without its content policy."""
     bare = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
     run = f"document.title = JSON.stringify((() => {{ {script} }})())"
     ending = f"<script>addEventListener('load', () => {{ {run} }});</script></body>"

@@ -88,7 +88,7 @@ FAST = ("--participant-label", "01", "--registrar", "identity", "--skip-preproce
 
 
 def results(out: Path) -> dict[str, bytes]:
-    """Return every file but logs, which tell when things happened."""
+    """Return every file except logs, which contain times."""
     files = (path for path in out.rglob("*") if path.is_file() and "logs" not in path.relative_to(out).parts)
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
 

@@ -1,4 +1,4 @@
-"""Processes of this machine: what a death costs, what memory allows, what stays behind."""
+"""Local processes: killed workers, memory limits, cleanup."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def good(name: str) -> Task:
 
 
 def finish(engine: Engine, pieces: list[Task]) -> dict[int, Outcome | AlpsError]:
-    """Return what became of every piece, by its place in the list."""
+    """Return the outcome of every task by its position in the list."""
     ended: dict[int, Outcome | AlpsError] = {}
     waiting, under_way = list(enumerate(pieces)), 0
     while waiting or under_way:

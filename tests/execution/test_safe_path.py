@@ -1,4 +1,4 @@
-"""Nothing that lies in the working directory, such as a downloaded dataset, is run as code."""
+"""No file of the working directory, such as a downloaded dataset, is executed."""
 
 import os
 import subprocess

@@ -28,7 +28,7 @@ def a_run(participant: str, number: int) -> DwiRun:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of what was done, in order; run 2 of participant 02 fails, 03 has no run, 04 an unusable one."""
+    """Processed runs and reports in order; run 2 of participant 02 fails, 03 has no run, 04 an unusable run."""
     done: list[str] = []
     unusable = Outcome(name="sub-04_run-1", message="no bvec", exit_code=66)
     planned: dict[str, list[Any]] = {"03": [], "04": [unusable]}

@@ -1,4 +1,4 @@
-"""Which pieces of work are given up, and which are named, by a clock that the test sets."""
+"""Time limits and slow runs, with a clock set by the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images tell of the field of a run, by each way in which datasets say so."""
+"""Assignment of fieldmaps to runs in every BIDS layout."""
 
 from __future__ import annotations
 

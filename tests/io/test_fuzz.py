@@ -1,4 +1,4 @@
-"""Whatever bytes a dataset holds, and whatever its files are called: numbers, or an error that names the file."""
+"""Arbitrary bytes and file names give numbers, or an error that names the file."""
 
 from __future__ import annotations
 

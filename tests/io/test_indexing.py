@@ -1,4 +1,4 @@
-"""The index of pybids: what it is asked for, and each case in which pybids goes wrong and is not followed."""
+"""The pybids index: queries, and each case in which pybids is wrong and not followed."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_pybids_fails_on_one_malformed_sidecar_without_affecting_others(dataset:
 
 
 def test_pybids_merges_two_sidecars_of_one_folder(dataset: Path) -> None:
-    """Of an image with a sidecar of its own, the one of another run beside it is no part."""
+    """The sidecar of another run does not apply to an image with its own sidecar."""
     put(dataset, "sub-01/dwi/sub-01_run-2_dwi.nii.gz")
     put(dataset, "sub-01/dwi/sub-01_run-2_dwi.json", PhaseEncodingDirection="j")
     put(dataset, "sub-01/dwi/sub-01_dwi.json", PhaseEncodingDirection="j-", TotalReadoutTime=0.05)

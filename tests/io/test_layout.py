@@ -62,6 +62,15 @@ def test_a_b0_series_is_not_a_run_if_its_session_has_one(dataset: Path) -> None:
     assert found["sub-01_ses-1_dir-PA"] is DwiRun
 
 
+def test_a_weighted_series_is_a_run_although_a_fieldmap_has_its_entities(dataset: Path) -> None:
+    for direction in ("AP", "PA"):
+        put_run(dataset, f"sub-01/dwi/sub-01_dir-{direction}_dwi")
+    single = nifti_bytes(SpatialMap(data=np.ones((2, 2, 2)), affine=np.eye(4)))
+    put(dataset, "sub-01/fmap/sub-01_dir-PA_epi.nii.gz", content=single)
+    found = {run.name: type(run) for run in find_runs(dataset, "01")}
+    assert found == {"sub-01_dir-AP": DwiRun, "sub-01_dir-PA": DwiRun}
+
+
 def problem_of(root: Path) -> UnusableRun:
     (problem,) = (run for run in find_runs(root, "01") if isinstance(run, UnusableRun))
     return problem
@@ -133,7 +142,7 @@ def test_a_dangling_link_is_an_unusable_run_with_a_remedy(dataset: Path, suffix:
 
 
 def test_links_to_available_content_are_followed(dataset: Path) -> None:
-    """As in a tree of git-annex, of which nothing can be written to."""
+    """As in a read-only git-annex tree."""
     put_run(dataset, "sub-01/dwi/sub-01_dwi", EchoTime=0.08)
     objects = dataset / ".git/annex/objects"
     objects.mkdir(parents=True)

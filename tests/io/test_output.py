@@ -36,7 +36,7 @@ def put_dataset(root: Path, name: str, **description: object) -> Path:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two raw datasets, one with the output of another app, and a project that holds one of them."""
+    """Two raw datasets, one with the output of another app, and a project that contains one of them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     put_dataset(tmp_path / "raw", "the input")
@@ -55,7 +55,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def bytes_below(root: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file below a folder, and where every link leads."""
+    """Return the SHA-256 of every file below a folder, and the target of every link."""
     return {
         str(path.relative_to(root)): str(path.readlink())
         if path.is_symlink()
@@ -156,7 +156,7 @@ def test_a_bind_mount_of_the_input_is_the_input(place: Path, bind: Callable[[Pat
 
 
 def test_names_are_compared_without_case(place: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """On a file system that does not tell Raw from raw, both are one folder."""
+    """On a case-insensitive file system, Raw and raw are the same folder."""
     disk, point = tmp_path_factory.mktemp("disk") / "disk.img", place / "vfat"
     point.mkdir()
     if os.geteuid() or shutil.which("mkfs.vfat") is None:

@@ -1,4 +1,4 @@
-"""Which preprocessed series stands for which raw one."""
+"""Replacement of raw series by preprocessed ones."""
 
 from __future__ import annotations
 

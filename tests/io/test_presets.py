@@ -69,7 +69,7 @@ def test_a_label_image_is_a_preset(tmp_path):
     assert np.unique(preset.label_image.data, return_counts=True)[1][1:].tolist() == [105] * 6
 
 
-def test_spheres_may_stand_at_the_centres_of_a_label_image(tmp_path):
+def test_spheres_can_be_placed_at_the_centres_of_a_label_image(tmp_path):
     preset = read_preset(write_labels(tmp_path), radius_mm=3)
     assert preset.label_image is None
     assert preset.radius_mm == 3

@@ -1,4 +1,4 @@
-"""A filter file means here what it means to fMRIPrep: what pybids is asked."""
+"""Filter files have the same meaning as in fMRIPrep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Templates in a made cache of TemplateFlow, and of one's own."""
+"""Templates in a simulated TemplateFlow cache, and custom templates."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_custom_folder_is_a_template(tmp_path: Path) -> None:
         find_template(str(folder))
 
 
-def test_an_fa_map_alone_is_a_template_of_white_matter_and_the_rest(tmp_path: Path) -> None:
+def test_an_fa_map_is_a_template_of_white_matter_and_other_tissue(tmp_path: Path) -> None:
     write_map(tmp_path / "our average.nii.gz", maps()["FA"])
     template = read_template(str(tmp_path / "our average.nii.gz"))
     assert template.name == "ouraverage"

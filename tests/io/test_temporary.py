@@ -24,7 +24,7 @@ time.sleep(float(sys.argv[2]))
 
 
 def start_writer(target: Path, seconds: float, *prefix: str) -> tuple[subprocess.Popen[str], Path]:
-    """Start a process that begins a file; return it with the path of what it has begun."""
+    """Start a process that begins to write a file; return it with the path of the file."""
     command = [*prefix, sys.executable, "-c", WRITER, str(target), str(seconds)]
     program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert program.stdout is not None

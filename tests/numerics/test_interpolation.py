@@ -12,7 +12,7 @@ SHAPES = st.tuples(*[st.integers(1, 9)] * 3)
 
 
 @given(shape=SHAPES, seed=st.integers(0, 99))
-def test_cubic_splines_are_those_of_scipy(shape, seed):
+def test_cubic_splines_equal_scipy(shape, seed):
     random = np.random.default_rng(seed)
     image, places = random.normal(size=shape), random.uniform(size=(3, 20)) * (np.array(shape)[:, None] - 1)
     expected = ndimage.map_coordinates(image, places, order=3, mode="mirror")
@@ -20,7 +20,7 @@ def test_cubic_splines_are_those_of_scipy(shape, seed):
 
 
 @given(shape=SHAPES, seed=st.integers(0, 99))
-def test_linear_interpolation_is_that_of_scipy(shape, seed):
+def test_linear_interpolation_equals_scipy(shape, seed):
     random = np.random.default_rng(seed)
     image, places = random.normal(size=shape), random.uniform(-2, 11, size=(3, 20))
     expected = ndimage.map_coordinates(image, places, order=1, mode="nearest")

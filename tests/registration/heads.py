@@ -1,4 +1,4 @@
-"""Diffusion maps of heads whose place in the template is known: made from its tissue maps."""
+"""Diffusion maps of heads with known transforms, simulated from the tissue maps of the template."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ORDERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """How a head is made.
+    """Parameters of a simulated head.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Head:
 
 
 def make_head(head: Head, template: Template) -> tuple[SubjectMaps, SpatialTransform]:
-    """Return the maps of a head, and the transform by which they were made."""
+    """Return the maps of a head, and its true transform."""
     random = np.random.default_rng(head.seed)
     rigid = np.eye(4)
     rigid[:3, :3] = Rotation.from_euler("xyz", head.angles, degrees=True).as_matrix()
@@ -89,7 +89,7 @@ def make_head(head: Head, template: Template) -> tuple[SubjectMaps, SpatialTrans
 
 
 def centre_errors(found: SpatialTransform, truth: SpatialTransform) -> Array:
-    """Return how far the four ROI centres fall from where they belong in the subject, shape (4,), mm."""
+    """Return the placement errors of the four ROI centres in the subject, shape (4,), mm."""
     gaps = found.subject_from_template(CENTRES) - truth.subject_from_template(CENTRES)
     return np.linalg.norm(gaps, axis=1)
 

@@ -1,4 +1,4 @@
-"""The contract that every engine keeps, and what each one reaches on a head whose place is known."""
+"""The contract of all engines, and their accuracy on a head with a known transform."""
 
 from __future__ import annotations
 

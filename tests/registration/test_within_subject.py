@@ -1,4 +1,4 @@
-"""Several scans of one head: the frame midway between them, and what is carried from it."""
+"""Several scans of one head: their midpoint frame, and what is transferred from it."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_registration_is_transferred_exactly(turn: Array, shift: Array) -> Non
 
 @pytest.fixture(scope="module")
 def scans(template: Template, turned_head: tuple[SubjectMaps, SpatialTransform]) -> list[tuple[SubjectMaps, Array]]:
-    """Three scans of one head: rotated and moved on the same grid of voxels, with what takes the first to them."""
+    """Three scans of one head: rotated and moved on the same voxel grid, with the transforms from the first."""
     head = turned_head[0]
     rng = np.random.default_rng(3)
     found = []

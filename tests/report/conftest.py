@@ -64,7 +64,7 @@ def write_tsv(path, rows):
 
 
 def write_run(output, name, figures, *, status="pass", reason="Noise widens the interval."):
-    """Write the derivatives that a page is made from."""
+    """Write the derivatives that a report is made from."""
     participant = name.partition("_")[0]
     folder = output / participant / "dwi"
     index = [

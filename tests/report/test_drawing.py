@@ -31,7 +31,7 @@ def test_every_figure_of_a_run_is_drawn_and_small(figures):
     assert all(len(svg) < 500_000 for svg in figures.values())
 
 
-def test_pictures_say_which_side_is_left(figures):
+def test_figures_mark_the_left_side(figures):
     for name in ("rois", "sticks", "registrationBefore", "denoiseAfter"):
         labels = texts(figures[name])
         assert "Left of the image = left of the head" in labels

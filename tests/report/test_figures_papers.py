@@ -1,4 +1,4 @@
-"""Figures for publication: their size, their bytes and what they embed."""
+"""Figures for publication: size, bytes and embedded fonts."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Links of a page lead to what is there."""
+"""Links of a report point to existing files."""
 
 from bids_alps.report.links import find_neighbours, find_tables
 

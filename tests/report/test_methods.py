@@ -1,4 +1,4 @@
-"""The methods text is assembled from what the stages of each run said."""
+"""The methods text is assembled from the statements of the stages of each run."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""The methods text of the group level cites what is in the bibliography."""
+"""The methods text of the group level cites entries of the bibliography."""
 
 import inspect
 import re

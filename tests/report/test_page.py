@@ -1,4 +1,4 @@
-"""Pages tell what is on disk, escape it, and ask nothing of the network."""
+"""Reports show what is on disk, escape it, and need no network."""
 
 import os
 from html.parser import HTMLParser

@@ -1,4 +1,4 @@
-"""The cohort is the reference where it is large enough."""
+"""A sufficiently large cohort is its own reference."""
 
 import numpy as np
 import pytest

@@ -43,7 +43,7 @@ def phantom():
 
 @pytest.fixture(scope="module")
 def blob(phantom):
-    """The lesion in world mm of the scan, on a grid of its own: 1 in a sphere."""
+    """The lesion in world mm of the scan, on its own grid: 1 in a sphere."""
     centre = phantom.truth.transform.subject_from_template(np.add(PRESET.centres["projection_left"], BESIDE_MM))
     shape = np.array([150, 180, 130])
     affine = np.diag([1.2, 1.2, 1.2, 1])
@@ -61,7 +61,7 @@ def fitted(phantom, data, method=None):
 
 
 def measure_head(phantom, share=None, *, painted=True, lesions=None, **method):
-    """What is measured in the head, with a lesion in its signal or without, and what is known of lesions."""
+    """Measurement of the head, with or without a simulated lesion, and with or without its mask."""
     data = phantom.image.data
     if painted:
         part = share.data[..., None]

@@ -1,4 +1,4 @@
-"""Every switch changes the methods text as it must, and every library that the text cites was called in that run."""
+"""Every option changes the methods text as expected, and every cited library was called in that run."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def watch_calls() -> Iterator[set[str]]:
-    """Note which of the libraries that are cited somewhere are called."""
+    """Record which of the cited libraries are called."""
     called: set[str] = set()
 
     def note(frame: Any, event: str, argument: Any) -> None:
@@ -77,7 +77,7 @@ def watch_calls() -> Iterator[set[str]]:
 
 
 def methods_text(run: DwiRun, out: Path, **method: Any) -> str:
-    """Take a run through its stages but the figures; return its methods text, of which no library was idle."""
+    """Run all stages except figures; return the methods text after checking that cited libraries were called."""
     with watch_calls() as called:
         result = run_stages(run, Method(**method), out)
     methods = write_methods({run.name: result.statements})

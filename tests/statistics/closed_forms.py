@@ -1,4 +1,4 @@
-"""Data that Python and R make alike, digit for digit: closed forms in place of random draws.
+"""Data that are identical in Python and R: closed forms instead of random numbers.
 
 In R::
 
@@ -55,7 +55,7 @@ def cohort() -> pd.DataFrame:
 
 
 def visits() -> pd.DataFrame:
-    """Return 24 people of two groups with three visits, of which every fifth person lacks the last."""
+    """Return 24 people of two groups with three visits; every fifth person lacks the last."""
     person, visit = np.repeat(np.arange(1, 25), 3), np.tile([1, 2, 3], 24)
     table = pd.DataFrame({"person": person, "visit": visit})
     table = table[~((table["person"] % 5 == 0) & (table["visit"] == 3))].reset_index(drop=True)

@@ -109,3 +109,9 @@ def test_an_outcome_that_one_group_lacks_does_not_remove_the_others() -> None:
 def test_no_complete_participant_is_refused() -> None:
     with pytest.raises(BadDataError, match="no participant has values"):
         compare_adjusted(cohort().assign(age=np.nan), {"f": ["y"]}, "group", ["age"])
+
+
+def test_groups_of_one_participant_are_refused() -> None:
+    table = pd.DataFrame({"group": ["control", "RLS"], "age": [30.0, 40.0], "y": [1.5, 1.4]})
+    with pytest.raises(BadDataError, match="0 complete participants in 0 groups"):
+        compare_adjusted(table, {"f": ["y"]}, "group", ["age"])

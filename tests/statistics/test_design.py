@@ -1,4 +1,4 @@
-"""Formulas: which columns they name, and what is refused in words."""
+"""Formulas: their columns, and refused formulas."""
 
 import numpy as np
 import pandas as pd

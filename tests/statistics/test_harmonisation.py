@@ -1,4 +1,4 @@
-"""Laws of ComBat, and what it refuses."""
+"""Laws of ComBat, and refused data."""
 
 import numpy as np
 import pandas as pd

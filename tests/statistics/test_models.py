@@ -1,4 +1,4 @@
-"""Models against the libraries called directly; what is refused."""
+"""Models compared with direct calls of the libraries; refused formulas."""
 
 import numpy as np
 import pandas as pd

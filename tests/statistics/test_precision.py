@@ -1,4 +1,4 @@
-"""Weights by precision against metafor, tests beside the headline against pROC, glm and scipy.
+"""Precision weights compared with metafor, other tests with pROC, glm and scipy.
 
 Constants are those of R 4.2.2, metafor 3.8-1, pROC 1.18.0 on the cohort of `closed`::
 

@@ -1,4 +1,4 @@
-"""Who a run is of, which visit it belongs to, and means over the runs of a visit."""
+"""Participant and visit of a run, and means over the runs of a visit."""
 
 from dataclasses import replace
 from typing import Any
@@ -107,7 +107,7 @@ def test_a_participant_scanned_at_every_site_does_not_shift_the_pairing_of_the_o
     assert found.runs.loc[found.runs["participant_id"] == "sub-0", VISIT].tolist() == ["ses-2"]
 
 
-def test_dates_are_numbered_by_time_where_it_is_complete() -> None:
+def test_dates_are_numbered_by_time_if_complete() -> None:
     rows = [(f"sub-{n}", f"ses-{chr(110 - k)}{n}", f"202{k}-01-01") for n in range(4) for k in (0, 1)]
     runs = attended(*rows)
     runs.loc[0, "acq_time"] = ""
@@ -136,7 +136,7 @@ def test_runs_without_a_session_among_sessions(kind: Any) -> None:
     assert found.runs[VISIT].tolist() == ["ses-1", "ses-2", "no session"]
 
 
-def test_the_group_of_a_participant_is_that_of_the_visit_compared_or_the_first_known() -> None:
+def test_the_group_of_a_participant_comes_from_the_compared_visit_or_the_first_known() -> None:
     runs = pd.DataFrame(
         {
             "participant_id": ["sub-1", "sub-1", "sub-2", "sub-2", "sub-3"],

@@ -101,7 +101,7 @@ def test_the_shift_of_many_values_is_the_median_difference():
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(-5, 5), min_size=4, max_size=12), st.lists(st.integers(-5, 5), min_size=4, max_size=12))
 def test_interval_and_test_agree_about_zero(a, b):
-    """Where the exact test rejects, the interval leaves zero out; ties, of which it knows nothing, are broken."""
+    """If the exact test rejects, the interval excludes zero; ties, which it cannot have, are broken."""
     x = np.array(a) + np.linspace(0, 0.01, len(a))
     y = np.array(b) + np.linspace(0.0003, 0.0107, len(b))
     found = compare(x, y, test="mann-whitney")

@@ -1,4 +1,4 @@
-"""Types of variables: the data dictionary first, then rules; what is written oddly is read with a note."""
+"""Types of variables: the data dictionary first, then rules; irregular values are read with a note."""
 
 import numpy as np
 import pandas as pd
@@ -103,6 +103,6 @@ def test_levels_that_anchor_a_scale_are_values() -> None:
 
 
 @pytest.mark.parametrize("text", ["Missing", "not applicable", "N/A", "Refused to answer", "unknown", "don't know"])
-def test_levels_whose_text_says_so_are_missing(text: str) -> None:
+def test_levels_described_as_missing_are_missing(text: str) -> None:
     found, _ = settle([str(n) for n in range(20, 60)] + ["77"], {"Levels": {"77": text}})
     assert found.isna().sum() == 1

@@ -22,7 +22,7 @@ from bids_alps.numerics.tensors.tensor import (
 SENTENCE = (
     "Standard errors and 95 % intervals combine noise (wild bootstrap of the tensor fit; [@whitcher2008]), the "
     "error of region placement, {pose}the effect of voxel size, other tissue inside the regions, errors of gradient "
-    "amplitude and the noise floor (seed {seed:.0f})."
+    "amplitude, the noise floor and the choice of the regions (seed {seed:.0f})."
 )
 """``{pose}`` is `POSE_ERROR` if tensors are rotated, otherwise empty."""
 POSE_ERROR = "the error of head pose, "
@@ -132,13 +132,20 @@ class Systematic:
         Effect of blurring by one additional voxel.
     calibration
         Effect of the measured error of the b-values, corrected or not; half of it is treated as uncertain.
+    uncorrected
+        Effect of the part of this error on which tissues agree, if it is not corrected: all of it counts.
     noise_floor
         Effect of the noise floor.
+    regions
+        Difference from the index of the spheres of most studies in the same scan. Random errors explain a part of it;
+        the rest shows that the tissue differs along the tract.
     """
 
     resolution: float = 0.0
     calibration: float = 0.0
+    uncorrected: float = 0.0
     noise_floor: float = 0.0
+    regions: float = 0.0
 
 
 def add_systematic(interval: Interval, alps: float, changes: Systematic) -> Interval:
@@ -154,9 +161,13 @@ def add_systematic(interval: Interval, alps: float, changes: Systematic) -> Inte
         Systematic errors; NaN counts as zero.
     """
     resolution = np.hypot(changes.resolution, OTHER_TISSUE * (alps - 1) / alps)
-    parts = np.abs(np.nan_to_num([resolution, changes.calibration / 2, changes.noise_floor]))
-    total = float(np.linalg.norm([interval.se / alps, *parts]))
-    resolution, calibration, noise_floor = (float(alps * part) for part in parts)
+    calibration = np.hypot(*np.nan_to_num([changes.calibration / 2, changes.uncorrected]))
+    random = interval.se / alps
+    # moment estimate of a variance between regions: squared difference minus the random variance, not below zero
+    regions = np.sqrt(max(np.nan_to_num(changes.regions) ** 2 - random**2, 0.0))
+    parts = np.abs(np.nan_to_num([resolution, calibration, changes.noise_floor, regions]))
+    total = float(np.linalg.norm([random, *parts]))
+    resolution, calibration, noise_floor, regions = (float(alps * part) for part in parts)
     return replace(
         interval,
         low=float(alps * np.exp(-NORMAL_95 * total)),
@@ -165,6 +176,7 @@ def add_systematic(interval: Interval, alps: float, changes: Systematic) -> Inte
         se_resolution=resolution,
         se_calibration=calibration,
         se_noise_floor=noise_floor,
+        se_regions=regions,
     )
 
 

@@ -1,7 +1,7 @@
 """Head motion and eddy currents of a diffusion series, and slices that lost their signal.
 
 Every volume is registered to its prediction from the others. All poses are relative to the first b=0 volume, so the
-corrected series lies where that volume lies. The estimate is a line of steps, each of which takes the coarse series
+corrected series lies where that volume lies. The estimate is a sequence of steps, each of which takes the coarse series
 and a `MotionState` and returns the next one::
 
     initial -> aligned with shell means (twice) -> aligned with predictions (twice)
@@ -48,7 +48,7 @@ UNUSABLE_CORRELATION = 0.3
 CONTRAST_ERROR_MM = 0.5
 """Standard error of an alignment of diffusion-weighted with b=0 images."""
 MIN_FOR_TERMS, MIN_FOR_SHIFT = 6, 10
-"""Directions needed to tell which eddy currents are linear in the gradient, and which shift is not head motion."""
+"""Directions needed to determine which eddy currents are linear in the gradient, and which shift is not head motion."""
 _FIT_POINTS = 25_000
 _RIM = 2
 

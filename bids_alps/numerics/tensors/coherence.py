@@ -14,9 +14,9 @@ from bids_alps.numerics.tensors.tensor import eigen_system, fractional_anisotrop
 WHITE_MATTER_FA = 0.2
 CONTINUING_DEGREES = 30.0
 MAX_ANISOTROPY = 1.3
-"""Voxel anisotropy (longest over shortest edge) above which the check is skipped: with thick slices most neighbours are
-within the slice, which favours tables that rotate fibres into it (correct table: 0.90 in simulated slices of
-2 x 2 x 3 mm, 0.34 in slices of 2 x 2 x 5 mm)."""
+"""Voxel anisotropy (longest over shortest edge) above which only the axes within the slice are checked: with thick
+slices most neighbours are within the slice, which favours tables that rotate fibres into it (correct table: 0.90 in
+simulated slices of 2 x 2 x 3 mm, 0.34 in slices of 2 x 2 x 5 mm)."""
 
 _MAX_VOXELS = 20_000
 _HALF_OF_NEIGHBOURS = [np.array(step) for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
@@ -55,10 +55,20 @@ class AxisConvention:
 def measure_coherence_gain(field: TensorField) -> float:
     """Return the fibre coherence of the gradient table relative to its best alternative convention.
 
-    Values below 1 mean that another convention fits better; NaN with too little white matter or thick slices.
-    Arguments as in `find_axis_convention`.
+    Values below 1 mean that another convention fits better; NaN with too little white matter, or pixels that are not
+    square. With thick slices the alternatives flip or exchange the two axes of the slice only, and fibres are followed
+    within slices. Arguments as in `find_axis_convention`.
     """
-    convention = find_axis_convention(field)
+    size = field.image.voxel_size
+    slice_axis = int(np.argmax(size))
+    pixel = np.delete(size, slice_axis)
+    if size.max() <= MAX_ANISOTROPY * size.min():
+        convention = find_axis_convention(field)
+    elif pixel.max() <= MAX_ANISOTROPY * pixel.min():
+        steps = [step for step in _HALF_OF_NEIGHBOURS if step[slice_axis] == 0]
+        convention = _best_convention(field, steps, _conventions_within(slice_axis))
+    else:
+        convention = None
     return float("nan") if convention is None else convention.gain
 
 
@@ -78,6 +88,14 @@ def find_axis_convention(field: TensorField) -> AxisConvention | None:
     size = field.image.voxel_size
     if size.max() > MAX_ANISOTROPY * size.min():
         return None
+    return _best_convention(field, _HALF_OF_NEIGHBOURS, axis_conventions())
+
+
+def _best_convention(field: TensorField, offsets: list[Array], conventions: list[Array]) -> AxisConvention | None:
+    """Return the best of several conventions, the first of which is the table as given.
+
+    `offsets` lead from a voxel to the neighbours in which its fibre may continue.
+    """
     turn, _ = polar(field.image.affine[:3, :3])
     elements = field.image.data
     white = field.mask & (fractional_anisotropy(elements) > WHITE_MATTER_FA)
@@ -88,10 +106,10 @@ def find_axis_convention(field: TensorField) -> AxisConvention | None:
     voxels = voxels[:: 1 + len(voxels) // _MAX_VOXELS]
     first = np.zeros((*white.shape, 3), dtype=np.float32)
     first[white] = eigen_system(elements[white])[1][..., 0] @ turn  # components along the voxel axes
-    steps = np.array(_HALF_OF_NEIGHBOURS) * size
+    steps = np.array(offsets) * field.image.voxel_size
     steps /= np.linalg.norm(steps, axis=1, keepdims=True)
-    neighbours = [first[tuple((voxels + step).T)] for step in _HALF_OF_NEIGHBOURS]
-    here, conventions = first[tuple(voxels.T)], axis_conventions()
+    neighbours = [first[tuple((voxels + offset).T)] for offset in offsets]
+    here = first[tuple(voxels.T)]
     scores = np.array(
         [
             coherence(here @ convention, [neighbour @ convention for neighbour in neighbours], steps)
@@ -133,3 +151,12 @@ def axis_conventions() -> list[Array]:
     """Return the 24 signed permutations that are distinct up to the sign of the vector, identity first."""
     flips = [np.diag(signs) for signs in ((1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1))]
     return [np.eye(3)[list(order)] @ flip for order in permutations(range(3)) for flip in flips]
+
+
+def _conventions_within(slice_axis: int) -> list[Array]:
+    """Return the conventions that differ within a slice: as given, one axis flipped, axes exchanged, both."""
+    first, second = (axis for axis in range(3) if axis != slice_axis)
+    flipped, exchanged = np.eye(3), np.eye(3)
+    flipped[first, first] = -1.0
+    exchanged[[first, second]] = exchanged[[second, first]]
+    return [np.eye(3), flipped, exchanged, exchanged @ flipped]

@@ -1,4 +1,4 @@
-"""The index and what is measured beside it, in regions of voxels whose tensors are written down by hand."""
+"""The index and other measures in regions whose tensors are given explicitly."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ def test_tissue_weighting_excludes_fluid_and_keeps_white_matter():
 
 @pytest.mark.parametrize("name", ["projection_left", "association_right"])
 def test_tissue_weights_change_continuously_with_fluid(name):
-    """A region that fills with fluid, voxel by voxel, goes over into fluid without a step."""
+    """The measurement of a region that fills with fluid voxel by voxel changes continuously."""
     tissue, fluid = np.array(P), np.array((3e-3, 0, 0, 3e-3, 0, 3e-3))
     share = np.linspace(0, 1, 400)[:, None]
     data = np.stack([tissue + share * (fluid - tissue)] * 8, axis=1).reshape(400, 8, 1, 6)

@@ -153,7 +153,7 @@ SIX = np.array([[1, 1, 0], [1, -1, 0], [1, 0, 1], [1, 0, -1], [0, 1, 1], [0, 1, 
 
 
 def six_directions(rng, *, shared, snr=20, voxels=12):
-    """A scan whose fit is exact: six directions and one b0; every volume is off by `shared` in all voxels alike."""
+    """An exactly fitted scan (six directions, one b=0); each volume has an error `shared` common to all voxels."""
     _, rois = make(6, 1, 1e6, voxels, np.random.default_rng(0))
     gradients = Gradients(bvals=np.r_[0, np.full(6, 1000.0)], bvecs=np.vstack([np.zeros(3), SIX]))
     data = np.zeros((4, voxels, 1, 7))
@@ -165,7 +165,7 @@ def six_directions(rng, *, shared, snr=20, voxels=12):
 
 
 def test_an_exact_fit_still_has_noise():
-    """The standard error of noise is that of repeats, where residuals say nothing."""
+    """Without residuals, the standard error of noise equals that of repeats."""
     rng = np.random.default_rng(8)
     errors = Errors(placement_mm=0.0, pose_degrees=0.0, noise_sd=50.0)
     values, reported = [], []
@@ -183,3 +183,29 @@ def test_residuals_suffice_with_a_few_degrees_of_freedom():
     clean = {n: intervals(*make(n, 1, 1e5, 8, np.random.default_rng(6)))["left"].se_noise for n in (6, 8, 10, 30)}
     assert clean[6] > clean[8] > clean[10]
     assert clean[30] < 0.002
+
+
+def test_a_difference_from_the_spheres_beyond_random_error_widens_the_interval():
+    series, rois = make(30, 3, 20, 8, np.random.default_rng(1))
+    sharp, found = means_of(series, rois), intervals(series, rois)["left"]
+    value = float(alps_index(sharp["projection_left"], sharp["association_left"]))
+    random, same = found.se / value, add_systematic(found, value, Systematic())
+    for small in (0.5 * random, -0.99 * random, float("nan")):
+        assert add_systematic(found, value, Systematic(regions=small)) == same
+    for large in (3 * random, -3 * random):
+        wider = add_systematic(found, value, Systematic(regions=large))
+        assert wider.se_regions == pytest.approx(value * random * np.sqrt(8))
+        assert wider.se == pytest.approx(np.hypot(same.se, wider.se_regions))
+        assert wider.low < value * np.exp(-3 * random)
+        assert wider.high > value * np.exp(3 * random)
+
+
+def test_all_of_a_gradient_error_that_tissues_agree_on_counts_while_it_is_not_corrected():
+    series, rois = make(30, 3, 20, 8, np.random.default_rng(1))
+    sharp, found = means_of(series, rois), intervals(series, rois)["left"]
+    value = float(alps_index(sharp["projection_left"], sharp["association_left"]))
+    corrected = add_systematic(found, value, Systematic(calibration=0.08))
+    uncorrected = add_systematic(found, value, Systematic(calibration=0.08, uncorrected=-0.06))
+    assert corrected.se_calibration == pytest.approx(0.04 * value)
+    assert uncorrected.se_calibration == pytest.approx(value * np.hypot(0.04, 0.06))
+    assert uncorrected.se > corrected.se

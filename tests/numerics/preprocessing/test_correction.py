@@ -1,4 +1,4 @@
-"""Correction as a whole: composition against doing one thing, and what happens with what is missing."""
+"""The whole correction: composition compared with single steps, and missing inputs."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Denoising and removal of Gibbs ringing: what DIPY is asked for, on signals whose truth is known."""
+"""Denoising and Gibbs correction by DIPY on signals with known truth."""
 
 import numpy as np
 import pytest

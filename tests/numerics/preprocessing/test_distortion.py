@@ -1,4 +1,4 @@
-"""Distortion: pairs made from a known field by another route (forward push of the signal along lines)."""
+"""Distortion: pairs simulated from a known field by another method (forward push of the signal along lines)."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def field():
 
 
 def pushed(image, displacement, axis):
-    """Push the signal of fine line elements to where they show up: mass stays, whatever the field."""
+    """Push the signal of fine line elements to their displaced positions, which conserves the signal."""
     fine = 20
     image, displacement = np.moveaxis(image, axis, -1), np.moveaxis(displacement, axis, -1)
     length = image.shape[-1]

@@ -1,4 +1,4 @@
-"""A measured field undoes the distortion that it made, and a wrong one is not applied."""
+"""A measured field corrects its own distortion, and a wrong one is not applied."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHAPE, AFFINE, READOUT = (44, 52, 32), np.diag([-3.0, 3, 3, 1]), 0.05
 
 @cache
 def head() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An unweighted image, a magnitude image of another contrast, and where the head is."""
+    """A b=0 image, a magnitude image with another contrast, and the head mask."""
     places = (np.moveaxis(np.indices(SHAPE), 0, -1) - np.array(SHAPE) / 2) / (np.array(SHAPE) * 0.42)
     inside = (places**2).sum(-1) < 1
     texture = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=SHAPE), 1.6)

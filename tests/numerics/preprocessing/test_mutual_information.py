@@ -1,4 +1,4 @@
-"""Alignment of contrasts: one image beside its own negative, moved by whole voxels."""
+"""Registration across contrasts: an image and its own negative, shifted by whole voxels."""
 
 import numpy as np
 import pytest

@@ -26,7 +26,7 @@ def directions(n):
 
 
 def scan(error=None, *, sd=5.0, white_in_grey=0.0):
-    """Signal of the head at b = 1000; `white_in_grey` is the share of fibres along x where grey matter begins."""
+    """Signal of the head at b = 1000; `white_in_grey` is the fraction of fibres along x at the edge of grey matter."""
     bvecs = np.concatenate([np.zeros((2, 3)), directions(20)])
     bvals = np.r_[0, 0, np.full(20, 1000.0)]
     felt = bvals * (1 + np.einsum("ni,ij,nj->n", bvecs, np.zeros((3, 3)) if error is None else error, bvecs))

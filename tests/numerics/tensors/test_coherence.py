@@ -82,6 +82,43 @@ def test_without_white_matter_there_is_no_check():
     assert np.isnan(measure_coherence_gain(nothing))
 
 
-def test_thick_slices_are_not_checked():
-    assert np.isnan(measure_coherence_gain(bundles(affine=np.diag([2.0, 2, 3, 1]))))
+CUBE = (24, 24, 24)
+THICK = {2: np.diag([2.0, 2, 5, 1]), 0: np.diag([5.0, 2, 2, 1])}
+
+
+@pytest.mark.parametrize("slice_axis", THICK)
+def test_thick_slices_show_the_axes_within_them(slice_axis):
+    """Bundles within the slices: a flip or an exchange of their axes shows, whatever lies along the slice axis."""
+    first, second = (axis for axis in range(3) if axis != slice_axis)
+    flip, exchange = np.eye(3), np.eye(3)
+    flip[first, first] = -1
+    exchange[[first, second]] = exchange[[second, first]]
+    affine = THICK[slice_axis]
+    assert measure_coherence_gain(within_slices(np.eye(3), affine, slice_axis)) > 1.05
+    for reading in (flip, exchange):
+        assert measure_coherence_gain(within_slices(reading, affine, slice_axis)) < 0.95
+
+
+def within_slices(reading, affine, slice_axis):
+    """Bundles at 23 and -67 degrees to the first axis of the slices; `reading` turns the fibres, not the bundles."""
+    first, second = (axis for axis in range(3) if axis != slice_axis)
+    indices = np.moveaxis(np.indices(CUBE), 0, -1)
+    tensor = np.tile(0.8e-3 * np.eye(3), (*CUBE, 1, 1))
+    half = indices[..., second] < CUBE[second] // 2
+    for part, angle in ((half, 23.0), (~half, -67.0)):
+        along = np.zeros(3)
+        along[first], along[second] = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+        across = np.zeros(3)
+        across[first], across[second] = -along[second], along[first]
+        inside = part & (np.cos(indices @ across) > 0)
+        fibre = along @ reading
+        tensor[inside] += 0.8e-3 * (np.outer(fibre, fibre) - np.eye(3) / 3)
+    elements = np.stack([tensor[..., i, j] for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))], axis=-1)
+    mask = np.ones(CUBE, dtype=bool)
+    return TensorField(image=SpatialMap(data=elements, affine=affine), mask=mask, s0=np.ones(CUBE))
+
+
+def test_thick_slices_are_never_repaired_and_oblong_pixels_tell_nothing():
+    assert find_axis_convention(bundles(affine=np.diag([2.0, 2, 3, 1]))) is None
+    assert np.isnan(measure_coherence_gain(bundles(affine=np.diag([2.0, 3, 5, 1]))))
     assert np.isfinite(measure_coherence_gain(bundles(affine=np.diag([2.0, 2, 2.5, 1]))))

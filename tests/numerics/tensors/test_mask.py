@@ -1,4 +1,4 @@
-"""Brain masks: of made heads whose brain is known, and of real scans."""
+"""Brain masks of simulated heads with known brain, and of real scans."""
 
 from __future__ import annotations
 
