@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_alps.statistics.analysis import fit_models
 from bids_alps.statistics.findings import Findings
+from bids_alps.statistics.formulas import fit_models
 from bids_alps.statistics.plan import Plan
 from bids_alps.statistics.repeats import find_visits
 
