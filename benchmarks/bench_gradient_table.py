@@ -94,8 +94,9 @@ def measure_series(name: str, series: DwiSeries, ours: int, peers: int) -> None:
     for reading in axis_conventions()[:ours]:
         wrong = misread(series, reading)
         repaired = repair_table(wrong, mask, REPAIR)
-        right += is_same(repaired.gradients.bvecs, series.gradients.bvecs)
-        refused += repaired.gradients is wrong.gradients and repaired.notes != wrong.notes
+        same = is_same(repaired.gradients.bvecs, series.gradients.bvecs)
+        right += same
+        refused += not same and repaired.gradients is wrong.gradients and repaired.notes != wrong.notes
     seconds = (time.process_time() - begun) / max(ours, 1)
     line = f"{name:40s}{right:6d} of {ours:2d}{refused:10d}{ours - right - refused:10d}{seconds:8.1f}"
     if shutil.which("dwigradcheck") and peers:

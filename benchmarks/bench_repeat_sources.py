@@ -52,14 +52,14 @@ def main() -> None:
         "common": [place(preset, fitted, way) for fitted, way in zip(fits, common, strict=True)],
     }
     turns = {name: [way.transform.rotation for way in ways] for name, ways in (("own", own), ("common", common))}
-    tabled = [fitted.as_recorded for fitted in fits]
+    as_recorded = [fitted.as_recorded for fitted in fits]
     part = [reweight(fitted.as_recorded, fitted.weighting.corrected) for fitted in fits]
     whole = [reweight(fitted.as_recorded, fitted.weighting.measured) for fitted in fits]
     print(f"{'':60s}{'CV %, left':>12s}{'right':>7s}{'bilateral':>11s}  bilateral index of each scan")
     for name, (series, where, turn) in {
-        "own place, own pose, b-values of the table (default)": (tabled, "own", "own"),
-        "own place, common pose": (tabled, "own", "common"),
-        "common place (rigid), own pose": (tabled, "common", "own"),
+        "own place, own pose, b-values of the table (default)": (as_recorded, "own", "own"),
+        "own place, common pose": (as_recorded, "own", "common"),
+        "common place (rigid), own pose": (as_recorded, "common", "own"),
         "calibrated where tissues agree": (part, "own", "own"),
         "calibrated by all that gray matter shows": (whole, "own", "own"),
         "common place, calibrated by all": (whole, "common", "own"),
@@ -69,7 +69,7 @@ def main() -> None:
             for one, rois, rotation in zip(series, regions[where], turns[turn], strict=True)
         ]
         tell(name, np.array([[value[side] for side in HEMISPHERES] for value in values]))
-    for title, series in (("b-values of the table", tabled), ("calibrated by all that gray matter shows", whole)):
+    for title, series in (("b-values of the table", as_recorded), ("calibrated by all that gray matter shows", whole)):
         print(f"\nOne tissue in all scans, {title}")
         simulate([mean_signals(*one) for one in zip(series, regions["own"], turns["own"], strict=True)])
 

@@ -20,6 +20,7 @@ from scipy import ndimage
 
 from bids_alps.io import writing
 from bids_alps.io.layout import find_runs
+from bids_alps.numerics import interpolation
 from bids_alps.numerics.preprocessing import correction, distortion_solver
 from bids_alps.phantom import PhantomSettings, write_phantom
 from bids_alps.registration import staged
@@ -49,7 +50,8 @@ KERNELS = {
     "motion: estimation": (correction, "estimate_motion"),
     "motion and distortion: resampling": (correction, "resample_series"),
     "distortion: solver": (distortion_solver.Problem, "minimise"),
-    "interpolation at points": (ndimage, "map_coordinates"),
+    "cubic interpolation (interpn)": (interpolation.CubicSpline, "__call__"),
+    "linear interpolation (interpn)": (interpolation.LinearImage, "__call__"),
     "distance transforms": (ndimage, "distance_transform_edt"),
     "greedy": (staged, "fit_displacement"),
 }

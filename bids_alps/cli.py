@@ -365,7 +365,8 @@ def _plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
     if plan["state"] in ("skipped", "set aside"):
         yield f"{plan['run']}: {plan['state']}. {plan['reason']}"
         return
-    yield f"{plan['run']}:" + (" [up to date]" if plan["state"] == "done" else "")
+    kept = " [has a result, kept if nothing has changed]" if plan["state"] == "has a result" else ""
+    yield f"{plan['run']}:{kept}"
     for name, value in plan.items():
         if name in ("run", "state", "exit_code") or value in ("", [], {}):
             continue

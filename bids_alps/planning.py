@@ -24,6 +24,8 @@ from bids_alps.io.lesions import LESIONS, find_lesions
 from bids_alps.io.manual_rois import ROIS, find_manual_rois, find_unused_manual_rois
 from bids_alps.io.preprocessed import replace_preprocessed
 from bids_alps.io.queries import Selection, read_filters
+from bids_alps.io.templates import template_label
+from bids_alps.io.transforms import find_transform_to
 from bids_alps.model import DwiRun, Fieldmap, Gradients
 from bids_alps.numerics.tensors.gradients import choose_shells, find_shells
 from bids_alps.provenance import receipt_path
@@ -249,10 +251,12 @@ def _describe_run(run: DwiRun, settings: Settings) -> dict[str, Any]:
     fitted = choose_shells(gradients, wanted=method.shells, b0_threshold=method.b0_threshold)
     if not header.left_right_known:
         notes.append("the header does not define left and right: only the bilateral index will be reported")
-    up_to_date = not settings.request.force and receipt_path(settings.request.output_dir, run).exists()
+    if method.registrar == "precomputed":
+        find_transform_to(run, template_label(method.template))
+    has_result = not settings.request.force and receipt_path(settings.request.output_dir, run).exists()
     plan: dict[str, Any] = {
         "run": run.name,
-        "state": "done" if up_to_date else "due",
+        "state": "has a result" if has_result else "due",
         "exit_code": 0,
         "image": str(run.image),
         "bval": str(run.bval),

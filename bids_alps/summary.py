@@ -36,6 +36,8 @@ def summarise(outcomes: Sequence[Outcome], settings: Settings, reprocessed: Mapp
     lines = [_counts(runs, checks)] if runs else []
     lines += [f"Processed again: {_plural(count, 'run')}, {reason}." for reason, count in sorted(reprocessed.items())]
     lines += _flagged(checks)
+    if settings.request.longitudinal and not any(outcome.name.endswith("_longitudinal") for outcome in outcomes):
+        lines.append("--longitudinal compared nothing: no participant has runs that differ only in the session.")
     failed = [outcome for outcome in outcomes if outcome.exit_code]
     if failed:
         names = _listed([outcome.name for outcome in failed])

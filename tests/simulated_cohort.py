@@ -11,7 +11,9 @@ import pandas as pd
 
 from bids_alps.io.results import ALPS_COLUMNS, QUALITY_COLUMNS, ROI_COLUMNS
 from bids_alps.io.tables import Column, fill_rows, write_table
+from bids_alps.io.writing import write_json
 from bids_alps.model import REGIONS, SIDES
+from bids_alps.provenance import RECEIPT_END
 
 PARK = {  # Park 2023, Table 2: mean and SD of 51 controls and of 69 patients, 1e-3 mm^2/s
     "alps_bilateral": (1.601, 0.245, 1.481, 0.241),
@@ -54,7 +56,7 @@ def write_run(
     checks: Sequence[Mapping[str, Any]] = (),
     seed: int = 0,
 ) -> None:
-    """Write the three tables of a run.
+    """Write the three tables of a run, and its receipt.
 
     Parameters
     ----------
@@ -123,6 +125,15 @@ def write_run(
     write_table(folder / f"{stem}_seg-alps_scalarstats.tsv", fill_rows(regions, ROI_COLUMNS), ROI_COLUMNS)
     quality = [{"roi_preset": presets[0], **row} for row in checks]
     write_table(folder / f"{stem}_desc-quality_scalarstats.tsv", fill_rows(quality, QUALITY_COLUMNS), QUALITY_COLUMNS)
+    write_receipt(out, names)
+
+
+def write_receipt(out: Path, names: Mapping[str, str]) -> None:
+    """Write the receipt of a run, which lists all its tables; entities as in `write_run`."""
+    stem = "_".join(f"{key}-{label}" for key, label in names.items())
+    tables = sorted((out / f"sub-{names['sub']}").rglob(f"{stem}_*_scalarstats.tsv"))
+    listed = {path.relative_to(out).as_posix(): "" for path in tables}
+    write_json(out / f"logs/sub-{names['sub']}/{stem}{RECEIPT_END}", {"outputs": listed})
 
 
 def write_people(bids: Path, people: pd.DataFrame, name: str = "participants.tsv") -> None:

@@ -119,6 +119,15 @@ def test_the_summary_counts_statuses_and_names_checks_reports_and_next_steps(tmp
     ]
 
 
+def test_a_longitudinal_call_without_sessions_says_so(tmp_path):
+    arguments = [str(tmp_path / "in"), str(tmp_path), "participant", "--longitudinal"]
+    run, change = Outcome(name="sub-01", message="1.5"), Outcome(name="sub-01_longitudinal", message="+0.1")
+    sentence = "--longitudinal compared nothing: no participant has runs that differ only in the session."
+    settings = settings_of(parse(arguments))
+    assert sentence in summarise([run], settings, {})
+    assert sentence not in summarise([run, change], settings, {})
+
+
 def test_the_worst_status_of_several_presets_is_shown(tmp_path):
     path = tmp_path / "sub-01" / "dwi" / "sub-01_desc-quality_scalarstats.tsv"
     path.parent.mkdir(parents=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
-from simulated_cohort import write_run
+from simulated_cohort import write_receipt, write_run
 
 from bids_alps.cli import main
 from bids_alps.group.atlases import join_atlases
@@ -111,10 +111,12 @@ def test_a_label_in_two_datasets_means_two_participants(cohort, tmp_path):
     assert table.groupby("dataset")["handedness"].count().to_dict() == {"other": 24, "output": 0}
 
 
-def test_duplicate_results_are_reported(cohort, caplog):
+def test_a_run_in_two_datasets_is_counted_once(cohort, caplog):
     bids, out = cohort
     assert main([str(bids), str(out), "group", "-d", f"again={out}"]) == 0
-    assert "24 rows duplicate a row of another dataset" in caplog.text
+    assert "participants are in two datasets and are counted once: again sub-" in caplog.text
+    excluded = pd.read_csv(out / "group_exclusions.tsv", sep="\t")
+    assert set(excluded.loc[excluded["dataset"] == "again", "reason"]) == {"the same run as in dataset output"}
 
 
 def test_unmatched_and_repeated_participants_are_reported(cohort):
@@ -229,6 +231,7 @@ def atlas(cohort):
         ]
         columns = [Column(name=name, description=name) for name in names]
         write_table(out / label / "dwi" / f"{label}_seg-basal_scalarstats.tsv", fill_rows(rows, columns), columns)
+        write_receipt(out, {"sub": label.removeprefix("sub-")})
     return bids, out
 
 
@@ -284,6 +287,7 @@ def test_regions_belong_to_their_run():
 def test_a_table_of_another_kind_is_reported_and_ignored(cohort, caplog):
     bids, out = cohort
     (out / "sub-01" / "dwi" / "sub-01_seg-odd_scalarstats.tsv").write_text("what\tmean\na\t1\n")
+    write_receipt(out, {"sub": "01"})
     assert main([str(bids), str(out), "group"]) == 0
     assert "sub-01_seg-odd_scalarstats.tsv: columns index, name or fa_mean are missing" in caplog.text
     assert not (out / "group_seg-odd.tsv").exists()

@@ -103,19 +103,6 @@ def test_without_a_group_table_the_error_names_the_next_step(
     assert "Run the group level first." in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("values", [(1.7e-3, 0.3e-3, 0.2e-3), (1.2e-3, 0.7e-3, 0.6e-3)])
-def test_a_colour_is_the_fa_over_point_eight_along_the_first_axis(tmp_path: Path, values: tuple[float, ...]) -> None:
-    """FA by its definition as the scaled SD of the eigenvalues; saturated above .8; nothing outside of the brain."""
-    elements = np.zeros((3, 3, 3, 6), np.float32)
-    elements[1, 1, 1, [0, 3, 5]] = np.roll(values, 2)  # the largest along z
-    nib.save(nib.Nifti1Image(elements, np.eye(4)), tmp_path / "t.nii.gz")
-    write_text(tmp_path / "r.txt", itk_text(np.eye(4)))
-    found = read_colours(tmp_path / "t.nii.gz", tmp_path / "r.txt").data
-    fa = np.sqrt(3 / 2 * ((np.array(values) - np.mean(values)) ** 2).sum() / (np.array(values) ** 2).sum())
-    assert found[1, 1, 1] == pytest.approx([0, 0, min(fa / 0.8, 1)], abs=1e-5)
-    assert found.sum() == pytest.approx(found[1, 1, 1].sum())
-
-
 def drawn(bids: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> dict[str, tuple[Any, ...]]:
     """Run the group level and the figures; return the data of the figures."""
     seen = dict[str, tuple[Any, ...]]()
@@ -165,3 +152,35 @@ def test_equal_labels_in_two_datasets_are_different_people(tmp_path: Path, monke
     indices, groups = drawn(bids, out, monkeypatch, "-d", f"siteB={other}")["distribution"]
     np.testing.assert_allclose(indices["bilateral"], [1.5] * 5 + [1.9] * 5)
     assert groups == ["control"] * 5 + ["RLS"] * 5
+
+
+@pytest.mark.parametrize("values", [(1.7e-3, 0.3e-3, 0.2e-3), (1.2e-3, 0.7e-3, 0.6e-3)])
+def test_a_colour_is_the_fa_over_point_eight_along_the_first_axis(tmp_path: Path, values: tuple[float, ...]) -> None:
+    """FA by its definition as the scaled SD of the eigenvalues; saturated above .8; nothing outside of the brain."""
+    elements = np.zeros((3, 3, 3, 6), np.float32)
+    elements[1, 1, 1, [0, 3, 5]] = np.roll(values, 2)  # the largest along z
+    nib.save(nib.Nifti1Image(elements, np.eye(4)), tmp_path / "t.nii.gz")
+    write_text(tmp_path / "r.txt", itk_text(np.eye(4)))
+    found = read_colours(tmp_path / "t.nii.gz", tmp_path / "r.txt").data
+    fa = np.sqrt(3 / 2 * ((np.array(values) - np.mean(values)) ** 2).sum() / (np.array(values) ** 2).sum())
+    assert found[1, 1, 1] == pytest.approx([0, 0, min(fa / 0.8, 1)], abs=1e-5)
+    assert found.sum() == pytest.approx(found[1, 1, 1].sum())
+
+
+def test_figures_have_the_harmonised_values_and_no_excluded_runs(tmp_path: Path) -> None:
+    head = "participant_id\trun\talps_left\talps_right\talps_bilateral\troi_preset\tgroup\n"
+    rows = [f"sub-{n}\t{run}\t1.5\t1.4\t1.45\talps\t0{n}\n" for n, run in ((1, "01"), (2, "n/a"), (3, "n/a"))]
+    write_text(tmp_path / "group_alps.tsv", head + "".join(rows))
+    write_text(
+        tmp_path / "group_harmonised.tsv",
+        head.replace("\tgroup", "") + "sub-1\t01\t1.6\t1.5\t1.55\talps\nsub-2\tn/a\t1.3\t1.2\t1.25\talps\n",
+    )
+    write_text(
+        tmp_path / "group_exclusions.tsv",
+        "participant_id\trun\troi_preset\texcluded_from\treason\n"
+        "sub-3\tn/a\talps\tall statistics\trated drop\nsub-2\tn/a\talps\tcomparison of groups\tno value\n",
+    )
+    found = papers.read_analysed(tmp_path, "group")
+    assert found["alps_bilateral"].tolist() == [1.55, 1.25]
+    assert found["group"].tolist() == ["01", "02"]
+    assert found["_matched"].tolist() == [True, False]

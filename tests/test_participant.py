@@ -4,7 +4,6 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +17,8 @@ from bids_alps.errors import NoInputError, UsageError
 from bids_alps.io.layout import UnusableRun
 from bids_alps.model import DwiRun, SpatialMap
 from bids_alps.participant import Outcome, plan_work
-from bids_alps.planning import plan_participant
+from bids_alps.planning import describe_plan, plan_participant
+from bids_alps.provenance import describe_provenance, write_receipt
 from bids_alps.settings import Settings
 
 SERIES = nifti_bytes(SpatialMap(data=np.ones((2, 2, 2, 8)), affine=np.eye(4)))
@@ -287,7 +287,7 @@ def test_the_change_is_told_of_the_first_pair_of_sessions_in_the_first_preset(
 
     def row(
         first: str, second: str, preset: str, hemisphere: str, change: float, differs: bool = False
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         names = {"first_session": first, "second_session": second, "roi_preset": preset, "hemisphere": hemisphere}
         return names | {"change": change, "change_ci_low": change - 1, "change_ci_high": change + 1, "differs": differs}
 
@@ -320,3 +320,22 @@ def test_a_run_has_one_thread_of_blas_whatever_there_was_before(tmp_path: Path) 
         told = participant._run_logged("sub-01", count, settings_for(tmp_path)).message.split()
     assert set(before) == {"2"}
     assert told == ["1"] * len(before)
+
+
+def test_the_plan_refuses_a_run_without_the_precomputed_transform(tmp_path: Path) -> None:
+    put_run(tmp_path / "in", "dwi")
+    (run,) = plan_participant("01", settings_for(tmp_path))
+    assert describe_plan(run, settings_for(tmp_path))["state"] == "due"
+    plan = describe_plan(run, settings_for(tmp_path, "--registrar", "precomputed"))
+    assert (plan["state"], plan["exit_code"]) == ("skipped", 66)
+    assert "no transform to MNI152NLin2009aSym (available: none)" in plan["reason"]
+
+
+def test_the_plan_does_not_promise_that_a_result_is_up_to_date(tmp_path: Path) -> None:
+    put_run(tmp_path / "in", "dwi")
+    settings = settings_for(tmp_path)
+    (run,) = plan_participant("01", settings)
+    assert isinstance(run, DwiRun)
+    write_receipt(settings.request.output_dir, run, describe_provenance(run, settings.method), "1.5")
+    assert describe_plan(run, settings)["state"] == "has a result"
+    assert describe_plan(run, settings_for(tmp_path, "--force"))["state"] == "due"

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from bids_alps import cli
+from bids_alps.group.datasets import open_datasets
 from bids_alps.group.gather import gather
 from bids_alps.io.images import read_map, read_volumes
 from bids_alps.io.tables import read_table
@@ -76,7 +77,7 @@ def test_each_preset_has_its_rows(out: Path, kind: str) -> None:
 
 def test_checks_of_a_preset_are_in_its_group_row(out: Path) -> None:
     quality = read_table(out / "sub-01/dwi/sub-01_desc-quality_scalarstats.tsv")
-    rows = {row["roi_preset"]: row for row in gather({"": out})}
+    rows = {row["roi_preset"]: row for row in gather(open_datasets({"": out}))}
     assert set(rows) == set(PRESETS)
     for preset, checks in quality.groupby("roi_preset"):
         expected = checks.set_index("name")["value"]

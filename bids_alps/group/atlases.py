@@ -5,29 +5,29 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from bids_alps.group.datasets import DerivativeDataset
 from bids_alps.group.gather import entities_in, read_rows
-from bids_alps.group.phenotype import OUTPUT
 from bids_alps.io.inheritance import entities_of
 
 LOG = logging.getLogger(__name__)
 
 
-def gather_atlases(datasets: Mapping[str, Path]) -> dict[str, list[dict[str, Any]]]:
+def gather_atlases(datasets: Sequence[DerivativeDataset]) -> dict[str, list[dict[str, Any]]]:
     """Return the long table of regions by atlas: one row per region, with its name in formulas as ``region``.
 
     Names are converted to lower case, with underscores for non-alphanumeric characters; duplicates get the label of
     the region as a suffix.
     """
     rows_by_atlas: dict[str, list[dict[str, Any]]] = {}
-    for dataset, folder in datasets.items():
-        dataset_label = {"dataset": dataset or OUTPUT} if len(datasets) > 1 else {}
-        for path in sorted(folder.glob("sub-*/**/*_seg-*_scalarstats.tsv")):
+    for dataset in datasets:
+        dataset_label = {"dataset": dataset.label} if len(datasets) > 1 else {}
+        for path in dataset.find("seg-*"):
             atlas = entities_of(path.name)["seg"]
             if atlas != "alps":
                 run = dataset_label | entities_in(path)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bids_alps.errors import NoInputError
-from bids_alps.group.phenotype import OUTPUT
+from bids_alps.group.datasets import DerivativeDataset
 from bids_alps.io.inheritance import entities_of
 from bids_alps.io.results import ALPS_COLUMNS, ROI_COLUMNS
 from bids_alps.io.tables import Column, fill_rows
@@ -36,42 +36,42 @@ _METHOD_COLUMNS = tuple(  # method of the run; partly missing in tables of older
 )
 
 
-def gather(datasets: Mapping[str, Path], *, longitudinal: bool = False) -> list[dict[str, Any]]:
-    """Return one row per run and preset from all index tables of the datasets, in a stable order.
+def gather(datasets: Sequence[DerivativeDataset], *, longitudinal: bool = False) -> list[dict[str, Any]]:
+    """Return one row per finished run and preset from all index tables of the datasets, in a stable order.
 
     Parameters
     ----------
     datasets
-        Derivative datasets by name; with more than one, rows have a ``dataset`` column.
+        Derivative datasets; with more than one, rows have a ``dataset`` column.
     longitudinal
-        Use the measurements in the midway space between sessions where available; see the column ``frame``.
+        Use the measurements in the midpoint space of the sessions where available; see the column ``frame``.
     """
     rows: list[dict[str, Any]] = []
-    for name, folder in datasets.items():
-        dataset_label = {"dataset": name or OUTPUT} if len(datasets) > 1 else {}
-        tables = (_in_frame(path) if longitudinal else path for path in _find(folder, "desc-alps"))
+    for dataset in datasets:
+        dataset_label = {"dataset": dataset.label} if len(datasets) > 1 else {}
+        tables = (_in_frame(path, dataset) if longitudinal else path for path in dataset.find("desc-alps"))
         rows += [dataset_label | row for path in tables for row in _wide_rows(path)]
     if not rows:
-        where = ", ".join(str(folder) for folder in datasets.values())
-        raise NoInputError(
-            where, "no results of any participant", "run the participant level first, with the same output"
-        )
+        raise _no_results(datasets)
     return rows
 
 
-def _in_frame(path: Path) -> Path:
+def _no_results(datasets: Sequence[DerivativeDataset]) -> NoInputError:
+    where = ", ".join(str(dataset.folder) for dataset in datasets)
+    unfinished = sum(not finished for dataset in datasets for finished in dataset.runs.values())
+    what = f"no results of any participant{f', but {unfinished} unfinished runs' * bool(unfinished)}"
+    return NoInputError(where, what, "run the participant level first, with the same output")
+
+
+def _in_frame(path: Path, dataset: DerivativeDataset) -> Path:
     """Return the longitudinal counterpart of a table of the index, or the table itself if there is none."""
     longitudinal = path.with_name(path.name.replace("_desc-alps_", "_desc-longitudinal_"))
-    return longitudinal if longitudinal.exists() else path
+    return longitudinal if longitudinal.exists() and dataset.is_finished(longitudinal) else path
 
 
-def gather_changes(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of all tables of changes in a folder, with their BIDS entities."""
-    return [entities_in(path) | row for path in _find(folder, "desc-change") for row in read_rows(path)]
-
-
-def _find(folder: Path, entity: str) -> list[Path]:
-    return sorted(folder.glob(f"sub-*/**/*_{entity}_scalarstats.tsv"))
+def gather_changes(dataset: DerivativeDataset) -> list[dict[str, Any]]:
+    """Return the rows of all tables of changes of a dataset, with their BIDS entities."""
+    return [entities_in(path) | row for path in dataset.find("desc-change") for row in read_rows(path)]
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -187,12 +187,12 @@ def mark_repeated(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.assign(**{REPEATED: first.where(first != runs["dataset"])})
 
 
-def gather_regions(datasets: Mapping[str, Path]) -> tuple[list[dict[str, Any]], list[Column]]:
+def gather_regions(datasets: Sequence[DerivativeDataset]) -> tuple[list[dict[str, Any]], list[Column]]:
     """Return the long table of regions, one row per region, with its columns."""
     rows = [
-        {"dataset": name or OUTPUT, **entities_in(path), **row}
-        for name, folder in datasets.items()
-        for path in _find(folder, "seg-alps")
+        {"dataset": dataset.label, **entities_in(path), **row}
+        for dataset in datasets
+        for path in dataset.find("seg-alps")
         for row in read_rows(path)
     ]
     known = {column.name for column in ROI_COLUMNS}

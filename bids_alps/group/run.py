@@ -12,7 +12,8 @@ import pandas as pd
 
 from bids_alps.errors import UsageError
 from bids_alps.group.atlases import gather_atlases, join_atlases
-from bids_alps.group.exclusions import exclusion_rows
+from bids_alps.group.datasets import DerivativeDataset, open_datasets
+from bids_alps.group.exclusions import exclusion_rows, find_problems
 from bids_alps.group.gather import (
     columns_of,
     describe_entity,
@@ -58,14 +59,15 @@ def run_group(settings: Settings) -> Path:
         If a table of participants or sessions cannot be read; raised after all outputs are written without it.
     """
     request = settings.request
-    datasets = _datasets(request)
+    folders = _datasets(request)
+    datasets = open_datasets(folders)
     rows = gather(datasets, longitudinal=request.longitudinal)
     columns = columns_of(rows)
     runs = pd.DataFrame(rows).reindex(columns=[column.name for column in columns])
     runs, rated, unknown = add_ratings(mark_repeated(runs), read_ratings(request.ratings))
     columns += rated
-    joined = join_phenotype(runs, find_roots(datasets, request.bids_dir))
-    joined.notes += unknown
+    joined = join_phenotype(runs, find_roots(folders, request.bids_dir))
+    joined.notes += [*unknown, *(note for dataset in datasets for note in dataset.notes())]
     atlases = gather_atlases(datasets)
     table, outcomes = join_atlases(joined.table, atlases)
     categories = [name for name in (request.group_column, request.harmonise) if name is not None and name in table]
@@ -81,10 +83,10 @@ def run_group(settings: Settings) -> Path:
     outputs.write_table("rois", regions, region_columns)
     outputs.write_text("group_alps-sh.csv", script_table(table))
     if request.longitudinal:
-        _write_changes(outputs)
+        _write_changes(outputs, datasets[0])
     _write_atlases(outputs, atlases)
     _write_findings(outputs, findings_by_preset, [str(name) for name in table])
-    _write_exclusions(outputs, table, joined, findings_by_preset)
+    _write_exclusions(outputs, datasets, table, joined, findings_by_preset)
     notes = _notes(joined, variables, findings_by_preset)
     for note in notes:
         LOG.warning(note)
@@ -165,8 +167,8 @@ def _phenotype_columns(joined: JoinedPhenotype, variables: tuple[Variable, ...])
     return columns
 
 
-def _write_changes(outputs: GroupOutputs) -> None:
-    rows = gather_changes(outputs.folder)
+def _write_changes(outputs: GroupOutputs, dataset: DerivativeDataset) -> None:
+    rows = gather_changes(dataset)
     named = {column.name for column in CHANGE_COLUMNS}
     others = dict.fromkeys(name for row in rows for name in row if name not in named)
     columns = [*(Column(name=name, description=describe_entity(name)) for name in others), *CHANGE_COLUMNS]
@@ -215,12 +217,21 @@ def _result_column(name: str, run_columns: Sequence[str]) -> Column:
 
 
 def _write_exclusions(
-    outputs: GroupOutputs, table: pd.DataFrame, joined: JoinedPhenotype, findings_by_preset: Mapping[str, Findings]
+    outputs: GroupOutputs,
+    datasets: Sequence[DerivativeDataset],
+    table: pd.DataFrame,
+    joined: JoinedPhenotype,
+    findings_by_preset: Mapping[str, Findings],
 ) -> None:
-    labels = sorted(path.name.removeprefix("sub-") for path in (outputs.folder / "logs").glob("sub-*"))
-    crashes = {failure.run: failure.message for label in labels for failure in find_failures(outputs.folder, label)}
-    rows, columns = exclusion_rows(table, joined.absent, crashes, findings_by_preset)
+    problems = find_problems(datasets, _read_crashes(outputs.folder))
+    rows, columns = exclusion_rows(table, joined.absent, problems, findings_by_preset)
     outputs.write_table("exclusions", rows, columns)
+
+
+def _read_crashes(output_dir: Path) -> dict[str, str]:
+    """Return the last error of each run that failed, by the name of the run."""
+    labels = sorted(path.name.removeprefix("sub-") for path in (output_dir / "logs").glob("sub-*"))
+    return {failure.run: failure.message for label in labels for failure in find_failures(output_dir, label)}
 
 
 def _notes(

@@ -223,7 +223,7 @@ ALPS_COLUMNS: tuple[Column, ...] = (
         name="distortion_method",
         description="How the susceptibility field was estimated; none if it was not corrected.",
     ),
-    Column(name="gradient_calibration", description="Whether the b-values were calibrated (--gradient-calibration)."),
+    Column(name="gradient_calibration", description="Whether b-values were changed by --gradient-calibration."),
     Column(name="version", description="Version of bids-alps."),
     Column(name="status", description="Overall status of the quality checks.", levels=_STATUS),
 )

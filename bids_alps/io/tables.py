@@ -65,10 +65,10 @@ def format_cell(value: Any) -> str:
     """
     if value is None:
         return MISSING
+    if hasattr(value, "item"):  # a number of numpy
+        value = value.item()
     if isinstance(value, bool):
         return "true" if value else "false"
-    if hasattr(value, "item"):
-        value = value.item()
     if isinstance(value, float):
         return f"{value:.{_DIGITS}g}" if math.isfinite(value) else MISSING
     return " ".join(str(value).split()) or MISSING  # a tab or line break would add cells

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from bids_alps.errors import BadDataError, NoInputError
 from bids_alps.io.inheritance import entities_of
-from bids_alps.model import Array, SpatialMap
+from bids_alps.model import Array, DwiRun, SpatialMap
 from bids_alps.numerics.itk import itk_image, ras_matrix, spatial_map
 
 PointMap = Callable[[Array], Array]
@@ -125,3 +125,20 @@ def _read_transform(path: Path) -> sitk.Transform:
     if transform.GetDimension() != 3:
         raise BadDataError(str(path), f"a {transform.GetDimension()}-D transform", "give a 3-D one")
     return transform
+
+
+def find_transform_to(run: DwiRun, template: str) -> Path:
+    """Return the file that resamples images of the space of a run onto a template.
+
+    Raises
+    ------
+    NoInputError
+        If the run has none.
+    """
+    if template not in run.transforms:
+        raise NoInputError(
+            str(run.image),
+            f"no transform to {template} (available: {', '.join(run.transforms) or 'none'})",
+            "choose another --template, or --registrar staged",
+        )
+    return run.transforms[template]

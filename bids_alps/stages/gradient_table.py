@@ -33,14 +33,17 @@ def repair_table(series: DwiSeries, mask: Array, method: Method) -> DwiSeries:
         image=series.image.like(series.image.data[..., volumes]), gradients=series.gradients.take(volumes)
     )
     best = find_axis_convention(fit_tensor(shells, mask))
-    if best is None or best.gain >= 1:
-        return series
+    if best is None:
+        return _noted(series, "gradient axes not verified: slices too thick or too little white matter")
+    if best.gain >= 1:
+        ahead = f"the table as given has only {best.lead:.2f} times the fibre coherence of the next best orientation"
+        return series if best.lead >= CLEAR_LEAD else _noted(series, f"gradient axes not verified: {ahead}")
     result = f"fibre coherence is {1 / best.gain:.2f} times higher with the gradient axes {best}"
     if best.lead < CLEAR_LEAD:
         note = (
             f"{result}, but only {best.lead:.2f} times that of the next best orientation: gradient table not repaired"
         )
-        return replace(series, notes=(*series.notes, note))
+        return _noted(series, note)
     bvecs = best.apply(series.gradients.bvecs, series.image.affine)
     return DwiSeries(
         image=series.image,
@@ -48,3 +51,7 @@ def repair_table(series: DwiSeries, mask: Array, method: Method) -> DwiSeries:
         notes=(*series.notes, f"gradient table repaired: {result}, {best.lead:.2f} times that of the next best"),
         gradient_axes=str(best),
     )
+
+
+def _noted(series: DwiSeries, note: str) -> DwiSeries:
+    return replace(series, notes=(*series.notes, note))

@@ -51,7 +51,8 @@ class Measurement:
         name, alps = self.preset.name, self.result.alps
         if self.result.alps_unreliable:
             return f"{name} no index, since {', '.join(self.failed)} failed"
-        return f"{name} {' '.join(f'{side} {value:.3f}' for side, value in alps.items())} ({self.status})"
+        values = " ".join(f"{side} {'n/a' if np.isnan(value) else f'{value:.3f}'}" for side, value in alps.items())
+        return f"{name} {values} ({self.status})"
 
     @property
     def failed(self) -> tuple[str, ...]:

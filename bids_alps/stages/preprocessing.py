@@ -18,8 +18,8 @@ from bids_alps.numerics.preprocessing import distortion, measured_field, outlier
 from bids_alps.numerics.preprocessing.correction import (
     ALIGNED,
     COMBINED,
+    CONCATENATED,
     EXCLUDED,
-    JOINED,
     CorrectedSeries,
     combine_runs,
     correct_series,
@@ -177,7 +177,7 @@ def correction_statements(parts: Sequence[_Part]) -> tuple[Statement, ...]:
         resampling.SENTENCE: any(series.motion_corrected or series.distortion_corrected for series in corrected),
     }
     merging = {
-        JOINED: any(len(part.files) > 1 for part in parts),
+        CONCATENATED: any(len(part.files) > 1 for part in parts),
         ALIGNED: any(part.encoding == parts[0].encoding for part in parts[1:]),
         COMBINED: any(part.encoding != parts[0].encoding for part in parts[1:]),
     }

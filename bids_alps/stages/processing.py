@@ -15,8 +15,10 @@ from bids_alps.stages.outputs import RunOutputs
 from bids_alps.stages.preprocessing import PreprocessedSeries
 
 
-def describe_processing(run: DwiRun, method: Method, correction: PreprocessedSeries, rois: str) -> Processing:
-    """Return the processing of a preset; `rois` is its name in the settings."""
+def describe_processing(
+    run: DwiRun, method: Method, correction: PreprocessedSeries, rois: str, *, calibrated: bool
+) -> Processing:
+    """Return the processing of a preset; `rois` is its name in the settings, `calibrated` whether b-values changed."""
     anatomical = conventions_of(rois) == "anatomical"
     return Processing(
         settings_hash=settings_hash(method, rois),
@@ -25,7 +27,7 @@ def describe_processing(run: DwiRun, method: Method, correction: PreprocessedSer
         motion_corrected=None if run.preprocessed else correction.motion_corrected,
         distortion_corrected=None if run.preprocessed else correction.distortion_corrected,
         distortion_method=None if run.preprocessed else correction.distortion_method,
-        gradient_calibration=method.gradient_calibration and anatomical,
+        gradient_calibration=calibrated and anatomical,
         version=__version__,
     )
 

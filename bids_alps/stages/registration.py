@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bids_alps.errors import NoInputError
 from bids_alps.io.images import read_map
 from bids_alps.io.templates import template_label
-from bids_alps.io.transforms import read_itk_transform
+from bids_alps.io.transforms import find_transform_to, read_itk_transform
 from bids_alps.io.writing import write_displacements, write_text
 from bids_alps.model import Array, DwiRun, SpatialMap, SubjectMaps
 from bids_alps.numerics.itk import itk_text
@@ -42,14 +41,7 @@ def make_registrar(run: DwiRun, method: Method) -> Registrar:
     engine = ENGINES[method.registrar]
     if not engine.needs_transform:
         return engine.make()
-    template = template_label(method.template)
-    path = run.transforms.get(template)
-    if path is None:
-        raise NoInputError(
-            str(run.image),
-            f"no transform to {template} (available: {', '.join(run.transforms) or 'none'})",
-            "choose another --template, or --registrar staged",
-        )
+    path = find_transform_to(run, template_label(method.template))
     return engine.make(subject_from_template=read_itk_transform(path), name=f"precomputed: {path.name}")
 
 

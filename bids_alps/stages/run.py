@@ -61,7 +61,7 @@ def run_stages(run: DwiRun, method: Method, output_dir: Path) -> RunResult:
     )
     measured = tuple(measure_preset(aligned, preset, prepared, (subject, template), run) for preset in presets)
     processing = {
-        preset.name: describe_processing(run, method, prepared.correction, rois)
+        preset.name: describe_processing(run, method, prepared.correction, rois, calibrated=fitted.calibrated)
         for rois, preset in zip(method.rois, presets, strict=True)
     }
     write_measures(outputs, measured, processing)

@@ -79,6 +79,11 @@ class TensorFit:
     checks: tuple[Check, ...] = ()
     statements: tuple[Statement, ...] = ()
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether b-values were changed by gradient calibration."""
+        return bool((self.series.gradients.bvals != self.as_recorded.gradients.bvals).any())
+
 
 def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
     """Select the shells, fit the tensors and compute scalar maps."""

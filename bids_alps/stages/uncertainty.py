@@ -65,7 +65,7 @@ def gradient_effects(
 
     What is left to correct is the part on which tissues agree, 0 if the b-values are corrected.
     """
-    measured, agreed, used, tabled = (
+    measured, agreed, used, as_recorded = (
         alps_from_series(series, rois, rotation)
         for series in (
             reweight(fitted.as_recorded, fitted.weighting.measured),
@@ -75,8 +75,8 @@ def gradient_effects(
         )
     )
     return (
-        {side: float(np.log(measured[side] / tabled[side])) for side in tabled},
-        {side: float(np.log(agreed[side] / used[side])) for side in tabled},
+        {side: float(np.log(measured[side] / as_recorded[side])) for side in as_recorded},
+        {side: float(np.log(agreed[side] / used[side])) for side in as_recorded},
     )
 
 

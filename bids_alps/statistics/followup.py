@@ -36,7 +36,7 @@ def compare_repeats(visits: Visits, plan: Plan, findings: Findings, *, within: b
         reference=plan.reference,
         first=None if within else visits.first,
     )
-    warn_of_sites(table[table[factor].isin(levels)], plan, findings)
+    warn_of_sites(table[table[factor].isin(levels)], plan, findings, factor)
     findings.facts["trajectories"] = _trajectories(table, comparison)
     findings.attempt("Paired comparison", lambda: _paired(table, plan, comparison))
     if usable:

@@ -132,7 +132,7 @@ def harmonise_table(
     complete = table[kept].reset_index(drop=True)
     _refuse_small(complete, site)
     columns = [_columns_of(complete[name]) for name in protected]
-    covariates = np.column_stack(columns) if columns else np.empty((len(complete), 0))
+    covariates = _independent(np.column_stack(columns)) if columns else np.empty((len(complete), 0))
     values = complete[list(outcomes)].to_numpy(dtype=float)
     adjusted = harmonise(values, complete[site].astype(str).to_numpy(), covariates)
     harmonised = complete.assign(**{name: adjusted[:, n] for n, name in enumerate(outcomes)})
@@ -149,6 +149,16 @@ def _refuse_small(table: pd.DataFrame, site: str) -> None:
     if people.min() < MIN_SITE_SIZE:
         small = f"site {people.idxmin()} has {people.min()} participants"
         raise BadDataError("ComBat", small, f"exclude sites with fewer than {MIN_SITE_SIZE}")
+
+
+def _independent(covariates: Array) -> Array:
+    """Return the columns that previous ones do not determine, such as a treatment given by the session."""
+    kept = list[Array]()
+    for column in (covariates - covariates.mean(axis=0)).T:
+        scaled = column / (column.std() or 1.0)
+        if np.linalg.matrix_rank(np.column_stack([*kept, scaled])) > len(kept):
+            kept.append(scaled)
+    return np.column_stack(kept) if kept else np.empty((len(covariates), 0))
 
 
 def _columns_of(column: pd.Series[Any]) -> Array:

@@ -47,10 +47,8 @@ class Visits:
 
 def participant_key(runs: pd.DataFrame) -> pd.Series[Any]:
     """Return the participant of each run; equal labels in different datasets are different participants."""
-    owners = [name for name in ("dataset", "participant_id") if name in runs]
-    if len(owners) == 1:
-        return runs[owners[0]].astype(str)
-    return runs[owners].astype(str).agg(" ".join, axis=1)
+    owners = [runs[name].astype(str) for name in ("dataset", "participant_id") if name in runs]
+    return owners[0] if len(owners) == 1 else owners[0] + " " + owners[1]
 
 
 def find_visits(runs: pd.DataFrame, sessions: Sequence[str] = ()) -> Visits:

@@ -112,6 +112,10 @@ def select_runs(runs: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, Flow, lis
     if REPEATED in selected:
         doubled = {row: f"the same run as in dataset {name}" for row, name in selected[REPEATED].items()}
         selected = flow.take(selected, selected[REPEATED].notna(), "pooled twice", doubled)
+        doubles = sorted(participant_key(runs[runs[REPEATED].notna()]).unique())
+        if doubles:
+            shown = ", ".join(doubles[:5]) + (" and others" if len(doubles) > 5 else "")
+            banners.append(f"Runs of {len(doubles)} participants are in two datasets and are counted once: {shown}.")
     excluded = [status for status in LEFT_OUT if status not in plan.included]
     failed = selected["status"].isin(excluded)
     selected = flow.take(selected, failed, "failed their checks", _why_failed(selected))

@@ -82,8 +82,8 @@ def _protected(runs: pd.DataFrame, plan: Plan, others: list[str]) -> list[str]:
     return [name for name in wanted if len(runs[name].dropna().unique()) > 1]
 
 
-def warn_of_sites(table: pd.DataFrame, plan: Plan, findings: Findings) -> None:
-    """Add a banner if participants changed site between the runs whose difference is tested."""
+def warn_of_sites(table: pd.DataFrame, plan: Plan, findings: Findings, factor: str) -> None:
+    """Add a banner if participants changed site between the levels of a factor, whose difference is tested."""
     site = plan.site or find_site(table, plan)
     if site is None or site not in table:
         return
@@ -94,5 +94,5 @@ def warn_of_sites(table: pd.DataFrame, plan: Plan, findings: Findings) -> None:
         findings.banners.append(
             f"{site} changes within {changed} of {int(repeated.sum())} participants with several runs: their change "
             "includes the difference between sites, which harmonisation removes only in part. Use --model "
-            f"'{PRIMARY_OUTCOME} ~ session_id + {site} + (1 | participant_id)'."
+            f"'{PRIMARY_OUTCOME} ~ {'session_id' if factor == 'session' else factor} + {site} + (1 | participant_id)'."
         )

@@ -21,8 +21,8 @@ _BOUND = re.compile(r"^(?:[<>]=?|[≤≥])\s*(.+)$|^(.+?)\s*\+$")
 _COMMA = re.compile(r"[-+]?\d+,\d+")
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
 _NO_VALUE = re.compile(
-    r"\b(missing|unknown|unavailable|refus\w*|declin\w*|skip\w*|invalid|excluded|n/?a|nan|prefer(s|red)? not"
-    r"|(not|no|never) (applic\w*|avail\w*|assess\w*|done|record\w*|collect\w*|known|measur\w*|test\w*|perform\w*"
+    r"\b(missing|unknown|unavailable|refus\w*|declined to|skip\w*|invalid|excluded|n/?a|nan|prefer(s|red)? not"
+    r"|(not|no) (applic\w*|avail\w*|assess\w*|done|record\w*|collect\w*|known|measur\w*|test\w*|perform\w*"
     r"|acquir\w*|report\w*|ask\w*|answer\w*|complet\w*|data|value|response|information)|do(es)?( not|n't) know)\b"
 )
 """Levels of the data dictionary that mean a missing value, in lower case."""

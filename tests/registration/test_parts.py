@@ -1,5 +1,8 @@
 """Parts of registration whose answer has a closed form: starting poses, spreads, overlaps, volumes, rigid products."""
 
+# mypy: disable-error-code="arg-type, attr-defined, assignment, comparison-overlap, unused-ignore"
+# minimal stand-ins for the objects of the package
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -164,8 +167,7 @@ class Compass:
     """A stand-in for contrasts: as similar as a rotation is near a known one."""
 
     def __init__(self, best: Array) -> None:
-        self.best = best
-        self.seen: list[Array] = []
+        self.best, self.seen = best, list[Array]()
 
     def similarity(self, matrix: Array) -> tuple[float, float]:
         self.seen.append(matrix)

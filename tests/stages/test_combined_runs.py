@@ -1,5 +1,8 @@
 """Runs that are merged into one: no volume is lost, and the methods text says what was done."""
 
+# mypy: disable-error-code="arg-type, attr-defined, assignment, comparison-overlap, unused-ignore"
+# minimal stand-ins for the objects of the package
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -19,11 +22,11 @@ from bids_alps.stages.masking import find_mask
 from bids_alps.stages.preprocessing import PreprocessedSeries, correct
 
 OPPOSITE = "Runs of opposite phase encoding were merged"
-SAME = "Files with the same phase encoding and voxel grid were joined, scaled to the same b=0 signal"
-MOVED = "Files with the same phase encoding and other positions were aligned rigidly and merged"
+SAME = "Runs with the same phase encoding were scaled to the same b=0 signal and concatenated"
+MOVED = "Runs on different voxel grids were aligned and merged"
 SHAPE, VOXEL_MM = (18, 18, 16), 8.0
 DIRECTIONS = np.array([[1, 1, 0], [1, -1, 0], [1, 0, 1], [1, 0, -1], [0, 1, 1], [0, 1, -1]]) / np.sqrt(2)
-STILL: dict[str, Any] = {"motion_correction": False}
+STILL = {"motion_correction": False}
 
 
 def make_run(folder: Path, name: str, *, gain: float = 1.0, shift: float = 0.0, way: str = "j-") -> DwiRun:

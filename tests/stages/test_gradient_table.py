@@ -65,3 +65,25 @@ def test_an_ambiguous_table_is_unchanged_with_a_note() -> None:
     noisy = DwiSeries(image=right.image.like(np.abs(wrong.image.data + noise)), gradients=wrong.gradients)
     found = repair_table(noisy, np.ones(SHAPE, dtype=bool), REPAIR)
     np.testing.assert_array_equal(found.gradients.bvecs, wrong.gradients.bvecs)
+
+
+def test_a_table_that_no_orientation_can_be_told_from_is_unchanged_with_a_note() -> None:
+    """Without fibres there is nothing to verify the table by."""
+    right = bundles()
+    flat = right.image.like(np.where(right.gradients.bvals > 0, 400.0, 1000.0) * np.ones((*SHAPE, 1), np.float32))
+    found = repair_table(DwiSeries(image=flat, gradients=right.gradients), np.ones(SHAPE, dtype=bool), REPAIR)
+    assert found.gradients is right.gradients
+    assert [note.partition(":")[0] for note in found.notes] == ["gradient axes not verified"]
+
+
+def test_a_table_that_is_hardly_better_than_others_is_unchanged_with_a_note() -> None:
+    """Bundles along the axes of the voxels continue in every orientation that exchanges axes with bundles."""
+    right = bundles()
+    places = np.indices(SHAPE).transpose(1, 2, 3, 0)
+    axis = (places // 4).sum(axis=-1) % 3
+    along = right.gradients.bvecs[:, axis].transpose(1, 2, 3, 0)
+    signal = 1000 * np.exp(-right.gradients.bvals * (0.0004 + 0.0012 * along**2))
+    series = DwiSeries(image=right.image.like(signal.astype(np.float32)), gradients=right.gradients)
+    found = repair_table(series, np.ones(SHAPE, dtype=bool), REPAIR)
+    assert found.gradients is right.gradients
+    assert len(found.notes) == 1

@@ -11,7 +11,7 @@ from helpers import nifti_bytes
 
 from bids_alps.errors import GradientError
 from bids_alps.model import DwiRun, DwiSeries, SpatialMap
-from bids_alps.numerics.preprocessing.correction import ALIGNED, COMBINED, JOINED
+from bids_alps.numerics.preprocessing.correction import ALIGNED, COMBINED, CONCATENATED
 from bids_alps.settings import Method
 from bids_alps.stages import merging
 from bids_alps.stages.prepare import prepare
@@ -51,7 +51,7 @@ def test_no_file_is_lost_without_corrections(tmp_path: Path) -> None:
     assert "2 files were merged: 16 volumes in total" in prepared.facts["Notes"]
     text = " ".join(statement.text for statement in prepared.state(run))
     assert RAW in text
-    assert JOINED in text
+    assert CONCATENATED in text
 
 
 def test_the_text_says_what_was_merged(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_the_text_says_what_was_merged(tmp_path: Path) -> None:
     prepared = prepare(merged(*files), OFF, tmp_path / "out")
     text = " ".join(statement.text for statement in prepared.correction.statements)
     assert ALIGNED in text
-    assert JOINED not in text
+    assert CONCATENATED not in text
     assert COMBINED not in text  # without distortion correction, the opposite file is excluded
     assert "sub-01_run-3 excluded: opposite phase encoding" in " ".join(prepared.facts["Notes"])
     assert "2 files were merged: 16 volumes in total" in prepared.facts["Notes"]

@@ -59,14 +59,6 @@ def test_results_equal_a_published_implementation(made):
     np.testing.assert_allclose(found[-1, :3], [1.3049025, 1.5119535, 1.5217118], atol=1e-6)
 
 
-@pytest.mark.parametrize(("sites", "outcomes"), [(1, 3), (2, 1), (1, 1)])
-def test_one_site_or_one_outcome_is_refused(sites, outcomes):
-    values = np.random.default_rng(1).normal(size=(12, outcomes))
-    names = np.array([f"site{n % sites}" for n in range(12)])
-    with pytest.raises(BadDataError, match=f"{sites} site and {outcomes} outcomes"):
-        harmonise(values, names, np.ones((12, 1)))
-
-
 def table_of(sites: list[str], visits: int) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     rows = [
@@ -94,5 +86,21 @@ def test_a_site_that_changes_within_participants_is_announced() -> None:
     runs.loc[runs["session_id"] == "ses-1", "site"] = "c"
     plan = Plan(variables=(Variable(name="site", kind="category", decided_by="its name"),))
     findings = Findings()
-    warn_of_sites(find_visits(runs).runs, plan, findings)
+    warn_of_sites(find_visits(runs).runs, plan, findings, "session")
     assert "site changes within 20 of 20 participants" in findings.banners[0]
+
+
+@pytest.mark.parametrize(("sites", "outcomes"), [(1, 3), (2, 1), (1, 1)])
+def test_one_site_or_one_outcome_is_refused(sites, outcomes):
+    values = np.random.default_rng(1).normal(size=(12, outcomes))
+    names = np.array([f"site{n % sites}" for n in range(12)])
+    with pytest.raises(BadDataError, match=f"{sites} site and {outcomes} outcomes"):
+        harmonise(values, names, np.ones((12, 1)))
+
+
+def test_a_treatment_given_by_the_session_does_not_prevent_harmonisation() -> None:
+    runs = table_of(["a", "b"] * 10, 2)
+    runs = runs.assign(treatment=runs["session_id"].map({"ses-0": "off", "ses-1": "on"}))
+    both, _ = harmonise_table(runs, ["a", "b"], "site", ["treatment", "session_id"])
+    one, _ = harmonise_table(runs, ["a", "b"], "site", ["treatment"])
+    np.testing.assert_allclose(both[["a", "b"]], one[["a", "b"]])

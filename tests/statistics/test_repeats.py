@@ -22,6 +22,8 @@ def test_a_label_in_two_datasets_means_two_participants():
     runs = pd.DataFrame({"dataset": ["a", "a", "b"], "participant_id": ["sub-01", "sub-02", "sub-01"]})
     assert participant_key(runs).nunique() == 3
     assert participant_key(runs.drop(columns="dataset")).nunique() == 2
+    assert participant_key(runs.iloc[:0]).empty
+    assert participant_key(runs.iloc[:0]).nunique() == 0
 
 
 def test_runs_of_a_visit_are_averaged():

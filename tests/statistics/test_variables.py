@@ -100,6 +100,8 @@ def test_levels_that_anchor_a_scale_are_values() -> None:
     assert found.isna().sum() == 1
     assert "'999' (1 value) codes in the data dictionary" in variable.notes[0]
     assert settle(["0"] * 40 + [str(n) for n in range(5, 35)], {"Levels": levels})[1].kind == "number"
+    change = [str(n) for n in range(-20, 20)]
+    assert settle(change, {"Levels": {"-20": "strong decline", "0": "never done"}})[0].notna().all()
 
 
 @pytest.mark.parametrize("text", ["Missing", "not applicable", "N/A", "Refused to answer", "unknown", "don't know"])

@@ -16,9 +16,11 @@ from bids_alps.numerics.preprocessing.resampling import Grid, align_b0s, mean_b0
 from bids_alps.numerics.preprocessing.volume_motion import no_motion
 from bids_alps.numerics.volumes import mean_volume
 
-JOINED = "Files with the same phase encoding and voxel grid were joined, scaled to the same b=0 signal."
-ALIGNED = "Files with the same phase encoding and other positions were aligned rigidly and merged after correction."
+CONCATENATED = (
+    "Runs with the same phase encoding were scaled to the same b=0 signal and concatenated before correction."
+)
 COMBINED = "Runs of opposite phase encoding were merged into one series after correction."
+ALIGNED = "Runs on different voxel grids were aligned and merged into one series after correction."
 EXCLUDED = "Volumes that were empty or did not correlate with the others were excluded (number: {volumes:g})."
 _AXES = {"i": 0, "j": 1, "k": 2}
 _MAX_READOUT_S = 1.0  # a longer one is in other units
