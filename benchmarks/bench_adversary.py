@@ -1,9 +1,8 @@
-"""Data that break what the method assumes: index and status with and without each correction, second simulated head.
+"""Data that violate the assumptions of the method: index and status with and without each correction, second phantom.
 
-One head per case, and each case breaks one assumption. An error is silent if the status is pass or warn and the truth
-is outside the interval by more than 0.05.
-
-Arguments: names of cases (all by default); ``--quick`` for 3 mm instead of 2.5 mm, four times as fast.
+One head per case, and each case violates one assumption. An error is silent if the status is pass or warn and the truth
+is outside the interval by more than 0.05. Arguments: names of cases (default: all), and ``--quick`` for voxels of 3 mm
+instead of 2.5 mm.
 """
 
 from __future__ import annotations
@@ -33,26 +32,26 @@ QUICK = {**FULL, "voxel": (3.0, 3.0, 3.0)}
 CASES: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
     "sound": ("nothing", {}, {}),
     "along-x": ("gradient calibration: tissue without a tract is isotropic", {"other_along_x": True}, {}),
-    "gain": ("the gradients are as strong as the table says", {}, {"gain": (1.03, 0.97, 1.0)}),
-    "gain-along-x": ("both of these", {"other_along_x": True}, {"gain": (1.03, 0.97, 1.0)}),
+    "gain": ("gradients have their nominal strength", {}, {"gain": (1.03, 0.97, 1.0)}),
+    "gain-along-x": ("two assumptions", {"other_along_x": True}, {"gain": (1.03, 0.97, 1.0)}),
     "ends": ("the association tract passes through its region", {"ends": True}, {}),
-    "wavering": ("fibers of a tract are straight", {"waver": 14.0, "border_sd": 1.6}, {}),
+    "wavering": ("fibres of a tract run straight", {"waver": 14.0, "border_sd": 1.6}, {}),
     "ventricles": (
-        "deformation: ventricles of ordinary size",
+        "deformation: ventricles of a common size",
         {"ventricles": (3.0, 3.0), "atrophy": 3.0, "reach": 13.0},
         {},
     ),
-    "one-ventricle": ("deformation: symmetric heads", {"ventricles": (3.0, 1.0), "reach": 18.0}, {}),
-    "child": ("a head of adult size", {"scale": 0.74}, {}),
-    "lesion": ("the regions hold healthy white matter", {"lesion": 0.9}, {}),
+    "one-ventricle": ("deformation: the head is symmetric", {"ventricles": (3.0, 1.0), "reach": 18.0}, {}),
+    "child": ("a head of an adult's size", {"scale": 0.74}, {}),
+    "lesion": ("the regions contain healthy white matter", {"lesion": 0.9}, {}),
     "water": ("no free water", {"free_water": 0.2}, {}),
-    "crossing": ("one fiber direction per voxel", {"crossing": 0.2}, {}),
+    "crossing": ("one fibre direction per voxel", {"crossing": 0.2}, {}),
     "thick": ("nearly cubic voxels", {"other_along_x": True}, {"voxel": (2.0, 2.0, 5.0)}),
-    "six": ("residuals show the noise", {}, {"shells": ((1000.0, 6),), "b0": 1}),
+    "six": ("residuals estimate the noise", {}, {"shells": ((1000.0, 6),), "b0": 1}),
     "floor": ("noise is Gaussian", {}, {"shells": ((3000.0, 20),), "snr": 10.0}),
-    "noisy": ("enough signal", {}, {"snr": 8.0}),
-    "distorted": ("the scan is not distorted", {}, {"shift": 14.0}),
-    "rotated": ("pose: the head is straight", {"rotation": 30.0}, {"tilt": 15.0}),
+    "noisy": ("sufficient SNR", {}, {"snr": 8.0}),
+    "distorted": ("no susceptibility distortion", {}, {"shift": 14.0}),
+    "rotated": ("pose: the head is not rotated", {"rotation": 30.0}, {"tilt": 15.0}),
 }
 WITHOUT = ("affine", "no pose", "calibrated", "tissue", "spheres")
 """Without the deformation, without the pose; with gradient calibration, with weights by tissue; in the spheres."""

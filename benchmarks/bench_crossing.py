@@ -1,8 +1,9 @@
 """Effect of crossing fibres and free water on the index, and on the experimental fit of crossing fibres.
 
 Signals of two regions whose tracts have a known index, mixed with callosal fibres along x, fibres of the other tract and
-free water; Rician noise at SNR 25, mean of 12 voxels. Every compartment is Gaussian; its axial diffusivity is not that
-which the fit assumes. Arguments: names of protocols (all by default), and ``--quick`` for a true index of 1.5 alone.
+free water; Rician noise at SNR 25, mean of 12 voxels. Compartments are Gaussian; their axial diffusivity
+differs from that assumed by the fit. Arguments: names of protocols (default: all), and ``--quick`` for a true index of
+1.5 only.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Placement of the regions and pose in simulated heads with known transforms: error of each.
 
-Twelve made from maps (rotations up to 25 degrees, warps of 2 to 4 mm, four storage orders, oblique slices, scalp; half of
-them at 3 mm or slabs); whole scans of the second head, with ordinary and with large ventricles. Arguments:
-``second`` leaves out the first, a number limits the heads of each kind.
+Twelve heads of the phantom (rotations up to 25 degrees, warps of 2 to 4 mm, four storage orders, oblique slices, scalp; half of
+them at 3 mm or slabs); scans of the second phantom with normal and enlarged ventricles. With the argument
+``second`` only these are run; a number limits the heads of each kind.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bids_alps.group.atlases import gather_atlases
+from bids_alps.group.datasets import DerivativeDataset
 
 HEADER = "index\tname\tfa_mean\n"
 
@@ -21,7 +22,7 @@ def test_regions_of_atlases_are_gathered_and_those_of_the_index_are_not(tmp_path
     put(tmp_path, "sub-01", "alps", HEADER + "1\tprojection\t0.4\n")
     put(tmp_path, "sub-01", "nuclei", HEADER + "1\tPutamen, left\t0.2\n2\tPutamen  Left\t0.3\n3\t??\t0.1\n")
     put(tmp_path, "sub-02", "nuclei", HEADER + "7\tCaudate\t0.15\n")
-    found = gather_atlases({"": tmp_path})
+    found = gather_atlases([DerivativeDataset(name="", folder=tmp_path)])
     assert set(found) == {"nuclei"}
     told = [(row["participant_id"], row["region"], float(row["fa_mean"])) for row in found["nuclei"]]
     assert told == [
@@ -37,7 +38,7 @@ def test_regions_of_atlases_are_gathered_and_those_of_the_index_are_not(tmp_path
 def test_datasets_are_named_where_there_are_two(tmp_path: Path, names: tuple[str, ...]) -> None:
     for n in range(len(names)):
         put(tmp_path / str(n), "sub-01", "nuclei", HEADER + f"1\tPutamen\t0.{n + 1}\n")
-    rows = gather_atlases({name: tmp_path / str(n) for n, name in enumerate(names)})["nuclei"]
+    rows = gather_atlases([DerivativeDataset(name=name, folder=tmp_path / str(n)) for n, name in enumerate(names)])["nuclei"]
     assert len({row["dataset"] for row in rows}) == 2
     assert rows[1]["dataset"] == "other"
     assert rows[0]["dataset"]

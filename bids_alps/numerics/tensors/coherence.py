@@ -55,7 +55,7 @@ class AxisConvention:
 def measure_coherence_gain(field: TensorField) -> float:
     """Return the fibre coherence of the gradient table relative to its best alternative convention.
 
-    Values below 1 mean that another convention fits better; NaN with too little white matter, or pixels that are not
+    Values below 1 mean that another convention fits better; NaN with too little white matter, or if pixels are not
     square. With thick slices the alternatives flip or exchange the two axes of the slice only, and fibres are followed
     within slices. Arguments as in `find_axis_convention`.
     """
@@ -66,7 +66,7 @@ def measure_coherence_gain(field: TensorField) -> float:
         convention = find_axis_convention(field)
     elif pixel.max() <= MAX_ANISOTROPY * pixel.min():
         steps = [step for step in _HALF_OF_NEIGHBOURS if step[slice_axis] == 0]
-        convention = _best_convention(field, steps, _conventions_within(slice_axis))
+        convention = _best_convention(field, steps, _conventions_within_slice(slice_axis))
     else:
         convention = None
     return float("nan") if convention is None else convention.gain
@@ -153,7 +153,7 @@ def axis_conventions() -> list[Array]:
     return [np.eye(3)[list(order)] @ flip for order in permutations(range(3)) for flip in flips]
 
 
-def _conventions_within(slice_axis: int) -> list[Array]:
+def _conventions_within_slice(slice_axis: int) -> list[Array]:
     """Return the conventions that differ within a slice: as given, one axis flipped, axes exchanged, both."""
     first, second = (axis for axis in range(3) if axis != slice_axis)
     flipped, exchanged = np.eye(3), np.eye(3)
