@@ -38,7 +38,8 @@ def test_regions_of_atlases_are_gathered_and_those_of_the_index_are_not(tmp_path
 def test_datasets_are_named_where_there_are_two(tmp_path: Path, names: tuple[str, ...]) -> None:
     for n in range(len(names)):
         put(tmp_path / str(n), "sub-01", "nuclei", HEADER + f"1\tPutamen\t0.{n + 1}\n")
-    rows = gather_atlases([DerivativeDataset(name=name, folder=tmp_path / str(n)) for n, name in enumerate(names)])["nuclei"]
+    datasets = [DerivativeDataset(name=name, folder=tmp_path / str(n)) for n, name in enumerate(names)]
+    rows = gather_atlases(datasets)["nuclei"]
     assert len({row["dataset"] for row in rows}) == 2
     assert rows[1]["dataset"] == "other"
     assert rows[0]["dataset"]
