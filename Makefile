@@ -37,10 +37,10 @@ test-fast: install  ## the suite without the tests marked slow
 
 test-oldest: install  ## the quick tests with the oldest libraries that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip compile --quiet --no-header --resolution lowest-direct pyproject.toml -o oldest.txt
+	$(BIN)/uv pip compile --quiet --no-header --resolution lowest-direct pyproject.toml --extra dask --extra fieldmaps -o oldest.txt
 	$(PYTHON) -m venv --clear .venv-oldest
-	$(BIN)/uv pip install --quiet --python .venv-oldest/bin/python -c oldest.txt -e . $(TEST_TOOLS)
-	.venv-oldest/bin/python -m pytest -n 2 -m "not slow"
+	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-oldest/bin/python -c oldest.txt -e ".[dask,fieldmaps]" $(TEST_TOOLS)
+	.venv-oldest/bin/python -m pytest -n 2 -m "not slow" -W default::DeprecationWarning  # of old libraries about new ones
 
 test-outside:  ## the quick tests as strangers run them: no home, C locale, a path with blanks, small TMPDIR, random order
 	.ci/outside

@@ -217,6 +217,14 @@ def equivalents() -> dict[tuple[str, str, str], str]:
     return {(path, before, after): reason for path, before, after, reason in (row.split("\t") for row in rows)}
 
 
+def listed(mutant: Mutant, same: dict[tuple[str, str, str], str]) -> dict | None:
+    """Return an entry of a mutant that is listed as equivalent and was not run."""
+    before, after = mutant.lines(read(mutant.path))
+    if (mutant.path, before, after) not in same:
+        return None
+    return {"path": mutant.path, "line": mutant.line, "before": before, "after": after, "verdict": "survived"}
+
+
 def report(entries: Iterable[dict]) -> str:
     """Return survivors with file and line, and the table by package."""
     same = equivalents()
@@ -329,11 +337,17 @@ def main() -> None:
     tests = map_tests(options.processes, "" if options.slow else "not slow", deadline)
     mutants = list(mutants_of(options.of)) if options.of else sample(options.sample, options.seed)
     found = {mutant: known(mutant, tests, verdicts) for mutant in mutants}
-    waiting = [mutant for mutant, entry in found.items() if entry is None]
+    same = equivalents()
+    waiting = [
+        mutant
+        for mutant, entry in found.items()
+        if entry is None and (mutant.path, *mutant.lines(read(mutant.path))) not in same
+    ]
     for entry in in_copies(partial(judged, tests), waiting, options.processes, deadline) if waiting else ():
         verdicts.add(entry)
         print(f"{entry['verdict']:<9} {entry['seconds']:5.1f} s  {entry['path']}:{entry['line']}", flush=True)
-    ran = [verdicts.entries[key] for key in map(key_of, mutants) if key in verdicts.entries]
+    known_now = {mutant: verdicts.entries.get(key_of(mutant)) or listed(mutant, same) for mutant in mutants}
+    ran = [entry for entry in known_now.values() if entry is not None]
     print("\n" + report(ran))
     used = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     print(f"\n{len(ran)} of {len(mutants)} mutants, {len(waiting)} of them now", end="; ")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeGuard
 
 Place = Callable[[ast.AST], int]
 SWAPS = {
@@ -156,8 +157,12 @@ def lines_that_run(mutant: Mutant, source: str) -> tuple[set[int], str]:
             last = body[0].lineno - 1 if body else node.end_lineno or 0
             if mutant.line <= max(last, node.lineno):
                 lines = set(range(node.lineno, max(last, node.lineno) + 1))
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            name = node.targets[0].id
+        elif isinstance(node, ast.Assign) and (held := [one.id for one in ast.walk(node) if _is_target(one)]):
+            name = held[0]
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             name = node.target.id
     return lines, "" if lines else name
+
+
+def _is_target(node: ast.AST) -> TypeGuard[ast.Name]:
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)

@@ -56,7 +56,7 @@ class Small:
 
 NUMBER = r"([-+]?\d*\.?\d+(?:e[-+]\d+)?)"
 ONE_OF = "lambda *given, chosen={0}, **named: list(chosen(*given, **named))[:1]"
-NEEDS_REAL_SCANS = ("bench_gradient_table", "bench_repeatability")
+NEED_DATA = ("bench_examples", "bench_gradient_table", "bench_repeatability")
 FORMS = {
     "bench_adversary": Small(
         words=("sound",),
@@ -188,7 +188,7 @@ def judge(form: Small, text: str) -> Iterator[tuple[bool, str]]:
 
 def missing() -> list[str]:
     """Return the benchmarks that have no small form."""
-    return sorted({path.stem for path in HERE.glob("bench_*.py")} - {*FORMS, *NEEDS_REAL_SCANS})
+    return sorted({path.stem for path in HERE.glob("bench_*.py")} - {*FORMS, *NEED_DATA})
 
 
 def main() -> None:
@@ -201,7 +201,7 @@ def main() -> None:
         for good, line in lines or [(True, "it runs")]:
             print(f"{'good ' if good else 'WRONG'} {name:22s}{seconds:7.1f} CPU s  {line}", flush=True)
             wrong += [] if good else [name]
-    print(f"not run, they need real scans: {', '.join(NEEDS_REAL_SCANS)}")
+    print(f"not run, since they need data that is not simulated: {', '.join(NEED_DATA)}")
     sys.exit(f"out of bounds: {', '.join(dict.fromkeys(wrong))}" if wrong else 0)
 
 

@@ -293,8 +293,8 @@ def test_the_change_is_told_of_the_first_pair_of_sessions_in_the_first_preset(
 
     rows = [
         row("0", "1", "alps", "left", 0.5),
-        row("0", "1", "alps", "bilateral", 0.25),
         row("0", "1", "alps-sphere", "bilateral", 0.125),
+        row("0", "1", "alps", "bilateral", 0.25),
         row("1", "2", "alps", "bilateral", 2.0),
         row("0", "2", "alps", "bilateral", -0.5, differs=True),
     ]

@@ -55,7 +55,7 @@ def jobs_of(cluster: Pretended, system: str = "slurm", count: int | None = None)
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     now = SimpleNamespace(seconds=1000.0)
-    monkeypatch.setattr(module.time, "monotonic", lambda: now.seconds)
+    monkeypatch.setattr("bids_alps.execution.jobs.time.monotonic", lambda: now.seconds)
     return now
 
 

@@ -34,7 +34,8 @@ def task(megabytes: int = 100, *, page: bool = False) -> Task:
 
 def cluster_with(number: int, *, mem: int | None = None, megabytes: int = 100) -> Cluster:
     made = object.__new__(Cluster)
-    made._settings = SimpleNamespace(execution=SimpleNamespace(mem=mem, run_uuid="x"))
+    settings: Any = SimpleNamespace(execution=SimpleNamespace(mem=mem, run_uuid="x"))
+    made._settings = settings
     made._tasks = {n: (task(megabytes), SimpleNamespace(done=lambda: False)) for n in range(number)}
     made._watch = Watch(None)
     return made
@@ -76,12 +77,13 @@ def test_a_start_of_a_task_that_has_ended_is_not_noted() -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     now = SimpleNamespace(seconds=1000.0)
-    monkeypatch.setattr(module.time, "monotonic", lambda: now.seconds)
+    monkeypatch.setattr("bids_alps.execution.dask.time.monotonic", lambda: now.seconds)
     return now
 
 
 def presence(**execution: Any) -> Any:
-    return module._Presence(SimpleNamespace(**{"dask_config": None, "worker_timeout": None, **execution}))
+    chosen: Any = SimpleNamespace(**{"dask_config": None, "worker_timeout": None, **execution})
+    return module._Presence(chosen)
 
 
 @pytest.mark.parametrize(
@@ -128,8 +130,9 @@ def test_memory_is_that_of_three_copies_in_single_precision(tmp_path: Path) -> N
 
 def test_freed_memory_is_kept_by_the_settings_of_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
     """M_TRIM_THRESHOLD is -1 and M_MMAP_THRESHOLD is -3 in malloc.h; half a gigabyte and half of that."""
-    calls = []
-    monkeypatch.setattr(machine.ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=lambda *call: calls.append(call)))
+    calls: list[tuple[int, ...]] = []
+    library = SimpleNamespace(mallopt=lambda *call: calls.append(call))
+    monkeypatch.setattr("bids_alps.execution.machine.ctypes.CDLL", lambda _: library)
     machine._keep_freed_memory()
     assert sorted(calls) == [(-3, 2**28), (-1, 2**29)]
 
@@ -140,8 +143,8 @@ def test_the_scratch_folder_is_in_the_output_where_the_system_has_none(
     def none() -> str:
         raise FileNotFoundError
 
-    monkeypatch.setattr(machine.tempfile, "gettempdir", none)
-    settings = SimpleNamespace(
+    monkeypatch.setattr("bids_alps.execution.machine.tempfile.gettempdir", none)
+    settings: Any = SimpleNamespace(
         execution=SimpleNamespace(work_dir=None), request=SimpleNamespace(output_dir=tmp_path / "out")
     )
     assert machine._scratch(settings) == tmp_path / "out" / "work"
@@ -153,7 +156,7 @@ def test_a_slow_run_is_named_and_again_when_its_time_has_doubled(
 ) -> None:
     """Five runs of 100 s: a sixth is slow after four times that, reported then and after 802 s."""
     now = SimpleNamespace(seconds=0.0)
-    monkeypatch.setattr(watch.time, "monotonic", lambda: now.seconds)
+    monkeypatch.setattr("bids_alps.execution.watch.time.monotonic", lambda: now.seconds)
     seen = Watch(None)
     for n in range(5):
         seen.start(n, task(), "there")
@@ -186,7 +189,7 @@ def test_a_worker_has_the_version_and_the_folders_of_the_study(tmp_path: Path) -
     for name in ("in", "out"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "dataset_description.json").write_text("{}")
-    settings = SimpleNamespace(request=SimpleNamespace(bids_dir=tmp_path / "in", output_dir=tmp_path / "out"))
+    settings: Any = SimpleNamespace(request=SimpleNamespace(bids_dir=tmp_path / "in", output_dir=tmp_path / "out"))
     module._check_worker(settings, code_name(), "tcp://a")
     with pytest.raises(ExecutionError, match="on the worker, another here"):
         module._check_worker(settings, "another", "tcp://a")

@@ -58,6 +58,9 @@ def test_isotropic_grids_hold_the_image_where_it_was(affine):
     found = spatial_map(isotropic(itk_image(image), 1.5, padding_mm=4.0))
     np.testing.assert_allclose(np.abs(found.affine[:3, :3]), 1.5 * np.eye(3), atol=1e-9)
     np.testing.assert_allclose(moments(found)[0], moments(image)[0], atol=0.2)
+    assert np.linalg.eigvalsh(moments(found)[1]).max() < 4  # an SD of half a step is less than that of a voxel
+    coarse = spatial_map(isotropic(itk_image(image), 6.0, padding_mm=12.0))
+    assert np.trace(moments(coarse)[1]) < 3 * 6.0**2  # blurred by 3 mm, and by half a step of interpolation
     corners = image.world(np.array(list(np.ndindex(2, 2, 2))) * (np.array(image.data.shape) - 1))
     held = found.world(np.array([[0, 0, 0], np.array(found.data.shape) - 1]))
     room = np.array([corners.min(0) - held.min(0), held.max(0) - corners.max(0)])

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.linalg import expm, polar
+from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from bids_alps.model import Array, SpatialMap
@@ -50,6 +51,11 @@ def inner(template: SpatialMap) -> Array:
 def pair_of(matrix: Array | None = None, step: float = 4.0) -> Pair:
     template = image()
     return Pair(template, image(matrix, affine=GRID @ np.diag([1.1, 0.9, 1, 1])), inner(template), step)
+
+
+def smoothed_scan(pair: Pair) -> Array:
+    """The subject's contrast at the voxels of its grid, as the fit sees it."""
+    return pair.moving(np.indices(pair.shape).reshape(3, -1).astype(float)).reshape(pair.shape).astype(np.float64)
 
 
 def test_numbers_of_parameters_are_those_of_the_groups() -> None:
@@ -118,7 +124,9 @@ def test_derivatives_of_the_matrix_are_those_of_differences(free: int) -> None:
 def test_same_images_are_alike_and_opposite_ones_are_not() -> None:
     template = image()
     same = Pair(template, template, inner(template), 2.0)
-    assert same.similarity(np.eye(4)) == (pytest.approx(1, abs=0.01), 1.0)
+    similarity, covered = same.similarity(np.eye(4))
+    assert similarity == pytest.approx(1, abs=0.01)
+    assert covered == 1.0
     opposite = Pair(template, template.like(-template.data), inner(template), 2.0)
     assert opposite.similarity(np.eye(4))[0] == pytest.approx(-1, abs=0.01)
 
@@ -148,6 +156,10 @@ def test_contrasts_are_smoothed_to_the_sampling_distance() -> None:
     point[15, 15, 15] = 1.0
     grid = SpatialMap(data=point, affine=np.diag([edge, edge, edge, 1]))
     pair = Pair(grid, grid, np.ones(shape, dtype=bool), step)
+    places = edge * (np.arange(31) - 15)
+    profile = smoothed_scan(pair).sum(axis=(1, 2))
+    expected = (step / 2) ** 2 - (edge / 4) ** 2
+    assert (profile * places**2).sum() / profile.sum() == pytest.approx(expected, rel=0.05)
     points = pair.points - edge * 15
     spread = (pair.values * points[:, 1] ** 2).sum() / pair.values.sum()
     assert spread == pytest.approx((step / 2) ** 2, rel=0.05)
@@ -160,6 +172,37 @@ def test_samples_are_counted_by_the_volume_within_which_residuals_are_alike() ->
         pair = Pair(template, template, inner(template), step)
         ball = 4 / 3 * np.pi * 18**3
         assert pair.effective == pytest.approx(ball / 10**3, rel=0.15)
+
+
+def log_likelihood(pair: Pair, fit: LinearFit) -> float:
+    """Minus half the number of samples times the log of the residual sum of squares, by an ordinary fit."""
+    into_voxels = pair.from_world @ fit.subject_from_template
+    index = pair.points @ into_voxels[:3, :3].T + into_voxels[:3, 3]
+    moving = smoothed_scan(pair)
+    values = map_coordinates(moving, index.T, order=3, mode="nearest")
+    design = np.column_stack([pair.values, np.ones(len(values))])
+    residual = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    return -0.5 * pair.effective * float(np.log(residual @ residual))
+
+
+def test_the_gradient_is_that_of_the_likelihood() -> None:
+    """By differences over each parameter, with splines in place of linear interpolation."""
+    turn = np.eye(4)
+    turn[:3, :3], turn[:3, 3] = Rotation.from_rotvec([0.06, -0.04, 0.05]).as_matrix(), [2.0, -1.5, 1.0]
+    pair = pair_of(turn)
+    fit = LinearFit(parameters=np.zeros(12), centre=np.zeros(3), target=np.zeros(3))
+    curvature, gradient = pair.normal_equations(fit, AFFINE)
+    steps = np.array([0.2] * 3 + [0.01] * 9)
+    numeric = np.empty(12)
+    for n in range(12):
+        step = np.zeros(12)
+        step[n] = steps[n]
+        ahead, behind = (log_likelihood(pair, replace(fit, parameters=sign * step)) for sign in (1, -1))
+        numeric[n] = (ahead - behind) / (2 * steps[n])
+    assert np.abs(gradient - numeric).max() < 0.08 * np.abs(numeric[3:]).max()
+    np.testing.assert_allclose(gradient[:3], numeric[:3], rtol=0.15, atol=0.1 * np.abs(numeric[:3]).max())
+    np.testing.assert_allclose(curvature, curvature.T)
+    assert np.linalg.eigvalsh(curvature).min() > 0
 
 
 @pytest.mark.parametrize("free", [RIGID, SIMILARITY, AFFINE])

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def box(low: int, high: int, shape: tuple[int, int, int] = (60, 60, 60), edge: f
     return SpatialMap(data=data, affine=affine)
 
 
-def subject_of(mask: SpatialMap, **maps: Array) -> SubjectMaps:
+def subject_of(mask: SpatialMap, **maps: Any) -> SubjectMaps:
     flat = {"fa": 0.3, "md": 0.7e-3, "b0": 500.0}
     images = {name: mask.like(np.where(mask.data, maps.get(name, value), 0)) for name, value in flat.items()}
     return SubjectMaps(**images, mask=mask)
@@ -152,10 +153,14 @@ def test_starting_poses_turn_about_each_axis_and_shift_along_z_alone() -> None:
 
 
 def test_starting_poses_are_the_same_to_both_sides() -> None:
-    """Heads lean to either side: the grid is symmetric about an upright head, which is one of its poses."""
-    for angles in (search._PITCHES, search._ROLLS, search._YAWS, search._SLAB_SHIFTS_MM):
-        np.testing.assert_array_equal(angles, -np.array(angles)[::-1])
-        assert 0.0 in angles
+    """Heads lean to either side: with each starting angle goes its opposite, and one pose is upright."""
+    for axis, angles in enumerate((search._PITCHES, search._ROLLS, search._YAWS)):
+        turns = [search._parameters([float(angle * (n == axis)) for n in range(3)], 0.0)[3 + axis] for angle in angles]
+        np.testing.assert_allclose(turns, -np.array(turns)[::-1], atol=1e-12)
+        assert 0.0 in turns
+    shifts = [search._parameters([0.0, 0.0, 0.0], shift)[2] for shift in search._SLAB_SHIFTS_MM]
+    np.testing.assert_array_equal(shifts, -np.array(shifts)[::-1])
+    assert 0.0 in shifts
 
 
 class Compass:
@@ -172,7 +177,7 @@ class Compass:
 
 def test_random_poses_keep_size_and_stay_within_two_centimetres() -> None:
     fit = LinearFit(parameters=np.r_[[1.0, 2, 3], np.zeros(9)], centre=np.ones(3), target=np.zeros(3))
-    compass = Compass(np.eye(3))
+    compass: Any = Compass(np.eye(3))
     found = search.random_similarities(compass, fit, draws=80, seed=4)
     matrices = np.array(compass.seen)
     np.testing.assert_allclose(np.linalg.det(matrices[:, :3, :3]), 1)
@@ -181,7 +186,8 @@ def test_random_poses_keep_size_and_stay_within_two_centimetres() -> None:
     assert np.abs(shifts).max() > 17
     assert found.shape == (80,)
     assert found.mean() == pytest.approx(-0.5, abs=0.2)  # the mean cosine of the angle of a uniform random rotation
-    again = search.random_similarities(Compass(np.eye(3)), fit, draws=80, seed=4)
+    another: Any = Compass(np.eye(3))
+    again = search.random_similarities(another, fit, draws=80, seed=4)
     np.testing.assert_array_equal(found, again)
 
 
@@ -256,7 +262,7 @@ def test_the_whole_brain_is_fitted_by_its_white_matter() -> None:
     points = mask.world(np.stack(np.indices(mask.shape), axis=-1))
 
     def tract(shift: float) -> Array:
-        centre = np.add([[-12.0, 8, 5], [14, -6, 8], [2, 12, -14]], [shift, -shift / 2, 0])
+        centre = np.add(np.array([[-12.0, 8, 5], [14, -6, 8], [2, 12, -14]]), [shift, -shift / 2, 0])
         return np.exp(-((points[..., None, :] - centre) ** 2).sum(-1) / (2 * 8**2)).sum(-1).clip(0, 1)
 
     template = replace(template_of(mask), wm=mask.like(tract(0.0).astype(np.float32)))

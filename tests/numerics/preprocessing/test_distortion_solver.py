@@ -29,14 +29,14 @@ def problem(axes: tuple[int, int] = (1, 0), *, stride: int = 1, weight: float = 
         side = EpiImage(data=data, voxels=voxels, own_axis=axis, axis=axis, shift=sign, slope=sign)
         sides.append(side)
         images.append(side.smoothed(0.5))
-    return Problem(sides=tuple(sides), images=tuple(images), size=SIZE, stride=stride, weight=weight)
+    return Problem(sides=(sides[0], sides[1]), images=(images[0], images[1]), size=SIZE, stride=stride, weight=weight)
 
 
 def residual(one: Problem, flat: Array) -> Array:
     return one.residual(flat.reshape(SHAPE))[2].ravel()
 
 
-def jacobian_of(function, flat: Array, small: float) -> Array:  # type: ignore[no-untyped-def]
+def jacobian_of(function, flat: Array, small: float) -> Array:
     columns = [
         (function(flat + small * unit) - function(flat - small * unit)) / (2 * small) for unit in np.eye(flat.size)
     ]
@@ -104,6 +104,28 @@ def test_the_step_solves_the_normal_equations_of_differences(axes: tuple[int, in
     found = one.step(field, first, second, left).ravel()
     inside = np.linalg.norm(curvature @ (found - expected)) / np.linalg.norm(gradient)
     assert inside < 0.12  # conjugate gradients stop at .03, slopes are interpolated
+
+
+def test_the_barrier_is_what_the_cost_has_of_it() -> None:
+    """First and second derivatives of the barrier by the slope, against differences of slope^4 / (1 - slope^2)."""
+    one = problem((1, 1), weight=0.0)
+    ramp = np.broadcast_to(np.arange(SHAPE[1], dtype=float)[:, None], SHAPE)
+
+    def barrier(slope: float) -> float:
+        return solver.BARRIER * slope**4 / (1 - slope**2)
+
+    for slope in (0.2, -0.5, 0.7):
+        firsts, seconds = one.barrier(slope * ramp)
+        for side, (first, second) in zip(one.sides, zip(firsts, seconds, strict=True), strict=True):
+            seen, small = side.slope * slope, 1e-4
+            slant = (barrier(seen + small) - barrier(seen - small)) / (2 * small) * side.slope
+            bend = (barrier(seen + small) - 2 * barrier(seen) + barrier(seen - small)) / small**2 * side.slope**2
+            assert first[2, 2, 2] == pytest.approx(slant, rel=1e-4)
+            assert second[2, 2, 2] == pytest.approx(bend, rel=1e-3)
+        rough = sum(barrier(side.slope * slope) for side in one.sides) * SHAPE[0] * (SHAPE[1] - 2) * SHAPE[2]
+        assert one.cost(slope * ramp, np.zeros(SHAPE)) == pytest.approx(rough)
+    assert one.cost(0.96 * ramp, np.zeros(SHAPE)) == np.inf
+    assert np.isfinite(one.cost(0.94 * ramp, np.zeros(SHAPE)))
 
 
 def test_steps_lower_the_cost_and_do_not_go_up() -> None:

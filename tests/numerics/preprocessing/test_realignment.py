@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from bids_alps.numerics.preprocessing.volume_motion import no_motion
 PHASE = np.array([0.0, 1, 0])
 
 
-def series_and_state(bvecs: np.ndarray, eddy: np.ndarray, along: np.ndarray) -> tuple[SimpleNamespace, MotionState]:
+def series_and_state(bvecs: np.ndarray, eddy: np.ndarray, along: np.ndarray) -> tuple[Any, MotionState]:
     """Volumes with eddy terms and shifts along phase encoding, one b=0 volume first."""
     number = 1 + len(bvecs)
     rest = no_motion(np.zeros(3), PHASE, terms=3)
