@@ -61,7 +61,7 @@ def test_without_finished_runs_the_error_says_so(study: tuple[Path, Path], capsy
     for path in (study[1] / "logs").rglob("*receipt*"):
         path.unlink()
     assert main([str(study[0]), str(study[1]), "group"]) != 0
-    assert "no results of any participant, but 4 unfinished runs" in capsys.readouterr().err
+    assert "no results of any participant, but unfinished runs (4)" in capsys.readouterr().err
 
 
 def test_a_dataset_without_logs_is_used_with_a_note(

@@ -60,7 +60,7 @@ def gather(datasets: Sequence[DerivativeDataset], *, longitudinal: bool = False)
 def _no_results(datasets: Sequence[DerivativeDataset]) -> NoInputError:
     where = ", ".join(str(dataset.folder) for dataset in datasets)
     unfinished = sum(not finished for dataset in datasets for finished in dataset.runs.values())
-    what = f"no results of any participant{f', but {unfinished} unfinished runs' * bool(unfinished)}"
+    what = f"no results of any participant{f', but unfinished runs ({unfinished})' * bool(unfinished)}"
     return NoInputError(where, what, "run the participant level first, with the same output")
 
 
