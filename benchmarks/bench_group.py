@@ -67,7 +67,12 @@ def print_cost() -> None:
                     for column, value in zip(ALPS_COLUMNS, rng.normal(1.5, 0.2, len(ALPS_COLUMNS)), strict=True)
                 }
                 row |= {"roi_preset": "alps", "roi_semi_axes": "2.5 8 5", "status": "pass", "b_value": 1000.0}
-                row |= {"roi_radius": None, "roi_source": "template", "alps_unreliable": None}
+                row |= {
+                    "roi_radius": None,
+                    "roi_source": "template",
+                    "alps_unreliable": None,
+                    "frame": "cross-sectional",
+                }
                 row |= {name: value for name, value in MADE.items() if name in row}
                 start = out / label / f"ses-{session}" / "dwi" / f"{label}_ses-{session}"
                 write_table(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+_LISTED = 5
 METHOD: dict[str, str] = {
     "roi_radius": "radius of the regions",
     "roi_semi_axes": "shape of the regions",
@@ -83,10 +84,7 @@ def find_comparable(runs: pd.DataFrame, pooled: Sequence[str] = ()) -> Comparabl
         index=runs.index,
     )
     refused = bool(2 * kept.sum() < len(runs) or (counts == counts.max()).sum() > 1)
-    counted = {
-        name: ", ".join(f"{label} in {count}" for label, count in labels[name].value_counts().items())
-        for name in differing
-    }
+    counted = {name: _count_labels(labels[name]) for name in differing}
     differences = "; ".join(f"{METHOD[name]} ({name}): {text}" for name, text in counted.items())
     remedy = f"Process them with the same settings, or accept the difference with --pool-across {' '.join(differing)}."
     if refused:
@@ -101,6 +99,13 @@ def find_comparable(runs: pd.DataFrame, pooled: Sequence[str] = ()) -> Comparabl
         )
     banner = " ".join(part for part in (summary, f"They differ in {differences}.", remedy, allowed) if part)
     return ComparableRuns(kept=kept & (not refused), reasons=reasons, refused=refused, banner=banner)
+
+
+def _count_labels(labels: pd.Series[Any]) -> str:
+    """Return the number of runs of each value, the most common first; of many values only some."""
+    counts = labels.value_counts()
+    listed = ", ".join(f"{label} in {count}" for label, count in counts.iloc[:_LISTED].items())
+    return listed + (f" and {len(counts) - _LISTED} more values" if len(counts) > _LISTED else "")
 
 
 def _difference(run: pd.Series[Any], reference: pd.Series[Any]) -> str:

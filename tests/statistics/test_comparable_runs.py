@@ -63,3 +63,10 @@ def test_what_may_differ_is_pooled_and_told() -> None:
 def test_b_values_within_150_are_one_shell(b_values: list[object], kept: list[bool]) -> None:
     """Counted from the most common value: 1150 is 150 above it, and begins another shell."""
     assert find_comparable(runs(b_value=b_values)).kept.tolist() == kept
+
+
+def test_of_many_values_the_banner_lists_a_few() -> None:
+    found = find_comparable(runs(version=[str(n) for n in range(400)]))
+    assert "1 in 1" in found.banner
+    assert "and 395 more values" in found.banner
+    assert len(found.banner) < 500
