@@ -79,7 +79,7 @@ def read_analysed(output_dir: Path, group: str | None = None) -> pd.DataFrame:
     table, texts = read_table(path), read_table(path, text=True)
     ids = list(table.columns[: list(table.columns).index("alps_left")])
     keys = list(dict.fromkeys((*ids, "roi_preset")))
-    table = table.assign(**{str(name): texts[name] for name in (*keys, group) if name in texts})
+    table = table.assign(**{str(name): texts[name] for name in (*keys, group) if name in texts}).copy()  # defragmented
     runs = _keys_of(table, keys)
     exclusions = _read_beside(path, "exclusions", [*keys, "excluded_from"])
     excluded = set(zip(_keys_of(exclusions, keys), exclusions["excluded_from"], strict=True))
