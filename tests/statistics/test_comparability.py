@@ -57,6 +57,8 @@ def test_what_may_differ_is_pooled_and_told() -> None:
     [
         ([1000, 1005, 1144, 995], [True, True, True, True]),
         ([1000, 1005, 1155, 995], [True, True, False, True]),
+        ([1000, 1000, 1149, 995], [True, True, True, True]),
+        ([1000, 1000, 1150, 995], [True, True, False, True]),
         ([1000, 1000, 2000, "n/a"], [True, True, False, False]),
     ],
 )
@@ -84,3 +86,10 @@ def test_measurements_in_different_spaces_are_not_pooled() -> None:
     found = find_comparable(pd.DataFrame({"frame": ["longitudinal"] * 10 + ["cross-sectional"] * 3}))
     assert found.kept.tolist() == [True] * 10 + [False] * 3
     assert "space of the regions" in found.banner
+
+
+def test_of_many_values_the_banner_lists_a_few() -> None:
+    found = find_comparable(runs(version=[str(n) for n in range(400)]))
+    assert "1 in 1" in found.banner
+    assert "and 395 more values" in found.banner
+    assert len(found.banner) < 500
