@@ -85,7 +85,7 @@ lock: install  ## what the image is made of and built with, with hashes for x86-
 	$(BIN)/$(LOCK) pyproject.toml --extra dask --extra fieldmaps --extra validate -o requirements.lock
 	echo "hatchling>=1.24" | $(BIN)/$(LOCK) - -o requirements-build.lock
 
-sbom:  ## bill of materials of the image with licences, CycloneDX
+sbom:  ## bill of materials of the image with licenses, CycloneDX
 	docker run --rm -i --network none --entrypoint python bids/alps - < .ci/sbom.py > sbom.cdx.json
 
 clean:  ## everything that was made

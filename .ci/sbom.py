@@ -1,4 +1,4 @@
-"""Print what an image is made of, as CycloneDX 1.6: Python packages with their licences, and Debian packages.
+"""Print what an image is made of, as CycloneDX 1.6: Python packages with their licenses, and Debian packages.
 
 docker run --rm -i --entrypoint python bids/alps - < .ci/sbom.py > sbom.cdx.json
 """
@@ -15,8 +15,8 @@ from typing import Any
 from urllib.parse import quote
 
 
-def licence_of(package: Distribution) -> str:
-    """Return the licence of a Python package: its expression, its classifiers, or its own words."""
+def license_of(package: Distribution) -> str:
+    """Return the license of a Python package: its expression, its classifiers, or its own words."""
     metadata = package.metadata
     classifiers = [
         text.split(" :: ")[-1] for text in metadata.get_all("Classifier") or [] if text.startswith("License ::")
@@ -31,28 +31,28 @@ def python_packages() -> list[dict[str, Any]]:
     for package in distributions():
         name = re.sub(r"[-_.]+", "-", package.metadata["Name"]).lower()
         if name != "bids-alps":
-            found.append(component(name, package.version, f"pkg:pypi/{name}@{package.version}", licence_of(package)))
+            found.append(component(name, package.version, f"pkg:pypi/{name}@{package.version}", license_of(package)))
     return found
 
 
 def debian_packages() -> list[dict[str, Any]]:
-    """Return every Debian package of the base, with the licences that its copyright file names."""
+    """Return every Debian package of the base, with the licenses that its copyright file names."""
     command = ["dpkg-query", "-W", "-f=${Package}\t${Version}\t${Architecture}\n"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = []
     for name, number, machine in (line.split("\t") for line in listed.splitlines()):
         path = Path(f"/usr/share/doc/{name}/copyright")
         text = path.read_text(errors="replace") if path.is_file() else ""
-        licences = sorted({one.strip() for one in re.findall(r"^License:[ \t]*(\S.*)$", text, re.MULTILINE)})
+        licenses = sorted({one.strip() for one in re.findall(r"^License:[ \t]*(\S.*)$", text, re.MULTILINE)})
         purl = f"pkg:deb/debian/{quote(name)}@{quote(number)}?arch={machine}"
-        found.append(component(name, number, purl, "; ".join(licences) or f"see /usr/share/doc/{name}/copyright"))
+        found.append(component(name, number, purl, "; ".join(licenses) or f"see /usr/share/doc/{name}/copyright"))
     return found
 
 
-def component(name: str, number: str, purl: str, licence: str) -> dict[str, Any]:
+def component(name: str, number: str, purl: str, license_name: str) -> dict[str, Any]:
     """Return a part as CycloneDX says it."""
-    licences = [{"license": {"name": licence}}]
-    return {"type": "library", "bom-ref": purl, "name": name, "version": number, "purl": purl, "licenses": licences}
+    licenses = [{"license": {"name": license_name}}]
+    return {"type": "library", "bom-ref": purl, "name": name, "version": number, "purl": purl, "licenses": licenses}
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
 
 import numpy as np
-from second_heads import METHOD, Case, centre_distances, make_case, measure_case, missed_by, register
+from second_heads import METHOD, Case, center_distances, make_case, measure_case, missed_by, register
 from second_phantom import HeadChoices, ScanChoices
 
 from bids_alps.errors import AlpsError
@@ -36,7 +36,7 @@ CASES: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
     "gain": ("gradients have their nominal strength", {}, {"gain": (1.03, 0.97, 1.0)}),
     "gain-along-x": ("two assumptions", {"other_along_x": True}, {"gain": (1.03, 0.97, 1.0)}),
     "ends": ("the association tract passes through its region", {"ends": True}, {}),
-    "wavering": ("fibres of a tract run straight", {"waver": 14.0, "border_sd": 1.6}, {}),
+    "wavering": ("fibers of a tract run straight", {"waver": 14.0, "border_sd": 1.6}, {}),
     "ventricles": (
         "deformation: ventricles of a common size",
         {"ventricles": (3.0, 3.0), "atrophy": 3.0, "reach": 13.0},
@@ -46,7 +46,7 @@ CASES: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
     "child": ("a head of an adult's size", {"scale": 0.74}, {}),
     "lesion": ("the regions contain healthy white matter", {"lesion": 0.9}, {}),
     "water": ("no free water", {"free_water": 0.2}, {}),
-    "crossing": ("one fibre direction per voxel", {"crossing": 0.2}, {}),
+    "crossing": ("one fiber direction per voxel", {"crossing": 0.2}, {}),
     "thick": ("nearly cubic voxels", {"other_along_x": True}, {"voxel": (2.0, 2.0, 5.0)}),
     "six": ("residuals estimate the noise", {}, {"shells": ((1000.0, 6),), "b0": 1}),
     "floor": ("noise is Gaussian", {}, {"shells": ((3000.0, 20),), "snr": 10.0}),
@@ -98,7 +98,7 @@ def run(name: str, seed: int, scan_choices: dict[str, object]) -> tuple[float, s
         f"{name:14s}{pair(case.truth):>11s}{pair(found.result.alps):>11s}"
         + "".join(f"{found.result.interval[side].low:8.2f} {found.result.interval[side].high:5.2f}" for side in SIDES)
         + "".join(f"{pair(values):>12s}" for values in with_and_without(case, registration, found).values())
-        + f"{centre_distances(case, registration).max():5.1f}{miss:8.2f}  {found.status}: "
+        + f"{center_distances(case, registration).max():5.1f}{miss:8.2f}  {found.status}: "
         + f"{', '.join(complaints)} ({seconds:.0f} CPU s)",
         flush=True,
     )

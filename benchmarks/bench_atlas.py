@@ -40,10 +40,10 @@ def make_atlas(grid: SpatialMap) -> tuple[SpatialMap, dict[int, tuple[str, float
     """Return labels in template space, and the name and FA of each."""
     points = grid.world(np.stack(np.indices(grid.shape), axis=-1))
     labels, known = np.zeros(grid.shape, dtype=np.int32), {}
-    for name, (centre, axes) in NUCLEI.items():
+    for name, (center, axes) in NUCLEI.items():
         for sign, side, fa in ((-1, "left", FA[name][0]), (1, "right", FA[name][1])):
             index = len(known) + 1
-            inside = (((points - np.array(centre) * [sign, 1, 1]) / np.array(axes)) ** 2).sum(-1) <= 1
+            inside = (((points - np.array(center) * [sign, 1, 1]) / np.array(axes)) ** 2).sum(-1) <= 1
             labels[inside & (labels == 0)] = index
             known[index] = (f"{side} {name}", fa)
     return grid.like(labels), known

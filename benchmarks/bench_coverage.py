@@ -77,7 +77,7 @@ def measure_one(prepared: PreparedSeries, truth: dict[str, float]) -> dict[str, 
     registration = ENGINES[METHOD.registrar].make().register(subject_maps(fitted, NOWHERE), the_template())
     began = time.process_time()
     preset = read_preset("alps")
-    checks = check_registration(registration, subject_maps(fitted, NOWHERE), the_template(), preset.centres)
+    checks = check_registration(registration, subject_maps(fitted, NOWHERE), the_template(), preset.centers)
     found = measure(AlignedRun(fitted=fitted, registration=registration, method=METHOD, checks=checks), preset)
     weighted = fitted.series.gradients.bvals > METHOD.b0_threshold
     return {

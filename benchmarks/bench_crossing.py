@@ -1,6 +1,6 @@
-"""Effect of crossing fibres and free water on the index, and on the experimental fit of crossing fibres.
+"""Effect of crossing fibers and free water on the index, and on the experimental fit of crossing fibers.
 
-Signals of two regions whose tracts have a known index, mixed with callosal fibres along x, fibres of the other tract and
+Signals of two regions whose tracts have a known index, mixed with callosal fibers along x, fibers of the other tract and
 free water; Rician noise at SNR 25, mean of 12 voxels. Compartments are Gaussian; their axial diffusivity
 differs from that assumed by the fit. Arguments: names of protocols (default: all), and ``--quick`` for a true index of
 1.5 only.

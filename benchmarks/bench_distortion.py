@@ -34,8 +34,8 @@ from bids_alps.stages.tensors import fit
 def field_mm(points: np.ndarray) -> np.ndarray:
     """Return displacement along the encoding axis at undistorted world points (3, n): sinus, ears, a slow ramp."""
 
-    def bump(centre: tuple[float, float, float], width: float, height: float) -> np.ndarray:
-        return height * np.exp(-(((points - np.array(centre)[:, None]) / width) ** 2).sum(0) / 2)
+    def bump(center: tuple[float, float, float], width: float, height: float) -> np.ndarray:
+        return height * np.exp(-(((points - np.array(center)[:, None]) / width) ** 2).sum(0) / 2)
 
     local = bump((0, 45, -15), 16, 7) + bump((42, 5, -25), 14, -5) + bump((-42, 5, -25), 14, -5)
     return local + bump((0, -60, 30), 25, 1.5) + 0.01 * (points[2] - 18) + 0.3

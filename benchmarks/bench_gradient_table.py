@@ -63,7 +63,7 @@ def real_datasets(names: list[str]) -> Iterator[Path]:
 def simulate_bundles(seed: int = 1, *, size: int = 44, number: int = 60) -> DwiSeries:
     """Return a series of circular bundles, 3 voxels wide, in random planes; 2 mm, oblique, 30 directions, SNR 25."""
     random = np.random.default_rng(seed)
-    fibres = np.zeros((size, size, size, 3))
+    fibers = np.zeros((size, size, size, 3))
     around = np.argwhere(np.ones((3, 3, 3))) - 1
     for _ in range(number):
         first, second = np.linalg.qr(random.normal(size=(3, 2)))[0].T
@@ -74,14 +74,14 @@ def simulate_bundles(seed: int = 1, *, size: int = 44, number: int = 60) -> DwiS
         for shift in around:
             voxels = np.rint(points + shift).astype(int)
             inside = ((voxels >= 0) & (voxels < size)).all(axis=1)
-            fibres[tuple(voxels[inside].T)] = tangents[inside]
+            fibers[tuple(voxels[inside].T)] = tangents[inside]
     affine = np.eye(4)
     affine[:3, :3] = 2.0 * np.linalg.qr(np.eye(3) + 0.2 * random.normal(size=(3, 3)))[0]
     directions = random.normal(size=(30, 3))
     bvecs = np.vstack([np.zeros((2, 3)), directions / np.linalg.norm(directions, axis=1, keepdims=True)])
     bvals = np.where(bvecs.any(axis=1), 1000.0, 0.0)
-    along = (fibres @ affine[:3, :3].T / 2.0) @ bvecs.T
-    white = fibres.any(axis=3, keepdims=True)
+    along = (fibers @ affine[:3, :3].T / 2.0) @ bvecs.T
+    white = fibers.any(axis=3, keepdims=True)
     signal = 1000 * np.exp(-bvals * np.where(white, 0.0003 + 0.0014 * along**2, 0.0009))
     noisy = np.abs(signal + random.normal(scale=40, size=signal.shape)).astype(np.float32)
     return DwiSeries(image=SpatialMap(data=noisy, affine=affine), gradients=Gradients(bvals=bvals, bvecs=bvecs))

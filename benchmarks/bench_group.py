@@ -93,7 +93,7 @@ def print_cost() -> None:
         write_root(out, bids)
         before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
         code = bids_alps(
-            [str(bids), str(out), "group", "--model", "alps_bilateral ~ group + age + sex", "--harmonise", "site"]
+            [str(bids), str(out), "group", "--model", "alps_bilateral ~ group + age + sex", "--harmonize", "site"]
         )
         spent, peak = time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         size = (out / "group_alps.html").stat().st_size

@@ -44,13 +44,13 @@ HERE = SpatialTransform(affine=np.eye(4), rigid=np.eye(4))
 REGIONS = ("projection_left", "association_right", "projection_right", "association_left")
 
 
-def make_ball(like: SpatialMap, centre: np.ndarray) -> SpatialMap:
+def make_ball(like: SpatialMap, center: np.ndarray) -> SpatialMap:
     """Return a mask of 1 mm voxels about an image, 1 in a ball."""
     corners = like.world(np.array(list(np.ndindex(2, 2, 2))) * (np.array(like.shape) - 1))
     affine = np.eye(4)
     affine[:3, 3] = corners.min(axis=0) - 2
     shape = tuple(np.ceil(np.ptp(corners, axis=0)).astype(int) + 5)
-    x, y, z = (affine[n, 3] + np.arange(shape[n]) - centre[n] for n in range(3))
+    x, y, z = (affine[n, 3] + np.arange(shape[n]) - center[n] for n in range(3))
     inside = x[:, None, None] ** 2 + y[:, None] ** 2 + z**2 <= RADIUS_MM**2
     return SpatialMap(data=inside.astype(np.uint8), affine=affine)
 
@@ -66,7 +66,7 @@ def measure_head(phantom: PhantomSubject, data: np.ndarray, masks: dict[str, Spa
 
     def checked(lesions: Lesions | None) -> Measurement:
         share = lesions.fraction if lesions else None
-        checks = check_registration(registration, subject, read_template(), PRESET.centres, share)
+        checks = check_registration(registration, subject, read_template(), PRESET.centers, share)
         aligned = AlignedRun(fitted=fitted, registration=registration, method=METHOD, checks=checks, lesions=lesions)
         return measure(aligned, PRESET)
 
@@ -80,14 +80,14 @@ def measure_head(phantom: PhantomSubject, data: np.ndarray, masks: dict[str, Spa
     return found
 
 
-def true_overlap(phantom: PhantomSubject, region: str, centre: np.ndarray) -> float:
+def true_overlap(phantom: PhantomSubject, region: str, center: np.ndarray) -> float:
     """Return the fraction of a region's ellipsoid (true transform) within the sphere."""
     points = np.random.default_rng(1).uniform(-1, 1, (40000, 3))
     outward = np.array([-1.0 if region.endswith("left") else 1.0, 1.0, 1.0])
     points = points * PRESET.shape(region).reach_mm
-    points = points[PRESET.shape(region).contains(points)] * outward + PRESET.centres[region]
+    points = points[PRESET.shape(region).contains(points)] * outward + PRESET.centers[region]
     carried = phantom.truth.transform.subject_from_template(points)
-    return float((np.linalg.norm(carried - centre, axis=1) <= RADIUS_MM).mean())
+    return float((np.linalg.norm(carried - center, axis=1) <= RADIUS_MM).mean())
 
 
 def main() -> None:
@@ -96,9 +96,9 @@ def main() -> None:
     for n, region in zip(range(HEADS), REGIONS, strict=True):
         phantom = make_subject(SETTINGS, n)
         side = region.rpartition("_")[2]
-        middle = np.add(PRESET.centres[region], [0.0, 4.0, 2.0])  # off-centre: part of the region remains
-        centre = phantom.truth.transform.subject_from_template(middle)
-        own, template = make_ball(phantom.image, centre), read_template().mask
+        middle = np.add(PRESET.centers[region], [0.0, 4.0, 2.0])  # off-center: part of the region remains
+        center = phantom.truth.transform.subject_from_template(middle)
+        own, template = make_ball(phantom.image, center), read_template().mask
         carried = make_ball(template, middle)
         brain = phantom.image.like(np.ones(phantom.image.shape, dtype=bool))
         part = lesion_fraction_map(own, HERE, brain).data[..., None]
@@ -117,7 +117,7 @@ def main() -> None:
             overlap = one.result.roi(region).scalars["lesion_overlap"]
             errors.append((every - healthy, without - healthy))
             print(
-                f"{n + 1}\t{region}\t{space}\t{true_overlap(phantom, region, centre):.3f}\t{overlap:.3f}\t{healthy:.3f}"
+                f"{n + 1}\t{region}\t{space}\t{true_overlap(phantom, region, center):.3f}\t{overlap:.3f}\t{healthy:.3f}"
                 f"\t{every:.3f}\t{without:.3f}\t{every - healthy:+.3f}\t{without - healthy:+.3f}",
                 flush=True,
             )

@@ -1,7 +1,7 @@
 """Brain masks of bids-alps and DIPY's median_otsu on simulated heads with a scalp and on real scans.
 
 Simulated: Dice with the true brain (gray and white matter and CSF inside the template's mask). Real (folder
-ALPS_REAL_DATA): volume, the fraction of it outside a brain-sized ellipsoid about its centre (semi-axes 75, 95, 75 mm), and
+ALPS_REAL_DATA): volume, the fraction of it outside a brain-sized ellipsoid about its center (semi-axes 75, 95, 75 mm), and
 the number of connected components.
 """
 
@@ -90,7 +90,7 @@ def true_brain(subject: object) -> np.ndarray:
 
 
 def about(mask: np.ndarray, series: DwiSeries) -> np.ndarray:
-    """Return the voxels of a brain-sized ellipsoid about the centre of a mask."""
+    """Return the voxels of a brain-sized ellipsoid about the center of a mask."""
     voxels = np.stack(np.meshgrid(*map(np.arange, mask.shape), indexing="ij"), axis=-1)
     world = series.image.world(voxels.reshape(-1, 3))
     center = np.median(world[mask.ravel()], axis=0)

@@ -24,7 +24,7 @@ def peak_mib() -> float:
 
 
 def make_scan(shape: tuple[int, int, int, int]) -> DwiSeries:
-    """Return a brain-like ellipsoid with smooth fibres and noise; one in eighteen volumes is b=0."""
+    """Return a brain-like ellipsoid with smooth fibers and noise; one in eighteen volumes is b=0."""
     rng = np.random.default_rng(0)
     n = shape[3]
     bvals = np.array([0.0 if k % 18 == 0 else (1000.0, 2000.0, 3000.0)[k % 3] for k in range(n)])
@@ -33,12 +33,12 @@ def make_scan(shape: tuple[int, int, int, int]) -> DwiSeries:
         np.float32
     )
     inside = (grid**2).sum(-1) < 0.72
-    fibre = np.stack([gaussian_filter(rng.standard_normal(shape[:3]).astype(np.float32), 6) for _ in range(3)], axis=-1)
-    fibre /= np.linalg.norm(fibre, axis=-1, keepdims=True)
+    fiber = np.stack([gaussian_filter(rng.standard_normal(shape[:3]).astype(np.float32), 6) for _ in range(3)], axis=-1)
+    fiber /= np.linalg.norm(fiber, axis=-1, keepdims=True)
     s0 = inside * (600 + 3000 * gaussian_filter(rng.standard_normal(shape[:3]).astype(np.float32), 3))
     data = np.empty(shape, dtype=np.float32)
     for k in range(n):
-        exponent = bvals[k] * (0.4e-3 + 0.9e-3 * (fibre @ bvecs[k].astype(np.float32)) ** 2)
+        exponent = bvals[k] * (0.4e-3 + 0.9e-3 * (fiber @ bvecs[k].astype(np.float32)) ** 2)
         data[..., k] = np.abs(s0 * np.exp(-exponent) + 15 * rng.standard_normal(shape[:3], dtype=np.float32))
     voxel = 210 / shape[0]
     affine = np.diag([voxel, voxel, voxel, 1.0])

@@ -22,7 +22,7 @@ from scipy import stats
 from bids_alps.statistics.adjusted import compare_adjusted, design_groups
 from bids_alps.statistics.comparison import compare_groups
 from bids_alps.statistics.correlation import correlation
-from bids_alps.statistics.harmonisation import describe_imbalance, harmonise_table
+from bids_alps.statistics.harmonization import describe_imbalance, harmonize_table
 from bids_alps.statistics.models import fit_model
 from bids_alps.statistics.paired import WithinFactor, compare_changes, compare_within
 from bids_alps.statistics.permutation import permute_groups
@@ -135,12 +135,12 @@ def sites_unbalanced(shares: tuple[float, ...], size: int) -> Simulation:
         for name in ("dxx", "dyy", "dzz"):
             table[name] = rng.normal(1, 0.1, len(table)) + 0.1 * (sites == "a")
         outcomes = [*INDICES, "dxx", "dyy", "dzz"]
-        harmonised, _ = harmonise_table(table, outcomes, "site", ["group", "age", "sex"])
+        harmonized, _ = harmonize_table(table, outcomes, "site", ["group", "age", "sex"])
         return {
             "site in the model (default)": adjusted(table, ["age", "sex", "site"])["p"].iloc[0],
-            "not recommended, banner: ComBat, then no site": adjusted(harmonised, ["age", "sex"])["p"].iloc[0],
-            "ComBat, then site in the model too (default with --harmonise)": adjusted(
-                harmonised, ["age", "sex", "site"]
+            "not recommended, banner: ComBat, then no site": adjusted(harmonized, ["age", "sex"])["p"].iloc[0],
+            "ComBat, then site in the model too (default with --harmonize)": adjusted(
+                harmonized, ["age", "sex", "site"]
             )["p"].iloc[0],
         }
 

@@ -17,8 +17,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "registration"))
 
-from heads import ORDERS, Head, centre_errors, make_head, pose_error
-from second_heads import centre_distances, enlarged_heads, make_case, measure_case, register, second_heads
+from heads import ORDERS, Head, center_errors, make_head, pose_error
+from second_heads import center_distances, enlarged_heads, make_case, measure_case, register, second_heads
 from second_phantom import HeadChoices, ScanChoices
 
 from bids_alps.io.presets import read_preset
@@ -57,29 +57,29 @@ def main() -> None:
 
 
 def place_scans(name: str, heads: Iterable[tuple[HeadChoices, ScanChoices]]) -> None:
-    """Print the placement error of the published centres in scans of the second phantom, and the checks."""
-    print(f"\nsecond head, {name}: ventricles, centres mm, tract shift as the check has it, status")
+    """Print the placement error of the published centers in scans of the second phantom, and the checks."""
+    print(f"\nsecond head, {name}: ventricles, centers mm, tract shift as the check has it, status")
     distances = []
     for head, scan in heads:
         case = make_case(head, scan)
         registration = register(case)
-        distances.append(centre_distances(case, registration))
+        distances.append(center_distances(case, registration))
         found = measure_case(case, registration, "alps-sphere")
         shift = next(check.value for check in found.checks if check.name == "registration_tract_shift")
         shown = " ".join(f"{distance:.1f}" for distance in distances[-1])
         print(
             f"{head.ventricles[0]:4.1f} {head.ventricles[1]:4.1f}   {shown}   {shift:+.2f}   {found.status}", flush=True
         )
-    print(f"centres: median {np.median(distances):.2f}, largest {np.max(distances):.2f} mm")
+    print(f"centers: median {np.median(distances):.2f}, largest {np.max(distances):.2f} mm")
 
 
 def place_maps(heads: list[Head]) -> None:
     template = read_template()
-    centres = read_preset("alps").centres
+    centers = read_preset("alps").centers
     print(
         f"{'head':>4s}{'pitch roll yaw':>18s}{'warp':>6s}{'voxel':>6s}{'order':>6s}{'tilt':>6s}{'slab':>6s}"
         f"{'scalp':>6s}"
-        f"{'centres, mm (worst)':>21s}{'pose, deg':>10s}{'status':>8s}{'CPU s':>7s}"
+        f"{'centers, mm (worst)':>21s}{'pose, deg':>10s}{'status':>8s}{'CPU s':>7s}"
     )
     errors, poses = [], []
     for n, head in enumerate(heads):
@@ -87,9 +87,9 @@ def place_maps(heads: list[Head]) -> None:
         began = time.process_time()
         found = ENGINES["staged"].make().register(subject, template)
         seconds = time.process_time() - began
-        statuses = {check.status for check in check_registration(found, subject, template, centres)}
+        statuses = {check.status for check in check_registration(found, subject, template, centers)}
         status = next(word for word in ("fail", "warn", "pass") if word in statuses)
-        errors.append(centre_errors(found.transform, truth))
+        errors.append(center_errors(found.transform, truth))
         poses.append(pose_error(found.transform, truth))
         angles = " ".join(f"{angle:.0f}" for angle in head.angles)
         print(
@@ -100,7 +100,7 @@ def place_maps(heads: list[Head]) -> None:
             flush=True,
         )
     print(
-        f"centres: median {np.median(errors):.2f}, largest {np.max(errors):.2f} mm (aim 1.0, 2.5); "
+        f"centers: median {np.median(errors):.2f}, largest {np.max(errors):.2f} mm (aim 1.0, 2.5); "
         f"pose: median {np.median(poses):.2f}, largest {np.max(poses):.2f} degrees (aim 0.7, 2)"
     )
 

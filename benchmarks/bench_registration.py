@@ -1,4 +1,4 @@
-"""Registration engines compared: error at the ROI centres, error of the pose, CPU seconds, peak memory.
+"""Registration engines compared: error at the ROI centers, error of the pose, CPU seconds, peak memory.
 
 Heads are made from the template's tissue maps with a known pose and warp. ANTs (antspyx) and DIPY get the same
 contrast images as the own engine.
@@ -15,7 +15,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "registration"))
 
-from heads import CENTRES, Head, centre_errors, make_head, pose_error
+from heads import CENTERS, Head, center_errors, make_head, pose_error
 
 from bids_alps.io.templates import read_template
 from bids_alps.model import SpatialTransform, SubjectMaps, Template
@@ -45,7 +45,7 @@ def main() -> None:
             began = time.process_time()
             transform = register(subject, template).transform
             _tell(
-                title, name, centre_errors(transform, truth), pose_error(transform, truth), time.process_time() - began
+                title, name, center_errors(transform, truth), pose_error(transform, truth), time.process_time() - began
             )
         began = time.process_time()
         errors = ants_errors(subject, template, truth)
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def ants_errors(subject: SubjectMaps, template: Template, truth: SpatialTransform) -> np.ndarray | None:
-    """Return the error at the ROI centres of antspyx SyN, mm; None without antspyx."""
+    """Return the error at the ROI centers of antspyx SyN, mm; None without antspyx."""
     try:
         import ants
         import pandas
@@ -77,9 +77,9 @@ def ants_errors(subject: SubjectMaps, template: Template, truth: SpatialTransfor
     found = ants.registration(
         image(template_contrast(template)), image(subject_contrast(subject)), "SyN", random_seed=1
     )
-    points = pandas.DataFrame(CENTRES * flip, columns=["x", "y", "z"])
+    points = pandas.DataFrame(CENTERS * flip, columns=["x", "y", "z"])
     moved = ants.apply_transforms_to_points(3, points, found["fwdtransforms"]).to_numpy() * flip
-    return np.linalg.norm(moved - truth.subject_from_template(CENTRES), axis=1)
+    return np.linalg.norm(moved - truth.subject_from_template(CENTERS), axis=1)
 
 
 def _tell(head: str, engine: str, errors: np.ndarray, pose: float, seconds: float) -> None:

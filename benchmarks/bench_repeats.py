@@ -46,7 +46,7 @@ SIDES = ("left", "right", "bilateral")
 STRAIGHT = PhantomSettings(seed=11, voxel_size=2.5, directions=20, b0=2, snr=25, rotation=12, group_effect=True)
 MADE = {"made heads": STRAIGHT, "made heads, bent by 8 mm": replace(STRAIGHT, susceptibility=8.0)}
 PRESET = read_preset("alps")
-USED = np.array([centre for name, centre in PRESET.centres.items() if not name.startswith("subcortical")])
+USED = np.array([center for name, center in PRESET.centers.items() if not name.startswith("subcortical")])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

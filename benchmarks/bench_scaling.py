@@ -91,7 +91,7 @@ def run_group(root: Path) -> str:
     model = "alps_bilateral ~ group + age + sex"
     command = [sys.executable, "-m", "bids_alps", str(root / "data"), str(root / "out"), "group", "--model", model]
     begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    code = subprocess.run([*command, "--harmonise", "site"], stdout=subprocess.DEVNULL, check=False).returncode
+    code = subprocess.run([*command, "--harmonize", "site"], stdout=subprocess.DEVNULL, check=False).returncode
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     tables = [root / "out/group_alps.tsv", root / "out/group_rois.tsv", root / "out/group_alps.html"]

@@ -49,7 +49,7 @@ KERNELS = {
     "brain mask (twice)": (prepare, "find_mask"),
     "motion: estimation": (correction, "estimate_motion"),
     "motion and distortion: resampling": (correction, "resample_series"),
-    "distortion: solver": (distortion_solver.Problem, "minimise"),
+    "distortion: solver": (distortion_solver.Problem, "minimize"),
     "cubic interpolation (interpn)": (interpolation.CubicSpline, "__call__"),
     "linear interpolation (interpn)": (interpolation.LinearImage, "__call__"),
     "distance transforms": (ndimage, "distance_transform_edt"),

@@ -1,4 +1,4 @@
-"""Behaviour on clusters: jobs that end, multithreaded workers, shared folders, lost processes.
+"""Behavior on clusters: jobs that end, multithreaded workers, shared folders, lost processes.
 
 python benchmarks/cluster_test.py [--python OTHER/bin/python] [--keep FOLDER] [SECTION ...]
 

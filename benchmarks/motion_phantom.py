@@ -28,7 +28,7 @@ class Head:
 
 
 def make_head() -> Head:
-    """Return tissue with fibres along a smooth field of directions."""
+    """Return tissue with fibers along a smooth field of directions."""
     folder = files("bids_alps.resources") / "brain"
     maps = [
         nib.load(str(folder / f"tpl-MNI152NLin2009aSym_res-1_label-{name}_probseg.nii.gz")) for name in ("GM", "WM")
@@ -77,7 +77,7 @@ class Protocol:
 
     @property
     def affine(self) -> Array:
-        """Voxel to world mm, centred on the head."""
+        """Voxel to world mm, centerd on the head."""
         linear = np.zeros((3, 3))
         for column, letter in enumerate(self.axes):
             row = "RLAPSI".index(letter) // 2
@@ -127,8 +127,8 @@ def make_pose(random: np.random.Generator, mm: float, degrees: float) -> Array:
     """Return a random rigid motion about the middle of the head."""
     pose = np.eye(4)
     pose[:3, :3] = Rotation.from_rotvec(np.deg2rad(random.normal(scale=degrees, size=3))).as_matrix()
-    centre = np.array([0, -18, 18.0])
-    pose[:3, 3] = centre - pose[:3, :3] @ centre + random.normal(scale=mm, size=3)
+    center = np.array([0, -18, 18.0])
+    pose[:3, 3] = center - pose[:3, :3] @ center + random.normal(scale=mm, size=3)
     return pose
 
 

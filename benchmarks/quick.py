@@ -129,7 +129,7 @@ FORMS = {
     "bench_nulls": Small(words=("20",), figures=(Figure("share of p < .05", rf" {NUMBER} \(\d", 0, 0.5),)),
     "bench_placement": Small(
         constants={name: ONE_OF.format(name) for name in ("draw_heads", "second_heads", "enlarged_heads")},
-        figures=(Figure("median of the centres, mm", rf"centres: median {NUMBER}", 0, 1.5),),
+        figures=(Figure("median of the centers, mm", rf"centers: median {NUMBER}", 0, 1.5),),
     ),
     "bench_planning": Small(words=("10",), figures=(Figure("exit code", r"^ +\d+ +(\d+) ", 0, 0),)),
     "bench_preprocessing": Small(
@@ -142,7 +142,7 @@ FORMS = {
     "bench_regions": Small(constants={"HEADS": "1", "CANDIDATES": "dict(list(CANDIDATES.items())[:2])"}, figures=()),
     "bench_registration": Small(
         constants={"HEADS": "dict(list(HEADS.items())[:1])"},
-        figures=(Figure("median of the centres, mm", rf"staged +{NUMBER}", 0, 1.5),),
+        figures=(Figure("median of the centers, mm", rf"staged +{NUMBER}", 0, 1.5),),
     ),
     "bench_repeats": Small(words=("1",), figures=()),
     "bench_scaling": Small(words=("200",), figures=(Figure("exit code", r"^ +200 +(\d+) ", 0, 0),)),

@@ -66,7 +66,7 @@ def enlarged_heads(*, seed: int) -> Iterator[tuple[HeadChoices, ScanChoices]]:
 
 
 def hard_heads(number: int, *, seed: int) -> Iterator[tuple[HeadChoices, ScanChoices]]:
-    """Return difficult cases: tracts that end, wavering fibres, thick slices, six directions, high b, ventricles."""
+    """Return difficult cases: tracts that end, wavering fibers, thick slices, six directions, high b, ventricles."""
     changes: list[tuple[dict[str, object], dict[str, object]]] = [
         ({"ends": True}, {}),
         ({"waver": 12.0}, {"voxel": (2.0, 2.0, 5.0)}),
@@ -111,17 +111,17 @@ def measure_case(case: Case, registration: Registration, preset: str = "alps", *
     fitted = fit(case.prepared, chosen)
     regions = read_preset(preset, template=the_template().name)
     maps = subject_maps(fitted, NOWHERE), the_template()
-    checks = check_registration(registration, *maps, regions.centres)
+    checks = check_registration(registration, *maps, regions.centers)
     aligned = AlignedRun(fitted=fitted, registration=registration, method=chosen, checks=checks)
     return measure(aligned, regions)
 
 
-def centre_distances(case: Case, registration: Registration) -> Array:
-    """Return the placement error of the published centres, mm, shape (4,)."""
-    centres = read_preset("alps-sphere").centres
+def center_distances(case: Case, registration: Registration) -> Array:
+    """Return the placement error of the published centers, mm, shape (4,)."""
+    centers = read_preset("alps-sphere").centers
     placed = registration.transform.subject_from_template
     return np.array(
-        [np.linalg.norm(placed(np.array([centres[name]]))[0] - true) for name, true in case.head.centres().items()]
+        [np.linalg.norm(placed(np.array([centers[name]]))[0] - true) for name, true in case.head.centers().items()]
     )
 
 

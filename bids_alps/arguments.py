@@ -38,7 +38,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "quality checks": ("threshold", "keep_failed"),
     "group level": (
         *("group_column", "reference_group", "covariates", "model", "test", "weights", "equivalence_margin"),
-        *("permutations", "sessions", "include_status", "subset", "pool_across", "ratings", "harmonise"),
+        *("permutations", "sessions", "include_status", "subset", "pool_across", "ratings", "harmonize"),
     ),
     "resources and execution": (),
 }

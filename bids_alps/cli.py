@@ -284,11 +284,11 @@ def _describe_remaining(labels: Sequence[str], total: int) -> str:
 
 def _conclude(outcomes: list[Outcome], settings: Settings, console: Console) -> int:
     """Print the summary of all runs; return the exit code."""
-    from bids_alps.summary import summarise
+    from bids_alps.summary import summarize
 
     if not any(outcome.selected for outcome in outcomes):
         raise NothingSelectedError(str(settings.request.bids_dir), "no diffusion run is selected", "check the filters")
-    for line in ("", *summarise(outcomes, settings, console.reprocessed)):
+    for line in ("", *summarize(outcomes, settings, console.reprocessed)):
         _say(line)
     codes = [outcome.exit_code for outcome in outcomes]
     failed = [code for code in codes if code]

@@ -144,13 +144,13 @@ def participant_of(name: str) -> str:
 
 def write_page(participant: str, settings: Settings) -> Outcome:
     """Write the report of a participant from the files in its folder; an error is reported in the outcome."""
-    from bids_alps.report.links import find_neighbours
+    from bids_alps.report.links import find_neighbors
     from bids_alps.report.participant import write_participant_page
 
     request = settings.request
     try:
-        near = find_neighbours(request.bids_dir, participant, request.participant_label)
-        write_participant_page(request.output_dir, participant, neighbours=near)
+        near = find_neighbors(request.bids_dir, participant, request.participant_label)
+        write_participant_page(request.output_dir, participant, neighbors=near)
     except AlpsError as error:
         return Outcome(name=f"sub-{participant}_page", message=str(error), exit_code=error.exit_code)
     except Exception as error:  # noqa: BLE001 -- the results exist, and the other participants are processed

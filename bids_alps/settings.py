@@ -102,7 +102,7 @@ class Method:
     gradient_table: Literal["check", "repair"] = option(
         "check",
         description="check withholds the index where the gradient table has flipped or swapped axes; repair corrects "
-        "the table to the orientation with the highest fibre coherence, where that is unambiguous",
+        "the table to the orientation with the highest fiber coherence, where that is unambiguous",
     )
     keep_failed: bool = option(
         False, description="report the index in the column alps even where quality checks failed"
@@ -196,7 +196,7 @@ class Request:
         "motion refer to the measured values",
     )
     subset: str | None = option(
-        None, description="condition that selects the runs to analyse, such as \"group == 'RLS'\" (default: all)"
+        None, description="condition that selects the runs to analyze, such as \"group == 'RLS'\" (default: all)"
     )
     sessions: tuple[str, ...] = option(
         (),
@@ -219,7 +219,7 @@ class Request:
         (),
         description="columns in which pooled runs may differ, such as version (default: none)",
     )
-    harmonise: str | None = option(
+    harmonize: str | None = option(
         None,
         description="column of the site whose effect ComBat removes before testing; site as a covariate is safer",
         spellings=("--combat",),

@@ -16,7 +16,7 @@ _WORDS: dict[Status, str] = {"pass": "passed", "warn": "with warnings", "fail": 
 _MANY = 8
 
 
-def summarise(outcomes: Sequence[Outcome], settings: Settings, reprocessed: Mapping[str, int]) -> list[str]:
+def summarize(outcomes: Sequence[Outcome], settings: Settings, reprocessed: Mapping[str, int]) -> list[str]:
     """Return the lines of the summary.
 
     Parameters

@@ -44,7 +44,7 @@ def write_lesion(root: Path) -> None:
     """Write a mask of sub-01 in the template that takes the lower half of the left projection region."""
     mask = read_template().mask
     points = mask.world(np.stack(np.indices(mask.shape), axis=-1))
-    x, y, z = read_preset("alps").centres["projection_left"]
+    x, y, z = read_preset("alps").centers["projection_left"]
     box = (np.abs(points - [x, y, z - 10]) < [6, 20, 10]).all(axis=-1)
     path = root / "sub-01" / "anat" / "sub-01_space-MNI152NLin2009aSym_label-lesion_mask.nii.gz"
     write_map(path, mask.like(box), sidecar={}, dtype=np.uint8)

@@ -137,7 +137,7 @@ def test_output_label_separates_settings(done: Path, capsys: pytest.CaptureFixtu
     assert run("--output-label", "x", out="in") == 73
 
 
-def test_labelled_and_unlabelled_results_can_share_a_folder(tmp_path: Path) -> None:
+def test_labeled_and_unlabeled_results_can_share_a_folder(tmp_path: Path) -> None:
     put_run(tmp_path / "in", "dwi")
     assert run("--output-label", "a") == 0
     assert run("--output-label", "b", *OTHER) == 0

@@ -12,7 +12,7 @@ from bids_alps.arguments import parse, settings_of
 from bids_alps.console import Console
 from bids_alps.participant import Outcome
 from bids_alps.progress import log_stage
-from bids_alps.summary import read_checks, summarise
+from bids_alps.summary import read_checks, summarize
 
 
 class Terminal(io.StringIO):
@@ -106,7 +106,7 @@ def test_the_summary_counts_statuses_and_names_checks_reports_and_next_steps(tmp
         Outcome(name="sub-03", message="n/a"),
         Outcome(name="sub-04", message="no bvec", exit_code=66),
     ]
-    assert summarise(outcomes, settings, {"roi_radius was n/a and is 5.0": 2}) == [
+    assert summarize(outcomes, settings, {"roi_radius was n/a and is 5.0": 2}) == [
         "4 runs: 1 passed, 1 with warnings, 1 with failed checks, 1 without a result. 1 of them was up to date.",
         "Processed again: 2 runs, roi_radius was n/a and is 5.0.",
         "Checks that failed: snr (1).",
@@ -124,8 +124,8 @@ def test_a_longitudinal_call_without_sessions_says_so(tmp_path):
     run, change = Outcome(name="sub-01", message="1.5"), Outcome(name="sub-01_longitudinal", message="+0.1")
     sentence = "--longitudinal compared nothing: no participant has runs that differ only in the session."
     settings = settings_of(parse(arguments))
-    assert sentence in summarise([run], settings, {})
-    assert sentence not in summarise([run, change], settings, {})
+    assert sentence in summarize([run], settings, {})
+    assert sentence not in summarize([run, change], settings, {})
 
 
 def test_the_worst_status_of_several_presets_is_shown(tmp_path):

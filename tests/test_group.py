@@ -31,7 +31,7 @@ SCRIPT_COLUMNS = (
 @pytest.fixture(autouse=True)
 def _unrendered_charts(monkeypatch, request):
     """Charts are made and not rendered, but for one test: that takes most of the time."""
-    if request.node.name != "test_cohort_is_described_compared_and_modelled":
+    if request.node.name != "test_cohort_is_described_compared_and_modeled":
         for module in (figures_group, figures_statistics):
             monkeypatch.setattr(module, "svg_bytes", lambda figure: b"<svg></svg>")
 
@@ -55,7 +55,7 @@ def cohort(tmp_path):
     return bids, out
 
 
-def test_cohort_is_described_compared_and_modelled(cohort):
+def test_cohort_is_described_compared_and_modeled(cohort):
     bids, out = cohort
     chosen = ["--model", "alps_bilateral ~ group + age", "--include-status", "fail"]
     assert main([str(bids), str(out), "group", *chosen]) == 0
@@ -157,15 +157,15 @@ def test_the_table_of_the_script_has_its_thirteen_columns(cohort):
     assert ",".join(table.columns) == SCRIPT_COLUMNS
 
 
-def test_sites_are_harmonised_and_shown(cohort):
+def test_sites_are_harmonized_and_shown(cohort):
     bids, out = cohort
     people = pd.read_csv(bids / "participants.tsv", sep="\t")
     people["site"] = ["ab"[n % 2] for n in range(24)]
     people["sex"] = ["FM"[n // 2 % 2] for n in range(24)]
     people.to_csv(bids / "participants.tsv", sep="\t", index=False)
-    assert main([str(bids), str(out), "group", "--harmonise", "site"]) == 0
+    assert main([str(bids), str(out), "group", "--harmonize", "site"]) == 0
     page = (out / "group_alps.html").read_text()
-    assert "Harmonised over site by ComBat, protecting group, age, sex." in page
+    assert "Harmonized over site by ComBat, protecting group, age, sex." in page
     assert "before and after ComBat" in page
     assert "Index by age" in page
     assert "Correlations" in page
@@ -205,10 +205,10 @@ def test_an_output_without_results_is_reported(tmp_path, capsys):
     assert "no results of any participant" in capsys.readouterr().err
 
 
-def test_a_single_site_is_not_harmonised(cohort, caplog):
+def test_a_single_site_is_not_harmonized(cohort, caplog):
     bids, out = cohort
-    assert main([str(bids), str(out), "group", "--harmonise", "site"]) == 0
-    assert "Not harmonised. ComBat: 1 site" in caplog.text
+    assert main([str(bids), str(out), "group", "--harmonize", "site"]) == 0
+    assert "Not harmonized. ComBat: 1 site" in caplog.text
     assert (out / "group_comparison.tsv").exists()
 
 
@@ -256,7 +256,7 @@ def test_multiple_regression_recovers_the_simulated_slopes(atlas):
     for term, slope in PUTAMEN.items():
         row: dict[Any, Any] = found.loc[term].to_dict()
         assert row["ci_low"] < slope < row["ci_high"]
-        assert row["standardised_ci_low"] < row["standardised"] < row["standardised_ci_high"]
+        assert row["standardized_ci_low"] < row["standardized"] < row["standardized_ci_high"]
         assert row["p"] < 0.001
     tests = pd.read_csv(out / "group_model_tests.tsv", sep="\t", na_values="n/a").set_index("term")
     people = pd.read_csv(bids / "participants.tsv", sep="\t")

@@ -78,7 +78,7 @@ def test_the_page_shows_flow_difference_and_change(sixty):
     assert "Specification curve" in page
 
 
-def test_presets_are_analysed_separately(sixty):
+def test_presets_are_analyzed_separately(sixty):
     rows = read(sixty[1], "within")
     whole = rows[(rows["outcome"] == "alps_bilateral") & (rows["group"] == "all")]
     assert list(whole["roi_preset"]) == ["alps", "alps_sphere"]
@@ -209,12 +209,12 @@ def test_tables_of_an_earlier_run_are_removed(study):
     bids, out = study
     people = pd.read_csv(bids / "participants.tsv", sep="\t")
     write_people(bids, people.assign(site=np.array(["a", "b"])[np.arange(30) // 2 % 2]))
-    assert run(study, "--harmonise", "site", "--model", "alps_bilateral ~ group") == 0
-    assert (out / "group_harmonised.tsv").exists()
+    assert run(study, "--harmonize", "site", "--model", "alps_bilateral ~ group") == 0
+    assert (out / "group_harmonized.tsv").exists()
     (bids / "participants.tsv").unlink()
     assert run(study) == 0
     left = {path.name for path in out.glob("group_*")}
-    assert not {"group_harmonised.tsv", "group_models.tsv", "group_comparison.tsv"} & left
+    assert not {"group_harmonized.tsv", "group_models.tsv", "group_comparison.tsv"} & left
     assert left == set(json.loads((out / "logs" / "group" / "receipt.json").read_text())["outputs"])
 
 
@@ -303,10 +303,10 @@ def test_sites_confounded_with_groups_raise_a_banner(study):
     site = np.where(np.arange(30) % 5 == 0, "b", "a")
     site = np.where(people["group"] == "HC", site, np.where(site == "a", "b", "a"))
     write_people(bids, people.assign(site=site))
-    assert run(study, "--harmonise", "site") == 0
+    assert run(study, "--harmonize", "site") == 0
     page = (out / "group_alps.html").read_text()
-    assert "Not recommended: tests of harmonised values" in page
-    table = read(out, "harmonised")
+    assert "Not recommended: tests of harmonized values" in page
+    table = read(out, "harmonized")
     mean = (table["alps_left"] + table["alps_right"]) / 2
     np.testing.assert_allclose(table["alps_bilateral"], mean, atol=1e-5)
 
@@ -325,7 +325,7 @@ def test_participants_missing_from_the_adjusted_comparison_are_listed(study):
     }
 
 
-@pytest.mark.parametrize("chosen", [("--harmonise", "sitee"), ("--covariates", "agee"), ("--include-status", "warn")])
+@pytest.mark.parametrize("chosen", [("--harmonize", "sitee"), ("--covariates", "agee"), ("--include-status", "warn")])
 def test_a_misspelt_choice_is_refused_before_anything_is_written(
     study: tuple[Path, Path], chosen: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,7 +28,7 @@ def test_files_of_users_are_kept_without_a_receipt(tmp_path: Path) -> None:
     assert all(path.read_text() == "mine" for path in mine)
 
 
-def test_every_table_is_recognised_without_a_receipt(tmp_path: Path) -> None:
+def test_every_table_is_recognized_without_a_receipt(tmp_path: Path) -> None:
     documented = re.findall(r"`group_([a-z_-]+)(?:<atlas>)?\.tsv`", DOCUMENTED)
     tables = sorted({"seg-HO" if name == "seg-" else name for name in documented})
     assert {"alps", "sensitivity", "seg-HO"} <= set(tables)

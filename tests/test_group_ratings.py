@@ -57,8 +57,8 @@ def test_the_page_explores_and_links_every_run(cohort):
     found = json.loads(re.search(r'id="explore-data">(.*?)</script>', page, re.DOTALL)[1])
     assert [run["href"] for run in found["runs"][:2]] == ["sub-01.html#sub-01", "sub-02.html#sub-02"]
     assert len(found["families"]["Index"]["ALPS left"]) == 16
-    assert found["colours"]["Group"][:2] == ["a", "b"]
-    assert found["colours"]["Age"][:2] == [20.0, 23.0]
+    assert found["colors"]["Group"][:2] == ["a", "b"]
+    assert found["colors"]["Age"][:2] == [20.0, 23.0]
     assert 'href="sub-01.html#sub-01"' in page
     assert len(page) < 6e6
 

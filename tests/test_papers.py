@@ -12,7 +12,7 @@ from simulated_cohort import write_people, write_run
 
 from bids_alps.cli import main
 from bids_alps.group import papers
-from bids_alps.group.papers import coarse_grid, mean_colours, read_colours
+from bids_alps.group.papers import coarse_grid, mean_colors, read_colors
 from bids_alps.io.derivatives import name_ending
 from bids_alps.io.root import write_root
 from bids_alps.io.templates import read_template
@@ -25,7 +25,7 @@ PLANAR = (1.4e-3, 0, 0, 4e-4, 0, 4e-4)  # along x of the scanner
 
 
 def write_scan(out: Path, participant: str, template: SpatialMap, turn: np.ndarray) -> None:
-    """A brain whose fibres all run along x of the scanner, aligned with the template but for a rotation of its axes."""
+    """A brain whose fibers all run along x of the scanner, aligned with the template but for a rotation of its axes."""
     folder = out / participant / "dwi"
     folder.mkdir(parents=True)
     data = np.zeros((*template.shape, 6), np.float32)
@@ -58,9 +58,9 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_colours_follow_template_axes_and_are_averaged_over_participants(out: Path) -> None:
+def test_colors_follow_template_axes_and_are_averaged_over_participants(out: Path) -> None:
     template = read_template()
-    mean, count = mean_colours(out, ["sub-01", "sub-02"], template)
+    mean, count = mean_colors(out, ["sub-01", "sub-02"], template)
     middle = tuple(n // 2 for n in mean.shape[:3])
     red, green, blue = mean.data[middle]
     assert count == 2
@@ -71,7 +71,7 @@ def test_colours_follow_template_axes_and_are_averaged_over_participants(out: Pa
 
 def test_a_scan_rotated_by_90_degrees_is_green(out: Path) -> None:
     folder = out / "sub-02" / "dwi"
-    found = read_colours(
+    found = read_colors(
         folder / f"sub-02{name_ending('tensor')}",
         folder / "sub-02_from-dwi_to-MNI152NLin2009aSym_mode-image_desc-rigid_xfm.txt",
     )
@@ -116,7 +116,7 @@ def drawn(bids: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *options: str)
 
     for name in ("distribution", "sessions", "age_curve"):
         monkeypatch.setattr(figures_papers, f"draw_{name}", watch(name))
-    monkeypatch.setattr(papers, "mean_colours", lambda *_: (None, 0))
+    monkeypatch.setattr(papers, "mean_colors", lambda *_: (None, 0))
     write_root(out, bids)
     assert main([str(bids), str(out), "group", "--permutations", "0", *options]) == 0
     assert main([str(bids), str(out), "figures"]) == 0
@@ -155,24 +155,24 @@ def test_equal_labels_in_two_datasets_are_different_people(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("values", [(1.7e-3, 0.3e-3, 0.2e-3), (1.2e-3, 0.7e-3, 0.6e-3)])
-def test_a_colour_is_the_fa_over_point_eight_along_the_first_axis(tmp_path: Path, values: tuple[float, ...]) -> None:
+def test_a_color_is_the_fa_over_point_eight_along_the_first_axis(tmp_path: Path, values: tuple[float, ...]) -> None:
     """FA by its definition as the scaled SD of the eigenvalues; saturated above .8; nothing outside of the brain."""
     elements = np.zeros((3, 3, 3, 6), np.float32)
     elements[1, 1, 1, [0, 3, 5]] = np.roll(values, 2)  # the largest along z
     nib.save(nib.Nifti1Image(elements, np.eye(4)), tmp_path / "t.nii.gz")
     write_text(tmp_path / "r.txt", itk_text(np.eye(4)))
-    found = read_colours(tmp_path / "t.nii.gz", tmp_path / "r.txt").data
+    found = read_colors(tmp_path / "t.nii.gz", tmp_path / "r.txt").data
     fa = np.sqrt(3 / 2 * ((np.array(values) - np.mean(values)) ** 2).sum() / (np.array(values) ** 2).sum())
     assert found[1, 1, 1] == pytest.approx([0, 0, min(fa / 0.8, 1)], abs=1e-5)
     assert found.sum() == pytest.approx(found[1, 1, 1].sum())
 
 
-def test_figures_have_the_harmonised_values_and_no_excluded_runs(tmp_path: Path) -> None:
+def test_figures_have_the_harmonized_values_and_no_excluded_runs(tmp_path: Path) -> None:
     head = "participant_id\trun\talps_left\talps_right\talps_bilateral\troi_preset\tgroup\n"
     rows = [f"sub-{n}\t{run}\t1.5\t1.4\t1.45\talps\t0{n}\n" for n, run in ((1, "01"), (2, "n/a"), (3, "n/a"))]
     write_text(tmp_path / "group_alps.tsv", head + "".join(rows))
     write_text(
-        tmp_path / "group_harmonised.tsv",
+        tmp_path / "group_harmonized.tsv",
         head.replace("\tgroup", "") + "sub-1\t01\t1.6\t1.5\t1.55\talps\nsub-2\tn/a\t1.3\t1.2\t1.25\talps\n",
     )
     write_text(
@@ -180,7 +180,7 @@ def test_figures_have_the_harmonised_values_and_no_excluded_runs(tmp_path: Path)
         "participant_id\trun\troi_preset\texcluded_from\treason\n"
         "sub-3\tn/a\talps\tall statistics\trated drop\nsub-2\tn/a\talps\tcomparison of groups\tno value\n",
     )
-    found = papers.read_analysed(tmp_path, "group")
+    found = papers.read_analyzed(tmp_path, "group")
     assert found["alps_bilateral"].tolist() == [1.55, 1.25]
     assert found["group"].tolist() == ["01", "02"]
     assert found["_matched"].tolist() == [True, False]

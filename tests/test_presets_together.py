@@ -96,8 +96,8 @@ def test_the_page_lists_common_checks_once(out: Path) -> None:
     (run,) = read_participant_page(out, "01").runs
     assert len(run.index) == 6
     assert [picture.title for picture in run.pictures if picture.title.startswith("Regions on")] == [
-        "Regions on the colour FA",
-        "Regions on the colour FA: alps.sh",
+        "Regions on the color FA",
+        "Regions on the color FA: alps.sh",
     ]
     reasons = [check.reason for check in run.checks if check.name == "snr_b0"]
     assert len(reasons) == 1

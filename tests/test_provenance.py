@@ -46,7 +46,7 @@ def out(tmp_path: Path, run: DwiRun) -> Path:
     return output_dir
 
 
-def test_a_finished_run_is_recognised(out: Path, run: DwiRun) -> None:
+def test_a_finished_run_is_recognized(out: Path, run: DwiRun) -> None:
     assert find_finished(out, run, describe_provenance(run, METHOD)) == "found"
 
 

@@ -1,4 +1,4 @@
-"""Tissue and fibres in the template: tissue fractions, fibre populations and their directions."""
+"""Tissue and fibers in the template: tissue fractions, fiber populations and their directions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POPULATIONS = ("projection", "association", "callosal", "other")
 
 @cache
 def template_maps() -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return white matter, grey matter and brain of the template, and the affine of their grid."""
+    """Return white matter, gray matter and brain of the template, and the affine of their grid."""
     folder = Path(__file__).parents[2] / "bids_alps" / "resources" / "brain"
     maps = {}
     for name in ("gm", "wm"):
@@ -58,7 +58,7 @@ class Tissue:
     affine: np.ndarray
 
     def shares(self, points: np.ndarray) -> np.ndarray:
-        """Return the fractions of white matter, grey matter and CSF, shape (m, 3)."""
+        """Return the fractions of white matter, gray matter and CSF, shape (m, 3)."""
         return np.stack([self._at(image, points) for image in (self.wm, self.gm, self.csf)], axis=-1)
 
     def towards_cortex(self, points: np.ndarray) -> np.ndarray:
@@ -79,7 +79,7 @@ def make_tissue(rng: np.random.Generator, *, roughness: float, atrophy_mm: float
     rng
         Draws the field that moves boundaries.
     roughness
-        SD of that field, in units of tissue probability: 0.2 moves a boundary by one to two millimetres.
+        SD of that field, in units of tissue probability: 0.2 moves a boundary by one to two millimeters.
     atrophy_mm
         How much of the outer cortex is lost to CSF.
     """
@@ -116,11 +116,11 @@ def _sharpened(values: np.ndarray, middle: float, width: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Tracts:
-    """Fibre populations of one head: borders (mm of the template), ends and crossing fractions.
+    """Fiber populations of one head: borders (mm of the template), ends and crossing fractions.
 
     `shift` moves the borders of the association tract along |x| and z, `front` and `back` are where it ends along y, `crossing`
-    is the fraction of callosal fibres inside the corona radiata, `intruding` that of association fibres in it and of
-    projection fibres in the association tract, `waver` the SD of directions in degrees, `other_along_x` whether all
+    is the fraction of callosal fibers inside the corona radiata, `intruding` that of association fibers in it and of
+    projection fibers in the association tract, `waver` the SD of directions in degrees, `other_along_x` whether all
     other white matter points along x.
     """
 

@@ -13,11 +13,11 @@ from second_phantom.anatomy import Tissue, Tracts, lateral_ventricles, make_tiss
 from second_phantom.shape import Shape, at, integrate, random_flow, ventricle_flow
 
 FREE_WATER = 3.0e-3
-_GREY = np.array([0.93e-3, 0.80e-3, 0.80e-3])  # along and across the direction towards the cortex, mm²/s
+_GRAY = np.array([0.93e-3, 0.80e-3, 0.80e-3])  # along and across the direction towards the cortex, mm²/s
 _AXIAL = {"projection": 1.15e-3, "association": 1.15e-3, "callosal": 1.45e-3, "other": 1.25e-3}
 S0 = {"wm": 1.0, "gm": 1.25, "csf": 3.3}
-PUBLISHED_CENTRES = {"projection": (26.1, -16.1, 27.6), "association": (38.7, -16.4, 27.6)}
-"""Centres of the published regions in the template, right side, mm (Liu et al., carried to the symmetric template)."""
+PUBLISHED_CENTERS = {"projection": (26.1, -16.1, 27.6), "association": (38.7, -16.4, 27.6)}
+"""Centers of the published regions in the template, right side, mm (Liu et al., carried to the symmetric template)."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class HeadChoices:
 
 @dataclass(frozen=True)
 class Head:
-    """One head. `radial` has the diffusivities across the fibres by side: along x and along the third axis, mm²/s."""
+    """One head. `radial` has the diffusivities across the fibers by side: along x and along the third axis, mm²/s."""
 
     choices: HeadChoices
     tissue: Tissue
@@ -59,11 +59,11 @@ class Head:
     shape: Shape
     radial: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
 
-    def centres(self) -> dict[str, np.ndarray]:
-        """Return the true positions of the published centres in the subject, mm."""
+    def centers(self) -> dict[str, np.ndarray]:
+        """Return the true positions of the published centers in the subject, mm."""
         named = {
             f"{region}_{side}": np.array([[sign * x, y, z]])
-            for region, (x, y, z) in PUBLISHED_CENTRES.items()
+            for region, (x, y, z) in PUBLISHED_CENTERS.items()
             for side, sign in (("left", -1), ("right", 1))
         }
         return {name: self.shape.subject_from_template(point)[0] for name, point in named.items()}
@@ -76,10 +76,10 @@ class Head:
         outward = self.tissue.towards_cortex(points)
         water = np.exp(-bvals * FREE_WATER)
         signal = S0["csf"] * np.outer(csf, water)
-        grey, white = np.flatnonzero(gm > 1e-3), np.flatnonzero(wm > 1e-3)
-        along = self._unit(self.shape.pushed(points[grey], outward[grey]))
-        decay = _GREY[1] + (_GREY[0] - _GREY[1]) * (along @ bvecs.T) ** 2
-        signal[grey] += S0["gm"] * gm[grey, None] * np.exp(-bvals * decay)
+        gray, white = np.flatnonzero(gm > 1e-3), np.flatnonzero(wm > 1e-3)
+        along = self._unit(self.shape.pushed(points[gray], outward[gray]))
+        decay = _GRAY[1] + (_GRAY[0] - _GRAY[1]) * (along @ bvecs.T) ** 2
+        signal[gray] += S0["gm"] * gm[gray, None] * np.exp(-bvals * decay)
         shares = self.tracts.shares(points[white]) * wm[white, None]
         directions = self.tracts.directions(points[white], outward[white])
         extra = np.outer(lesion[white], bvals)
@@ -93,17 +93,17 @@ class Head:
 
     def _decay(self, population: str, points: np.ndarray, directions: np.ndarray, bvecs: np.ndarray) -> np.ndarray:
         """Return the diffusivity along each gradient, shape (m, n), of a population whose radial axes differ."""
-        fibre = self._unit(self.shape.pushed(points, directions))
+        fiber = self._unit(self.shape.pushed(points, directions))
         across = self.shape.pushed(points, np.broadcast_to([1.0, 0.0, 0.0], points.shape))
-        across = self._unit(across - (across * fibre).sum(1, keepdims=True) * fibre)
-        third = np.cross(fibre, across)
+        across = self._unit(across - (across * fiber).sum(1, keepdims=True) * fiber)
+        third = np.cross(fiber, across)
         left = points[:, 0] < 0
         along_x, along_third = (
             np.where(left, self.radial["left"][population][n], self.radial["right"][population][n])[:, None]
             for n in (0, 1)
         )
         return (
-            _AXIAL[population] * (fibre @ bvecs.T) ** 2
+            _AXIAL[population] * (fiber @ bvecs.T) ** 2
             + along_x * (across @ bvecs.T) ** 2
             + along_third * (third @ bvecs.T) ** 2
         )
@@ -112,7 +112,7 @@ class Head:
         """Return 1 in the part of each projection region, cut across y, within a lesion, else 0."""
         if not self.choices.lesion:
             return np.zeros(len(points))
-        x, y, z = PUBLISHED_CENTRES["projection"]
+        x, y, z = PUBLISHED_CENTERS["projection"]
         near = (np.abs(np.abs(points[:, 0]) - x) < 5) & (np.abs(points[:, 2] - z) < 8)
         front = y - 9 + 18 * self.choices.lesion
         return (near & (points[:, 1] > y - 9) & (points[:, 1] < front)).astype(float)
@@ -147,7 +147,7 @@ def _draw_tracts(rng: np.random.Generator, choices: HeadChoices) -> Tracts:
 
 
 def _draw_radial(rng: np.random.Generator, index: float) -> dict[str, tuple[float, float]]:
-    """Return the diffusivities across the fibres that give an index: along x, and along the third axis."""
+    """Return the diffusivities across the fibers that give an index: along x, and along the third axis."""
     mean = rng.normal(0.50e-3, 0.04e-3)
     tilt = rng.normal(0, 0.03e-3)  # the two tracts share the asymmetry unevenly
     along_x, third = 2 * mean * index / (1 + index), 2 * mean / (1 + index)
@@ -188,7 +188,7 @@ def _enlarging_flow(ratios: tuple[float, float], reach: float) -> np.ndarray:
 
 @cache
 def unit_flows(reach: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the flows away from the left and from the right lateral ventricle by a millimetre."""
+    """Return the flows away from the left and from the right lateral ventricle by a millimeter."""
     _, affine = template_maps()
     left, right = (ventricle_flow(lateral_ventricles(), affine, pushes, reach) for pushes in ((1.0, 0.0), (0.0, 1.0)))
     return left, right

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from second_phantom.head import PUBLISHED_CENTRES, Head
+from second_phantom.head import PUBLISHED_CENTERS, Head
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _coils(
 
 
 def true_index(head: Head, choices: ScanChoices, *, radius: float = 2.5) -> dict[str, float]:
-    """Return the index of spheres about the true centres for an ideal scanner, left, right, bilateral.
+    """Return the index of spheres about the true centers for an ideal scanner, left, right, bilateral.
 
     No noise, points instead of voxels, the true position and rotation, gradients as in the table; the b-values of
     `choices`, fitted by least squares weighted with the squared signal.
@@ -183,7 +183,7 @@ def true_index(head: Head, choices: ScanChoices, *, radius: float = 2.5) -> dict
     found = {}
     for side, sign in (("left", -1), ("right", 1)):
         means = {}
-        for region, (x, y, z) in PUBLISHED_CENTRES.items():
+        for region, (x, y, z) in PUBLISHED_CENTERS.items():
             points = head.shape.subject_from_template(ball + np.array([sign * x, y, z]))
             logs = np.log(head.signal(points, bvals, bvecs))
             tensors = []

@@ -42,11 +42,11 @@ def random_flow(rng: np.random.Generator, widths_mm: tuple[float, float], rms_mm
     """Return a velocity field made of bumps of random place, width and direction, of a given root mean square, mm."""
     points, velocity = grid_points(), np.zeros((*SHAPE, 3))
     for _ in range(int(4e6 / np.mean(widths_mm) ** 3) + 20):
-        centre = rng.uniform([-75, -110, -60], [75, 80, 85])
+        center = rng.uniform([-75, -110, -60], [75, 80, 85])
         width = rng.uniform(*widths_mm)
-        low, high = np.floor((centre - 3 * width - LOW) / STEP_MM), np.ceil((centre + 3 * width - LOW) / STEP_MM)
+        low, high = np.floor((center - 3 * width - LOW) / STEP_MM), np.ceil((center + 3 * width - LOW) / STEP_MM)
         box = tuple(slice(max(int(a), 0), max(int(b), 0)) for a, b in zip(low, high, strict=True))
-        bump = np.exp(-((points[box] - centre) ** 2).sum(-1) / (2 * width**2))
+        bump = np.exp(-((points[box] - center) ** 2).sum(-1) / (2 * width**2))
         velocity[box] += bump[..., None] * rng.normal(size=3)
     brain = (np.abs(points - [0, -18, 15]) < [65, 80, 60]).all(-1)
     return velocity * rms_mm / np.sqrt((velocity[brain] ** 2).sum(-1).mean())

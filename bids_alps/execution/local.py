@@ -140,7 +140,7 @@ def _relay(receiver: Connection) -> None:
 
 
 def _start(settings: Settings, sender: Connection, level: int) -> None:
-    """Initialise a process: interrupts are handled by the parent, and the process exits if the parent is killed."""
+    """Initialize a process: interrupts are handled by the parent, and the process exits if the parent is killed."""
     prepare_machine(settings)
     logging.getLogger().addHandler(_Sender(sender))
     logging.getLogger("bids_alps").setLevel(level)

@@ -19,7 +19,7 @@ _PAGE, _SCRIPT = "group_alps.html", "group_alps-sh.csv"
 _TABLE = re.compile(
     "group_(?:alps|rois|change|flow|exclusions|description|participants|comparison|omnibus|power|adjusted|means"
     "|sensitivity|equivalence|discrimination|correlations|within|within_omnibus|interaction|models|model_tests|checks"
-    r"|reliability|precision|norms|harmonised|seg-[a-zA-Z0-9+]+)\.tsv"
+    r"|reliability|precision|norms|harmonized|seg-[a-zA-Z0-9+]+)\.tsv"
 )
 """Names of the tables that the group level writes."""
 
@@ -61,7 +61,7 @@ class GroupOutputs:
         path = receipt_path(self.folder)
         previous = _listed(path)
         path.unlink(missing_ok=True)
-        return previous if previous is not None else _recognised(self.folder)
+        return previous if previous is not None else _recognized(self.folder)
 
     def write_table(
         self, name: str, rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], *, flow: str = ""
@@ -95,7 +95,7 @@ def _listed(path: Path) -> list[str] | None:
     return None
 
 
-def _recognised(folder: Path) -> list[str]:
+def _recognized(folder: Path) -> list[str]:
     """Return group-level files by name, for outputs without a receipt."""
     tables = [path for path in sorted(folder.glob("group_*.tsv")) if _TABLE.fullmatch(path.name)]
     tables = [path for path in tables if path.with_suffix(".json").exists()]

@@ -49,7 +49,7 @@ def write_paper_figures(settings: Settings) -> list[Path]:
         raise NoInputError(str(output_dir / "group_alps.tsv"), "not found", "run the group level first")
     plan = _plan_of(settings)
     written = []
-    for name, files in _draw(read_analysed(output_dir, plan.group), plan, settings):
+    for name, files in _draw(read_analyzed(output_dir, plan.group), plan, settings):
         for extension, content in files.items():
             target = output_dir / "figures" / f"{name}.{extension}"
             write_bytes(target, content)
@@ -65,8 +65,8 @@ def _plan_of(settings: Settings) -> Plan:
     return Plan(group=str(group), sessions=tuple(request.sessions or previous.get("sessions") or ()))
 
 
-def read_analysed(output_dir: Path, group: str | None = None) -> pd.DataFrame:
-    """Return the runs that the last group level analysed, with the values that it tested and groups as text.
+def read_analyzed(output_dir: Path, group: str | None = None) -> pd.DataFrame:
+    """Return the runs that the last group level analyzed, with the values that it tested and groups as text.
 
     Parameters
     ----------
@@ -83,9 +83,9 @@ def read_analysed(output_dir: Path, group: str | None = None) -> pd.DataFrame:
     runs = _keys_of(table, keys)
     exclusions = _read_beside(path, "exclusions", [*keys, "excluded_from"])
     excluded = set(zip(_keys_of(exclusions, keys), exclusions["excluded_from"], strict=True))
-    harmonised = _read_beside(path, "harmonised", [*keys, *INDICES])
+    harmonized = _read_beside(path, "harmonized", [*keys, *INDICES])
     for name in INDICES:
-        tested = dict(zip(_keys_of(harmonised, keys), harmonised[name], strict=True))
+        tested = dict(zip(_keys_of(harmonized, keys), harmonized[name], strict=True))
         table[name] = [float(tested.get(run, value)) for run, value in zip(runs, table[name], strict=True)]
     table[MATCHED] = [(run, COMPARISON) not in excluded for run in runs]
     return table[[(run, EVERYTHING) not in excluded for run in runs]]
@@ -138,12 +138,12 @@ def _people(visits: Visits, plan: Plan) -> pd.DataFrame:
 
 
 def _draw_regions(runs: pd.DataFrame, preset: str, settings: Settings) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Draw the regions on the mean colour FA of participants with maps in the output."""
+    """Draw the regions on the mean color FA of participants with maps in the output."""
     from bids_alps.report.figures_papers import draw_mean_regions
     from bids_alps.report.slices import find_display
 
     template = read_template(settings.method.template)
-    mean, count = mean_colours(settings.request.output_dir, sorted(set(runs["participant_id"])), template)
+    mean, count = mean_colors(settings.request.output_dir, sorted(set(runs["participant_id"])), template)
     if not count:
         LOG.warning("figure of the regions not drawn: no maps with a transform to %s in the output", template.name)
         return
@@ -159,11 +159,11 @@ def _draw_regions(runs: pd.DataFrame, preset: str, settings: Settings) -> Iterat
     yield "regions", draw_mean_regions(mean, rois, find_display(brain, np.eye(4)), count)
 
 
-def mean_colours(output_dir: Path, participants: list[str], template: Template) -> tuple[SpatialMap, int]:
-    """Return the mean colour FA in template space (first run of each participant), and the number of participants.
+def mean_colors(output_dir: Path, participants: list[str], template: Template) -> tuple[SpatialMap, int]:
+    """Return the mean color FA in template space (first run of each participant), and the number of participants.
 
-    Colours are computed in native space, from principal directions rotated to template axes by the rigid part of the
-    registration, and resampled to the template. Averaging colours avoids the sign ambiguity of directions.
+    Colors are computed in native space, from principal directions rotated to template axes by the rigid part of the
+    registration, and resampled to the template. Averaging colors avoids the sign ambiguity of directions.
 
     Parameters
     ----------
@@ -183,9 +183,9 @@ def mean_colours(output_dir: Path, participants: list[str], template: Template) 
                 path.with_name(run + name_ending(key, template=template.name)) for key in ("xfm_rigid", "xfm")
             )
             if rigid.is_file() and warp.is_file():
-                colours = read_colours(path, rigid)
+                colors = read_colors(path, rigid)
                 for n in range(3):
-                    total[..., n] += resample_map(colours.like(colours.data[..., n]), warp, grid).data
+                    total[..., n] += resample_map(colors.like(colors.data[..., n]), warp, grid).data
                 count += 1
     return grid.like((total / max(count, 1)).astype(np.float32)), count
 
@@ -202,16 +202,16 @@ def coarse_grid(image: SpatialMap, step_mm: float) -> SpatialMap:
     return SpatialMap(data=np.zeros(shape, dtype=np.float32), affine=affine)
 
 
-def read_colours(tensor: Path, rigid: Path) -> SpatialMap:
-    """Return the colour FA of a scan in its own space, in template axes, shape (i, j, k, 3), 0 to 1."""
+def read_colors(tensor: Path, rigid: Path) -> SpatialMap:
+    """Return the color FA of a scan in its own space, in template axes, shape (i, j, k, 3), 0 to 1."""
     image = read_volumes(tensor)
     inside = np.abs(image.data).max(-1) > 0
     _, vectors = eigen_system(image.data[inside])
     rotated = np.abs(vectors[..., 0] @ _rotation(rigid).T)
     brightness = np.clip(fractional_anisotropy(image.data[inside]) / 0.8, 0, 1)
-    colours = np.zeros((*inside.shape, 3), dtype=np.float32)
-    colours[inside] = np.clip(rotated * brightness[:, None], 0, 1)
-    return image.like(colours)
+    colors = np.zeros((*inside.shape, 3), dtype=np.float32)
+    colors[inside] = np.clip(rotated * brightness[:, None], 0, 1)
+    return image.like(colors)
 
 
 def _rotation(rigid: Path) -> np.ndarray[Any, Any]:

@@ -133,8 +133,8 @@ def _compare_labels(joined: JoinedPhenotype, name: str, listed: pd.Series[Any], 
 
 def _similar(missing: Sequence[str], others: Sequence[str]) -> str:
     """Return a hint on labels that differ only in leading zeros or case; these are not matched."""
-    normalised = {label.removeprefix("sub-").lstrip("0").lower(): label for label in others}
-    pairs = [(label, normalised.get(label.removeprefix("sub-").lstrip("0").lower())) for label in missing]
+    normalized = {label.removeprefix("sub-").lstrip("0").lower(): label for label in others}
+    pairs = [(label, normalized.get(label.removeprefix("sub-").lstrip("0").lower())) for label in missing]
     similar = [f"{label} and {other}" for label, other in pairs if other]
     return f" Labels differ only in leading zeros or case: {', '.join(similar[:3])}." if similar else ""
 

@@ -70,7 +70,7 @@ def run_group(settings: Settings) -> Path:
     joined.notes += [*unknown, *(note for dataset in datasets for note in dataset.notes())]
     atlases = gather_atlases(datasets)
     table, outcomes = join_atlases(joined.table, atlases)
-    categories = [name for name in (request.group_column, request.harmonise) if name is not None and name in table]
+    categories = [name for name in (request.group_column, request.harmonize) if name is not None and name in table]
     table, variables = infer_variables(table, joined.names, joined.dictionary, categories=categories)
     plan = _plan(table, variables, outcomes, settings)
     findings_by_preset = analyse_presets(table, plan)
@@ -119,8 +119,8 @@ def _plan(table: pd.DataFrame, variables: tuple[Variable, ...], outcomes: tuple[
         raise UsageError(
             "--pool-across", f"{', '.join(unknown)}: not a column of the method", f"choose from {', '.join(METHOD)}"
         )
-    if request.harmonise is not None and request.harmonise not in table:
-        raise UsageError("--harmonise", f"no column {request.harmonise!r}", f"choose from {_listed(table)}")
+    if request.harmonize is not None and request.harmonize not in table:
+        raise UsageError("--harmonize", f"no column {request.harmonize!r}", f"choose from {_listed(table)}")
     find_columns(request.covariates or (), table)
     return Plan(
         group=group,
@@ -138,7 +138,7 @@ def _plan(table: pd.DataFrame, variables: tuple[Variable, ...], outcomes: tuple[
         included=request.include_status,
         subset=request.subset,
         pooled=request.pool_across,
-        site=request.harmonise,
+        site=request.harmonize,
     )
 
 
@@ -259,7 +259,7 @@ def _settings_of(settings: Settings) -> dict[str, Any]:
     """Return the options of the group level, for its receipt."""
     names = (
         *("group_column", "model", "include_status", "reference_group", "covariates", "subset", "sessions", "test"),
-        *("weights", "equivalence_margin", "permutations", "pool_across", "harmonise", "longitudinal"),
+        *("weights", "equivalence_margin", "permutations", "pool_across", "harmonize", "longitudinal"),
     )
     options = asdict(settings.request)
     ratings = [path.name for path in settings.request.ratings]

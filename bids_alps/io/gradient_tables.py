@@ -13,8 +13,8 @@ from bids_alps.numerics.tensors.gradients import world_from_fsl
 UNIT_TOLERANCE = 0.02
 """Allowed deviation of the length of a b-vector from 1, by rounding in the text file."""
 
-NORMALISED = 0.1
-"""Deviation up to which b-vectors are normalised, with a note, and b-values kept. Beyond, the length may encode b."""
+NORMALIZED = 0.1
+"""Deviation up to which b-vectors are normalized, with a note, and b-values kept. Beyond, the length may encode b."""
 
 PLAUSIBLE_B = (20.0, 1e5)
 """Range of the largest b-value of a series, s/mm²; values outside are in other units."""
@@ -87,15 +87,15 @@ def _unit_vectors(path: Path, bvecs: Array, weighted: Array, notes: list[str]) -
         )
     deviation = np.where(weighted, np.abs(lengths - 1), 0.0)
     worst = int(np.argmax(deviation))
-    if deviation[worst] > NORMALISED:
+    if deviation[worst] > NORMALIZED:
         raise GradientError(
             str(path),
             f"b-vector of volume {worst} has length {lengths[worst]:.3f}",
-            "normalise the b-vectors (and scale the b-values if the length encodes them)",
+            "normalize the b-vectors (and scale the b-values if the length encodes them)",
         )
     if deviation[worst] > UNIT_TOLERANCE:
         notes.append(
-            f"b-vectors in {path.name} were normalised (lengths {lengths[weighted].min():.3f} to "
+            f"b-vectors in {path.name} were normalized (lengths {lengths[weighted].min():.3f} to "
             f"{lengths[weighted].max():.3f}), b-values kept"
         )
     return np.divide(bvecs, lengths[:, None], out=np.zeros_like(bvecs), where=lengths[:, None] >= 0.5)

@@ -21,7 +21,7 @@ from bids_alps.io.templates import find_transform
 from bids_alps.io.transforms import read_itk_transform
 from bids_alps.model import REGIONS, SIDES, Array, Conventions, Ellipsoid, RoiPreset, SpatialMap, same_shape
 
-Centres = Mapping[str, tuple[float, float, float]]
+Centers = Mapping[str, tuple[float, float, float]]
 _ROIS = tuple(f"{region}_{side}" for region in REGIONS for side in SIDES)
 
 
@@ -71,22 +71,22 @@ def preset_labels(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def read_preset(name: str, *, template: str | None = None, radius_mm: float | None = None) -> RoiPreset:
-    """Return a preset or a label image, or spheres of another radius at its centres.
+    """Return a preset or a label image, or spheres of another radius at its centers.
 
     Parameters
     ----------
     name
         Name of a preset, or path of a label image in template space, with a table (see `definition_files`).
     template
-        Template (the preset's own if None): with centres listed in the preset, or transformed by a TemplateFlow
+        Template (the preset's own if None): with centers listed in the preset, or transformed by a TemplateFlow
         transform.
     radius_mm
-        Radius of spheres around the same centres.
+        Radius of spheres around the same centers.
 
     Raises
     ------
     UsageError
-        If the preset does not exist, its centres cannot be transformed to the template, or the radius is not between 0
+        If the preset does not exist, its centers cannot be transformed to the template, or the radius is not between 0
         and 20 mm.
     NoInputError
         If the label image or its table does not exist.
@@ -106,7 +106,7 @@ def read_preset(name: str, *, template: str | None = None, radius_mm: float | No
     preset = RoiPreset(
         name=name,
         template=template,
-        centres=_centres_in(template, name, entry),
+        centers=_centers_in(template, name, entry),
         shapes=_shapes_of(entry),
         conventions=conventions_of(name),
         **{key: entry[key] for key in ("version", "citation", "doi")},
@@ -143,8 +143,8 @@ def _read_label_image(path: Path, template: str | None) -> RoiPreset:
     space = named.get("space", named.get("tpl", template))
     if template is not None and space != template:
         raise UsageError(f"--rois {path}", f"in {space} by its name", f"choose --template {space}")
-    labels, centres, extent_mm = _read_regions(path, definition_files(str(path))[1])
-    for roi, (x, _, _) in centres.items():
+    labels, centers, extent_mm = _read_regions(path, definition_files(str(path))[1])
+    for roi, (x, _, _) in centers.items():
         if (x < 0) != roi.endswith("_left"):
             raise ImageError(str(path), f"{roi} is at x = {x:.1f} mm", "left is x < 0 in the template")
     return RoiPreset(
@@ -153,7 +153,7 @@ def _read_label_image(path: Path, template: str | None) -> RoiPreset:
         citation="",
         doi="",
         template=template or space or "",
-        centres=centres,
+        centers=centers,
         shapes=same_shape(extent_mm),
         label_image=labels,
     )
@@ -179,7 +179,7 @@ def with_manual_rois(preset: RoiPreset, files: tuple[Path, Path], mask: SpatialM
         If the image has another grid, lacks a region, or has left and right swapped.
     """
     path, table = files
-    labels, centres, extent_mm = _read_regions(path, table)
+    labels, centers, extent_mm = _read_regions(path, table)
     if not labels.same_grid(mask):
         raise ImageError(
             str(path),
@@ -187,17 +187,17 @@ def with_manual_rois(preset: RoiPreset, files: tuple[Path, Path], mask: SpatialM
             "draw the regions on the grid of the scan",
         )
     for region in REGIONS:
-        across = np.subtract(centres[f"{region}_right"], centres[f"{region}_left"])
+        across = np.subtract(centers[f"{region}_right"], centers[f"{region}_left"])
         if (rotation @ across)[0] <= 0:
             raise ImageError(str(path), f"{region}_left is to the right of {region}_right", "swap their labels")
-    return replace(preset, centres=centres, shapes=same_shape(extent_mm), label_image=labels, native=True)
+    return replace(preset, centers=centers, shapes=same_shape(extent_mm), label_image=labels, native=True)
 
 
-def _read_regions(path: Path, table: Path) -> tuple[SpatialMap, Centres, tuple[float, float, float]]:
-    """Return a label image with values as in `RoiPreset.label_image`, the centres and the extent of the regions, mm."""
+def _read_regions(path: Path, table: Path) -> tuple[SpatialMap, Centers, tuple[float, float, float]]:
+    """Return a label image with values as in `RoiPreset.label_image`, the centers and the extent of the regions, mm."""
     image, indices = read_map(path), _read_indices(table)
     values = np.zeros(image.shape, dtype=np.uint8)
-    centres, extent = {}, np.zeros(3)
+    centers, extent = {}, np.zeros(3)
     for value, roi in enumerate(_ROIS, start=1):
         voxels = np.argwhere(image.data == indices[roi])
         if not len(voxels):
@@ -205,12 +205,12 @@ def _read_regions(path: Path, table: Path) -> tuple[SpatialMap, Centres, tuple[f
         values[tuple(voxels.T)] = value
         points = image.world(voxels)
         x, y, z = points.mean(axis=0)
-        centres[roi] = (float(x), float(y), float(z))
+        centers[roi] = (float(x), float(y), float(z))
         extent = np.maximum(extent, np.abs(points - points.mean(axis=0)).max(axis=0))
     x, y, z = (
         float(length) for length in extent + np.abs(image.affine[:3, :3]).sum(axis=1) / 2
     )  # half a voxel more, to the edges
-    return image.like(values), centres, (x, y, z)
+    return image.like(values), centers, (x, y, z)
 
 
 def _read_indices(path: Path) -> dict[str, int]:
@@ -229,33 +229,33 @@ def _read_indices(path: Path) -> dict[str, int]:
     return indices
 
 
-def _centres_in(template: str, name: str, entry: Mapping[str, Any]) -> Centres:
-    """Return the centres of a preset in a template."""
-    known = {entry["template"]: entry["centres"], **entry.get("carried", {})}
+def _centers_in(template: str, name: str, entry: Mapping[str, Any]) -> Centers:
+    """Return the centers of a preset in a template."""
+    known = {entry["template"]: entry["centers"], **entry.get("carried", {})}
     if template in known:
         return _both_sides(known[template])
-    for space, centres in known.items():
+    for space, centers in known.items():
         path = find_transform(template=space, source=template)
         if path is not None:
             transform_points = read_itk_transform(
                 path
             )  # resamples images from `template` to `space`, so it maps points from `space` to `template`
             return {
-                roi: tuple(float(value) for value in transform_points(np.array([centre]))[0])  # type: ignore[misc]
-                for roi, centre in _both_sides(centres).items()
+                roi: tuple(float(value) for value in transform_points(np.array([center]))[0])  # type: ignore[misc]
+                for roi, center in _both_sides(centers).items()
             }
     raise UsageError(
         f"--rois {name}",
-        f"its centres are defined in {' and '.join(known)}, and TemplateFlow has no transform to {template}",
+        f"its centers are defined in {' and '.join(known)}, and TemplateFlow has no transform to {template}",
         f"choose --template {entry['template']}, or download the transform",
     )
 
 
-def _both_sides(centres: Mapping[str, Any]) -> Centres:
-    """Return centres by region and side; those of the right side are given, left ones mirrored."""
+def _both_sides(centers: Mapping[str, Any]) -> Centers:
+    """Return centers by region and side; those of the right side are given, left ones mirrored."""
     return {
         f"{region}_{side}": (float(sign * x), float(y), float(z))
         for side, sign in zip(SIDES, (-1, 1), strict=True)
         for region in REGIONS
-        for x, y, z in [centres[region]]
+        for x, y, z in [centers[region]]
     }

@@ -118,7 +118,7 @@ ALPS_COLUMNS: tuple[Column, ...] = (
     Column(name="alps_spheres", description="Index in spheres of 2.5 mm radius (preset alps-sphere).", optional=True),
     Column(
         name="alps_crossing",
-        description="Experimental: index of the main tracts, without crossing fibres and free water; "
+        description="Experimental: index of the main tracts, without crossing fibers and free water; "
         "needs 45 directions and two shells, or one shell with b >= 1900.",
         optional=True,
     ),
@@ -233,7 +233,7 @@ ROI_COLUMNS: tuple[Column, ...] = (
     Column(name="roi", description="Region and side of the subject."),
     Column(name="n_voxels", description="Effective number of voxels, (sum of weights)^2 / sum of squared weights."),
     Column(name="coverage", description="Fraction of the region inside the brain mask and the field of view."),
-    *(Column(name=axis, description=f"Centre of the region, {axis}, scanner RAS+.", unit="mm") for axis in "xyz"),
+    *(Column(name=axis, description=f"Center of the region, {axis}, scanner RAS+.", unit="mm") for axis in "xyz"),
     *(
         Column(name=name, description=f"Mean {name}, axes of the index (template axes by default).", unit=DIFFUSIVITY)
         for name in _ELEMENTS
@@ -254,13 +254,13 @@ ROI_COLUMNS: tuple[Column, ...] = (
     ),
     Column(name="mode", description="Mean mode of anisotropy, -1 planar to 1 linear."),
     Column(
-        name="v1_angle", description="Angle between the mean fibre direction and the expected axis.", unit="degrees"
+        name="v1_angle", description="Angle between the mean fiber direction and the expected axis.", unit="degrees"
     ),
-    Column(name="v1_dispersion", description="Angular dispersion of the fibre directions.", unit="degrees"),
+    Column(name="v1_dispersion", description="Angular dispersion of the fiber directions.", unit="degrees"),
     Column(name="lambda2_lambda3", description="Ratio of the second to the third eigenvalue of the mean tensor."),
     Column(
         name="off_tract_fraction",
-        description="Fraction of the region with FA below 0.2 or a fibre direction more than 45 degrees off axis.",
+        description="Fraction of the region with FA below 0.2 or a fiber direction more than 45 degrees off axis.",
     ),
     Column(
         name="other_tissue",
@@ -269,7 +269,7 @@ ROI_COLUMNS: tuple[Column, ...] = (
     *(
         Column(
             name=f"fraction_{axis}",
-            description=f"Experimental: fraction of {'free water' if axis == 'water' else f'fibres along {axis}'}.",
+            description=f"Experimental: fraction of {'free water' if axis == 'water' else f'fibers along {axis}'}.",
             optional=True,
         )
         for axis in ("x", "y", "z", "water")

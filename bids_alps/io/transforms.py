@@ -76,7 +76,7 @@ def read_itk_transform(path: Path) -> PointMap:
 
 
 def resample_labels(labels: SpatialMap, path: Path, onto: SpatialMap) -> SpatialMap:
-    """Resample labels to the grid of another image with an ITK transform file, by nearest neighbour.
+    """Resample labels to the grid of another image with an ITK transform file, by nearest neighbor.
 
     Parameters
     ----------

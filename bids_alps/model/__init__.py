@@ -1,6 +1,6 @@
 """Data model: immutable values, validated when they are created.
 
-There is one coordinate system inside the program: RAS+ world millimetres, x from left to right, y from posterior to
+There is one coordinate system inside the program: RAS+ world millimeters, x from left to right, y from posterior to
 anterior, z from inferior to superior. Image arrays keep the voxel order of their file; their ``affine`` maps voxel
 indices to world coordinates.
 """

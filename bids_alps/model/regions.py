@@ -21,7 +21,7 @@ REGIONS: tuple[Region, ...] = ("projection", "association", "subcortical")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ellipsoid:
-    """Shape of a region around its centre.
+    """Shape of a region around its center.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Ellipsoid:
     lean: float = 0.0
 
     def contains(self, offsets: Array) -> Array:
-        """Whether offsets from the centre, shape (..., 3), mm, x positive away from the midline, are inside.
+        """Whether offsets from the center, shape (..., 3), mm, x positive away from the midline, are inside.
 
         Examples
         --------
@@ -49,7 +49,7 @@ class Ellipsoid:
 
     @property
     def reach_mm(self) -> tuple[float, float, float]:
-        """Extent from the centre along each axis, mm."""
+        """Extent from the center along each axis, mm."""
         x, y, z = self.semi_axes_mm
         return x + abs(self.lean) * z, y, z
 
@@ -63,19 +63,19 @@ class RoiPreset:
     name, version, citation, doi
         Name in every row of output, version and source.
     template
-        TemplateFlow identifier of the space of the centres.
+        TemplateFlow identifier of the space of the centers.
     shapes
         Shape by region (``projection``, ``association``, ``subcortical``), mirrored between the sides. For a label
         image, an ellipsoid with the largest extent of any region.
-    centres
+    centers
         ``{"projection_left": (x, y, z), ...}`` in RAS+ mm of the template, for each region and side.
     conventions
         How the index is measured: ``anatomical``, by the method settings, or by the conventions of ``alps.sh``.
     label_image
-        Label image in the template, None for ellipsoids: 1 for the first of `centres`, 2 for the second and so on,
+        Label image in the template, None for ellipsoids: 1 for the first of `centers`, 2 for the second and so on,
         0 outside the regions.
     native
-        Whether the regions were drawn in the scan; centres and image are then in its world coordinates.
+        Whether the regions were drawn in the scan; centers and image are then in its world coordinates.
     """
 
     name: str
@@ -84,13 +84,13 @@ class RoiPreset:
     doi: str
     template: str
     shapes: Mapping[str, Ellipsoid]
-    centres: Mapping[str, tuple[float, float, float]]
+    centers: Mapping[str, tuple[float, float, float]]
     conventions: Conventions = "anatomical"
     label_image: SpatialMap | None = None
     native: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "centres", frozen(self.centres))
+        object.__setattr__(self, "centers", frozen(self.centers))
         object.__setattr__(self, "shapes", frozen(self.shapes))
 
     def shape(self, roi: str) -> Ellipsoid:
@@ -98,7 +98,7 @@ class RoiPreset:
         return self.shapes[roi.rpartition("_")[0]]
 
     def with_radius(self, radius_mm: float) -> RoiPreset:
-        """Return spheres around the same centres."""
+        """Return spheres around the same centers."""
         return replace(self, shapes=same_shape((radius_mm,) * 3), label_image=None)
 
     @property

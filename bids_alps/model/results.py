@@ -85,7 +85,7 @@ class RoiDiffusivity:
     tensor_uncorrected
         The same in scanner axes.
     scalars
-        Other weighted means and measures: ``n_voxels``, ``x``, ``y``, ``z`` (native centre, mm), ``fa``, ``md``,
+        Other weighted means and measures: ``n_voxels``, ``x``, ``y``, ``z`` (native center, mm), ``fa``, ``md``,
         ``ad``, ``rd``, ``v1_angle`` (degrees), ``lambda2_lambda3``, ``off_tract_fraction``, ``coverage`` ...
     """
 

@@ -215,7 +215,7 @@ class Gradients:
         norms = np.linalg.norm(bvecs, axis=1)
         if (np.minimum(np.abs(norms - 1), norms) > 1e-3).any():
             worst = norms[np.argmax(np.minimum(np.abs(norms - 1), norms))]
-            raise GradientError("gradients", f"a b-vector of length {worst:.4f}", "normalise the b-vectors")
+            raise GradientError("gradients", f"a b-vector of length {worst:.4f}", "normalize the b-vectors")
 
     def __len__(self) -> int:
         return int(self.bvals.size)

@@ -98,7 +98,7 @@ class LinearImage:
 
 
 def is_on_grid(voxels: Array, shape: tuple[int, ...]) -> Array:
-    """Return which voxel indices, shape (3, n), lie between the outermost voxel centres of a grid; shape (n,)."""
+    """Return which voxel indices, shape (3, n), lie between the outermost voxel centers of a grid; shape (n,)."""
     inside: Array = np.ones(voxels.shape[1], dtype=bool)
     for index, n in zip(voxels, shape, strict=True):
         inside &= (index >= 0) & (index <= n - 1)

@@ -103,7 +103,7 @@ def smoothed(image: sitk.Image, sigma_mm: float) -> sitk.Image:
 
 
 def _extent(image: sitk.Image) -> tuple[Array, Array]:
-    """Return the lowest and highest LPS coordinates of an image's voxel centres."""
+    """Return the lowest and highest LPS coordinates of an image's voxel centers."""
     size = np.array(image.GetSize()) - 1
     corners = np.array(
         [image.TransformContinuousIndexToPhysicalPoint((size * corner).tolist()) for corner in np.ndindex(2, 2, 2)]

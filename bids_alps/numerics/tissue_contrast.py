@@ -1,6 +1,6 @@
 """A common contrast of diffusion maps of a subject and tissue maps of a template.
 
-White matter is 1, grey matter 0.5, CSF and the outside of the brain 0. Since CSF and outside are equal, it does not
+White matter is 1, gray matter 0.5, CSF and the outside of the brain 0. Since CSF and outside are equal, it does not
 matter how much of the CSF around the brain is inside the mask, while the outline of the brain, the ventricles and the
 white matter all contribute.
 """
@@ -15,7 +15,7 @@ from bids_alps.model import Array, SpatialMap, SubjectMaps, Template
 _FA_OF_WHITE_MATTER = 0.5
 _MD_OF_TISSUE, _MD_SPAN_TO_CSF = 1.2e-3, 1.4e-3  # mm^2/s
 _RIM_MM = 6.0  # at the edge of the mask, noise, motion and fat increase FA without white matter
-_GREY = 0.5
+_GRAY = 0.5
 
 
 def white_matter(subject: SubjectMaps) -> SpatialMap:
@@ -34,21 +34,21 @@ def csf_fraction(subject: SubjectMaps) -> SpatialMap:
 
 def subject_contrast(subject: SubjectMaps) -> SpatialMap:
     """Return the contrast of a subject, 0 to 1; zero outside the mask."""
-    contrast = _GREY * _tissue(subject) + (1 - _GREY) * white_matter(subject).data
+    contrast = _GRAY * _tissue(subject) + (1 - _GRAY) * white_matter(subject).data
     return subject.fa.like(contrast.astype(np.float32))
 
 
 def template_contrast(template: Template) -> SpatialMap:
     """Return the contrast of a template, 0 to 1; zero outside its brain."""
-    contrast = template.wm.data + _GREY * template.gm.data
+    contrast = template.wm.data + _GRAY * template.gm.data
     return template.wm.like(np.where(template.mask.data, contrast, 0).astype(np.float32))
 
 
 def tissue_channels(template: Template, subject: SubjectMaps) -> list[tuple[SpatialMap, SpatialMap]]:
-    """Return two channels of template and subject: white matter, and white plus grey matter.
+    """Return two channels of template and subject: white matter, and white plus gray matter.
 
-    Separate channels distinguish the walls of the ventricles from the boundary of white and grey matter; in a single
-    contrast, a boundary of low FA due to crossing fibres looks like a wall.
+    Separate channels distinguish the walls of the ventricles from the boundary of white and gray matter; in a single
+    contrast, a boundary of low FA due to crossing fibers looks like a wall.
     """
     brain = template.wm.like(np.where(template.mask.data, template.wm.data + template.gm.data, 0).astype(np.float32))
     return [(template.wm, white_matter(subject)), (brain, subject.fa.like(_tissue(subject).astype(np.float32)))]

@@ -30,16 +30,16 @@ PARK_2023: Mapping[str, Mapping[str, tuple[Diagonal, Diagonal]]] = {
 
 CALLOSUM: Diagonal = (1.40e-3, 0.45e-3, 0.45e-3)
 BANDS = {"projection": (20.0, 32.0), "association": (32.0, 46.0), "subcortical": (46.0, 80.0)}
-"""Range of the fibres of each region, as distance from the midline, mm; medial to them is the corpus callosum."""
+"""Range of the fibers of each region, as distance from the midline, mm; medial to them is the corpus callosum."""
 
 CROSSING_MM = 1.0
 """Width of the transition between adjacent bands."""
 
 PURE_WM = 0.8
-"""White matter probability of the template that counts as pure white matter: deep tracts have no grey matter."""
+"""White matter probability of the template that counts as pure white matter: deep tracts have no gray matter."""
 
 FANNED_OUT = 0.5
-"""White matter fraction below which fibres fan out in all directions, as towards the cortex."""
+"""White matter fraction below which fibers fan out in all directions, as towards the cortex."""
 
 GM_MD, CSF_MD, SCALP_MD = 0.85e-3, 3.0e-3, 1.0e-3
 S0 = {"wm": 0.70, "gm": 0.85, "csf": 1.8, "scalp": 0.45}
@@ -78,7 +78,7 @@ class Anatomy:
         points
             Template points, shape (n, 3), mm.
         white
-            White matter fraction, shape (n,); fibres fan out where it is mixed with other tissue.
+            White matter fraction, shape (n,); fibers fan out where it is mixed with other tissue.
         """
         distance, left = np.abs(points[:, 0]), points[:, 0] < 0
         edges = [BANDS[region][0] for region in REGIONS]
@@ -93,7 +93,7 @@ class Anatomy:
         mixed: Array = sum(
             fraction[:, None] * diagonal for fraction, diagonal in zip(fractions, diagonals, strict=True)
         )
-        # fanned-out fibres are isotropic on average: the mean of the diagonal
+        # fanned-out fibers are isotropic on average: the mean of the diagonal
         aligned = np.clip((white - FANNED_OUT) / (1 - FANNED_OUT), 0, 1)[:, None]
         return aligned * mixed + (1 - aligned) * mixed.mean(axis=1, keepdims=True)
 

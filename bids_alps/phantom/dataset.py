@@ -167,10 +167,10 @@ def write_series(path: Path, image: SpatialMap, gradients: Gradients, sidecar: d
 
 
 def _write_t1w(out: Path, label: str, head: Head, settings: PhantomSettings) -> None:
-    centre = head.transform.subject_from_template(np.array([0.0, -18.0, 18.0]))
+    center = head.transform.subject_from_template(np.array([0.0, -18.0, 18.0]))
     affine = np.diag([1.5, 1.5, 1.5, 1.0])
     shape = (120, 144, 120)
-    affine[:3, 3] = centre - 1.5 * (np.array(shape) - 1) / 2
+    affine[:3, 3] = center - 1.5 * (np.array(shape) - 1) / 2
     grid = SpatialMap(data=np.broadcast_to(np.float32(0), shape), affine=affine)
     voxels = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), axis=-1).reshape(-1, 3)
     points = head.transform.template_from_subject(grid.world(voxels))

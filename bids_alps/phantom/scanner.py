@@ -28,8 +28,8 @@ _AXES = {
 """World direction (rows x, y, z) of each voxel axis (columns i, j, k)."""
 
 
-def make_grid(settings: PhantomSettings, storage: Storage, centre: Array) -> SpatialMap:
-    """Return an empty grid with a storage order, around a centre in world mm."""
+def make_grid(settings: PhantomSettings, storage: Storage, center: Array) -> SpatialMap:
+    """Return an empty grid with a storage order, around a center in world mm."""
     axes = _AXES[storage]
     sizes = np.full(3, settings.voxel_size)
     sizes[2] = settings.slice_thickness or settings.voxel_size
@@ -40,7 +40,7 @@ def make_grid(settings: PhantomSettings, storage: Storage, centre: Array) -> Spa
     tilt = Rotation.from_euler("xyz", np.array([1.0, 0.4, -0.5]) * settings.oblique, degrees=True).as_matrix()
     affine = np.eye(4)
     affine[:3, :3] = tilt @ axes * sizes
-    affine[:3, 3] = centre - affine[:3, :3] @ ((shape - 1) / 2)
+    affine[:3, 3] = center - affine[:3, :3] @ ((shape - 1) / 2)
     return SpatialMap(data=np.broadcast_to(np.float32(0), tuple(int(n) for n in shape)), affine=affine)
 
 
@@ -89,7 +89,7 @@ def draw_motion(rng: np.random.Generator, sd: float, n: int) -> Array:
 
 
 _BUMPS = ((0.0, 62.0, -28.0, 24.0, 1.0), (48.0, 0.0, -38.0, 22.0, -0.6), (-48.0, 0.0, -38.0, 22.0, -0.6))
-"""Displacement by susceptibility: Gaussians with centre x, y, z and width, mm, and relative height."""
+"""Displacement by susceptibility: Gaussians with center x, y, z and width, mm, and relative height."""
 
 TOLERANCE_MM = 1e-6
 
@@ -102,20 +102,20 @@ class Distortion:
     ----------
     direction
         World direction of the phase encoding, unit vector, shape (3,).
-    centre
+    center
         World point that is the origin of `eddy`, shape (3,), mm.
     susceptibility
         Maximum displacement by susceptibility, mm, along `direction`.
     eddy
-        Displacement by eddy currents per mm from the centre along x, y, z, shape (3,), for one volume.
+        Displacement by eddy currents per mm from the center along x, y, z, shape (3,), for one volume.
     eddy_scale
-        Displacement by eddy currents at b = 1000 s/mm^2 and 80 mm from the centre, mm.
+        Displacement by eddy currents at b = 1000 s/mm^2 and 80 mm from the center, mm.
     polarity
         1 for phase encoding along `direction`, -1 against it.
     """
 
     direction: Array
-    centre: Array
+    center: Array
     susceptibility: float
     eddy_scale: float
     eddy: Array
@@ -178,7 +178,7 @@ class Distortion:
 
     def _shift_and_slope(self, points: Array) -> tuple[Array, Array]:
         """Return the displacement at points, shape (n, 3) -> (n,), mm, and its derivative along `direction`."""
-        local = np.ascontiguousarray((points - self.centre).T)
+        local = np.ascontiguousarray((points - self.center).T)
         shift, slope = self.eddy @ local, np.full(local.shape[1], self.direction @ self.eddy)
         for *middle, width, height in _BUMPS if self.susceptibility else ():
             offset = local - np.array(middle)[:, None]
@@ -188,7 +188,7 @@ class Distortion:
         return shift, slope
 
 
-def draw_distortion(rng: np.random.Generator, settings: PhantomSettings, grid: SpatialMap, centre: Array) -> Distortion:
+def draw_distortion(rng: np.random.Generator, settings: PhantomSettings, grid: SpatialMap, center: Array) -> Distortion:
     """Return the distortion of a scan along its phase-encoding axis."""
     axis = "ijk".index(settings.phase_encoding[0])
     sign = -1.0 if settings.phase_encoding.endswith("-") else 1.0
@@ -196,7 +196,7 @@ def draw_distortion(rng: np.random.Generator, settings: PhantomSettings, grid: S
     size = settings.susceptibility * rng.uniform(0.8, 1.0)
     return Distortion(
         direction=direction,
-        centre=centre,
+        center=center,
         susceptibility=sign * size,
         eddy_scale=settings.eddy,
         eddy=np.zeros(3),

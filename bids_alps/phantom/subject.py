@@ -32,7 +32,7 @@ MARGIN_MM = 8.0
 COARSE = 4
 """Every fourth point is looked at to find the head on the fine grid: closer together than the scalp is thick."""
 EDDY_REACH = 2.0
-"""Shift by eddy currents at the far end of a head, 160 mm from its centre, in units of that at 80 mm."""
+"""Shift by eddy currents at the far end of a head, 160 mm from its center, in units of that at 80 mm."""
 
 ISOTROPIC_MD = {"gm": GM_MD, "csf": CSF_MD, "scalp": SCALP_MD}
 OFFSET_HZ = 120.0  # of the scanner's frequency while the field is measured: it wraps phases, and displaces nothing
@@ -98,7 +98,7 @@ class Tissue:
     Parameters
     ----------
     isotropic
-        Signal at b=0 of grey matter, CSF and scalp by their mean diffusivity, shape (m,) each.
+        Signal at b=0 of gray matter, CSF and scalp by their mean diffusivity, shape (m,) each.
     white
         Indices of the points with white matter, shape (k,).
     s0
@@ -168,7 +168,7 @@ class Head:
         return self.tissue(points).signal(gradients)
 
     def _local_rotations(self, points: Array) -> Array:
-        """Return the rotation, head to template axes, that the map makes of a small neighbourhood: (m, 3, 3)."""
+        """Return the rotation, head to template axes, that the map makes of a small neighborhood: (m, 3, 3)."""
         step = 1.0
         columns = [
             self.transform.template_from_subject(points + step * axis)
@@ -252,16 +252,16 @@ def make_subject(
     if scan:
         head = _rotated(head, rng, settings.rotation)
     order = storage or settings.storage[seed % len(settings.storage)]
-    centre = head.transform.subject_from_template(np.array([0.0, -18.0, 27.0 if settings.slab else 18.0]))
-    grid = make_grid(settings, order, centre)
+    center = head.transform.subject_from_template(np.array([0.0, -18.0, 27.0 if settings.slab else 18.0]))
+    grid = make_grid(settings, order, center)
     gradients = make_gradients(settings)
     motion = draw_motion(rng, settings.motion, len(gradients))
-    distortion = draw_distortion(rng, settings, grid, centre)
+    distortion = draw_distortion(rng, settings, grid, center)
     data = _acquire(head, grid, gradients, motion, distortion)
     reverse, field = None, None
     if settings.susceptibility and settings.fieldmap not in ("epi", "pair"):
         field = _scan_field(
-            head, distortion, settings, (grid, centre), np.random.default_rng([settings.seed, seed, 13])
+            head, distortion, settings, (grid, center), np.random.default_rng([settings.seed, seed, 13])
         )
     elif settings.susceptibility:
         one = gradients.take(np.array([0]))
@@ -286,14 +286,14 @@ def _scan_field(
     rng: np.random.Generator,
 ) -> FieldScan:
     """Return the scan of the field on a grid of its own: 3 mm, with the phase of the coils and noise."""
-    series, centre = where
-    grid = make_grid(replace(settings, voxel_size=3.0, slice_thickness=0.0), "LAS", centre)
+    series, center = where
+    grid = make_grid(replace(settings, voxel_size=3.0, slice_thickness=0.0), "LAS", center)
     points = grid.world(np.moveaxis(np.indices(grid.shape), 0, -1)).reshape(-1, 3)
     shares = head.anatomy.tissue(head.transform.template_from_subject(points))
     signal = np.sum([shares[name] * level for name, level in GRADIENT_ECHO.items()], axis=0)
     voxel_mm = float(series.voxel_size["ijk".index(settings.phase_encoding[0])])
     hertz = distortion.hertz(points, voxel_mm)
-    coils = 1.0 + 0.01 * (points - centre) @ np.array([0.6, -1.0, 0.8])
+    coils = 1.0 + 0.01 * (points - center) @ np.array([0.6, -1.0, 0.8])
     sigma = GRADIENT_ECHO["wm"] / settings.snr if settings.snr else 0.0
     echoes = []
     for echo in ECHOES_S:

@@ -48,7 +48,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
         warn=25,
         fail=45,
         direction="above",
-        reason="Projection fibres should run along z; otherwise Dxx and Dyy are not perpendicular to them.",
+        reason="Projection fibers should run along z; otherwise Dxx and Dyy are not perpendicular to them.",
         source="real scans 10 to 16; beyond 45 another axis is closer",
     ),
     "angle_association": Threshold(
@@ -56,7 +56,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
         warn=25,
         fail=45,
         direction="above",
-        reason="Association fibres should run along y; otherwise Dxx and Dzz are not perpendicular to them.",
+        reason="Association fibers should run along y; otherwise Dxx and Dzz are not perpendicular to them.",
         source="real scans 7 to 15; beyond 45 another axis is closer",
     ),
     "dispersion": Threshold(
@@ -72,7 +72,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
         warn=0.3,
         fail=0.15,
         direction="below",
-        reason="Low anisotropy indicates a region outside white matter or in crossing fibres.",
+        reason="Low anisotropy indicates a region outside white matter or in crossing fibers.",
         source="real scans 0.45 to 0.51; tractography commonly stops at 0.2 (Mori 2002, doi 10.1002/nbm.781)",
     ),
     "lambda2_lambda3": Threshold(
@@ -80,7 +80,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
         warn=1.8,
         fail=NEVER,
         direction="above",
-        reason="A planar tensor indicates crossing fibres, which change the index irrespective of perivascular "
+        reason="A planar tensor indicates crossing fibers, which change the index irrespective of perivascular "
         "diffusion.",
         source="real scans 1.7 to 2.4",
     ),
@@ -97,7 +97,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
         warn=0.2,
         fail=0.7,
         direction="above",
-        reason="CSF, grey matter or lesions in a region shift the index towards 1, irrespective of perivascular "
+        reason="CSF, gray matter or lesions in a region shift the index towards 1, irrespective of perivascular "
         "diffusion.",
         source="fraction of a region whose FA and MD are not those of white matter; real scans up to 0.06",
     ),
@@ -157,7 +157,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
         warn=10,
         fail=3,
         direction="below",
-        reason="At low SNR the noise floor biases diffusivities, most of all along the fibres.",
+        reason="At low SNR the noise floor biases diffusivities, most of all along the fibers.",
         source="below 3 the noise is not Gaussian (Gudbjartsson 1995, doi 10.1002/mrm.1910340618); real scans 37 to 48",
     ),
     "noise_floor": Threshold(
@@ -165,7 +165,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
         warn=1,
         fail=2,
         direction="above",
-        reason="The Rician noise floor biases diffusivities along the fibres downwards.",
+        reason="The Rician noise floor biases diffusivities along the fibers downwards.",
         source="predicted bias of the index; in simulations accurate within 1.2 % of the index at SNR 8 and above",
     ),
     "b_value": Threshold(
@@ -199,7 +199,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
         warn=0.94,
         fail=0.92,
         direction="below",
-        reason="Better fibre coherence with flipped or permuted axes indicates a wrong gradient table.",
+        reason="Better fiber coherence with flipped or permuted axes indicates a wrong gradient table.",
         source="correct tables 1.10 to 1.20, wrong tables 0.73 to 0.91 (Schilling 2019, doi "
         "10.1016/j.mri.2019.01.018); if slice thickness exceeds 1.3 times the pixel size, the two axes of the slice "
         "only: correct 1.13 to 1.18, wrong 0.84 to 0.88",
@@ -284,7 +284,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
         "degrees",
     ),
     "registration_roi_white_matter": _registration(
-        (0.45, 0.25), "below", "Lowest white-matter fraction (from FA) at the ROI centres, 0 to 1.", "0.35 to 0.66"
+        (0.45, 0.25), "below", "Lowest white-matter fraction (from FA) at the ROI centers, 0 to 1.", "0.35 to 0.66"
     ),
     "registration_ventricle_contrast": _registration(
         (0.1, 0.02), "below", "CSF in the expected ventricles between the ROIs minus CSF at the ROIs.", "0.18 to 0.48"
@@ -295,7 +295,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
         fail=3,
         direction="outside",
         reason="Offset along x between the tracts, as measured by the tensors, and the regions.",
-        source="real scans -1.2 to 0.5; neighbouring tracts begin 4 to 6 mm from the centre of a region",
+        source="real scans -1.2 to 0.5; neighboring tracts begin 4 to 6 mm from the center of a region",
     ),
     "registration_hemisphere_distance": _registration(
         (30.0, 20.0),

@@ -27,7 +27,7 @@ class Registration:
     pose
         Angles of the rigid part, with their standard error.
     placement_se_mm
-        Standard error of the position of ROI centres, mm per axis, as estimated by the engine; it enters the
+        Standard error of the position of ROI centers, mm per axis, as estimated by the engine; it enters the
         uncertainty of the index.
     metrics
         Quality metrics: similarity, similarity of random poses, overlap, Jacobian range and so on.

@@ -14,14 +14,14 @@ from bids_alps.quality.checks import evaluate
 from bids_alps.quality.thresholds import THRESHOLDS
 from bids_alps.registration.base import Registration
 
-Centres = Mapping[str, tuple[float, float, float]]
+Centers = Mapping[str, tuple[float, float, float]]
 
 
 def measure_registration(
     transform: SpatialTransform,
     subject: SubjectMaps,
     template: Template,
-    centres: Centres,
+    centers: Centers,
     lesions: SpatialMap | None = None,
 ) -> dict[str, float]:
     """Return anatomical plausibility metrics of a registration.
@@ -32,8 +32,8 @@ def measure_registration(
         Transform from subject to template.
     subject, template
         Registered subject and template.
-    centres
-        ROI centres in the template, RAS+ mm, by name with side.
+    centers
+        ROI centers in the template, RAS+ mm, by name with side.
     lesions
         Lesion fraction of each voxel of the scan; white matter is not evaluated there.
 
@@ -42,15 +42,15 @@ def measure_registration(
     dict
         ``overlap`` (Dice), ``roi_white_matter``, ``ventricle_contrast``, ``hemisphere_distance`` (mm).
     """
-    subject_centres = {name: transform.subject_from_template(np.array([centre])) for name, centre in centres.items()}
-    fibres, fluid = white_matter(subject), csf_fraction(subject)
-    spheres = [_outside(lesions, point + _sphere(2.5)) for point in subject_centres.values()]
+    subject_centers = {name: transform.subject_from_template(np.array([center])) for name, center in centers.items()}
+    fibers, fluid = white_matter(subject), csf_fraction(subject)
+    spheres = [_outside(lesions, point + _sphere(2.5)) for point in subject_centers.values()]
     sampled = [points for points in spheres if len(points)]
-    at_rois = [float(sample_linear(fibres, points).mean()) for points in sampled]
+    at_rois = [float(sample_linear(fibers, points).mean()) for points in sampled]
     metrics = {
         "overlap": overlap(transform, subject.mask, template),
         "roi_white_matter": min(at_rois, default=float("nan")),
-        "hemisphere_distance": _hemisphere_distance(transform, subject_centres),
+        "hemisphere_distance": _hemisphere_distance(transform, subject_centers),
     }
     inside = _ventricles(template)
     if len(inside):  # FA-only templates have no CSF map
@@ -64,41 +64,41 @@ def check_registration(
     registration: Registration,
     subject: SubjectMaps,
     template: Template,
-    centres: Centres,
+    centers: Centers,
     lesions: SpatialMap | None = None,
 ) -> tuple[Check, ...]:
     """Return the quality checks of a registration; a failure invalidates the index.
 
-    A lesion at an ROI centre does not indicate misregistration: given `lesions` (lesion fraction of each voxel),
+    A lesion at an ROI center does not indicate misregistration: given `lesions` (lesion fraction of each voxel),
     lesion voxels are excluded from the white-matter metric. Metrics that the engine does not report (such as the
-    similarity of engines without optimisation) are skipped.
+    similarity of engines without optimization) are skipped.
 
     Raises
     ------
     CoverageError
-        If no ROI centre lies inside the scan's brain mask.
+        If no ROI center lies inside the scan's brain mask.
     """
-    require_coverage(registration.transform, subject.mask, centres)
+    require_coverage(registration.transform, subject.mask, centers)
     metrics = dict(registration.metrics)
     if "similarity_coarse" in metrics:
         metrics["similarity_margin"] = metrics["similarity_coarse"] - metrics["similarity_random"]
         metrics["orientation_margin"] = metrics["similarity_coarse"] - metrics["similarity_rotated"]
         metrics["pose_se"] = registration.pose.se_degrees
-    metrics |= measure_registration(registration.transform, subject, template, centres, lesions)
+    metrics |= measure_registration(registration.transform, subject, template, centers, lesions)
     metric_names = {name: name.removeprefix("registration_") for name in THRESHOLDS if name.startswith("registration_")}
     return tuple(evaluate(name, metrics[metric]) for name, metric in metric_names.items() if metric in metrics)
 
 
-def require_coverage(transform: SpatialTransform, mask: SpatialMap, centres: Centres) -> None:
-    """Raise CoverageError if no ROI centre lies inside the mask."""
-    points = transform.subject_from_template(np.array(list(centres.values())))
+def require_coverage(transform: SpatialTransform, mask: SpatialMap, centers: Centers) -> None:
+    """Raise CoverageError if no ROI center lies inside the mask."""
+    points = transform.subject_from_template(np.array(list(centers.values())))
     in_field = mask.contains(points)
     in_mask = sample_linear(mask.like(mask.data.astype(np.float32)), points) > 0.25
     if not (in_field & in_mask).any():
         low, high = (float(edge) for edge in np.percentile(mask.world(np.argwhere(mask.data))[:, 2], [0, 100]))
         raise CoverageError(
             "registration",
-            f"none of the {len(centres)} ROI centres (z {points[:, 2].min():.0f} to {points[:, 2].max():.0f} mm) lies "
+            f"none of the {len(centers)} ROI centers (z {points[:, 2].min():.0f} to {points[:, 2].max():.0f} mm) lies "
             f"in the part of the brain covered by the scan (z {low:.0f} to {high:.0f} mm)",
             "use a scan that covers the body of the lateral ventricles, or check the registration",
         )
@@ -118,7 +118,7 @@ def overlap(transform: SpatialTransform, mask: SpatialMap, template: Template, *
 
 
 def _hemisphere_distance(transform: SpatialTransform, named: Mapping[str, Array]) -> float:
-    """Return the smallest distance along the x axis of the head between paired left and right ROI centres, mm."""
+    """Return the smallest distance along the x axis of the head between paired left and right ROI centers, mm."""
     across = {name: float((transform.rotation @ point[0])[0]) for name, point in named.items()}
     pairs = [(name, name.removesuffix("left") + "right") for name in across if name.endswith("left")]
     return min((across[right] - across[left] for left, right in pairs if right in across), default=float("nan"))

@@ -1,4 +1,4 @@
-"""DIPY engine: centres of mass, rigid and affine registration by mutual information, then SyN."""
+"""DIPY engine: centers of mass, rigid and affine registration by mutual information, then SyN."""
 
 from __future__ import annotations
 

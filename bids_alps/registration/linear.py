@@ -1,8 +1,8 @@
-"""Rigid, similarity and affine registration by regularised Gauss-Newton optimisation.
+"""Rigid, similarity and affine registration by regularized Gauss-Newton optimization.
 
-The subject's contrast f is sampled at template points x through p = target + t + R S (x - centre), with a rotation
+The subject's contrast f is sampled at template points x through p = target + t + R S (x - center), with a rotation
 R = exp(w) and a symmetric stretch S = exp(E): the rotation is the polar factor by construction, so that shear
-cannot bias it. The fit maximises the correlation of f with the template's contrast, by least squares on f - (a g + b)
+cannot bias it. The fit maximizes the correlation of f with the template's contrast, by least squares on f - (a g + b)
 with a and b eliminated at each step (variable projection, Golub & Pereyra 2003, doi 10.1088/0266-5611/19/2/201),
 with a Gaussian prior on E that reflects the variability of head size and shape.
 """
@@ -39,14 +39,14 @@ _STRETCH_BASIS = np.array(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinearFit:
-    """A linear transform with twelve parameters about a centre.
+    """A linear transform with twelve parameters about a center.
 
     Parameters
     ----------
     parameters
         Translation (mm), rotation vector (rad), log-stretch, shape (12,).
-    centre, target
-        Template point that is the centre of rotation, and its subject point at zero translation, mm.
+    center, target
+        Template point that is the center of rotation, and its subject point at zero translation, mm.
     similarity
         Correlation of the contrasts, -1 to 1.
     covered
@@ -56,14 +56,14 @@ class LinearFit:
     """
 
     parameters: Array
-    centre: Array
+    center: Array
     target: Array
     similarity: float = -1.0
     covered: float = 0.0
     covariance: Array | None = None
 
     @classmethod
-    def of_matrix(cls, matrix: Array, centre: Array) -> LinearFit:
+    def of_matrix(cls, matrix: Array, center: Array) -> LinearFit:
         """Return the fit of a RAS+ matrix from template to subject points.
 
         Examples
@@ -80,7 +80,7 @@ class LinearFit:
         parameters = np.zeros(12)
         parameters[3:6] = Rotation.from_matrix(rotation).as_rotvec()
         parameters[6:] = np.einsum("nij,ij->n", _STRETCH_BASIS, np.real(logm(stretch))) / norms
-        return cls(parameters=parameters, centre=centre, target=matrix[:3, :3] @ centre + matrix[:3, 3])
+        return cls(parameters=parameters, center=center, target=matrix[:3, :3] @ center + matrix[:3, 3])
 
     @property
     def rotation(self) -> Array:
@@ -93,7 +93,7 @@ class LinearFit:
         linear = _rotation(self.parameters[3:6]) @ _stretch(self.parameters[6:])
         matrix = np.eye(4)
         matrix[:3, :3] = linear
-        matrix[:3, 3] = self.target + self.parameters[:3] - linear @ self.centre
+        matrix[:3, 3] = self.target + self.parameters[:3] - linear @ self.center
         return matrix
 
     @property

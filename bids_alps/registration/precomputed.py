@@ -49,8 +49,8 @@ class Precomputed:
         left, _, right = np.linalg.svd(affine[:3, :3])
         rigid = np.eye(4)
         rigid[:3, :3] = left @ right
-        centre = points.mean(axis=0)
-        rigid[:3, 3] = centre - rigid[:3, :3] @ self.subject_from_template(centre[None])[0]
+        center = points.mean(axis=0)
+        rigid[:3, 3] = center - rigid[:3, :3] @ self.subject_from_template(center[None])[0]
         displacement = self._displacement(affine, subject.mask)
         transform = SpatialTransform(affine=affine, rigid=rigid, displacement=displacement)
         return Registration(
@@ -102,7 +102,7 @@ class Precomputed:
         return SpatialMap(data=moved.reshape(*shape, 3).astype(np.float32), affine=grid_affine)
 
     def _refuse_gaps(self, points: Array, gap: Array, inside: Array) -> None:
-        """Raise RegistrationError if the inversion fails in the centre of the brain."""
+        """Raise RegistrationError if the inversion fails in the center of the brain."""
         middle = np.abs(points - inside.mean(axis=0)).max(axis=1) < 40
         worst = float(np.linalg.norm(gap[middle], axis=1).max(initial=0.0))
         if worst > _MAX_GAP_MM:

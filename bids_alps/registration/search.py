@@ -12,7 +12,7 @@ from bids_alps.registration.linear import RIGID, SIMILARITY, LinearFit, Pair, fi
 
 _PITCHES, _ROLLS, _YAWS = (-20.0, 0.0, 20.0), (-14.0, 0.0, 14.0), (-18.0, 0.0, 18.0)  # degrees
 _SLAB_SHIFTS_MM = (-35.0, 0.0, 35.0)
-_FULL_HEIGHT_MM = 125.0  # fraction of the brain covered; below this it is a slab with an uninformative centre of mass
+_FULL_HEIGHT_MM = 125.0  # fraction of the brain covered; below this it is a slab with an uninformative center of mass
 
 
 def find_starting_poses(
@@ -20,13 +20,13 @@ def find_starting_poses(
 ) -> list[LinearFit]:
     """Return the coarsely fitted poses of highest correlation, best first.
 
-    Starting poses are a grid of pitch, roll and yaw about aligned centres of mass, and of heights for slabs.
+    Starting poses are a grid of pitch, roll and yaw about aligned centers of mass, and of heights for slabs.
     """
-    centre, target = centre_of_mass(template_mask), centre_of_mass(subject_mask)
+    center, target = center_of_mass(template_mask), center_of_mass(subject_mask)
     height = np.ptp(subject_mask.world(np.argwhere(subject_mask.data))[:, 2])
     shifts = (0.0,) if height > _FULL_HEIGHT_MM else _SLAB_SHIFTS_MM
     starts = [
-        LinearFit(parameters=_parameters(angles, shift), centre=centre, target=target)
+        LinearFit(parameters=_parameters(angles, shift), center=center, target=target)
         for *angles, shift in itertools.product(_PITCHES, _ROLLS, _YAWS, shifts)
     ]
     fits = [fit_linear(coarse, start, RIGID, iterations=8) for start in starts]
@@ -45,7 +45,7 @@ def random_similarities(coarse: Pair, fit: LinearFit, *, draws: int, seed: int) 
     for rotation, shift in zip(turns, shifts, strict=True):
         moved = LinearFit(
             parameters=np.concatenate([fit.parameters[:3] + shift, rotation, np.zeros(6)]),
-            centre=fit.centre,
+            center=fit.center,
             target=fit.target,
         )
         similarities.append(coarse.similarity(moved.subject_from_template)[0])
@@ -63,13 +63,13 @@ def best_rotated_similarity(coarse: Pair, fit: LinearFit) -> float:
     for rotation in rotations:
         rotation_vector = (Rotation.from_rotvec(fit.parameters[3:6]) * rotation).as_rotvec()
         parameters = np.concatenate([fit.parameters[:3], rotation_vector, np.zeros(6)])
-        start = LinearFit(parameters=parameters, centre=fit.centre, target=fit.target)
+        start = LinearFit(parameters=parameters, center=fit.center, target=fit.target)
         fits.append(fit_linear(coarse, start, RIGID, iterations=5).similarity)
     return max(fits)
 
 
-def centre_of_mass(mask: SpatialMap) -> Array:
-    """Return the centre of mass of a mask, RAS+ mm, shape (3,)."""
+def center_of_mass(mask: SpatialMap) -> Array:
+    """Return the center of mass of a mask, RAS+ mm, shape (3,)."""
     return mask.world(np.argwhere(mask.data)).mean(axis=0)
 
 

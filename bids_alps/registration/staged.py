@@ -122,7 +122,7 @@ def fit_whole_brain(subject: SubjectMaps, template: Template, affine: Array) -> 
 def inner_brain(mask: SpatialMap) -> Array:
     """Return the template's brain without its outermost layer and its base, bool, shape of `mask`.
 
-    EPI distortion along the phase-encoding axis reaches centimetres near the skull base and the sinuses but is small
+    EPI distortion along the phase-encoding axis reaches centimeters near the skull base and the sinuses but is small
     in the deep white matter above: between two phase encodings of one head, whole-brain fits rotate by degrees, fits
     to this part by half a degree.
     """
@@ -191,18 +191,18 @@ def pose_spreads(
     halves = [Pair(*contrasts, region & part, 4.0) for part in (checkerboard, ~checkerboard)]
     channels = [Pair(*pair, region, 4.0) for pair in tissue_channels(template, subject)]
     first, second = (fit_linear(pair, fit, AFFINE, iterations=15) for pair in halves)
-    fibres, fluid = (fit_linear(pair, fit, AFFINE, iterations=15) for pair in channels)
+    fibers, fluid = (fit_linear(pair, fit, AFFINE, iterations=15) for pair in channels)
     best = max(starts, key=lambda start: start.similarity)
     return {
         "pose_spread_starts": rotation_spread(best, [start for start in starts if start is not best]),
         "pose_spread_halves": rotation_spread(first, [second])
         / 2,  # half the difference of two estimates: standard error of their mean
-        "pose_spread_channels": rotation_spread(fibres, [fluid]) / 2,
+        "pose_spread_channels": rotation_spread(fibers, [fluid]) / 2,
     }
 
 
 def placement_se(fit: LinearFit, mask: SpatialMap) -> float:
-    """Return the standard error of an ROI centre per axis, mm: from anatomy, voxel size and the affine fit."""
+    """Return the standard error of an ROI center per axis, mm: from anatomy, voxel size and the affine fit."""
     voxel = float(np.prod(mask.voxel_size)) ** (1 / 3)
     translation = 0.0 if fit.covariance is None else float(np.mean(np.diag(fit.covariance)[:3]))
     return float(np.sqrt(_ANATOMY_SE_MM**2 + (_VOXEL_SHARE * voxel) ** 2 + translation))

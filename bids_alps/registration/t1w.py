@@ -18,7 +18,7 @@ def align_t1w(subject: SubjectMaps, t1w: SpatialMap) -> LinearFit:
     """Return the rigid registration of a T1w image to the diffusion maps of the same head.
 
     T1w images and the contrast of the diffusion maps both have bright white matter and dark CSF. The search starts
-    from identical world coordinates and maximises the correlation inside the brain.
+    from identical world coordinates and maximizes the correlation inside the brain.
 
     Parameters
     ----------
@@ -35,8 +35,8 @@ def align_t1w(subject: SubjectMaps, t1w: SpatialMap) -> LinearFit:
     mask = subject.mask
     depth = distance_transform_edt(np.pad(mask.data, 1, mode="edge"), sampling=mask.voxel_size)[1:-1, 1:-1, 1:-1]
     region = depth > _DEPTH_MM
-    centre = mask.world(np.argwhere(region)).mean(axis=0)
-    fit = LinearFit(parameters=np.zeros(12), centre=centre, target=centre)
+    center = mask.world(np.argwhere(region)).mean(axis=0)
+    fit = LinearFit(parameters=np.zeros(12), center=center, target=center)
     contrast = subject_contrast(subject)
     with threadpool_limits(limits=1):  # BLAS sums depend on the number of threads
         for step_mm in _STEPS_MM:

@@ -22,7 +22,7 @@ from bids_alps.registration.linear import RIGID, LinearFit, Pair, fit_linear
 from bids_alps.registration.staged import inner_brain
 
 SENTENCE = (
-    "The sessions of a participant were also analysed in an unbiased midway space ([@reuter2012]): sessions were "
+    "The sessions of a participant were also analyzed in an unbiased midway space ([@reuter2012]): sessions were "
     "registered rigidly in pairs and averaged, the mean was registered to the template, and regions and pose were "
     "transferred from it to each session. Intervals of the change between sessions exclude the errors of "
     "registration and pose that the sessions share."
@@ -78,14 +78,14 @@ def _between(scans: Sequence[SubjectMaps], alignments: Sequence[SpatialTransform
     inner = template.mask.like(inner_brain(template.mask).astype(np.float32))
     contrasts = [subject_contrast(scan) for scan in scans]
     regions = [_carried(inner, align, scan.mask) for align, scan in zip(alignments, scans, strict=True)]
-    centres = [scan.mask.world(np.argwhere(region)).mean(0) for scan, region in zip(scans, regions, strict=True)]
+    centers = [scan.mask.world(np.argwhere(region)).mean(0) for scan, region in zip(scans, regions, strict=True)]
     motions, similar = {}, np.zeros((len(scans), len(scans)))
     for i, j in permutations(range(len(scans)), 2):
-        fit = _start(np.linalg.inv(alignments[j].rigid) @ alignments[i].rigid, centres[i])
+        fit = _start(np.linalg.inv(alignments[j].rigid) @ alignments[i].rigid, centers[i])
         for step in _STEPS_MM:
             fit = fit_linear(Pair(contrasts[i], contrasts[j], regions[i], step), fit, RIGID)
         motions[i, j], similar[i, j] = fit.subject_from_template, fit.similarity
-    matrices = solve_midpoint(motions, centres)
+    matrices = solve_midpoint(motions, centers)
     means = (similar.sum(0) + similar.sum(1)) / (2 * (len(scans) - 1))  # both directions of each pair
     return Midpoint(
         frame_from_scan=tuple(np.linalg.inv(matrix) for matrix in matrices), similarity=tuple(means.tolist())
@@ -101,29 +101,29 @@ def _carried(region: SpatialMap, alignment: SpatialTransform, mask: SpatialMap) 
     return carried
 
 
-def _start(matrix: Array, centre: Array) -> LinearFit:
+def _start(matrix: Array, center: Array) -> LinearFit:
     turn = Rotation.from_matrix(matrix[:3, :3]).as_rotvec()
     return LinearFit(
         parameters=np.concatenate([np.zeros(3), turn, np.zeros(6)]),
-        centre=centre,
-        target=matrix[:3, :3] @ centre + matrix[:3, 3],
+        center=center,
+        target=matrix[:3, :3] @ center + matrix[:3, 3],
     )
 
 
-def solve_midpoint(motions: Mapping[tuple[int, int], Array], centres: Sequence[Array]) -> list[Array]:
+def solve_midpoint(motions: Mapping[tuple[int, int], Array], centers: Sequence[Array]) -> list[Array]:
     """Return the rigid matrices from the midway space to each scan.
 
     Rotations are the leading eigenvectors of the matrix of all relative rotations (Arie-Nachimson 2012,
     doi 10.1109/3DIMPVT.2012.46), translations are the least-squares solution of the relative ones. The remaining
     rigid freedom is fixed by requiring that the chordal mean of the rotations to the scans is the identity, and that
-    the centre of the frame (mean of the centres of the scans) maps to the centres of the scans on average.
+    the center of the frame (mean of the centers of the scans) maps to the centers of the scans on average.
 
     Parameters
     ----------
     motions
         (i, j) -> rigid matrix from scan i to scan j, RAS+ mm, for every ordered pair.
-    centres
-        Centre of the brain of each scan, mm.
+    centers
+        Center of the brain of each scan, mm.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def solve_midpoint(motions: Mapping[tuple[int, int], Array], centres: Sequence[A
     >>> [round(float(Rotation.from_matrix(m[:3, :3]).as_rotvec(degrees=True)[2]), 6) for m in (first, second)]
     [-10.0, 10.0]
     """
-    n = len(centres)
+    n = len(centers)
     relative = np.tile(2 * np.eye(3), (n, n)).reshape(n, 3, n, 3).transpose(0, 2, 1, 3).copy()
     for (i, j), matrix in motions.items():
         turn = Rotation.from_matrix(matrix[:3, :3]).as_matrix()
@@ -145,26 +145,26 @@ def solve_midpoint(motions: Mapping[tuple[int, int], Array], centres: Sequence[A
     blocks = blocks * np.sign(np.linalg.det(blocks[0]))
     turns = np.stack([_nearest_rotation(block) for block in blocks])
     turns = turns @ _nearest_rotation(turns.sum(0)).T
-    shifts = _shifts(motions, turns, np.asarray(centres))
-    middle = np.mean(centres, axis=0)
+    shifts = _shifts(motions, turns, np.asarray(centers))
+    middle = np.mean(centers, axis=0)
     matrices = []
-    for turn, shift, centre in zip(turns, shifts, centres, strict=True):
+    for turn, shift, center in zip(turns, shifts, centers, strict=True):
         matrix = np.eye(4)
-        matrix[:3, :3], matrix[:3, 3] = turn, centre + shift - turn @ middle
+        matrix[:3, :3], matrix[:3, 3] = turn, center + shift - turn @ middle
         matrices.append(matrix)
     return matrices
 
 
-def _shifts(motions: Mapping[tuple[int, int], Array], turns: Array, centres: Array) -> Array:
-    """Return the frame centre mapped to each scan, relative to the scan centre, shape (n, 3), mm; zero mean."""
-    n = len(centres)
+def _shifts(motions: Mapping[tuple[int, int], Array], turns: Array, centers: Array) -> Array:
+    """Return the frame center mapped to each scan, relative to the scan center, shape (n, 3), mm; zero mean."""
+    n = len(centers)
     rows, right = [], []
     for (i, j), matrix in motions.items():
         turn = turns[j] @ turns[i].T
         row = np.zeros((3, n, 3))
         row[:, j], row[:, i] = np.eye(3), -turn
         rows.append(row.reshape(3, 3 * n))
-        right.append(matrix[:3, :3] @ centres[i] + matrix[:3, 3] - centres[j])
+        right.append(matrix[:3, :3] @ centers[i] + matrix[:3, 3] - centers[j])
     rows.append(np.tile(np.eye(3), n) * 1e3)  # zero mean: any weight will do
     right.append(np.zeros(3))
     solution = np.linalg.lstsq(np.concatenate(rows), np.concatenate(right), rcond=None)[0]
@@ -179,7 +179,7 @@ def _nearest_rotation(matrix: Array) -> Array:
 def average_maps(scans: Sequence[SubjectMaps], midpoint: Midpoint) -> SubjectMaps:
     """Return the mean maps of the scans in the frame, at the resolution of the finest scan.
 
-    The b=0 signal is normalised by its median in each brain, as its scale is arbitrary.
+    The b=0 signal is normalized by its median in each brain, as its scale is arbitrary.
     """
     scans_from_frame = [np.linalg.inv(matrix) for matrix in midpoint.frame_from_scan]
     step = min(float(scan.mask.voxel_size.min()) for scan in scans)

@@ -20,7 +20,7 @@ _CHOICES = {
     "alps_without_lesions": "Excluding lesion voxels",
     "alps_with_lesions": "Including lesion voxels",
     "alps_water_corrected": "Free-water corrected",
-    "alps_crossing": "Corrected for crossing fibres and free water (experimental)",
+    "alps_crossing": "Corrected for crossing fibers and free water (experimental)",
 }
 _PRESETS = {
     "alps-sphere": "Spherical regions",

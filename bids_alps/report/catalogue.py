@@ -28,11 +28,11 @@ class Entry:
 _STEP = ("before", "after")
 CATALOGUE: Mapping[str, Entry] = {
     "rois": Entry(
-        title="Regions on the colour FA",
+        title="Regions on the color FA",
         caption="Projection regions should lie in blue, association regions in green, subcortical regions in red "
         "tracts. "
         "Outlines are drawn at half of the maximum weight; dotted outlines lie in front of or behind the plane.",
-        alt="Colour-coded fractional anisotropy in axial, coronal and sagittal planes with outlines of the regions",
+        alt="Color-coded fractional anisotropy in axial, coronal and sagittal planes with outlines of the regions",
     ),
     "sticks": Entry(
         title="Principal directions",
@@ -71,13 +71,13 @@ CATALOGUE: Mapping[str, Entry] = {
     "noise": Entry(
         title="Signal-to-noise ratio and residuals",
         caption="Estimated from the residuals of the tensor fit. Residuals near the ventricles and at the edge of the "
-        "brain arise from pulsation and motion; those in white matter from crossing fibres, increasingly so at high "
+        "brain arise from pulsation and motion; those in white matter from crossing fibers, increasingly so at high "
         "b-values.",
         alt="Maps of the signal-to-noise ratio and of the residuals of the tensor fit in three planes",
     ),
     "movie": Entry(
         title="Movie of the series",
-        caption="All volumes after preprocessing, with one grey scale per b-value. The head should not move.",
+        caption="All volumes after preprocessing, with one gray scale per b-value. The head should not move.",
         alt="An axial and a sagittal slice of each volume, shown in sequence",
         folded=True,
     ),

@@ -17,7 +17,7 @@ from bids_alps.provenance import read_statements
 from bids_alps.report import figures_group
 from bids_alps.report.explore import make_explorer, run_name
 from bids_alps.report.group_charts import draw_charts, result_pictures
-from bids_alps.report.group_results import summarise_results
+from bids_alps.report.group_results import summarize_results
 from bids_alps.report.html import number, render_group, words
 from bids_alps.report.methods import draft_methods
 from bids_alps.report.methods_group import write_group_methods
@@ -79,7 +79,7 @@ def render_cohort(
     page = replace(
         page,
         banners=tuple(findings.banners),
-        results=summarise_results(findings, plan),
+        results=summarize_results(findings, plan),
         variables=_variables_table(plan),
         pictures=pictures,
         notes=tuple(page_notes),
@@ -104,11 +104,11 @@ def _variables_table(plan: Plan) -> Table | None:
             variable.kind,
             variable.decided_by,
             "; ".join(variable.notes) or "–",
-            "yes" if variable.analysed else "no",
+            "yes" if variable.analyzed else "no",
         )
         for variable in plan.variables
     )
-    columns = ("Variable", "Type", "Decided by", "Notes", "Analysed")
+    columns = ("Variable", "Type", "Decided by", "Notes", "Analyzed")
     note = "Levels or Units in participants.json have priority over the automatic rules."
     return Table(title="Variables of the participants", columns=columns, rows=rows, note=note) if rows else None
 

@@ -1,4 +1,4 @@
-"""Data of the interactive explorer on the group page: values, labels, links and colours of the runs."""
+"""Data of the interactive explorer on the group page: values, labels, links and colors of the runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NAMES = {
     "alps_right_unreliable": "ALPS right, withheld",
     "session_id": "Session",
 }
-_NO_COLOUR = ("participant_id", "roi_preset", "checks_failed", "checks_warned", "roi_semi_axes", "roi_source")
+_NO_COLOR = ("participant_id", "roi_preset", "checks_failed", "checks_warned", "roi_semi_axes", "roi_source")
 
 
 def make_explorer(rows: Sequence[Row], columns: Sequence[str] = (), *, group: str | None = None) -> Explorer | None:
@@ -36,20 +36,20 @@ def make_explorer(rows: Sequence[Row], columns: Sequence[str] = (), *, group: st
     rows
         One mapping per run, as in the group table: entities before ``alps_left``, values of checks as ``check_*``.
     columns
-        Variables of the participants, to colour by.
+        Variables of the participants, to color by.
     group
-        Variable that defines the initial colours.
+        Variable that defines the initial colors.
     """
     if not rows:
         return None
     families = _families(rows)
     candidates = list(dict.fromkeys([*([group] if group else []), "status", *columns, *rows[0]]))
-    colours = {name: _colour(rows, name, numbers=name in columns) for name in candidates if name not in _NO_COLOUR}
-    shown = {_title(name): values for name, values in colours.items() if values is not None}
+    colors = {name: _color(rows, name, numbers=name in columns) for name in candidates if name not in _NO_COLOR}
+    shown = {_title(name): values for name, values in colors.items() if values is not None}
     runs = [{"label": run_name(row), "href": _link(row), "status": str(row.get("status", "warn"))} for row in rows]
-    data = json.dumps({"runs": runs, "families": families, "colours": shown}, separators=(",", ":"), allow_nan=False)
+    data = json.dumps({"runs": runs, "families": families, "colors": shown}, separators=(",", ":"), allow_nan=False)
     safe = data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    return Explorer(families=tuple(families), colours=tuple(shown), data=safe)
+    return Explorer(families=tuple(families), colors=tuple(shown), data=safe)
 
 
 def run_name(row: Row) -> str:
@@ -106,7 +106,7 @@ def _number(value: Any) -> float | None:
     return float(f"{value:.{_DIGITS}g}")
 
 
-def _colour(rows: Sequence[Row], name: str, *, numbers: bool) -> list[str] | list[float | None] | None:
+def _color(rows: Sequence[Row], name: str, *, numbers: bool) -> list[str] | list[float | None] | None:
     """Return the levels of a column, or its numbers if there are many; None if it is constant."""
     levels = [_text(row.get(name)) for row in rows]
     count = len(set(levels))

@@ -20,8 +20,8 @@ from bids_alps.model import Array
 from bids_alps.report.slices import IN_PLANE, Plane
 
 NIGHT = "#101216"  # background of brain images
-SIDE_COLOURS: Mapping[str, str] = {"left": "#e69f00", "right": "#56b4e9", "bilateral": "#595f69"}
-REGION_COLOURS: Mapping[str, str] = {"projection": "#ffffff", "association": "#ffd23f", "subcortical": "#ff8fd8"}
+SIDE_COLORS: Mapping[str, str] = {"left": "#e69f00", "right": "#56b4e9", "bilateral": "#595f69"}
+REGION_COLORS: Mapping[str, str] = {"projection": "#ffffff", "association": "#ffd23f", "subcortical": "#ff8fd8"}
 ENDS = (("L", "R"), ("P", "A"), ("I", "S"))
 PLANE_NAMES = ("sagittal", "coronal", "axial")
 
@@ -68,14 +68,14 @@ def svg_bytes(figure: Figure) -> bytes:
 
 
 def _smaller(found: re.Match[bytes]) -> bytes:
-    """Return an embedded image reduced to the channels and colours it uses, for a smaller file."""
+    """Return an embedded image reduced to the channels and colors it uses, for a smaller file."""
     picture = Image.open(io.BytesIO(base64.b64decode(found[1]))).convert("RGBA")
     pixels = np.asarray(picture)
     opaque = bool((pixels[..., 3] == 255).all())
-    grey = bool((pixels[..., :1] == pixels[..., 1:3]).all())
-    if not opaque:  # lines of one colour with antialiased edges
+    gray = bool((pixels[..., :1] == pixels[..., 1:3]).all())
+    if not opaque:  # lines of one color with antialiased edges
         picture = picture.quantize(colors=16, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    elif grey:
+    elif gray:
         picture = picture.convert("L").quantize(colors=64, dither=Image.Dither.NONE)
     else:
         picture = picture.convert("RGB")
@@ -94,13 +94,13 @@ def show_plane(axes: Axes, plane: Plane, picture: Array, *, title: str = "", **h
     plane
         The plane.
     picture
-        Shape (rows, columns), grey from 0 to 1, or (rows, columns, 3), colours from 0 to 1.
+        Shape (rows, columns), gray from 0 to 1, or (rows, columns, 3), colors from 0 to 1.
     title
         Title above the image.
     **how
         Passed on to ``imshow``.
     """
-    steps = 63  # quantised grey levels halve the file size without visible difference
+    steps = 63  # quantized gray levels halve the file size without visible difference
     picture = np.round(np.clip(np.nan_to_num(picture), 0, 1) * steps) / steps
     axes.imshow(picture, origin="lower", extent=plane.extent, interpolation="none", cmap="gray", vmin=0, vmax=1, **how)
     axes.set_axis_off()

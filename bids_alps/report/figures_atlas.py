@@ -11,12 +11,12 @@ from bids_alps.model import Array, SpatialMap, sample_nearest
 from bids_alps.report.figures import NIGHT, new_figure, show_plane, styled, svg_bytes, title_of
 from bids_alps.report.slices import Display, Plane, sample_plane
 
-_COLOURS = ("#ffd23f", "#56b4e9", "#ff8fd8", "#5bd6a2", "#ff7f50", "#ffffff")
+_COLORS = ("#ffd23f", "#56b4e9", "#ff8fd8", "#5bd6a2", "#ff7f50", "#ffffff")
 
 
 @styled
 def draw_atlases(fa: SpatialMap, atlases: Sequence[SpatialMap], display: Display) -> bytes:
-    """Draw the regions of each atlas on the FA, one row per atlas, in three planes through their centre.
+    """Draw the regions of each atlas on the FA, one row per atlas, in three planes through their center.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def draw_atlases(fa: SpatialMap, atlases: Sequence[SpatialMap], display: Display
     Returns
     -------
     bytes
-        SVG. Neighbouring labels have different colours; planes that miss the regions show no outlines.
+        SVG. Neighboring labels have different colors; planes that miss the regions show no outlines.
     """
     figure = new_figure(8, 3.1 * len(atlases), ground=NIGHT)
     rows = figure.subplots(len(atlases), 3, squeeze=False)
@@ -56,6 +56,6 @@ def _middle(labels: SpatialMap, display: Display) -> Array:
 def _outline(axes: Axes, plane: Plane, labels: SpatialMap) -> None:
     cut = sample_nearest(labels, plane.points)
     for label in np.unique(cut[cut > 0]):
-        colour = _COLOURS[int(label) % len(_COLOURS)]
+        color = _COLORS[int(label) % len(_COLORS)]
         inside = (cut == label).astype(np.float64)
-        axes.contour(inside, [0.5], extent=plane.extent, origin="lower", colors=[colour], linewidths=1.0)
+        axes.contour(inside, [0.5], extent=plane.extent, origin="lower", colors=[color], linewidths=1.0)

@@ -11,11 +11,11 @@ from pandas import DataFrame
 from scipy.stats import gaussian_kde
 
 from bids_alps.model import Array
-from bids_alps.report.figures import SIDE_COLOURS, new_figure, styled, svg_bytes
+from bids_alps.report.figures import SIDE_COLORS, new_figure, styled, svg_bytes
 from bids_alps.report.page import LITERATURE, Reference
 
-STATUS_COLOURS: Mapping[str, str] = {"pass": "#2e7d4f", "warn": "#d98e04", "fail": "#b3261e"}
-GROUP_COLOURS = ("#2f6db5", "#c2552d", "#5a8f3c", "#8457a8", "#595f69")
+STATUS_COLORS: Mapping[str, str] = {"pass": "#2e7d4f", "warn": "#d98e04", "fail": "#b3261e"}
+GROUP_COLORS = ("#2f6db5", "#c2552d", "#5a8f3c", "#8457a8", "#595f69")
 GROUP_MARKERS = ("o", "^", "s", "D", "v")
 DENSE = 3000
 """Number of points above which scatter plots are rasterised, to limit the size of the page."""
@@ -52,7 +52,7 @@ def draw_index_distribution(
     for side, values in indices.items():
         for name in names:
             in_group = np.asarray(values, dtype=float)[membership == name]
-            _draw_row(axes, in_group[np.isfinite(in_group)], row, SIDE_COLOURS.get(side, "#595f69"))
+            _draw_row(axes, in_group[np.isfinite(in_group)], row, SIDE_COLORS.get(side, "#595f69"))
             labels.append(f"{side} {name}".strip())
             row += 1
     axes.set_yticks(range(row), labels)
@@ -61,20 +61,20 @@ def draw_index_distribution(
     return svg_bytes(figure)
 
 
-def _draw_row(axes: Axes, values: Array, row: int, colour: str) -> None:
+def _draw_row(axes: Axes, values: Array, row: int, color: str) -> None:
     if not values.size:
         return
     order = np.argsort(np.argsort(values, kind="stable"), kind="stable")
     jitter = ((order * 7) % 11 - 5) / 5 * 0.16  # deterministic jitter, for reproducible files
     points = axes.scatter(
-        values, row + jitter, s=16, color=colour, edgecolor="white", linewidth=0.4, alpha=0.9, zorder=3
+        values, row + jitter, s=16, color=color, edgecolor="white", linewidth=0.4, alpha=0.9, zorder=3
     )
     points.set_rasterized(values.size > DENSE)
     if values.size > 4 and np.ptp(values) > 0:
         span = np.linspace(values.min(), values.max(), 80)
         density = gaussian_kde(values)(span)
         axes.fill_between(
-            span, row - 0.2, row - 0.2 - 0.25 * density / density.max(), color=colour, alpha=0.3, linewidth=0
+            span, row - 0.2, row - 0.2 - 0.25 * density / density.max(), color=color, alpha=0.3, linewidth=0
         )
     low, middle, high = np.percentile(values, [25, 50, 75])
     axes.plot([low, high], [row, row], color="#1c1f24", linewidth=3, alpha=0.55, zorder=4)
@@ -83,7 +83,7 @@ def _draw_row(axes: Axes, values: Array, row: int, colour: str) -> None:
 
 @styled
 def draw_left_right(left: Array, right: Array, statuses: Sequence[str]) -> bytes:
-    """Draw the right vs. the left index with the line of identity, coloured by status.
+    """Draw the right vs. the left index with the line of identity, colored by status.
 
     Parameters
     ----------
@@ -146,9 +146,9 @@ def draw_checks(counts: Mapping[str, Mapping[str, int]]) -> bytes:
     figure = new_figure(8, 0.8 + 0.28 * max(len(counts), 1))
     axes = figure.subplots()
     start = np.zeros(len(counts))
-    for status, colour in STATUS_COLOURS.items():
+    for status, color in STATUS_COLORS.items():
         numbers = np.array([count.get(status, 0) for count in counts.values()], dtype=float)
-        bars = axes.barh(range(len(counts)), numbers, left=start, color=colour, edgecolor="white", label=status)
+        bars = axes.barh(range(len(counts)), numbers, left=start, color=color, edgecolor="white", label=status)
         if status != "pass":
             axes.bar_label(bars, [f"{n:.0f}" if n else "" for n in numbers], label_type="center", color="white")
         start += numbers
@@ -175,15 +175,15 @@ def draw_age(age: Array, index: Array, groups: Sequence[str] = ()) -> bytes:
     membership = np.array(groups) if len(groups) else np.array([""] * len(age))
     for n, name in enumerate(dict.fromkeys(membership.tolist())):
         in_group = (membership == name) & np.isfinite(age) & np.isfinite(index)
-        colour, marker = GROUP_COLOURS[n % len(GROUP_COLOURS)], GROUP_MARKERS[n % len(GROUP_MARKERS)]
+        color, marker = GROUP_COLORS[n % len(GROUP_COLORS)], GROUP_MARKERS[n % len(GROUP_MARKERS)]
         points = axes.scatter(
-            age[in_group], index[in_group], s=26, color=colour, marker=marker, alpha=0.85, label=name or None
+            age[in_group], index[in_group], s=26, color=color, marker=marker, alpha=0.85, label=name or None
         )
         points.set_rasterized(len(age) > DENSE)
         if in_group.sum() > 2 and np.ptp(age[in_group]) > 0:
             ends = np.array([age[in_group].min(), age[in_group].max()])
             slope, start = np.polyfit(age[in_group], index[in_group], 1)
-            axes.plot(ends, start + slope * ends, color=colour)
+            axes.plot(ends, start + slope * ends, color=color)
     axes.set_xlabel("Age, years")
     axes.set_ylabel("ALPS index, bilateral")
     _draw_legend(axes, len(age))
@@ -219,8 +219,8 @@ def draw_correlations(table: DataFrame, kind: str = "pearson") -> bytes:
 
 
 @styled
-def draw_harmonisation(values: Mapping[str, tuple[Array, Sequence[str]]]) -> bytes:
-    """Draw the index by site before and after harmonisation.
+def draw_harmonization(values: Mapping[str, tuple[Array, Sequence[str]]]) -> bytes:
+    """Draw the index by site before and after harmonization.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def draw_harmonisation(values: Mapping[str, tuple[Array, Sequence[str]]]) -> byt
         membership = np.array(names)
         for row, site in enumerate(sites):
             _draw_row(
-                axes, index[(membership == site) & np.isfinite(index)], row, GROUP_COLOURS[row % len(GROUP_COLOURS)]
+                axes, index[(membership == site) & np.isfinite(index)], row, GROUP_COLORS[row % len(GROUP_COLORS)]
             )
         axes.set_yticks(range(len(sites)), sites)
         axes.set_ylim(len(sites) - 0.4, -0.6)
@@ -245,12 +245,12 @@ def draw_harmonisation(values: Mapping[str, tuple[Array, Sequence[str]]]) -> byt
 
 def _scatter(axes: Axes, x: Array, y: Array, statuses: Sequence[str], *, legend: bool = True) -> None:
     labels = np.array(statuses)
-    for status, colour in STATUS_COLOURS.items():
+    for status, color in STATUS_COLORS.items():
         selected = (labels == status) & np.isfinite(x) & np.isfinite(y)
         if selected.any():
             marker = STATUS_MARKERS[status]
             points = axes.scatter(
-                x[selected], y[selected], s=26, color=colour, marker=marker, alpha=0.85, label=status, zorder=3
+                x[selected], y[selected], s=26, color=color, marker=marker, alpha=0.85, label=status, zorder=3
             )
             points.set_rasterized(len(x) > DENSE)
     if legend:

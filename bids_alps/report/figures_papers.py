@@ -1,4 +1,4 @@
-"""Figures for publication: sizes in mm, colour-blind safe colours, embedded fonts."""
+"""Figures for publication: sizes in mm, color-blind safe colors, embedded fonts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from bids_alps.model import Array, Roi, SpatialMap
-from bids_alps.report.figures import REGION_COLOURS, show_plane
-from bids_alps.report.slices import Display, roi_centre, roi_map, sample_plane
+from bids_alps.report.figures import REGION_COLORS, show_plane
+from bids_alps.report.slices import Display, roi_center, roi_map, sample_plane
 
 SINGLE_COLUMN_MM, DOUBLE_COLUMN_MM = 88.0, 180.0
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Colour-blind safe palette (Okabe and Ito 2008)."""
+"""Color-blind safe palette (Okabe and Ito 2008)."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _MM_PER_INCH = 25.4
 _STYLE: Any = {
@@ -66,12 +66,12 @@ def _new(width_mm: float, height_mm: float, **how: Any) -> Figure:
 
 
 @for_paper
-def draw_mean_regions(colours: SpatialMap, rois: Sequence[Roi], display: Display, participants: int) -> Figure:
-    """Draw the regions on the mean colour FA of a cohort in template space, axial and coronal, 180 mm wide.
+def draw_mean_regions(colors: SpatialMap, rois: Sequence[Roi], display: Display, participants: int) -> Figure:
+    """Draw the regions on the mean color FA of a cohort in template space, axial and coronal, 180 mm wide.
 
     Parameters
     ----------
-    colours
+    colors
         Mean of |principal direction| times FA, red x, green y, blue z, shape (i, j, k, 3), 0 to 1.
     rois
         Regions on the same grid.
@@ -80,19 +80,19 @@ def draw_mean_regions(colours: SpatialMap, rois: Sequence[Roi], display: Display
     participants
         Number of participants in the mean.
     """
-    centres = np.array([display.place(roi_centre(roi, colours)) for roi in rois])
-    middle = centres.mean(axis=0)
+    centers = np.array([display.place(roi_center(roi, colors)) for roi in rois])
+    middle = centers.mean(axis=0)
     planes = [display.plane(axis, float(middle[axis]), step_mm=1.0) for axis in (2, 1)]
     figure = _new(DOUBLE_COLUMN_MM, 100)
     for axes, plane, name in zip(figure.subplots(1, 2), planes, ("axial, z", "coronal, y"), strict=True):
-        show_plane(axes, plane, sample_plane(colours, plane))
+        show_plane(axes, plane, sample_plane(colors, plane))
         axes.set_title(f"{name} = {plane.level:.0f} mm", color="black", fontsize=7)
         for roi in rois:
-            weights = sample_plane(roi_map(roi, colours), plane)
+            weights = sample_plane(roi_map(roi, colors), plane)
             if weights.max() > 0:
-                colour = REGION_COLOURS.get(roi.region, "white")
+                color = REGION_COLORS.get(roi.region, "white")
                 half = [roi.weights.max() / 2]
-                axes.contour(weights, half, extent=plane.extent, origin="lower", colors=[colour], linewidths=0.8)
+                axes.contour(weights, half, extent=plane.extent, origin="lower", colors=[color], linewidths=0.8)
     figure.suptitle(f"Mean of {participants} participant{'' if participants == 1 else 's'}", fontsize=7)
     return figure
 
@@ -113,7 +113,7 @@ def draw_distribution(values: Mapping[str, Array], groups: Sequence[str]) -> Fig
     axes = figure.subplots()
     width = 0.8 / len(names)
     for g, name in enumerate(names):
-        colour, marker = OKABE_ITO[g % len(OKABE_ITO)], _MARKERS[g % len(_MARKERS)]
+        color, marker = OKABE_ITO[g % len(OKABE_ITO)], _MARKERS[g % len(_MARKERS)]
         inside = np.array([group == name for group in groups]) if groups else slice(None)
         for n, each in enumerate(values.values()):
             finite = np.asarray(each)[inside]
@@ -121,10 +121,10 @@ def draw_distribution(values: Mapping[str, Array], groups: Sequence[str]) -> Fig
             at = n - 0.4 + width * (g + 0.5)
             spread = (np.arange(finite.size) * 0.618) % 1 - 0.5  # deterministic jitter, for reproducible files
             label = f"{name} (n = {finite.size})" if name and n == 0 else None
-            axes.scatter(at + 0.6 * width * spread, finite, s=6, color=colour, marker=marker, linewidths=0, alpha=0.7)
+            axes.scatter(at + 0.6 * width * spread, finite, s=6, color=color, marker=marker, linewidths=0, alpha=0.7)
             if finite.size:
                 low, median, high = np.percentile(finite, (25, 50, 75))
-                axes.plot([at, at], [low, high], color=colour, linewidth=2.5, label=label)
+                axes.plot([at, at], [low, high], color=color, linewidth=2.5, label=label)
                 axes.plot([at - width / 3, at + width / 3], [median, median], color="black", linewidth=1.2)
     axes.set_xticks(range(len(values)), list(values))
     axes.set_ylabel("DTI-ALPS index")
@@ -178,13 +178,13 @@ def draw_age_curve(age: Array, index: Array, groups: Sequence[str] = ()) -> Figu
         inside = np.isfinite(age) & np.isfinite(index)
         if groups:
             inside &= np.array([group == name for group in groups])
-        colour = OKABE_ITO[g % len(OKABE_ITO)]
+        color = OKABE_ITO[g % len(OKABE_ITO)]
         label = f"{name} (n = {int(inside.sum())})" if name else None
         axes.scatter(
-            age[inside], index[inside], s=7, color=colour, marker=_MARKERS[g % len(_MARKERS)], linewidths=0, label=label
+            age[inside], index[inside], s=7, color=color, marker=_MARKERS[g % len(_MARKERS)], linewidths=0, label=label
         )
         if inside.sum() > 3 and np.ptp(age[inside]) > 0:
-            _draw_line(axes, age[inside], index[inside], colour)
+            _draw_line(axes, age[inside], index[inside], color)
     axes.set_xlabel("Age, years")
     axes.set_ylabel("DTI-ALPS index, bilateral")
     if groups:
@@ -197,7 +197,7 @@ def _legend(axes: Axes) -> None:
     axes.legend(frameon=False, fontsize=6, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
 
 
-def _draw_line(axes: Axes, x: Array, y: Array, colour: str) -> None:
+def _draw_line(axes: Axes, x: Array, y: Array, color: str) -> None:
     """Draw a least-squares line with its 95 % confidence band."""
     design = np.c_[np.ones(x.size), x]
     coefficients, *_ = np.linalg.lstsq(design, y, rcond=None)
@@ -206,8 +206,8 @@ def _draw_line(axes: Axes, x: Array, y: Array, colour: str) -> None:
     at = np.linspace(x.min(), x.max(), 60)
     points = np.c_[np.ones(at.size), at]
     line, se = points @ coefficients, np.sqrt(np.einsum("ni,ij,nj->n", points, covariance, points))
-    axes.plot(at, line, color=colour)
-    axes.fill_between(at, line - _Z95 * se, line + _Z95 * se, color=colour, alpha=0.18, linewidth=0)
+    axes.plot(at, line, color=color)
+    axes.fill_between(at, line - _Z95 * se, line + _Z95 * se, color=color, alpha=0.18, linewidth=0)
 
 
 @for_paper
@@ -228,8 +228,8 @@ def draw_agreement(first: Array, second: Array, names: tuple[str, str]) -> Figur
     figure = _new(SINGLE_COLUMN_MM, 65)
     axes = figure.subplots()
     axes.scatter(mean, difference, s=7, color=OKABE_ITO[0], linewidths=0)
-    centre, spread = float(difference.mean()), float(difference.std(ddof=1)) if difference.size > 1 else 0.0
-    for value, style in ((centre, "-"), (centre - _Z95 * spread, "--"), (centre + _Z95 * spread, "--")):
+    center, spread = float(difference.mean()), float(difference.std(ddof=1)) if difference.size > 1 else 0.0
+    for value, style in ((center, "-"), (center - _Z95 * spread, "--"), (center + _Z95 * spread, "--")):
         axes.axhline(value, color=OKABE_ITO[1], linewidth=0.8, linestyle=style)
         axes.annotate(
             f"{value:+.3f}", (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=6

@@ -11,7 +11,7 @@ from bids_alps.report.slices import Display, sample_plane
 
 @styled
 def draw_pair(before: SpatialMap, after: SpatialMap, title: str, display: Display) -> tuple[bytes, bytes]:
-    """Draw two images in the same planes with the same grey scale.
+    """Draw two images in the same planes with the same gray scale.
 
     Parameters
     ----------

@@ -17,8 +17,8 @@ from bids_alps.quality.thresholds import THRESHOLDS
 from bids_alps.report.figures import NIGHT, new_figure, show_plane, styled, svg_bytes, title_of
 from bids_alps.report.slices import Display, sample_plane
 
-_AXIS_COLOURS = (("x", "#c0392b", "-"), ("y", "#1e8449", "--"), ("z", "#2460a7", ":"))
-_SHELL_COLOURS = ("#595f69", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
+_AXIS_COLORS = (("x", "#c0392b", "-"), ("y", "#1e8449", "--"), ("z", "#2460a7", ":"))
+_SHELL_COLORS = ("#595f69", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 _CARPET_PERCENT = 10.0
 _FRAMES = 96
 _FRAME_PIXELS = 112
@@ -58,8 +58,8 @@ def draw_motion(
         (grid[0], translations_mm, "Translation, mm"),
         (grid[1], rotations_degrees, "Rotation, °"),
     ):
-        for n, (name, colour, style) in enumerate(_AXIS_COLOURS):
-            axes.plot(volumes, np.asarray(values)[:, n], color=colour, linestyle=style, label=name)
+        for n, (name, color, style) in enumerate(_AXIS_COLORS):
+            axes.plot(volumes, np.asarray(values)[:, n], color=color, linestyle=style, label=name)
         axes.set_ylabel(label)
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _draw_displacement(grid[2], volumes, displacement_mm, bvals)
@@ -76,10 +76,8 @@ def draw_motion(
 def _draw_displacement(axes: Axes, volumes: Array, displacement_mm: Array, bvals: Sequence[float]) -> None:
     """Draw framewise displacement with its mean, the threshold of the mean, and the b-value of each volume."""
     axes.plot(volumes, displacement_mm, color="#8a8f98", linewidth=0.8, zorder=1)
-    for label, colour, selected in shells_of(bvals, len(volumes)):
-        axes.scatter(
-            volumes[selected], np.asarray(displacement_mm)[selected], s=12, color=colour, label=label, zorder=2
-        )
+    for label, color, selected in shells_of(bvals, len(volumes)):
+        axes.scatter(volumes[selected], np.asarray(displacement_mm)[selected], s=12, color=color, label=label, zorder=2)
     threshold, mean = THRESHOLDS["framewise_displacement"].warn, float(np.nanmean(displacement_mm))
     axes.axhline(mean, color="#333333", linewidth=1, label=f"mean {mean:.2f} mm")
     axes.axhline(
@@ -91,13 +89,12 @@ def _draw_displacement(axes: Axes, volumes: Array, displacement_mm: Array, bvals
 
 
 def shells_of(bvals: Sequence[float], count: int) -> list[tuple[str, str, Array]]:
-    """Return label, colour and volumes (bool, shape (count,)) of each b-value, rounded to hundreds."""
+    """Return label, color and volumes (bool, shape (count,)) of each b-value, rounded to hundreds."""
     if len(bvals) != count:
-        return [("all volumes", _SHELL_COLOURS[0], np.ones(count, dtype=bool))]
+        return [("all volumes", _SHELL_COLORS[0], np.ones(count, dtype=bool))]
     rounded = np.round(np.asarray(bvals, dtype=np.float64), -2)
     return [
-        (f"b = {b:.0f}", _SHELL_COLOURS[n % len(_SHELL_COLOURS)], rounded == b)
-        for n, b in enumerate(np.unique(rounded))
+        (f"b = {b:.0f}", _SHELL_COLORS[n % len(_SHELL_COLORS)], rounded == b) for n, b in enumerate(np.unique(rounded))
     ]
 
 
@@ -140,8 +137,8 @@ def draw_carpet(by_slice: Array, bvals: Sequence[float], lost: Array | None = No
         axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), fontsize=8)
     axes.set_ylabel("Slice")
     figure.colorbar(picture, ax=axes, label="Residual, %", extend="both")
-    for label, colour, selected in shells_of(bvals, by_slice.shape[1]):
-        strip.bar(np.flatnonzero(selected), 1, width=1, color=colour, label=label)
+    for label, color, selected in shells_of(bvals, by_slice.shape[1]):
+        strip.bar(np.flatnonzero(selected), 1, width=1, color=color, label=label)
     strip.set_yticks([])
     strip.set_xlabel("Volume of the fit")
     strip.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
@@ -193,7 +190,7 @@ def _draw_scale(figure: Figure, row: Any, top: float, title: str) -> None:
 def draw_movie(series: SpatialMap, bvals: Sequence[float], display: Display) -> bytes:
     """Draw a series as a movie: an axial and a sagittal slice of each volume, six volumes per second.
 
-    There is one grey scale per b-value; long series are subsampled evenly.
+    There is one gray scale per b-value; long series are subsampled evenly.
 
     Parameters
     ----------

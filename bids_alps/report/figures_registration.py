@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 from bids_alps.model import Array, Roi, SpatialMap, SpatialTransform, Template, sample_linear
 from bids_alps.report.figures import NIGHT, new_figure, show_plane, styled, svg_bytes, title_of
 from bids_alps.report.figures_rois import planes_through
-from bids_alps.report.slices import Display, Plane, roi_centre, sample_plane
+from bids_alps.report.slices import Display, Plane, roi_center, sample_plane
 
 
 @styled
@@ -38,8 +38,8 @@ def draw_registration(
     tuple[bytes, bytes]
         SVG of the subject and of the template, with identical geometry.
     """
-    centres = np.array([display.place(roi_centre(roi, fa)) for roi in rois]).reshape(-1, 3)
-    planes = planes_through(display, centres)
+    centers = np.array([display.place(roi_center(roi, fa)) for roi in rois]).reshape(-1, 3)
+    planes = planes_through(display, centers)
     white = [sample_template(template.wm, transform, plane) for plane in planes]
     subject = [np.clip(sample_plane(fa, plane) / 0.8, 0, 1) for plane in planes]
     words = f"Orange: white matter of {template.name}. Left of the image = left of the head."

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from bids_alps.model import Array
 from bids_alps.report.figures import new_figure, styled, svg_bytes
-from bids_alps.report.figures_group import DENSE, GROUP_COLOURS, GROUP_MARKERS
+from bids_alps.report.figures_group import DENSE, GROUP_COLORS, GROUP_MARKERS
 
 _TITLES = {"alps_left": "left", "alps_right": "right", "alps_bilateral": "bilateral"}
 _INK = "#1c1f24"
@@ -55,16 +55,16 @@ def _short(name: str) -> str:
 def _draw_column(axes: Axes, values: Array, place: int) -> None:
     if not values.size:
         return
-    colour = GROUP_COLOURS[place % len(GROUP_COLOURS)]
+    color = GROUP_COLORS[place % len(GROUP_COLORS)]
     marker = GROUP_MARKERS[place % len(GROUP_MARKERS)]
     order = np.argsort(np.argsort(values, kind="stable"), kind="stable")
     jitter = ((order * 7) % 11 - 5) / 5 * 0.22  # deterministic jitter, for reproducible files
-    points = axes.scatter(place + jitter, values, s=16, color=colour, marker=marker, alpha=0.7, linewidth=0, zorder=2)
+    points = axes.scatter(place + jitter, values, s=16, color=color, marker=marker, alpha=0.7, linewidth=0, zorder=2)
     points.set_rasterized(values.size > DENSE)
     if values.size > 3:
         low, middle, high = np.percentile(values, [25, 50, 75])
         axes.plot([place - 0.3, place + 0.3], [middle, middle], color=_INK, linewidth=1.5, zorder=3)
-        axes.fill_between([place - 0.3, place + 0.3], low, high, color=colour, alpha=0.18, linewidth=0, zorder=1)
+        axes.fill_between([place - 0.3, place + 0.3], low, high, color=color, alpha=0.18, linewidth=0, zorder=1)
 
 
 def _draw_means(axes: Axes, means: pd.DataFrame, names: Sequence[str]) -> None:
@@ -91,10 +91,10 @@ def draw_changes(table: pd.DataFrame, levels: Sequence[str]) -> bytes:
     grid: Any = figure.subplots(1, len(groups), sharey=True, squeeze=False)
     for n, (axes, name) in enumerate(zip(grid[0], groups, strict=True)):
         part = table.loc[table["group"].astype(str) == name, list(levels)].to_numpy(dtype=float)
-        colour = GROUP_COLOURS[n % len(GROUP_COLOURS)]
+        color = GROUP_COLORS[n % len(GROUP_COLORS)]
         faint = max(0.08, min(0.5, 20 / max(len(part), 1)))
         lines = axes.plot(
-            np.arange(len(levels)), part.T, color=colour, alpha=faint, linewidth=0.8, marker=".", markersize=3
+            np.arange(len(levels)), part.T, color=color, alpha=faint, linewidth=0.8, marker=".", markersize=3
         )
         for line in lines:
             line.set_rasterized(len(part) > DENSE // 10)
@@ -127,11 +127,11 @@ def draw_specifications(rows: Sequence[Mapping[str, Any]]) -> bytes:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2.2, max(0.2 * lines, 0.4)])
     for place, row in enumerate(ordered):
         strong = float(row["p"]) < 0.05
-        colour = GROUP_COLOURS[0] if strong else _FAINT
-        above.plot([place, place], [row["difference_ci_low"], row["difference_ci_high"]], color=colour, linewidth=1)
+        color = GROUP_COLORS[0] if strong else _FAINT
+        above.plot([place, place], [row["difference_ci_low"], row["difference_ci_high"]], color=color, linewidth=1)
         size, marker = (9, "D") if row["primary"] else (4, "o")
         above.plot(
-            [place], [row["difference"]], color=_INK if row["primary"] else colour, marker=marker, markersize=size
+            [place], [row["difference"]], color=_INK if row["primary"] else color, marker=marker, markersize=size
         )
     above.axhline(0, color=_FAINT, linestyle=":")
     above.set_ylabel("difference of the\nbilateral index")

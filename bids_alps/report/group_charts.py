@@ -1,4 +1,4 @@
-"""Charts of the results of a cohort: age, correlations, harmonisation."""
+"""Charts of the results of a cohort: age, correlations, harmonization."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def draw_charts(charts: Sequence[Chart], notes: list[str]) -> tuple[Picture, ...
 
 
 def result_pictures(findings: Findings, plan: Plan, notes: list[str]) -> tuple[Picture, ...]:
-    """Return charts of age, correlations and harmonisation for the analysed participants."""
+    """Return charts of age, correlations and harmonization for the analyzed participants."""
     charts = (
         ("Index by age", lambda: _draw_age(findings, plan)),
         ("Correlations", lambda: _draw_correlations(findings)),
-        ("Harmonisation", lambda: _draw_harmonisation(findings)),
+        ("Harmonization", lambda: _draw_harmonization(findings)),
     )
     return draw_charts(charts, notes)
 
@@ -48,7 +48,7 @@ def _draw_age(findings: Findings, plan: Plan) -> tuple[str, bytes] | None:
     age = next((name for name in people if str(name).lower() == "age"), None)
     if age is None or not is_numeric_dtype(people[age]) or people[age].notna().sum() < 3:
         return None
-    order = [str(name) for name in findings.facts.get("groups", [])]  # same colours as in the other figures
+    order = [str(name) for name in findings.facts.get("groups", [])]  # same colors as in the other figures
     groups = people[plan.group].astype(str).tolist() if plan.group in people else []
     rows = sorted(range(len(groups)), key=lambda n: order.index(groups[n])) if order else list(range(len(people)))
     values = people[age].to_numpy(dtype=float)[rows], people["alps_bilateral"].to_numpy(dtype=float)[rows]
@@ -77,13 +77,13 @@ def _draw_correlations(findings: Findings) -> tuple[str, bytes] | None:
     return caption, figures_group.draw_correlations(shown, kind)
 
 
-def _draw_harmonisation(findings: Findings) -> tuple[str, bytes] | None:
-    if findings.before is None or "harmonised" not in findings.tables:
+def _draw_harmonization(findings: Findings) -> tuple[str, bytes] | None:
+    if findings.before is None or "harmonized" not in findings.tables:
         return None
-    site = str(findings.facts["harmonised"])
+    site = str(findings.facts["harmonized"])
     values = {
         name: (table["alps_bilateral"].to_numpy(dtype=float), table[site].astype(str).tolist())
-        for name, table in (("before", findings.before), ("after", findings.tables["harmonised"]))
+        for name, table in (("before", findings.before), ("after", findings.tables["harmonized"]))
     }
     caption = f"The bilateral index by {site}, before and after ComBat."
-    return caption, figures_group.draw_harmonisation(values)
+    return caption, figures_group.draw_harmonization(values)

@@ -25,10 +25,10 @@ from bids_alps.statistics.multiplicity import CORRECTED
 from bids_alps.statistics.plan import INDICES, PRIMARY_OUTCOME, Plan
 
 
-def summarise_results(findings: Findings, plan: Plan) -> tuple[Result, ...]:
+def summarize_results(findings: Findings, plan: Plan) -> tuple[Result, ...]:
     """Return the results of the first preset in the order of the page."""
     sections: dict[str, Callable[[], Result | None]] = {
-        "Participants and runs analysed": lambda: _flow(findings),
+        "Participants and runs analyzed": lambda: _flow(findings),
         f"Difference between groups ({plan.group})": lambda: _groups(findings, plan),
         f"Participants by {plan.group}": lambda: _participants(findings, plan),
         "Change within participants": lambda: changes_result(findings),
@@ -64,7 +64,7 @@ def _flow(findings: Findings) -> Result:
         title="Flow", columns=("Step", "Runs excluded", "Runs remaining", "Participants remaining"), rows=rows
     )
     return Result(
-        title="Participants and runs analysed",
+        title="Participants and runs analyzed",
         sentences=(
             capitalise(findings.flow.sentence),
             "group_exclusions.tsv lists all exclusions with their reasons.",
@@ -122,8 +122,8 @@ def _groups_picture(findings: Findings, plan: Plan) -> Picture | None:
     svg = figures_statistics.draw_groups(values, adjusted)
     caption = "One point per participant"
     caption += "." if adjusted is None or adjusted.empty else "; diamonds are adjusted means with 95 % intervals."
-    if "harmonised" in findings.facts:
-        caption += " Values are harmonised, as in the tests."
+    if "harmonized" in findings.facts:
+        caption += " Values are harmonized, as in the tests."
     return chart_picture("The index by group", caption, svg)
 
 
@@ -192,7 +192,7 @@ def _participants(findings: Findings, plan: Plan) -> Result | None:
     rows = []
     for variable, test in compared.items():
         part = described[described["variable"] == variable]
-        difference = test["standardised_difference"]
+        difference = test["standardized_difference"]
         test_cells = (format_p(test["p"]), number_or_dash(difference), str(test["test"]))
         if test["type"] == "number":
             rows.append((variable, *(mean_cell(part, name) for name in names), *test_cells))
@@ -208,18 +208,18 @@ def _participants(findings: Findings, plan: Plan) -> Result | None:
             (f"  {variable}: {level}", *(count_cell(part, name, level) for name in names), "", "", "")
             for level in levels
         ]
-    unbalanced = [name for name, row in compared.items() if abs(row["standardised_difference"]) > UNBALANCED]
+    unbalanced = [name for name, row in compared.items() if abs(row["standardized_difference"]) > UNBALANCED]
     imbalance = (
-        f"Standardised differences between groups exceed {UNBALANCED} for {join_names(unbalanced)}."
+        f"Standardized differences between groups exceed {UNBALANCED} for {join_names(unbalanced)}."
         if unbalanced
         else ""
     )
-    balanced = f"No standardised difference between groups exceeds {UNBALANCED}."
+    balanced = f"No standardized difference between groups exceeds {UNBALANCED}."
     table = Table(
         title="Mean (SD) or count (percent)",
-        columns=("Variable", *names, "p", "Standardised difference", "Test"),
+        columns=("Variable", *names, "p", "Standardized difference", "Test"),
         rows=tuple(rows),
-        note="p-values are uncorrected. The standardised difference measures balance independently of sample size.",
+        note="p-values are uncorrected. The standardized difference measures balance independently of sample size.",
     )
     return Result(title=f"Participants by {plan.group}", sentences=(imbalance or balanced,), tables=(table,))
 

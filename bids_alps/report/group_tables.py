@@ -93,7 +93,7 @@ def pairs_table(rows: Sequence[Row], title: str, *, with_unadjusted: bool = Fals
     pair = f": {pairs[0][1]} minus {pairs[0][0]}" if len(pairs) == 1 else ""
     truncated = f" The first {SHOWN} of {len(rows)} rows are shown." if len(rows) > SHOWN else ""
     methods = {str(row.get("test") or row.get("method")) for row in rows}
-    effect = "residual standard deviations" if rows and "standardised" in rows[0] else "Hedges' g"
+    effect = "residual standard deviations" if rows and "standardized" in rows[0] else "Hedges' g"
     columns = (
         "Outcome",
         "Difference (95 % CI)",
@@ -108,7 +108,7 @@ def pairs_table(rows: Sequence[Row], title: str, *, with_unadjusted: bool = Fals
 
 
 def _effect(row: Row) -> str:
-    name = "standardised" if "standardised" in row else "hedges_g"
+    name = "standardized" if "standardized" in row else "hedges_g"
     low, high = row.get(f"{name}_ci_low"), row.get(f"{name}_ci_high")
     return f"{number_or_dash(row.get(name))} ({number_or_dash(low)} to {number_or_dash(high)})"
 

@@ -80,7 +80,7 @@ def asset(name: str) -> str:
 
 @cache
 def library() -> str:
-    """Return the strict basic bundle of Plotly.js, which needs no ``unsafe-eval``; MIT licence, included."""
+    """Return the strict basic bundle of Plotly.js, which needs no ``unsafe-eval``; MIT license, included."""
     return files("bids_alps").joinpath("resources", "vendor", "plotly-basic.min.js").read_text(encoding="utf-8") + "\n"
 
 

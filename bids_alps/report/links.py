@@ -22,7 +22,7 @@ def find_tables(output_dir: Path, folder: Path, run_name: str) -> tuple[tuple[st
     return tuple((title, path.relative_to(output_dir).as_posix()) for title, path in there if path.is_file())
 
 
-def find_neighbours(bids_dir: Path, label: str, selected: Sequence[str] = ()) -> tuple[str, str]:
+def find_neighbors(bids_dir: Path, label: str, selected: Sequence[str] = ()) -> tuple[str, str]:
     """Return the labels of the previous and next participant with diffusion data; empty at the ends.
 
     Parameters

@@ -52,12 +52,12 @@ def _who(findings: Findings, plan: Plan) -> Iterator[str]:
         yield f"The analysis was restricted to {plan.subset}."
     if plan.pooled:
         yield f"Runs that differ in {join_names(plan.pooled)} were pooled."
-    if "harmonised" in findings.facts:
+    if "harmonized" in findings.facts:
         protected = findings.facts["protected"]
         yield (
-            f"Values were harmonised over {findings.facts['harmonised']} by ComBat ([@johnson2007]; [@fortin2017]), "
-            f"protecting {join_names(protected)}; tests of harmonised values do not account for the degrees of "
-            "freedom used by harmonisation ([@nygaard2016])."
+            f"Values were harmonized over {findings.facts['harmonized']} by ComBat ([@johnson2007]; [@fortin2017]), "
+            f"protecting {join_names(protected)}; tests of harmonized values do not account for the degrees of "
+            "freedom used by harmonization ([@nygaard2016])."
         )
 
 
@@ -95,7 +95,7 @@ def _beside(findings: Findings, plan: Plan) -> Iterator[str]:
             f"([@freedman1983]; seed {plan.seed}{unweighted})."
         )
     if "participants" in tables:
-        yield "Balance of the groups was assessed by standardised differences ([@austin2009])."
+        yield "Balance of the groups was assessed by standardized differences ([@austin2009])."
     if "equivalence" in tables:
         yield f"Equivalence within ±{plan.margin:g} was tested by two one-sided tests ([@schuirmann1987])."
     if "discrimination" in tables:

@@ -263,14 +263,14 @@ class Explorer:
     ----------
     families
         Names of the sets of measures, in the order of the menu.
-    colours
-        Columns to colour by, as labelled on the page.
+    colors
+        Columns to color by, as labeled on the page.
     data
-        JSON: runs with label, link and status; values by family and measure; levels or numbers by colour.
+        JSON: runs with label, link and status; values by family and measure; levels or numbers by color.
     """
 
     families: tuple[str, ...]
-    colours: tuple[str, ...]
+    colors: tuple[str, ...]
     data: str
 
 

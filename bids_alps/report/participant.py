@@ -61,7 +61,7 @@ def write_participant_page(
     output_dir: Path,
     participant: str,
     *,
-    neighbours: tuple[str, str] = ("", ""),
+    neighbors: tuple[str, str] = ("", ""),
 ) -> Path:
     """Write the page of a participant from the derivatives in the output folder; return its path.
 
@@ -71,7 +71,7 @@ def write_participant_page(
         Root of the derivatives.
     participant
         Label without ``sub-``.
-    neighbours
+    neighbors
         Labels of the previous and next participant, for links; empty if there is none.
 
     Raises
@@ -81,7 +81,7 @@ def write_participant_page(
     """
     path = output_dir / f"sub-{participant}.html"
     page = read_participant_page(output_dir, participant)
-    page = replace(page, before=neighbours[0], after=neighbours[1])
+    page = replace(page, before=neighbors[0], after=neighbors[1])
     write_text(path, render_participant(page))
     return path
 
@@ -336,9 +336,9 @@ def _region_tables(rows: Sequence[Row]) -> tuple[Table, ...]:
             "Confounds of the index",
             _CONFOUNDS,
             1.0,
-            "V1 angle: degrees from the expected fibre axis; voxel counts are sums of weights.",
+            "V1 angle: degrees from the expected fiber axis; voxel counts are sums of weights.",
         ),
-        table("Centres in diffusion space, mm", ("x", "y", "z"), 1.0),
+        table("Centers in diffusion space, mm", ("x", "y", "z"), 1.0),
     )
 
 

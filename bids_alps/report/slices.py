@@ -114,13 +114,13 @@ def roi_map(roi: Roi, like: SpatialMap) -> SpatialMap:
     return like.like(weights)
 
 
-def roi_centre(roi: Roi, like: SpatialMap) -> Array:
-    """Return the weighted centre of a region in RAS+ world mm, shape (3,)."""
+def roi_center(roi: Roi, like: SpatialMap) -> Array:
+    """Return the weighted center of a region in RAS+ world mm, shape (3,)."""
     return np.average(like.world(roi.voxels), axis=0, weights=roi.weights)
 
 
-def colour_fa(fa: SpatialMap, v1: SpatialMap, rotation: Array) -> SpatialMap:
-    """Return the colour FA (principal direction scaled by FA): red x, green y, blue z in display axes.
+def color_fa(fa: SpatialMap, v1: SpatialMap, rotation: Array) -> SpatialMap:
+    """Return the color FA (principal direction scaled by FA): red x, green y, blue z in display axes.
 
     Parameters
     ----------

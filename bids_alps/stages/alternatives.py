@@ -1,4 +1,4 @@
-"""Alternative indices: other b-values, tissue weighting, spheres, free-water correction, crossing fibres."""
+"""Alternative indices: other b-values, tissue weighting, spheres, free-water correction, crossing fibers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def sphere_index(aligned: AlignedRun, preset: RoiPreset) -> dict[str, dict[str, 
         return {}
     try:
         spheres = read_preset(_SPHERES, template=preset.template)
-    except AlpsError:  # their centres cannot be transformed to this template
+    except AlpsError:  # their centers cannot be transformed to this template
         return {}
     rois = place_preset(spheres, transform_for_preset(spheres, aligned.registration), aligned.mask)
     if not has_regions(rois):
@@ -77,7 +77,7 @@ def add_free_water_index(aligned: AlignedRun, result: AlpsResult, rois: tuple[Ro
 
 
 def add_crossing_index(aligned: AlignedRun, result: AlpsResult, rois: tuple[Roi, ...]) -> AlpsResult:
-    """Return a result with the index without crossing fibres, and the fraction of fibres along each axis."""
+    """Return a result with the index without crossing fibers, and the fraction of fibers along each axis."""
     fitted = aligned.fitted
     if fitted.crossing is None:
         return result

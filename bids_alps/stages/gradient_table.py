@@ -1,4 +1,4 @@
-"""Stage: optional repair of flipped or swapped axes of the gradient table, by fibre coherence."""
+"""Stage: optional repair of flipped or swapped axes of the gradient table, by fiber coherence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CLEAR_LEAD = 1.06
 
 
 def repair_table(series: DwiSeries, mask: Array, method: Method) -> DwiSeries:
-    """Return a series with its gradient table in the orientation with the best fibre coherence, if unambiguous.
+    """Return a series with its gradient table in the orientation with the best fiber coherence, if unambiguous.
 
     Parameters
     ----------
@@ -36,9 +36,9 @@ def repair_table(series: DwiSeries, mask: Array, method: Method) -> DwiSeries:
     if best is None:
         return _noted(series, "gradient axes not verified: slices too thick or too little white matter")
     if best.gain >= 1:
-        ahead = f"the table as given has only {best.lead:.2f} times the fibre coherence of the next best orientation"
+        ahead = f"the table as given has only {best.lead:.2f} times the fiber coherence of the next best orientation"
         return series if best.lead >= CLEAR_LEAD else _noted(series, f"gradient axes not verified: {ahead}")
-    result = f"fibre coherence is {1 / best.gain:.2f} times higher with the gradient axes {best}"
+    result = f"fiber coherence is {1 / best.gain:.2f} times higher with the gradient axes {best}"
     if best.lead < CLEAR_LEAD:
         note = (
             f"{result}, but only {best.lead:.2f} times that of the next best orientation: gradient table not repaired"

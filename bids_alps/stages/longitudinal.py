@@ -233,7 +233,7 @@ def measure_scan(
     measured, sensitivities = [], []
     for preset in presets:
         fraction = lesions.fraction if lesions else None
-        checks = check_registration(registration, scan.maps, frame.template, preset.centres, fraction)
+        checks = check_registration(registration, scan.maps, frame.template, preset.centers, fraction)
         aligned = AlignedRun(
             fitted=fitted,
             registration=registration,

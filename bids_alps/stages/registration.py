@@ -46,7 +46,7 @@ def make_registrar(run: DwiRun, method: Method) -> Registrar:
 
 
 FIELD_STEP_MM = 4.0
-"""Grid spacing of displacement fields in the output; the deformation is smooth over centimetres."""
+"""Grid spacing of displacement fields in the output; the deformation is smooth over centimeters."""
 
 
 def write_transforms(outputs: RunOutputs, registration: Registration, mask: SpatialMap, template: SpatialMap) -> None:

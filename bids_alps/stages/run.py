@@ -91,10 +91,10 @@ def measure_preset(
     run: DwiRun,
 ) -> Measurement:
     """Measure one preset by its conventions, in manual ROIs if the run has some, with its checks."""
-    centres, pose = preset.centres, aligned.registration.transform.rotation
+    centers, pose = preset.centers, aligned.registration.transform.rotation
     if preset.conventions == "alps.sh":
         aligned = measure_alps_sh(prepared, aligned, maps)
-    checks = check_registration(aligned.registration, *maps, centres, aligned.lesion_fraction)
+    checks = check_registration(aligned.registration, *maps, centers, aligned.lesion_fraction)
     manual = run.regions.get(atlas_label(preset.name))
     if manual is not None:
         preset = with_manual_rois(preset, manual, aligned.mask, pose)

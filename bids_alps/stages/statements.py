@@ -71,7 +71,7 @@ def index_statements(preset: RoiPreset, result: AlpsResult, method: Method) -> t
     return (
         *make_statement(
             "regions",
-            f"Regions of interest in the projection and association fibres of both hemispheres ({_shape(preset)}) "
+            f"Regions of interest in the projection and association fibers of both hemispheres ({_shape(preset)}) "
             "were transformed to the diffusion images.",
         ),
         *make_statement(

@@ -8,7 +8,7 @@ import numpy as np
 
 from bids_alps.io.results import Acquisition
 from bids_alps.model import Array, Check, DwiRun, DwiSeries, Gradients, RoiPreset, SpatialMap, Statement, TensorField
-from bids_alps.numerics.index.crossing import choose_crossing_volumes, single_fibre_response
+from bids_alps.numerics.index.crossing import choose_crossing_volumes, single_fiber_response
 from bids_alps.numerics.tensors.calibration import WeightingError, estimate_weighting_error, reweight
 from bids_alps.numerics.tensors.coherence import measure_coherence_gain
 from bids_alps.numerics.tensors.free_water import choose_volumes
@@ -51,7 +51,7 @@ class TensorFit:
     water_volumes
         Volumes of `all_shells` for the free-water fit; None without two shells.
     crossing
-        Volumes of `all_shells` for the fit of crossing fibres, and the response of single fibres (diffusivity along
+        Volumes of `all_shells` for the fit of crossing fibers, and the response of single fibers (diffusivity along
         and across, mm^2/s); None without enough directions.
     b_value, weighted
         Mean b-value of the diffusion-weighted volumes, from the gradient table, s/mm^2, and their mask in `series`,
@@ -129,12 +129,12 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
 def prepare_crossing(
     gradients: Gradients, field: TensorField, b0_threshold: float
 ) -> tuple[Array, tuple[float, float]] | None:
-    """Return the volumes for the fit of crossing fibres and the response of single fibres; None if not possible."""
+    """Return the volumes for the fit of crossing fibers and the response of single fibers; None if not possible."""
     volumes = choose_crossing_volumes(gradients, b0_threshold=b0_threshold)
     if volumes is None:
         return None
     elements = field.image.data[field.mask]
-    return volumes, single_fibre_response(eigen_system(elements)[0], fractional_anisotropy(elements))
+    return volumes, single_fiber_response(eigen_system(elements)[0], fractional_anisotropy(elements))
 
 
 def write_maps(outputs: RunOutputs, fitted: TensorFit) -> None:
@@ -168,7 +168,7 @@ def measures_of(fitted: TensorFit) -> dict[str, SpatialMap]:
 def measure_noise(series: DwiSeries, field: TensorField, *, voxels: int = 5000) -> tuple[float, float]:
     """Return the SNR of the b0 in white matter and the SD of the noise, from at most `voxels` evenly spread voxels.
 
-    Noise is estimated from the residuals of the fit or, if there are none, from neighbouring voxels. NaN without white
+    Noise is estimated from the residuals of the fit or, if there are none, from neighboring voxels. NaN without white
     matter.
     """
     design = design_matrix(series.gradients.bvals, series.gradients.bvecs)

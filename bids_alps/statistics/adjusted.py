@@ -32,8 +32,8 @@ class GroupDesign:
     names
         Group names, reference first; the first columns of `matrix` are their indicators.
     matrix
-        Shape (n, groups + k): an indicator per group, then numbers centred at their mean and indicators of categories
-        centred at the mean of the levels, so that the coefficient of a group is its estimated marginal mean
+        Shape (n, groups + k): an indicator per group, then numbers centerd at their mean and indicators of categories
+        centerd at the mean of the levels, so that the coefficient of a group is its estimated marginal mean
         (Searle et al. 1980, doi 10.1080/00031305.1980.10483031).
     rows
         Complete participants, bool, shape (participants,).
@@ -92,7 +92,7 @@ def design_groups(
             matrix = np.empty((0, len(covariates)))
             break
         matrix = np.column_stack(
-            [_indicators(part[group], list(names)), *(_centred(part[name]) for name in covariates)]
+            [_indicators(part[group], list(names)), *(_centerd(part[name]) for name in covariates)]
         )
         single = _find_single(part, [group, *covariates])
         if not single.any():
@@ -124,7 +124,7 @@ def _indicators(column: pd.Series[Any], levels: Sequence[str]) -> Array:
     return indicators
 
 
-def _centred(column: pd.Series[Any]) -> Array:
+def _centerd(column: pd.Series[Any]) -> Array:
     if pd.api.types.is_numeric_dtype(column):
         values = to_floats(column)
         spread = float(values.std()) or 1.0
@@ -278,9 +278,9 @@ def _pair(
     y, membership = values[design.rows], groups.astype(str).to_numpy()[design.rows]
     unadjusted = compare(y[membership == design.names[a]], y[membership == design.names[b]], test="welch")
     effect = {
-        "standardised": adjusted["value"] / fitted.spread,
-        "standardised_ci_low": adjusted["ci_low"] / fitted.spread,
-        "standardised_ci_high": adjusted["ci_high"] / fitted.spread,
+        "standardized": adjusted["value"] / fitted.spread,
+        "standardized_ci_low": adjusted["ci_low"] / fitted.spread,
+        "standardized_ci_high": adjusted["ci_high"] / fitted.spread,
     }
     return {
         "group_a": design.names[a],

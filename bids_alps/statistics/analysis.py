@@ -36,13 +36,13 @@ from bids_alps.statistics.repeats import (
 )
 from bids_alps.statistics.samples import to_floats
 from bids_alps.statistics.selection import COMPARISON, select_runs
-from bids_alps.statistics.sites import harmonise_runs
+from bids_alps.statistics.sites import harmonize_runs
 from bids_alps.statistics.variables import Variable
 
 _MEASURES = ("alps_bilateral", "alps_left", "alps_right")
 
 
-def analyse(runs: pd.DataFrame, plan: Plan) -> Findings:
+def analyze(runs: pd.DataFrame, plan: Plan) -> Findings:
     """Run all analyses that the data allow; those that fail are reported in the notes, and the others continue.
 
     Parameters
@@ -67,7 +67,7 @@ def analyse(runs: pd.DataFrame, plan: Plan) -> Findings:
     findings.notes += visits.notes
     findings.facts["sessions"] = visits.order
     if plan.site is not None:
-        visits = replace(visits, runs=harmonise_runs(visits.runs, plan, findings))
+        visits = replace(visits, runs=harmonize_runs(visits.runs, plan, findings))
     selected = visits.runs
     within = plan.group is not None and _choose_factor(visits, plan, findings)
     if plan.group is not None and not within:
@@ -189,7 +189,7 @@ def _compare_between(people: pd.DataFrame, plan: Plan, findings: Findings) -> No
     covariates = resolve_covariates(people, plan, findings.notes)
     findings.facts |= {"covariates": covariates, "reference": reference, "groups": names}
     _note_incomplete(people, covariates, plan, findings)
-    described = [variable for variable in plan.variables if variable.analysed]
+    described = [variable for variable in plan.variables if variable.analyzed]
 
     def participants() -> dict[str, pd.DataFrame]:
         return {"participants": compare_participants(people, described, group, test=plan.test, seed=plan.seed)}

@@ -32,7 +32,7 @@ _UNKNOWN = "n/a"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparableRuns:
-    """Runs that are analysed together.
+    """Runs that are analyzed together.
 
     Parameters
     ----------
@@ -127,14 +127,14 @@ def _plain(value: Any) -> str:
 
 
 def _shells(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Return the label of the shell of each run: around the b-value with most neighbours, then of those left."""
+    """Return the label of the shell of each run: around the b-value with most neighbors, then of those left."""
     values = pd.to_numeric(column, errors="coerce")
     labels = pd.Series(_UNKNOWN, index=column.index, dtype=object)
     left = np.sort(values.dropna().to_numpy(dtype=float))
     while left.size:
         reach = np.nextafter(SAME_SHELL, 0)
-        neighbours = np.searchsorted(left, left + reach, "right") - np.searchsorted(left, left - reach, "left")
-        densest = left[neighbours == neighbours.max()]
+        neighbors = np.searchsorted(left, left + reach, "right") - np.searchsorted(left, left - reach, "left")
+        densest = left[neighbors == neighbors.max()]
         middle = densest[densest.size // 2]
         shell = (values - middle).abs() < SAME_SHELL
         shell &= labels == _UNKNOWN

@@ -17,7 +17,7 @@ from bids_alps.statistics.samples import choose_test, compare, to_floats
 from bids_alps.statistics.variables import Variable
 
 UNBALANCED = 0.25
-"""Standardised difference above which regression adjustment becomes unreliable: Rubin 2001,
+"""Standardized difference above which regression adjustment becomes unreliable: Rubin 2001,
 doi 10.1023/A:1020363010465."""
 
 
@@ -72,13 +72,13 @@ def _described(column: pd.Series[Any], kind: str) -> list[dict[str, Any]]:
 def compare_participants(
     table: pd.DataFrame, variables: Sequence[Variable], group: str, *, test: str = "rule", seed: int = 0
 ) -> pd.DataFrame:
-    """Compare the variables of the participants between groups: one test and standardised difference per variable.
+    """Compare the variables of the participants between groups: one test and standardized difference per variable.
 
     Returns
     -------
     DataFrame
         Rows ``variable, type, groups, n, test, statistic, df, df_error, p``, p corrected over the variables, and
-        ``standardised_difference``: the largest between two groups (Austin 2009, doi 10.1002/sim.3697), unsigned
+        ``standardized_difference``: the largest between two groups (Austin 2009, doi 10.1002/sim.3697), unsigned
         for categories of more than two levels (Yang & Dalton 2012, SAS Global Forum 335).
     """
     names = group_names(table[group])
@@ -95,11 +95,11 @@ def compare_participants(
             else compare_categories(column, membership, test=test, seed=seed)
         )
         n_known = int((column.notna() & membership.notna()).sum())
-        differences = [standardised_difference(a, b, variable.kind) for a, b in combinations(parts, 2)]
+        differences = [standardized_difference(a, b, variable.kind) for a, b in combinations(parts, 2)]
         largest = max((d for d in differences if np.isfinite(d)), key=abs, default=np.nan)
         shared: dict[str, Any] = {"variable": variable.name, "type": variable.kind, "groups": len(names), "n": n_known}
-        rows.append(shared | test_result | {"standardised_difference": largest})
-    columns = ["variable", "type", "groups", "n", "test", "statistic", "df", "df_error", "p", "standardised_difference"]
+        rows.append(shared | test_result | {"standardized_difference": largest})
+    columns = ["variable", "type", "groups", "n", "test", "statistic", "df", "df_error", "p", "standardized_difference"]
     compared = pd.DataFrame(rows, columns=columns)
     return add_corrected_p_values(compared) if len(compared) else compared
 
@@ -114,13 +114,13 @@ def _test_numbers(parts: Sequence[pd.Series[Any]], test: str) -> dict[str, Any]:
     return {name: result.get(name, np.nan) for name in ("test", "statistic", "df", "df_error", "p")}
 
 
-def standardised_difference(a: pd.Series[Any], b: pd.Series[Any], kind: str) -> float:
-    """Return the standardised difference of a variable between two groups; see `compare_participants`.
+def standardized_difference(a: pd.Series[Any], b: pd.Series[Any], kind: str) -> float:
+    """Return the standardized difference of a variable between two groups; see `compare_participants`.
 
     Examples
     --------
     >>> a, b = pd.Series(["F"] * 6 + ["M"] * 4), pd.Series(["F"] * 4 + ["M"] * 6)
-    >>> round(standardised_difference(a, b, "category"), 4)
+    >>> round(standardized_difference(a, b, "category"), 4)
     0.4082
     """
     a, b = a.dropna(), b.dropna()

@@ -63,7 +63,7 @@ _TESTS = {
     "hedges_g": "Hedges' g, second group minus first.",
     "hedges_g_ci_low": "Lower end of its 95 % interval.",
     "hedges_g_ci_high": "Upper end of its 95 % interval.",
-    "standardised_difference": "Largest standardised difference between two groups.",
+    "standardized_difference": "Largest standardized difference between two groups.",
 }
 _ADJUSTED = {
     "covariates": "Covariates of the linear model.",
@@ -99,10 +99,10 @@ _MODELS = {
     "kind": "Kind of correlation, of model or of intraclass correlation.",
     "term": "Term of the model; all terms is the whole model against its intercept, with the classical F-test.",
     "se": "Standard error.",
-    "standardised": "In units of standard deviations: of outcome and term for coefficients, of the residuals for "
+    "standardized": "In units of standard deviations: of outcome and term for coefficients, of the residuals for "
     "differences.",
-    "standardised_ci_low": "Lower end of its 95 % interval.",
-    "standardised_ci_high": "Upper end of its 95 % interval.",
+    "standardized_ci_low": "Lower end of its 95 % interval.",
+    "standardized_ci_high": "Upper end of its 95 % interval.",
     "r2": "Fraction of variance explained by the model.",
     "r2_adjusted": "The same, adjusted for the number of terms.",
     "n_excluded": "Rows excluded because of missing values.",

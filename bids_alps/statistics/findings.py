@@ -21,7 +21,7 @@ class Findings:
     tables
         Tables of results by name.
     flow
-        Participants and runs analysed, and exclusions with reasons.
+        Participants and runs analyzed, and exclusions with reasons.
     facts
         Details for the methods text: covariates, reference, order of sessions and so on.
     banners
@@ -29,9 +29,9 @@ class Findings:
     notes
         Further remarks.
     people
-        One row per compared participant, harmonised if requested.
+        One row per compared participant, harmonized if requested.
     before
-        Runs before harmonisation, None if not harmonised.
+        Runs before harmonization, None if not harmonized.
     """
 
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)

@@ -99,7 +99,7 @@ def fit_mixed(y: Array, X: Array, Z: Array, groups: Array) -> MixedFit:
     start = np.linalg.lstsq(X, y, rcond=None)[0]  # residuals avoid cancellation in differences of squares
     scaled, back = _scaled(Z)
     blocks = _Blocks(y - X @ start, X, scaled, groups)
-    theta = _minimise(blocks)
+    theta = _minimize(blocks)
     factor = blocks.factor(theta)
     rss, moment, shift, _ = blocks.solve(factor)
     sigma = float(np.sqrt(rss / blocks.dof))
@@ -123,7 +123,7 @@ def fit_mixed(y: Array, X: Array, Z: Array, groups: Array) -> MixedFit:
 
 
 class _Blocks:
-    """Groups stacked by size, so that each step is vectorised over groups."""
+    """Groups stacked by size, so that each step is vectorized over groups."""
 
     def __init__(self, y: Array, X: Array, Z: Array, groups: Array) -> None:
         self.terms, self.randoms = X.shape[1], Z.shape[1]
@@ -177,7 +177,7 @@ class _Blocks:
 
 
 def _scaled(Z: Array) -> tuple[Array, Array]:
-    """Return standardised random-effects columns (except the intercept), and the back-transform of their factor."""
+    """Return standardized random-effects columns (except the intercept), and the back-transform of their factor."""
     back = np.eye(Z.shape[1])
     constant = np.flatnonzero(np.ptp(Z, axis=0) == 0)
     for n in range(Z.shape[1]):
@@ -185,12 +185,12 @@ def _scaled(Z: Array) -> tuple[Array, Array]:
             spread = Z[:, n].std()
             back[n, n] = 1 / spread
             if constant.size:
-                # centring a slope is undone by the random intercept
+                # centering a slope is undone by the random intercept
                 back[constant[0], n] = -Z[:, n].mean() / spread / Z[0, constant[0]]
     return Z @ back, back
 
 
-def _minimise(blocks: _Blocks) -> Array:
+def _minimize(blocks: _Blocks) -> Array:
     """Return the Cholesky factor of minimum deviance, from several starts against local minima."""
     if blocks.randoms == 1:
         values = [blocks.profiled(np.array([point])) for point in _GRID]

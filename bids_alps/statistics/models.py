@@ -33,8 +33,8 @@ class FittedModel:
     excluded
         Index of the rows excluded because of missing values.
     coefficients
-        Rows ``term, estimate, se, ci_low, ci_high, statistic, df, p, standardised, standardised_ci_low,
-        standardised_ci_high``.
+        Rows ``term, estimate, se, ci_low, ci_high, statistic, df, p, standardized, standardized_ci_low,
+        standardized_ci_high``.
     tests
         Rows ``term, statistic, df, df_error, p``, one per term that no interaction contains, and for least squares
         ``all terms`` for the whole model, with ``r2`` and ``r2_adjusted``.
@@ -80,7 +80,7 @@ def fit_model(table: pd.DataFrame, formula: str, *, participant: str = "particip
     design = make_design(table, formula)
     owners = table.loc[design.rows, participant].rename("participant") if participant in table else None
     repeats = owners is not None and bool(owners.duplicated().any())
-    unit = float(design.outcome.std(ddof=1))  # optimisers fail at the scale of mm^2/s
+    unit = float(design.outcome.std(ddof=1))  # optimizers fail at the scale of mm^2/s
     if design.grouping is not None or (repeats and owners is not None):
         fitted = _fit_mixed(design, formula, owners, unit)
     else:
@@ -202,9 +202,9 @@ def _coefficients(beta: Array, covariance: Array, dof: Array, unit: float, X: pd
             "statistic": statistic,
             "df": dof,
             "p": 2 * stats.t.sf(np.abs(statistic), dof),
-            "standardised": beta * scale,
-            "standardised_ci_low": (beta - reach) * scale,
-            "standardised_ci_high": (beta + reach) * scale,
+            "standardized": beta * scale,
+            "standardized_ci_low": (beta - reach) * scale,
+            "standardized_ci_high": (beta + reach) * scale,
         }
     )
 

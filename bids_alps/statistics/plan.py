@@ -63,7 +63,7 @@ class Plan:
     pooled
         Columns of the method in which runs may differ.
     site
-        Site column for harmonisation with ComBat; None for none.
+        Site column for harmonization with ComBat; None for none.
     """
 
     group: str | None = None
@@ -151,7 +151,7 @@ def find_site(table: pd.DataFrame, plan: Plan) -> str | None:
 
 
 def _find_variable(aliases: Sequence[str], plan: Plan) -> str | None:
-    names = [variable.name for variable in plan.variables if variable.analysed and variable.name != plan.group]
+    names = [variable.name for variable in plan.variables if variable.analyzed and variable.name != plan.group]
     return next((name for name in names if name.lower() in aliases), None)
 
 
@@ -179,8 +179,8 @@ def _separable(people: pd.DataFrame, plan: Plan, chosen: list[str], notes: list[
 def _columns(column: pd.Series[Any]) -> Array:
     if pd.api.types.is_float_dtype(column):
         values = column.to_numpy(dtype=float)
-        centred: Array = ((values - values.mean()) / (values.std() or 1.0))[:, None]
-        return centred
+        centerd: Array = ((values - values.mean()) / (values.std() or 1.0))[:, None]
+        return centerd
     return pd.get_dummies(column.astype(str), drop_first=True, dtype=float).to_numpy()
 
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pandas as pd
 
-from bids_alps.statistics.analysis import analyse, select_people
+from bids_alps.statistics.analysis import analyze, select_people
 from bids_alps.statistics.findings import Findings
 from bids_alps.statistics.plan import Plan, resolve_covariates
 from bids_alps.statistics.repeats import find_visits
 from bids_alps.statistics.selection import select_runs
 from bids_alps.statistics.sensitivity import INDEX, STATUSES, find_specifications
-from bids_alps.statistics.sites import harmonise_runs
+from bids_alps.statistics.sites import harmonize_runs
 
 
 def order_presets(runs: pd.DataFrame) -> list[str]:
@@ -24,17 +24,17 @@ def order_presets(runs: pd.DataFrame) -> list[str]:
 
 
 def analyse_presets(runs: pd.DataFrame, plan: Plan) -> dict[str, Findings]:
-    """Analyse the runs of each preset; the specification curve over all presets is part of the first.
+    """Analyze the runs of each preset; the specification curve over all presets is part of the first.
 
     Parameters
     ----------
     runs
-        One row per run and preset: see `analyse`.
+        One row per run and preset: see `analyze`.
     plan
         Plan of the analysis.
     """
     presets = order_presets(runs)
-    findings = {preset: analyse(runs[runs["roi_preset"] == preset], plan) for preset in presets}
+    findings = {preset: analyze(runs[runs["roi_preset"] == preset], plan) for preset in presets}
     first = findings[presets[0]]
     if "adjusted" in first.tables and plan.group is not None:
         first.attempt("Sensitivity", lambda: {"sensitivity": _sensitivity(runs, plan, presets, first)})
@@ -60,15 +60,15 @@ def _sensitivity(runs: pd.DataFrame, plan: Plan, presets: list[str], first: Find
 
 
 def _people(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """Return the participants of one specification, harmonised if requested; none if that is not possible."""
+    """Return the participants of one specification, harmonized if requested; none if that is not possible."""
     selected, _, _ = select_runs(runs, plan)
     if not len(selected):
         return selected
     findings = Findings()
     visits = find_visits(selected, plan.sessions)
     if plan.site is not None:
-        visits = replace(visits, runs=harmonise_runs(visits.runs, plan, findings))
-        if "harmonised" not in findings.facts:
+        visits = replace(visits, runs=harmonize_runs(visits.runs, plan, findings))
+        if "harmonized" not in findings.facts:
             return selected.iloc[:0]
     people = select_people(visits, plan, Findings(), within=False)
     return people if plan.site is None else people.drop(columns=INDEX["scanner axes"], errors="ignore")

@@ -52,7 +52,7 @@ def measure_repeats(visits: Visits, outcomes: Sequence[str]) -> pd.DataFrame:
 
 
 def _mark_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs of the first visit with repeats of each participant, labelled by the entities that differ."""
+    """Return the runs of the first visit with repeats of each participant, labeled by the entities that differ."""
     ends = list(runs.columns).index("alps_left") if "alps_left" in runs else 0
     ids = [name for name in runs.columns[:ends] if name not in ("dataset", "participant_id", "session_id")]
     several = runs[runs.duplicated([PARTICIPANT_KEY, VISIT], keep=False)]

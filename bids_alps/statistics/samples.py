@@ -192,7 +192,7 @@ def hedges_g(a: Array, b: Array) -> tuple[float, float, float]:
 
 
 def small_sample_factor(dof: float) -> float:
-    """Return the bias correction of a standardised mean difference (Hedges 1981, doi 10.3102/10769986006002107)."""
+    """Return the bias correction of a standardized mean difference (Hedges 1981, doi 10.3102/10769986006002107)."""
     return float(np.exp(special.gammaln(dof / 2) - special.gammaln((dof - 1) / 2)) / np.sqrt(dof / 2))
 
 
@@ -273,7 +273,7 @@ def _signed_rank(change: Array) -> dict[str, Any]:
 
 
 def _effect_of_change(change: Array) -> tuple[float, float, float]:
-    """Return the standardised mean change with its 95 % interval (Borenstein 2009, doi 10.1002/9780470743386)."""
+    """Return the standardized mean change with its 95 % interval (Borenstein 2009, doi 10.1002/9780470743386)."""
     n = change.size
     d = float(change.mean() / change.std(ddof=1)) * (small_sample_factor(n - 1) if n > 2 else 1.0)
     reach = _Z * float(np.sqrt(1 / n + d**2 / (2 * n)))

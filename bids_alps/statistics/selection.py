@@ -89,7 +89,7 @@ class Flow:
         parts = [f"{first['runs']} runs of {first['participants']} participants identified", *lost]
         if end["excluded_from"] == COMPARISON and self.compared:
             return f"{'; '.join(parts)}; {end['participants']} participants compared."
-        return f"{'; '.join(parts)}; {end['runs']} runs of {end['participants']} participants analysed."
+        return f"{'; '.join(parts)}; {end['runs']} runs of {end['participants']} participants analyzed."
 
 
 def select_runs(runs: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, Flow, list[str]]:

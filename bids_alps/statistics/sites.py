@@ -1,4 +1,4 @@
-"""Harmonisation of sites: ComBat on the runs of a cohort, with warnings."""
+"""Harmonization of sites: ComBat on the runs of a cohort, with warnings."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import pandas as pd
 from bids_alps.errors import AlpsError
 from bids_alps.statistics.design import variables_of
 from bids_alps.statistics.findings import Findings
-from bids_alps.statistics.harmonisation import IMBALANCED, describe_imbalance, harmonise_table
+from bids_alps.statistics.harmonization import IMBALANCED, describe_imbalance, harmonize_table
 from bids_alps.statistics.plan import DIFFUSIVITIES, INDICES, PRIMARY_OUTCOME, Plan, find_site, resolve_covariates
 from bids_alps.statistics.repeats import PARTICIPANT_KEY, VISIT
 
 WARNING = (
-    "Not recommended: tests of harmonised values ignore that site effects were estimated from the same participants, "
+    "Not recommended: tests of harmonized values ignore that site effects were estimated from the same participants, "
     "and give false positives if the proportions of groups differ between sites. Use the comparison adjusted for "
-    "site, or omit --harmonise and keep the site as a factor of the model"
+    "site, or omit --harmonize and keep the site as a factor of the model"
 )
 
 
-def harmonise_runs(runs: pd.DataFrame, plan: Plan, findings: Findings) -> pd.DataFrame:
-    """Return the harmonised runs, or the unchanged runs with a note if harmonisation is not possible.
+def harmonize_runs(runs: pd.DataFrame, plan: Plan, findings: Findings) -> pd.DataFrame:
+    """Return the harmonized runs, or the unchanged runs with a note if harmonization is not possible.
 
     Group, visit, covariates and all variables in formulas are protected. Runs without one of them are excluded.
 
     Parameters
     ----------
     runs
-        Runs to analyse.
+        Runs to analyze.
     plan
         Plan with the site column.
     findings
-        Findings to which the harmonised table, banner and notes are added.
+        Findings to which the harmonized table, banner and notes are added.
     """
     site = str(plan.site)
     outcomes = [*INDICES, *DIFFUSIVITIES, *plan.outcomes]
@@ -40,24 +40,24 @@ def harmonise_runs(runs: pd.DataFrame, plan: Plan, findings: Findings) -> pd.Dat
     incomplete_outcomes = [name for name in outcomes if name in runs and name not in complete_outcomes]
     protected = _protected(runs, plan, [site, *outcomes])
     try:
-        harmonised, usable = harmonise_table(runs, complete_outcomes, site, protected)
+        harmonized, usable = harmonize_table(runs, complete_outcomes, site, protected)
     except AlpsError as error:
-        findings.notes.append(f"Not harmonised. {error}")
+        findings.notes.append(f"Not harmonized. {error}")
         return runs
     reason = f"lacks {site} or a variable that ComBat protects"
     usable_runs = findings.flow.take(runs, ~usable, "incomplete for ComBat", reason)
-    harmonised.index = usable_runs.index
+    harmonized.index = usable_runs.index
     findings.before = usable_runs
     named = ["session" if name == VISIT else name for name in protected]
-    findings.notes.append(f"Harmonised over {site} by ComBat, protecting {', '.join(named) or 'nothing'}.")
-    findings.notes += [f"Not harmonised because of missing values: {', '.join(incomplete_outcomes)}."] * bool(
+    findings.notes.append(f"Harmonized over {site} by ComBat, protecting {', '.join(named) or 'nothing'}.")
+    findings.notes += [f"Not harmonized because of missing values: {', '.join(incomplete_outcomes)}."] * bool(
         incomplete_outcomes
     )
     ids = list(runs.columns)[: list(runs.columns).index("alps_left")]
-    findings.tables["harmonised"] = harmonised[list(dict.fromkeys((*ids, site, *complete_outcomes)))].reset_index(
+    findings.tables["harmonized"] = harmonized[list(dict.fromkeys((*ids, site, *complete_outcomes)))].reset_index(
         drop=True
     )
-    findings.facts["harmonised"] = site
+    findings.facts["harmonized"] = site
     findings.facts["protected"] = tuple(named)
     if plan.group is not None:
         v, shares = describe_imbalance(usable_runs, site, plan.group)
@@ -65,11 +65,11 @@ def harmonise_runs(runs: pd.DataFrame, plan: Plan, findings: Findings) -> pd.Dat
             findings.banners.append(
                 f"{site} and {plan.group} are associated (Cramer's V {v:.2f}; {shares}). {WARNING}."
             )
-    return harmonised
+    return harmonized
 
 
 def _protected(runs: pd.DataFrame, plan: Plan, others: list[str]) -> list[str]:
-    """Return the columns whose effects harmonisation must preserve: all columns used by a test or model."""
+    """Return the columns whose effects harmonization must preserve: all columns used by a test or model."""
     names = [plan.group] if plan.group is not None else []
     names += [VISIT] if VISIT in runs else []
     with suppress(AlpsError):
@@ -93,6 +93,6 @@ def warn_of_sites(table: pd.DataFrame, plan: Plan, findings: Findings, factor: s
     if changed:
         findings.banners.append(
             f"{site} changes within {changed} of {int(repeated.sum())} participants with several runs: their change "
-            "includes the difference between sites, which harmonisation removes only in part. Use --model "
+            "includes the difference between sites, which harmonization removes only in part. Use --model "
             f"'{PRIMARY_OUTCOME} ~ {'session_id' if factor == 'session' else factor} + {site} + (1 | participant_id)'."
         )

@@ -53,7 +53,7 @@ class Variable:
     notes: tuple[str, ...] = ()
 
     @property
-    def analysed(self) -> bool:
+    def analyzed(self) -> bool:
         """Whether the variable can be compared, correlated or adjusted for."""
         return self.kind in ("number", "category")
 

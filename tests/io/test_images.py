@@ -150,7 +150,7 @@ def test_tolerated_defects_of_a_gradient_table_change_no_direction(run):
     series = read_series(run)
     np.testing.assert_allclose(series.gradients.bvecs, expected.gradients.bvecs, atol=1e-5)
     np.testing.assert_array_equal(series.gradients.bvals, expected.gradients.bvals)
-    words = ("transposed", "1 b-vectors of b=0 volumes", "normalised")
+    words = ("transposed", "1 b-vectors of b=0 volumes", "normalized")
     assert all(word in note for word, note in zip(words, series.notes, strict=True))
 
 

@@ -125,8 +125,8 @@ def test_a_mask_in_another_template_is_transformed(tmp_path, monkeypatch):
     mask = SpatialMap(data=data, affine=affine)
     write_map(tmp_path / "m.nii.gz", mask, sidecar={}, dtype=np.uint8)
     carried = read_lesions(tmp_path / "m.nii.gz", "Other", template=read_template())
-    centre, there = (image.world(np.argwhere(image.data)).mean(axis=0) for image in (mask, carried))
-    np.testing.assert_allclose(there, centre - [10, 0, 4], atol=0.51)  # the file leads to Other, +10 in x of RAS+
+    center, there = (image.world(np.argwhere(image.data)).mean(axis=0) for image in (mask, carried))
+    np.testing.assert_allclose(there, center - [10, 0, 4], atol=0.51)  # the file leads to Other, +10 in x of RAS+
     assert carried.data.sum() * abs(np.linalg.det(carried.affine)) == pytest.approx(data.sum() * 8, rel=0.02)
 
 

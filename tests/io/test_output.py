@@ -282,7 +282,7 @@ def test_the_source_of_a_mount_is_identified(tmp_path: Path) -> None:
     assert mounted_from(Path("/out"), tmp_path / "none") == Path("/")
 
 
-def test_folders_within_a_folder_are_recognised(place: Path) -> None:
+def test_folders_within_a_folder_are_recognized(place: Path) -> None:
     assert is_within(place / "raw/new", place / "to_raw")
     assert is_within(place / "to_sub/x", place / "raw")
     assert not is_within(place / "raw2", place / "raw")

@@ -35,7 +35,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def maps() -> dict[str, SpatialMap]:
-    """Return a ball of grey matter with one of white matter inside and one of CSF inside that."""
+    """Return a ball of gray matter with one of white matter inside and one of CSF inside that."""
     grid = SpatialMap(data=np.zeros((46, 55, 46), np.float32), affine=AFFINE)
     radius = np.linalg.norm(grid.world(np.moveaxis(np.indices(grid.shape), 0, -1)) - [0, -16, 18], axis=-1)
     csf, wm, brain = radius < 12, (radius >= 12) & (radius < 40), radius < 60
@@ -110,13 +110,13 @@ def test_missing_files_are_downloaded_to_the_cache(
     assert [(one["name"], one["label"]) for one in asked] == [("Other", "GM")]
 
 
-def test_centres_are_carried_by_the_transform_of_the_cache(cache: Path) -> None:
+def test_centers_are_carried_by_the_transform_of_the_cache(cache: Path) -> None:
     path = cache / "tpl-MNI152NLin2009aSym/tpl-MNI152NLin2009aSym_from-Other_mode-image_xfm.h5"
     path.parent.mkdir(parents=True)
     sitk.WriteTransform(sitk.TranslationTransform(3, (0.0, -5.0, 0.0)), str(path))  # LPS+: 5 mm to the front
     here, there = read_preset("alps"), read_preset("alps", template="Other")
-    for roi, centre in here.centres.items():
-        assert there.centres[roi] == pytest.approx(np.add(centre, [0, 5, 0]))
+    for roi, center in here.centers.items():
+        assert there.centers[roi] == pytest.approx(np.add(center, [0, 5, 0]))
 
 
 def test_a_custom_folder_is_a_template(tmp_path: Path) -> None:

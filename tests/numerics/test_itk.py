@@ -32,7 +32,7 @@ def point(shape, affine):
 
 
 def moments(image):
-    """Return the centre of mass and the covariance of an image, RAS+ mm."""
+    """Return the center of mass and the covariance of an image, RAS+ mm."""
     places = image.world(np.stack(np.indices(image.data.shape), axis=-1)).reshape(-1, 3)
     weights = image.data.ravel() / image.data.sum()
     middle = weights @ places

@@ -41,7 +41,7 @@ def tensor_at(subject, template_point):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("storage", STORAGES)
-def test_fibres_have_the_chosen_directions_in_every_storage_order(storage):
+def test_fibers_have_the_chosen_directions_in_every_storage_order(storage):
     subject = make_subject(SMALL, seed=3, storage=storage)
     for x in (-1, 1):
         assert abs(tensor_at(subject, (26.1 * x, -16.1, 27.6))[2]) > 0.97
@@ -111,10 +111,10 @@ def acquired_one_by_one(settings, subject, seed):
     """Each volume on its own, from the signal at eight points of each voxel."""
     head = make_head(settings, seed)
     grid, gradients = subject.image, subject.gradients
-    centre = head.transform.subject_from_template(np.array([0.0, -18.0, 27.0]))  # that of a slab
+    center = head.transform.subject_from_template(np.array([0.0, -18.0, 27.0]))  # that of a slab
     rng = np.random.default_rng([settings.seed, seed, 0])
     draw_motion(rng, settings.motion, len(gradients))
-    distortion = draw_distortion(rng, settings, grid, centre)
+    distortion = draw_distortion(rng, settings, grid, center)
     voxels = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1).reshape(-1, 3)
     volumes = []
     for n in range(len(gradients)):
@@ -157,7 +157,7 @@ def test_a_still_head_is_the_same_by_both_methods():
 def test_distortion_is_undone(susceptibility, eddy):
     distortion = Distortion(
         direction=np.array([0.0, 0.8, 0.6]),
-        centre=np.zeros(3),
+        center=np.zeros(3),
         susceptibility=susceptibility,
         eddy_scale=1.0,
         eddy=np.array([eddy, -eddy, eddy / 2]),

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from bids_alps.model import Array, SpatialMap, SpatialTransform, SubjectMaps, Template, sample_linear
 
-CENTRES = np.array([[-26.1, -16.1, 27.6], [26.1, -16.1, 27.6], [-38.7, -16.4, 27.6], [38.7, -16.4, 27.6]])
+CENTERS = np.array([[-26.1, -16.1, 27.6], [26.1, -16.1, 27.6], [-38.7, -16.4, 27.6], [38.7, -16.4, 27.6]])
 ORDERS = {
     "RAS": np.eye(3),
     "LAS": np.diag([-1.0, 1, 1]),
@@ -88,9 +88,9 @@ def make_head(head: Head, template: Template) -> tuple[SubjectMaps, SpatialTrans
     )
 
 
-def centre_errors(found: SpatialTransform, truth: SpatialTransform) -> Array:
-    """Return the placement errors of the four ROI centres in the subject, shape (4,), mm."""
-    gaps = found.subject_from_template(CENTRES) - truth.subject_from_template(CENTRES)
+def center_errors(found: SpatialTransform, truth: SpatialTransform) -> Array:
+    """Return the placement errors of the four ROI centers in the subject, shape (4,), mm."""
+    gaps = found.subject_from_template(CENTERS) - truth.subject_from_template(CENTERS)
     return np.linalg.norm(gaps, axis=1)
 
 
@@ -110,12 +110,12 @@ def _warp(largest_mm: float, random: np.random.Generator) -> SpatialMap | None:
     return SpatialMap(data=field * largest_mm / np.linalg.norm(field, axis=-1).max(), affine=affine)
 
 
-def _grid(head: Head, centre: Array) -> SpatialMap:
+def _grid(head: Head, center: Array) -> SpatialMap:
     tilt = Rotation.from_euler("x", head.oblique_degrees, degrees=True).as_matrix()
     directions = tilt @ ORDERS[head.order]
     extent = np.abs(ORDERS[head.order].T @ [190.0, 225.0, head.slab_mm or 190.0])
     shape = np.round(extent / head.voxel_mm).astype(int)
     affine = np.eye(4)
     affine[:3, :3] = directions * head.voxel_mm
-    affine[:3, 3] = centre[:3] - affine[:3, :3] @ ((shape - 1) / 2)
+    affine[:3, 3] = center[:3] - affine[:3, :3] @ ((shape - 1) / 2)
     return SpatialMap(data=np.zeros(shape, dtype=np.float32), affine=affine)

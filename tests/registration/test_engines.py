@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from heads import CENTRES, Head, centre_errors, make_head, pose_error
+from heads import CENTERS, Head, center_errors, make_head, pose_error
 
 from bids_alps.errors import BadDataError, CoverageError, RegistrationError
 from bids_alps.model import SpatialMap, SpatialTransform, SubjectMaps, Template
@@ -22,14 +22,14 @@ from bids_alps.registration.staged import Staged
 
 ENGINES = ("staged", pytest.param("dipy", marks=pytest.mark.slow), "identity", "precomputed")
 NAMES = ("projection_left", "projection_right", "association_left", "association_right")
-NAMED = {name: tuple(centre) for name, centre in zip(NAMES, CENTRES.tolist(), strict=True)}
+NAMED = {name: tuple(center) for name, center in zip(NAMES, CENTERS.tolist(), strict=True)}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_point_maps_are_inverses(engine: str, registrations: dict[str, Registration]) -> None:
     transform = registrations[engine].transform
-    back = transform.template_from_subject(transform.subject_from_template(CENTRES))
-    np.testing.assert_allclose(back, CENTRES, atol=0.02)
+    back = transform.template_from_subject(transform.subject_from_template(CENTERS))
+    np.testing.assert_allclose(back, CENTERS, atol=0.02)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -53,18 +53,18 @@ def test_empty_mask_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("engine", "centre_mm", "pose_degrees"),
+    ("engine", "center_mm", "pose_degrees"),
     [("staged", 1.5, 1.0), pytest.param("dipy", 2.5, 3.0, marks=pytest.mark.slow), ("precomputed", 0.1, 1.0)],
 )
 def test_a_known_transform_is_recovered(
     engine: str,
-    centre_mm: float,
+    center_mm: float,
     pose_degrees: float,
     registrations: Mapping[str, Registration],
     turned_head: tuple[SubjectMaps, SpatialTransform],
 ) -> None:
     found, truth = registrations[engine].transform, turned_head[1]
-    assert centre_errors(found, truth).max() < centre_mm
+    assert center_errors(found, truth).max() < center_mm
     assert pose_error(found, truth) < pose_degrees
 
 
@@ -78,7 +78,7 @@ def test_storage_order_does_not_matter(
     )
     found = Staged().register(permuted, template)
     usual = registrations["staged"]
-    gaps = found.transform.subject_from_template(CENTRES) - usual.transform.subject_from_template(CENTRES)
+    gaps = found.transform.subject_from_template(CENTERS) - usual.transform.subject_from_template(CENTERS)
     assert np.abs(gaps).max() < 0.1
     assert found.pose.pitch == pytest.approx(usual.pose.pitch, abs=0.1)
 
@@ -136,7 +136,7 @@ def test_a_slab_below_the_rois_is_refused(
         subject.mask.world(np.moveaxis(np.indices(subject.mask.shape), 0, -1))
     )[..., 2]
     low = replace(subject, mask=subject.mask.like(subject.mask.data & (heights < 15)))
-    with pytest.raises(CoverageError, match="none of the 4 ROI centres"):
+    with pytest.raises(CoverageError, match="none of the 4 ROI centers"):
         check_registration(registrations["staged"], low, template, NAMED)
 
 

@@ -17,7 +17,7 @@ from bids_alps.model import Array, SpatialMap
 from bids_alps.registration import linear
 from bids_alps.registration.linear import AFFINE, RIGID, SIMILARITY, LinearFit, Pair, fit_linear
 
-CENTRE = np.array([3.0, -8.0, 11.0])
+CENTER = np.array([3.0, -8.0, 11.0])
 GRID = np.array([[2.0, 0, 0, -30.0], [0, 2.5, 0, -32.0], [0, 0, 3.0, -34.0], [0, 0, 0, 1]])
 SHAPE = (30, 26, 23)
 SHEARED = np.array([[0.93, 0.08, 0.02, 4.0], [-0.1, 1.04, 0.05, -6.0], [0.03, -0.07, 0.9, 2.0], [0, 0, 0, 1]])
@@ -30,8 +30,8 @@ def random_blobs(seed: int = 1) -> tuple[Array, Array]:
 
 def contrast(points: Array, seed: int = 1) -> Array:
     """A smooth function of space: Gaussian blobs of 9 mm."""
-    centres, heights = random_blobs(seed)
-    squares = ((points[..., None, :] - centres) ** 2).sum(-1)
+    centers, heights = random_blobs(seed)
+    squares = ((points[..., None, :] - centers) ** 2).sum(-1)
     return (heights * np.exp(-squares / (2 * 9.0**2))).sum(-1)
 
 
@@ -63,7 +63,7 @@ def test_numbers_of_parameters_are_those_of_the_groups() -> None:
     assert (RIGID, SIMILARITY, AFFINE) == (3 + 3, 3 + 3 + 1, 3 + 9)
     for free, scales in ((RIGID, 1), (SIMILARITY, 1), (AFFINE, 3)):
         step = np.random.default_rng(free).uniform(-0.1, 0.1, free)
-        matrix = LinearFit(parameters=np.r_[step, np.zeros(12 - free)], centre=CENTRE, target=CENTRE)
+        matrix = LinearFit(parameters=np.r_[step, np.zeros(12 - free)], center=CENTER, target=CENTER)
         singular = np.linalg.svd(matrix.subject_from_template[:3, :3])[1]
         assert len(np.unique(singular.round(9))) == scales
         assert bool(abs(np.prod(singular) - 1) < 1e-9) is (free == RIGID)
@@ -80,37 +80,37 @@ def test_the_basis_spans_the_symmetric_matrices() -> None:
 
 
 def test_a_matrix_is_carried_over_and_its_rotation_is_the_polar_factor() -> None:
-    fit = LinearFit.of_matrix(SHEARED, CENTRE)
+    fit = LinearFit.of_matrix(SHEARED, CENTER)
     np.testing.assert_allclose(fit.subject_from_template, SHEARED, atol=1e-9)
     turn, stretch = polar(SHEARED[:3, :3])
     np.testing.assert_allclose(fit.rotation, turn.T, atol=1e-9)
     np.testing.assert_allclose(fit.scales, np.sort(np.linalg.eigvalsh(stretch))[::-1], atol=1e-9)
-    np.testing.assert_allclose(fit.target, SHEARED[:3, :3] @ CENTRE + SHEARED[:3, 3])
+    np.testing.assert_allclose(fit.target, SHEARED[:3, :3] @ CENTER + SHEARED[:3, 3])
     rigid = fit.rigid.subject_from_template
     np.testing.assert_allclose(rigid[:3, :3], turn, atol=1e-9)
-    np.testing.assert_allclose(rigid[:3, :3] @ CENTRE + rigid[:3, 3], fit.target, atol=1e-9)
+    np.testing.assert_allclose(rigid[:3, :3] @ CENTER + rigid[:3, 3], fit.target, atol=1e-9)
 
 
 def test_a_mirror_is_refused() -> None:
     with pytest.raises(ValueError, match="left and right"):
-        LinearFit.of_matrix(np.diag([-1.0, 1, 1, 1]), CENTRE)
+        LinearFit.of_matrix(np.diag([-1.0, 1, 1, 1]), CENTER)
 
 
 def test_parameters_are_shift_rotation_vector_and_log_stretch() -> None:
     parameters = np.array([1.0, 2.0, -3.0, 0.1, -0.2, 0.3, 0.05, 0.02, -0.03, 0.01, 0.04, -0.02])
-    fit = LinearFit(parameters=parameters, centre=CENTRE, target=np.array([5.0, 6.0, 7.0]))
+    fit = LinearFit(parameters=parameters, center=CENTER, target=np.array([5.0, 6.0, 7.0]))
     a, b, c, d, e, f = parameters[6:]
     root = np.sqrt(3)
     log_stretch = np.array([[a + b + c / root, d, e], [d, a - b + c / root, f], [e, f, a - 2 * c / root]])
     expected = Rotation.from_rotvec(parameters[3:6]).as_matrix() @ expm(log_stretch)
     matrix = fit.subject_from_template
     np.testing.assert_allclose(matrix[:3, :3], expected, atol=1e-12)
-    np.testing.assert_allclose(matrix[:3, :3] @ CENTRE + matrix[:3, 3], [6.0, 8.0, 4.0], atol=1e-12)
+    np.testing.assert_allclose(matrix[:3, :3] @ CENTER + matrix[:3, 3], [6.0, 8.0, 4.0], atol=1e-12)
 
 
 @pytest.mark.parametrize("free", [RIGID, AFFINE])
 def test_derivatives_of_the_matrix_are_those_of_differences(free: int) -> None:
-    fit = LinearFit.of_matrix(SHEARED, CENTRE)
+    fit = LinearFit.of_matrix(SHEARED, CENTER)
     for n, change in enumerate(linear._changes(fit, free)):
         step = np.zeros(12)
         step[n] = 1e-4
@@ -190,7 +190,7 @@ def test_the_gradient_is_that_of_the_likelihood() -> None:
     turn = np.eye(4)
     turn[:3, :3], turn[:3, 3] = Rotation.from_rotvec([0.06, -0.04, 0.05]).as_matrix(), [2.0, -1.5, 1.0]
     pair = pair_of(turn)
-    fit = LinearFit(parameters=np.zeros(12), centre=np.zeros(3), target=np.zeros(3))
+    fit = LinearFit(parameters=np.zeros(12), center=np.zeros(3), target=np.zeros(3))
     curvature, gradient = pair.normal_equations(fit, AFFINE)
     steps = np.array([0.2] * 3 + [0.01] * 9)
     numeric = np.empty(12)
@@ -208,9 +208,9 @@ def test_the_gradient_is_that_of_the_likelihood() -> None:
 @pytest.mark.parametrize("free", [RIGID, SIMILARITY, AFFINE])
 def test_a_known_motion_is_found(free: int) -> None:
     motion = np.array([3.0, -2.0, 2.5, 0.08, -0.1, 0.06, 0.04, 0.02, -0.02, 0.01, 0.0, -0.01])
-    truth = LinearFit(parameters=np.where(np.arange(12) < free, motion, 0), centre=np.zeros(3), target=np.zeros(3))
+    truth = LinearFit(parameters=np.where(np.arange(12) < free, motion, 0), center=np.zeros(3), target=np.zeros(3))
     pair = pair_of(truth.subject_from_template, step=2.5)
-    start = LinearFit(parameters=np.zeros(12), centre=np.zeros(3), target=np.zeros(3))
+    start = LinearFit(parameters=np.zeros(12), center=np.zeros(3), target=np.zeros(3))
     found = fit_linear(pair, start, free)
     points = np.random.default_rng(2).uniform(-15, 15, (50, 3))
     gaps = [points @ fit.subject_from_template[:3, :3].T + fit.subject_from_template[:3, 3] for fit in (found, truth)]
@@ -224,7 +224,7 @@ def test_a_known_motion_is_found(free: int) -> None:
 def test_the_prior_pulls_by_its_standard_deviations() -> None:
     """With head sizes of 10 % SD, a stretch of 10 % costs half a unit of log likelihood; shears of 3 % as well."""
     pair = pair_of()
-    still = linear._scored(pair, LinearFit(parameters=np.zeros(12), centre=np.zeros(3), target=np.zeros(3)))
+    still = linear._scored(pair, LinearFit(parameters=np.zeros(12), center=np.zeros(3), target=np.zeros(3)))
     for n, sd in enumerate((0.10, 0.05, 0.05, 0.03, 0.03, 0.03), start=6):
         for share in (1.0, 2.0):
             moved = replace(still, parameters=np.eye(12)[n] * sd * share)
@@ -235,6 +235,6 @@ def test_the_prior_pulls_by_its_standard_deviations() -> None:
 
 def test_the_merit_is_the_likelihood_of_a_correlation() -> None:
     pair = pair_of()
-    fit = LinearFit(parameters=np.zeros(12), centre=np.zeros(3), target=np.zeros(3), similarity=0.6, covered=0.5)
+    fit = LinearFit(parameters=np.zeros(12), center=np.zeros(3), target=np.zeros(3), similarity=0.6, covered=0.5)
     assert linear._merit(pair, fit) == pytest.approx(-0.25 * pair.effective * np.log(1 - 0.36))
     assert linear._merit(pair, replace(fit, similarity=-0.6)) < linear._merit(pair, replace(fit, similarity=0.0))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from heads import centre_errors, pose_error
+from heads import center_errors, pose_error
 from scipy.ndimage import gaussian_filter
 
 from bids_alps.io.templates import read_template
@@ -25,9 +25,9 @@ def test_an_fa_map_is_enough_for_a_template(
     ours = read_template(str(tmp_path / "ours.nii.gz"))
     subject, truth = turned_head
     found = ENGINES["staged"].make().register(subject, ours)
-    assert centre_errors(found.transform, truth).max() < 1.5
+    assert center_errors(found.transform, truth).max() < 1.5
     assert pose_error(found.transform, truth) < 1.5
-    centres = {"projection_left": (-26.1, -16.1, 27.6), "projection_right": (26.1, -16.1, 27.6)}
-    checks = {check.name: check.status for check in check_registration(found, subject, ours, centres)}
+    centers = {"projection_left": (-26.1, -16.1, 27.6), "projection_right": (26.1, -16.1, 27.6)}
+    checks = {check.name: check.status for check in check_registration(found, subject, ours, centers)}
     assert "registration_ventricle_contrast" not in checks
     assert "fail" not in checks.values()

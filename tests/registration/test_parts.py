@@ -175,8 +175,8 @@ class Compass:
         return float(np.cos(angle)), 1.0
 
 
-def test_random_poses_keep_size_and_stay_within_two_centimetres() -> None:
-    fit = LinearFit(parameters=np.r_[[1.0, 2, 3], np.zeros(9)], centre=np.ones(3), target=np.zeros(3))
+def test_random_poses_keep_size_and_stay_within_two_centimeters() -> None:
+    fit = LinearFit(parameters=np.r_[[1.0, 2, 3], np.zeros(9)], center=np.ones(3), target=np.zeros(3))
     compass: Any = Compass(np.eye(3))
     found = search.random_similarities(compass, fit, draws=80, seed=4)
     matrices = np.array(compass.seen)
@@ -191,8 +191,8 @@ def test_random_poses_keep_size_and_stay_within_two_centimetres() -> None:
     np.testing.assert_array_equal(found, again)
 
 
-def test_centre_of_mass_is_that_of_a_box() -> None:
-    np.testing.assert_allclose(search.centre_of_mass(box(20, 30)), [-11, -1, -1])
+def test_center_of_mass_is_that_of_a_box() -> None:
+    np.testing.assert_allclose(search.center_of_mass(box(20, 30)), [-11, -1, -1])
 
 
 def fit_turned(*angles: float) -> LinearFit:
@@ -262,8 +262,8 @@ def test_the_whole_brain_is_fitted_by_its_white_matter() -> None:
     points = mask.world(np.stack(np.indices(mask.shape), axis=-1))
 
     def tract(shift: float) -> Array:
-        centre = np.add(np.array([[-12.0, 8, 5], [14, -6, 8], [2, 12, -14]]), [shift, -shift / 2, 0])
-        return np.exp(-((points[..., None, :] - centre) ** 2).sum(-1) / (2 * 8**2)).sum(-1).clip(0, 1)
+        center = np.add(np.array([[-12.0, 8, 5], [14, -6, 8], [2, 12, -14]]), [shift, -shift / 2, 0])
+        return np.exp(-((points[..., None, :] - center) ** 2).sum(-1) / (2 * 8**2)).sum(-1).clip(0, 1)
 
     template = replace(template_of(mask), wm=mask.like(tract(0.0).astype(np.float32)))
     found = staged.fit_whole_brain(subject_of(mask, fa=0.5 * tract(4.0)), template, np.eye(4))
@@ -296,7 +296,7 @@ def test_an_affine_of_a_file_that_changes_volumes_beyond_reason_is_refused(scale
         engine.register(subject, template_of(box(10, 50)))
 
 
-def test_a_warp_of_a_file_is_inverted_to_a_thousandth_of_a_millimetre() -> None:
+def test_a_warp_of_a_file_is_inverted_to_a_thousandth_of_a_millimeter() -> None:
     def bend(points: Array) -> Array:
         return points + 2.0 * np.sin(points[:, [1, 2, 0]] / 25)
 

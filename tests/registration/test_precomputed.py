@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from heads import CENTRES
+from heads import CENTERS
 
 from bids_alps.errors import BadDataError, NoInputError
 from bids_alps.io.transforms import read_itk_transform
@@ -19,19 +19,19 @@ OBLIQUE = np.array([[-2.0, 0, 0, 90], [0, 1.97, -0.35, -100], [0, 0.35, 1.97, -6
 
 
 def moved(matrix: np.ndarray) -> np.ndarray:
-    return CENTRES @ matrix[:3, :3].T + matrix[:3, 3]
+    return CENTERS @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 @pytest.mark.parametrize("suffix", ["txt", "mat", "h5", "tfm"])
 def test_an_itk_transform_maps_points_in_ras(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"xfm.{suffix}"
     sitk.WriteTransform(itk_affine(MATRIX), str(path))
-    np.testing.assert_allclose(read_itk_transform(path)(CENTRES), moved(MATRIX), atol=1e-6)
+    np.testing.assert_allclose(read_itk_transform(path)(CENTERS), moved(MATRIX), atol=1e-6)
 
 
 def test_a_matrix_maps_points_as_in_itk() -> None:
     made, flip = itk_affine(MATRIX), np.array([-1.0, -1, 1])  # ITK's frame is LPS+
-    found = np.array([made.TransformPoint(point) for point in (CENTRES * flip).tolist()]) * flip
+    found = np.array([made.TransformPoint(point) for point in (CENTERS * flip).tolist()]) * flip
     np.testing.assert_allclose(found, moved(MATRIX), atol=1e-9)
 
 

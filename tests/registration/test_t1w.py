@@ -6,23 +6,23 @@ from bids_alps.model import SpatialMap, sample_linear
 from bids_alps.registration.t1w import align_t1w, shift_mm
 
 
-def moved(angles, shift, centre):
-    """The matrix that turns a head about its centre and shifts it, diffusion image to T1w."""
+def moved(angles, shift, center):
+    """The matrix that turns a head about its center and shifts it, diffusion image to T1w."""
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
-    matrix[:3, 3] = centre - matrix[:3, :3] @ centre + shift
+    matrix[:3, 3] = center - matrix[:3, :3] @ center + shift
     return matrix
 
 
-def make_t1w(template, truth, matrix, centre):
+def make_t1w(template, truth, matrix, center):
     """A T1w of a head after it moved, with a smooth profile of its coils and noise."""
     affine = np.diag([-2.0, 2, 2, 1])
-    affine[:3, 3] = centre - affine[:3, :3] @ np.array([50, 60, 50])
+    affine[:3, 3] = center - affine[:3, :3] @ np.array([50, 60, 50])
     grid = SpatialMap(data=np.zeros((101, 121, 101), dtype=np.float32), affine=affine)
     points = grid.world(np.stack(np.indices(grid.shape), axis=-1))
     back = np.linalg.inv(matrix)
     values = sample_linear(template.t1w, truth.template_from_subject(points @ back[:3, :3].T + back[:3, 3]))
-    profile = 1 + 0.002 * (points[..., 1] - centre[1])
+    profile = 1 + 0.002 * (points[..., 1] - center[1])
     noise = np.random.default_rng(4).normal(scale=0.03 * values.max(), size=values.shape)
     return grid.like((values * profile + noise).astype(np.float32))
 

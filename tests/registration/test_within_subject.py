@@ -7,7 +7,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from heads import CENTRES
+from heads import CENTERS
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -56,13 +56,13 @@ def test_two_scans_meet_halfway(turn: Array, shift: Array) -> None:
 def test_consistent_motions_are_kept_with_zero_mean(scans: list[tuple[Array, Array]]) -> None:
     matrices = [rigid(turn, 30 * shift) for turn, shift in scans]
     motions = motions_between(matrices)
-    centres = [matrix[:3, 3] for matrix in matrices]
-    found = solve_midpoint(motions, centres)
+    centers = [matrix[:3, 3] for matrix in matrices]
+    found = solve_midpoint(motions, centers)
     for (i, j), motion in motions.items():
         np.testing.assert_allclose(found[j] @ np.linalg.inv(found[i]), motion, atol=1e-7)
     mean = Rotation.from_matrix([matrix[:3, :3] for matrix in found]).mean()
     assert mean.magnitude() < 1e-7
-    middle = np.mean(centres, axis=0)
+    middle = np.mean(centers, axis=0)
     np.testing.assert_allclose(np.mean([moved(matrix, middle) for matrix in found], axis=0), middle, atol=1e-7)
 
 
@@ -71,10 +71,10 @@ def test_scans_are_treated_equally_with_inconsistent_motions(order: list[int], s
     rng = np.random.default_rng(seed)
     matrices = [rigid(*rng.uniform(-0.3, 0.3, (2, 3))) for _ in range(3)]
     motions = {pair: rigid(*rng.normal(scale=0.01, size=(2, 3))) @ m for pair, m in motions_between(matrices).items()}
-    centres = list(rng.uniform(-5, 5, (3, 3)))
-    found = solve_midpoint(motions, centres)
+    centers = list(rng.uniform(-5, 5, (3, 3)))
+    found = solve_midpoint(motions, centers)
     other = {(i, j): motions[order[i], order[j]] for i, j in motions}
-    again = solve_midpoint(other, [centres[n] for n in order])
+    again = solve_midpoint(other, [centers[n] for n in order])
     for n, matrix in enumerate(again):
         np.testing.assert_allclose(matrix, found[order[n]], atol=1e-8)
 
@@ -143,7 +143,7 @@ def alignments(
 def test_scans_are_aligned_with_each_other(
     scans: list[tuple[SubjectMaps, Array]], midpoint: Midpoint, turned_head: tuple[SubjectMaps, SpatialTransform]
 ) -> None:
-    points = turned_head[1].subject_from_template(CENTRES)
+    points = turned_head[1].subject_from_template(CENTERS)
     places = [moved(frame @ matrix, points) for frame, (_, matrix) in zip(midpoint.frame_from_scan, scans, strict=True)]
     assert np.linalg.norm(np.ptp(places, axis=0), axis=-1).max() < 0.15
     assert min(midpoint.similarity) > 0.9

@@ -24,8 +24,8 @@ def make_drawing():
     rois = []
     for sign, side in ((-1, "left"), (1, "right")):
         for region, x in (("projection", 26), ("association", 38), ("subcortical", 52)):
-            centre = np.round(grid.voxels(np.array([sign * x, -5.0, 5.0]))).astype(int)
-            voxels = centre + np.array([[0, 0, 0], [0, 1, 0], [0, 0, 1]])
+            center = np.round(grid.voxels(np.array([sign * x, -5.0, 5.0]))).astype(int)
+            voxels = center + np.array([[0, 0, 0], [0, 1, 0], [0, 0, 1]])
             rois.append(Roi(name=f"{region}_{side}", voxels=voxels, weights=np.array([1.0, 0.7, 0.4])))
     wm = grid.like(inside.astype(float))
     template = Template(name="Box", t1w=wm, gm=wm, wm=wm, csf=wm, mask=wm.like(inside))

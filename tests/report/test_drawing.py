@@ -82,7 +82,7 @@ def test_preprocessing_steps_are_compared_in_order(drawing):
     assert steps[1].after.data.max() == 2
 
 
-def test_motion_is_drawn_in_millimetres_and_degrees():
+def test_motion_is_drawn_in_millimeters_and_degrees():
     motion = SimpleNamespace(
         confounds={
             **{f"trans_{axis}": np.array([0.0, n]) for n, axis in enumerate("xyz")},

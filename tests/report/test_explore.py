@@ -25,15 +25,15 @@ def rows(count=20):
     ]
 
 
-def test_values_labels_links_and_colours_of_every_run():
+def test_values_labels_links_and_colors_of_every_run():
     explorer = make_explorer(rows(), ["age", "group"], group="group")
     found = json.loads(explorer.data)
     assert found["runs"][2] == {"label": "sub-02_ses-1", "href": "sub-02.html#sub-02_ses-1", "status": "pass"}
     assert list(explorer.families) == ["Index", "Quality checks", "Regions"]
     assert found["families"]["Index"]["ALPS right"][3] is None
     assert found["families"]["Quality checks"] == {"SNR (b=0)": [20.0 + n for n in range(20)]}
-    assert explorer.colours == ("Group", "Status", "Age")
-    assert found["colours"]["Age"][5] == 25.0
+    assert explorer.colors == ("Group", "Status", "Age")
+    assert found["colors"]["Age"][5] == 25.0
 
 
 def test_no_label_can_close_the_script_element():

@@ -1,15 +1,15 @@
 """Links of a report point to existing files."""
 
-from bids_alps.report.links import find_neighbours, find_tables
+from bids_alps.report.links import find_neighbors, find_tables
 
 
-def test_neighbours_have_diffusion_data(tmp_path):
+def test_neighbors_have_diffusion_data(tmp_path):
     for folder in ("sub-01/dwi", "sub-02/anat", "sub-03/ses-1/dwi", "sub-04/dwi"):
         (tmp_path / folder).mkdir(parents=True)
-    assert find_neighbours(tmp_path, "01") == ("", "03")
-    assert find_neighbours(tmp_path, "03", ["03"]) == ("01", "04")
-    assert find_neighbours(tmp_path, "03", ["sub-03", "sub-04"]) == ("", "04")
-    assert find_neighbours(tmp_path / "nowhere", "01") == ("", "")
+    assert find_neighbors(tmp_path, "01") == ("", "03")
+    assert find_neighbors(tmp_path, "03", ["03"]) == ("01", "04")
+    assert find_neighbors(tmp_path, "03", ["sub-03", "sub-04"]) == ("", "04")
+    assert find_neighbors(tmp_path / "nowhere", "01") == ("", "")
 
 
 def test_linked_tables_belong_to_the_run(tmp_path):

@@ -174,7 +174,7 @@ def test_a_receipt_of_another_version_is_ignored(output, text):
     assert read_participant_page(output, "01").methods.paragraphs == ()
 
 
-def test_several_presets_are_labelled(output):
+def test_several_presets_are_labeled(output):
     table = output / "sub-01" / "dwi" / "sub-01_dir-AP_desc-alps_scalarstats.tsv"
     lines = table.read_text().splitlines()
     table.write_text("\n".join([*lines, *(line.replace("alps\t", "alps.sh\t", 1) for line in lines[1:])]) + "\n")

@@ -1,4 +1,4 @@
-"""A subject looks the same however it is stored, and its colours are those of the display's axes."""
+"""A subject looks the same however it is stored, and its colors are those of the display's axes."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bids_alps.model import Roi, SpatialMap
-from bids_alps.report.slices import colour_fa, find_display, roi_centre, sample_plane
+from bids_alps.report.slices import color_fa, find_display, roi_center, sample_plane
 
 
 def blob(order=(0, 1, 2), flips=(False, False, False)):
@@ -45,18 +45,18 @@ def test_a_plane_runs_left_to_right_and_upwards():
     assert np.allclose(np.diff(axial, axis=0), 0)
 
 
-@pytest.mark.parametrize(("direction", "colour"), [((1, 0, 0), 0), ((0, -1, 0), 1), ((0, 0, 1), 2)])
-def test_colours_follow_the_axes_and_not_the_sign(direction, colour):
+@pytest.mark.parametrize(("direction", "color"), [((1, 0, 0), 0), ((0, -1, 0), 1), ((0, 0, 1), 2)])
+def test_colors_follow_the_axes_and_not_the_sign(direction, color):
     fa = blob().like(np.full((14, 16, 12), 0.8))
     v1 = fa.like(np.broadcast_to(np.array(direction, float), (14, 16, 12, 3)))
-    assert colour_fa(fa, v1, np.eye(3)).data[3, 3, 3].tolist() == [float(n == colour) for n in range(3)]
+    assert color_fa(fa, v1, np.eye(3)).data[3, 3, 3].tolist() == [float(n == color) for n in range(3)]
 
 
-def test_colours_rotate_with_the_display():
+def test_colors_rotate_with_the_display():
     fa = blob().like(np.full((14, 16, 12), 0.8))
     v1 = fa.like(np.broadcast_to(np.array([1.0, 0, 0]), (14, 16, 12, 3)))
     quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
-    np.testing.assert_allclose(colour_fa(fa, v1, quarter).data[0, 0, 0], [0, 1, 0])
+    np.testing.assert_allclose(color_fa(fa, v1, quarter).data[0, 0, 0], [0, 1, 0])
 
 
 def test_outside_the_field_of_view_is_dark():
@@ -67,7 +67,7 @@ def test_outside_the_field_of_view_is_dark():
     assert picture[picture.shape[0] // 2, picture.shape[1] // 2] == 1
 
 
-def test_centre_of_a_region_is_weighted():
+def test_center_of_a_region_is_weighted():
     image = blob()
     roi = Roi(name="projection_left", voxels=np.array([[0, 0, 0], [1, 0, 0]]), weights=np.array([3.0, 1.0]))
-    np.testing.assert_allclose(roi_centre(roi, image), [-13.5, -16, -12])
+    np.testing.assert_allclose(roi_center(roi, image), [-13.5, -16, -12])

@@ -87,21 +87,21 @@ def coverage_by_a_mask(edge):
     mask = SpatialMap(
         data=np.moveaxis(np.indices((20, 20, 20)), 0, -1)[..., 0] < edge / 2, affine=np.diag([2.0, 2, 2, 1])
     )
-    sphere = replace(read_preset("alps-sphere", radius_mm=5.0), centres={"projection_left": (20.0, 20.0, 20.0)})
+    sphere = replace(read_preset("alps-sphere", radius_mm=5.0), centers={"projection_left": (20.0, 20.0, 20.0)})
     (roi,) = place_preset(sphere, SpatialTransform(affine=np.eye(4), rigid=np.eye(4)), mask)
     return roi.coverage
 
 
 SCATTERED = np.array([rotated(TENSORS["projection"], 40 * (n % 2) - 20, 40 * (n // 2 % 2) - 20, 0) for n in range(N)])
-HALF_GREY = np.array([TENSORS["projection"] if n % 2 else 0.8e-3 * np.eye(3) for n in range(N)])
+HALF_GRAY = np.array([TENSORS["projection"] if n % 2 else 0.8e-3 * np.eye(3) for n in range(N)])
 REGIONS = {
     "angle_projection": {"projection": rotated(TENSORS["projection"], 30, 0, 0)},
     "angle_association": {"association": rotated(TENSORS["association"], 0, 0, 30)},
     "dispersion": {"projection": SCATTERED},
     "fa": {"association": np.diag([0.65, 0.9, 0.55]) * 1e-3},
     "lambda2_lambda3": {"projection": np.diag([0.8, 0.4, 1.1]) * 1e-3},
-    "off_tract_fraction": {"projection": HALF_GREY},
-    "other_tissue": {"projection": HALF_GREY},
+    "off_tract_fraction": {"projection": HALF_GRAY},
+    "other_tissue": {"projection": HALF_GRAY},
     "effective_voxels": {"voxels": 2},
     "coverage": {"coverage": coverage_by_a_mask(20)},
     "pitch": {"pitch": -12.0},
@@ -188,7 +188,7 @@ def check_motion(*, step=0.1, lost=0):
             rotation=np.zeros(3),
             translation=np.array([0, step * n, 0]),
             eddy=np.zeros(0),
-            centre=np.zeros(3),
+            center=np.zeros(3),
             direction=np.eye(3)[1],
         )
         for n in range(volumes)
@@ -249,7 +249,7 @@ def check_header(*, known=True):
 
 
 MOTION: dict[str, dict[str, Any]] = {"framewise_displacement": {"step": 1.5}, "outlier_slices": {"lost": 5}}
-CENTRES = {"projection_left": (-26.1, -16.1, 27.6), "projection_right": (26.1, -16.1, 27.6)}
+CENTERS = {"projection_left": (-26.1, -16.1, 27.6), "projection_right": (26.1, -16.1, 27.6)}
 FIGURES = {"similarity": 0.8, "similarity_coarse": 0.7, "similarity_random": 0.4, "similarity_rotated": 0.5}
 SCALES = {"scale_min": 0.9, "scale_max": 1.0}
 
@@ -298,7 +298,7 @@ def check_alignment(template, *, matrix=None, bend=0.0, pose_se=0.5, fa=0.5, flu
         placement_se_mm=0.5,
         metrics={**FIGURES, **SCALES, **jacobian_range(displacement, template.mask), **figures},
     )
-    return check_registration(registration, subject, template, CENTRES, lesions)
+    return check_registration(registration, subject, template, CENTERS, lesions)
 
 
 def shift(x):
@@ -381,9 +381,9 @@ def test_a_correct_registration_triggers_no_check(template):
 
 
 def test_a_known_lesion_is_not_a_registration_failure(template):
-    """FA lost in a ball about one centre fails the check of white matter, unless the ball is known for a lesion."""
+    """FA lost in a ball about one center fails the check of white matter, unless the ball is known for a lesion."""
     points = template.wm.world(np.moveaxis(np.indices(template.wm.shape), 0, -1))
-    ball = np.linalg.norm(points - CENTRES["projection_left"], axis=-1) < 6
+    ball = np.linalg.norm(points - CENTERS["projection_left"], axis=-1) < 6
     fa = 0.5 * np.where(ball, 0.1, 1)
     assert status_of(check_alignment(template, fa=fa), "registration_roi_white_matter") == "fail"
     lesions = template.wm.like(ball.astype(np.float32))

@@ -58,7 +58,7 @@ def test_a_correct_table_is_unchanged() -> None:
 
 
 def test_an_ambiguous_table_is_unchanged_with_a_note() -> None:
-    """Noise that hides the fibres leaves no reading ahead of the others."""
+    """Noise that hides the fibers leaves no reading ahead of the others."""
     right = bundles()
     wrong = told_as(right, np.eye(3)[[1, 0, 2]])
     noise = np.random.default_rng(0).normal(scale=400, size=right.image.data.shape)
@@ -68,7 +68,7 @@ def test_an_ambiguous_table_is_unchanged_with_a_note() -> None:
 
 
 def test_a_table_that_no_orientation_can_be_told_from_is_unchanged_with_a_note() -> None:
-    """Without fibres there is nothing to verify the table by."""
+    """Without fibers there is nothing to verify the table by."""
     right = bundles()
     flat = right.image.like(np.where(right.gradients.bvals > 0, 400.0, 1000.0) * np.ones((*SHAPE, 1), np.float32))
     found = repair_table(DwiSeries(image=flat, gradients=right.gradients), np.ones(SHAPE, dtype=bool), REPAIR)

@@ -30,7 +30,7 @@ from bids_alps.stages.tensors import fit
 
 PRESET = read_preset("alps-sphere", radius_mm=5)
 RADIUS_MM, LESION_MD, LESION_S0 = 5.0, 1.5e-3, 900.0
-BESIDE_MM = np.array([0.0, 3.0, 3.0])  # from the region's centre: healthy voxels are left
+BESIDE_MM = np.array([0.0, 3.0, 3.0])  # from the region's center: healthy voxels are left
 DWI_RUN = DwiRun(entities={"sub": "01"}, image=Path("a"), bval=Path("b"), bvec=Path("c"))
 HERE = SpatialTransform(affine=np.eye(4), rigid=np.eye(4))
 
@@ -44,13 +44,13 @@ def phantom():
 @pytest.fixture(scope="module")
 def blob(phantom):
     """The lesion in world mm of the scan, on its own grid: 1 in a sphere."""
-    centre = phantom.truth.transform.subject_from_template(np.add(PRESET.centres["projection_left"], BESIDE_MM))
+    center = phantom.truth.transform.subject_from_template(np.add(PRESET.centers["projection_left"], BESIDE_MM))
     shape = np.array([150, 180, 130])
     affine = np.diag([1.2, 1.2, 1.2, 1])
     affine[:3, 3] = phantom.image.world(np.array(phantom.image.shape) / 2) - 1.2 * shape / 2
     grid = SpatialMap(data=np.zeros(shape), affine=affine)
-    distance = np.linalg.norm(grid.world(np.stack(np.indices(shape), axis=-1)) - centre, axis=-1)
-    return grid.like((distance <= RADIUS_MM).astype(np.uint8)), centre
+    distance = np.linalg.norm(grid.world(np.stack(np.indices(shape), axis=-1)) - center, axis=-1)
+    return grid.like((distance <= RADIUS_MM).astype(np.uint8)), center
 
 
 def fitted(phantom, data, method=None):
@@ -103,7 +103,7 @@ def test_excluding_the_lesion_restores_the_healthy_index(kept, healthy):
 def test_overlap_equals_that_of_two_spheres(phantom, blob, kept):
     """By points in the region's sphere, carried to the head."""
     points = np.random.default_rng(1).uniform(-5, 5, (20000, 3))
-    points = points[np.linalg.norm(points, axis=1) <= 5] + PRESET.centres["projection_left"]
+    points = points[np.linalg.norm(points, axis=1) <= 5] + PRESET.centers["projection_left"]
     carried = phantom.truth.transform.subject_from_template(points)
     known = (np.linalg.norm(carried - blob[1], axis=1) <= RADIUS_MM).mean()
     overlaps = {roi.name: roi.scalars["lesion_overlap"] for roi in kept.result.rois}
@@ -164,11 +164,11 @@ def shared(one, other):
 
 
 def test_a_mask_in_the_template_is_transformed_to_the_subject(tmp_path, phantom, placed, share):
-    centre = np.add(PRESET.centres["projection_left"], BESIDE_MM)
+    center = np.add(PRESET.centers["projection_left"], BESIDE_MM)
     affine = np.diag([1.0, 1, 1, 1])
     affine[:3, 3] = (-90, -126, -72)
     grid = SpatialMap(data=np.zeros((181, 217, 181)), affine=affine)
-    x, y, z = (grid.affine[n, 3] + np.arange(grid.shape[n]) - centre[n] for n in range(3))
+    x, y, z = (grid.affine[n, 3] + np.arange(grid.shape[n]) - center[n] for n in range(3))
     ball = x[:, None, None] ** 2 + y[:, None] ** 2 + z**2 <= RADIUS_MM**2
     found = placed(grid.like(ball), PRESET.template)
     assert shared(found.fraction, share) > 0.75  # the head is scaled and warped

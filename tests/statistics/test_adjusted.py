@@ -42,7 +42,7 @@ def test_differences_equal_emmeans(found):
     names = ["difference", "difference_ci_low", "difference_ci_high", "statistic", "df", "p"]
     expected = [-0.10579878549621, -0.1773097330811, -0.0342878379113, -2.967454599404, 53, 0.0044982596770]
     np.testing.assert_allclose(row[names].astype(float), expected, rtol=1e-7)
-    assert row["standardised"] == pytest.approx(-0.10579878549621 / 0.111619731372, rel=1e-7)
+    assert row["standardized"] == pytest.approx(-0.10579878549621 / 0.111619731372, rel=1e-7)
     np.testing.assert_allclose(pairs["p_holm"], [0.8237915738812, 0.0134947790310, 0.0219723202496], rtol=1e-9)
 
 

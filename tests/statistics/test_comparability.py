@@ -63,7 +63,7 @@ def test_what_may_differ_is_pooled_and_told() -> None:
     ],
 )
 def test_b_values_within_150_of_the_commonest_are_one_shell(b_values: list[object], kept: list[bool]) -> None:
-    """Counted from the b-value with most neighbours: 1155 is 155 from 1000."""
+    """Counted from the b-value with most neighbors: 1155 is 155 from 1000."""
     assert find_comparable(runs(b_value=b_values)).kept.tolist() == kept
 
 

@@ -14,7 +14,7 @@ import pytest
 from scipy import stats
 
 from bids_alps.statistics.categories import compare_categories
-from bids_alps.statistics.descriptives import compare_participants, describe_groups, standardised_difference
+from bids_alps.statistics.descriptives import compare_participants, describe_groups, standardized_difference
 from bids_alps.statistics.variables import Variable
 
 AGE = Variable(name="age", kind="number", decided_by="its name")
@@ -79,7 +79,7 @@ def test_every_row_names_its_variable(people):
     assert list(found["variable"]) == ["age", "sex"]
     assert list(found["test"]) == ["student", "N-1 chi-square"]
     a, b = people["age"][:4], people["age"][5:]
-    assert found.loc[0, "standardised_difference"] == pytest.approx(
+    assert found.loc[0, "standardized_difference"] == pytest.approx(
         (b.mean() - a.mean()) / np.sqrt((a.var() + b.var()) / 2)
     )
 
@@ -87,7 +87,7 @@ def test_every_row_names_its_variable(people):
 def test_the_distance_of_a_binary_category_equals_that_of_its_fraction():
     a, b = pd.Series(["F"] * 30 + ["M"] * 70), pd.Series(["F"] * 50 + ["M"] * 50)
     expected = 0.2 / np.sqrt((0.3 * 0.7 + 0.5 * 0.5) / 2)
-    assert standardised_difference(a, b, "category") == pytest.approx(expected)
+    assert standardized_difference(a, b, "category") == pytest.approx(expected)
 
 
 def test_sd_and_quartiles_equal_r():

@@ -30,8 +30,8 @@ def test_results_equal_statsmodels(table):
     np.testing.assert_allclose(found.coefficients["ci_low"], direct.conf_int()[0], rtol=1e-10)
 
 
-def test_a_single_standardised_coefficient_is_the_correlation(table):
-    slope = fit_model(table, "y ~ age").coefficients.set_index("term").loc["age", "standardised"]
+def test_a_single_standardized_coefficient_is_the_correlation(table):
+    slope = fit_model(table, "y ~ age").coefficients.set_index("term").loc["age", "standardized"]
     assert slope == pytest.approx(np.corrcoef(table.age, table.y)[0, 1])
 
 

@@ -104,8 +104,8 @@ def test_visits_that_nobody_attended_together_are_ordered_through_others() -> No
 
 def test_a_participant_scanned_at_every_site_does_not_shift_the_pairing_of_the_others() -> None:
     runs = attended(*((f"sub-{n}", f"ses-{k}", "") for n in range(20) for k in (1, 2) if n > 2 or k == 2))
-    travelling = attended(*(("sub-travelling", f"ses-{k}", "") for k in range(3, 9)))
-    found = find_visits(pd.concat([runs, travelling], ignore_index=True))
+    traveling = attended(*(("sub-traveling", f"ses-{k}", "") for k in range(3, 9)))
+    found = find_visits(pd.concat([runs, traveling], ignore_index=True))
     assert found.runs.loc[found.runs["participant_id"] == "sub-0", VISIT].tolist() == ["ses-2"]
 
 

@@ -58,7 +58,7 @@ def place_labels(labels: SpatialMap, transform: SpatialTransform, mask: SpatialM
     Returns
     -------
     Memberships
-        Fractions from nearest-neighbour labels at `SUBDIVISIONS` points along each voxel edge.
+        Fractions from nearest-neighbor labels at `SUBDIVISIONS` points along each voxel edge.
     """
     inside = np.argwhere(np.asarray(mask.data, dtype=bool))
     step = int(labels.data.max()) + 1
@@ -77,7 +77,7 @@ def place_labels(labels: SpatialMap, transform: SpatialTransform, mask: SpatialM
 
 
 def place_probabilities(probabilities: SpatialMap, transform: SpatialTransform, mask: SpatialMap) -> Memberships:
-    """Map probability maps of the template to a subject, linearly interpolated at voxel centres.
+    """Map probability maps of the template to a subject, linearly interpolated at voxel centers.
 
     Parameters
     ----------
@@ -130,18 +130,18 @@ def measure_regions(
         where, weights = tuple(placed.voxels[members].T), placed.weights[members]
         values: dict[str, float] = {"n_voxels": int(members.sum())}
         for name, image in maps.items():
-            summary = summarise(image.data[where].astype(np.float64), weights)
+            summary = summarize(image.data[where].astype(np.float64), weights)
             values |= {f"{name}_{kind}": value for kind, value in summary.items()}
         measured[index] = values
     return measured
 
 
-def summarise(values: Array, weights: Array) -> dict[str, float]:
+def summarize(values: Array, weights: Array) -> dict[str, float]:
     """Return the weighted mean, population SD and median of values, both arrays of shape (n,).
 
     Examples
     --------
-    >>> {kind: float(value) for kind, value in summarise(np.array([1.0, 5.0]), np.array([3.0, 1.0])).items()}
+    >>> {kind: float(value) for kind, value in summarize(np.array([1.0, 5.0]), np.array([3.0, 1.0])).items()}
     {'mean': 2.0, 'sd': 1.7320508075688772, 'median': 1.0}
     """
     mean = float(np.average(values, weights=weights))

@@ -1,8 +1,8 @@
-"""The index corrected for crossing fibres, for suitable acquisitions (experimental).
+"""The index corrected for crossing fibers, for suitable acquisitions (experimental).
 
-Callosal fibres that cross both regions raise the index irrespective of perivascular diffusion; association fibres in
-the projection region and free water lower it. Here the mean signal of each region is modelled as the sum of its own
-tract (free tensor), of fibres along the two other axes of the head (common response), and of free water:
+Callosal fibers that cross both regions raise the index irrespective of perivascular diffusion; association fibers in
+the projection region and free water lower it. Here the mean signal of each region is modeled as the sum of its own
+tract (free tensor), of fibers along the two other axes of the head (common response), and of free water:
 
     S / S0 = (1 - f1 - f2 - fw) exp(-b g' D g) + f1 exp(-b g' R1 g) + f2 exp(-b g' R2 g) + fw exp(-b 3e-3 mm^2/s)
 
@@ -24,7 +24,7 @@ from bids_alps.numerics.tensors.tensor import design_matrix
 
 MIN_DIRECTIONS = 45
 MIN_B, MIN_SINGLE_SHELL_B = 1500.0, 1900.0
-"""Minimum highest b-value to resolve crossing fibres with two shells and with a single shell, s/mm^2."""
+"""Minimum highest b-value to resolve crossing fibers with two shells and with a single shell, s/mm^2."""
 
 MAX_B = 3100.0
 FREE_WATER = 3.0e-3
@@ -36,14 +36,14 @@ _SCALE = 1e-3  # tensors are fitted in units of 1e-3 mm^2/s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crossing:
-    """Result of the fit of tract, crossing fibres and free water.
+    """Result of the fit of tract, crossing fibers and free water.
 
     Parameters
     ----------
     alps, se
         Index from the tensors of the tracts, and its standard error: left, right, bilateral.
     fractions
-        By region: signal fractions of fibres along ``x``, ``y`` and ``z`` of the template, and of ``water``.
+        By region: signal fractions of fibers along ``x``, ``y`` and ``z`` of the template, and of ``water``.
     """
 
     alps: dict[str, float]
@@ -52,7 +52,7 @@ class Crossing:
 
 
 def choose_crossing_volumes(gradients: Gradients, *, b0_threshold: float) -> Array | None:
-    """Return which volumes to fit, shape (n,), bool; None if crossing fibres cannot be resolved.
+    """Return which volumes to fit, shape (n,), bool; None if crossing fibers cannot be resolved.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def choose_crossing_volumes(gradients: Gradients, *, b0_threshold: float) -> Arr
 def measure_crossing(
     series: DwiSeries, volumes: Array, rois: Iterable[Roi], rotation: Array, response: tuple[float, float], *, seed: int
 ) -> Crossing:
-    """Fit tract, crossing fibres and free water to the mean signal of each region.
+    """Fit tract, crossing fibers and free water to the mean signal of each region.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def measure_crossing(
     rotation
         Rotation from scanner axes to the axes of the index, shape (3, 3).
     response
-        Diffusivity along and across a single bundle of fibres, mm^2/s.
+        Diffusivity along and across a single bundle of fibers, mm^2/s.
     seed
         Seed of the residual bootstrap for the standard error.
     """
@@ -145,7 +145,7 @@ class _Mixture:
         return start
 
     def components(self) -> Array:
-        """Return the signals of fibres along both other axes and of free water, shape (3, n)."""
+        """Return the signals of fibers along both other axes and of free water, shape (3, n)."""
         along, across = self.response
         signals = []
         for axis in self.others:
@@ -184,14 +184,14 @@ class _Mixture:
         return solution.x
 
     def fractions(self, parameters: Array) -> dict[str, float]:
-        """Return the fractions of fibres along x, y and z, and of free water."""
+        """Return the fractions of fibers along x, y and z, and of free water."""
         first, second, water = (float(value) for value in parameters[6:9])
         shares = dict(zip(self.others, (first, second), strict=True)) | {self.axis: 1 - first - second - water}
         return {name: shares[n] for n, name in enumerate("xyz")} | {"water": water}
 
 
-def single_fibre_response(values: Array, fa: Array, *, voxels: int = 300) -> tuple[float, float]:
-    """Return the diffusivity along and across the fibres in the voxels of highest anisotropy, mm^2/s.
+def single_fiber_response(values: Array, fa: Array, *, voxels: int = 300) -> tuple[float, float]:
+    """Return the diffusivity along and across the fibers in the voxels of highest anisotropy, mm^2/s.
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ def single_fibre_response(values: Array, fa: Array, *, voxels: int = 300) -> tup
     fa
         Their fractional anisotropy, shape (m,).
     voxels
-        Number of voxels, of highest anisotropy below 0.95, used as single-fibre voxels.
+        Number of voxels, of highest anisotropy below 0.95, used as single-fiber voxels.
     """
     order = np.argsort(np.where(fa < 0.95, fa, 0.0), kind="stable")[-voxels:]
     mean = np.median(values[order], axis=0)

@@ -50,7 +50,7 @@ def lesion_fraction_map(lesions: SpatialMap, transform: SpatialTransform, mask: 
 
 
 def covered_fraction(lesions: SpatialMap, transform: SpatialTransform, mask: SpatialMap) -> float:
-    """Return the fraction of brain voxels with their centre in the field of view of a lesion mask.
+    """Return the fraction of brain voxels with their center in the field of view of a lesion mask.
 
     Examples
     --------
@@ -59,8 +59,8 @@ def covered_fraction(lesions: SpatialMap, transform: SpatialTransform, mask: Spa
     >>> covered_fraction(half, SpatialTransform(affine=np.eye(4), rigid=np.eye(4)), brain)
     0.5
     """
-    centres = mask.world(np.argwhere(np.asarray(mask.data, dtype=bool)))
-    return float(lesions.contains(transform.template_from_subject(centres)).mean())
+    centers = mask.world(np.argwhere(np.asarray(mask.data, dtype=bool)))
+    return float(lesions.contains(transform.template_from_subject(centers)).mean())
 
 
 def lesion_overlap(roi: Roi, share: SpatialMap) -> float:

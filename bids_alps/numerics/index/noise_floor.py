@@ -1,6 +1,6 @@
 """Bias of the index by the noise floor of magnitude images.
 
-Magnitudes are never negative: at low SNR they are biased upwards, so that diffusivities along the fibres are
+Magnitudes are never negative: at low SNR they are biased upwards, so that diffusivities along the fibers are
 underestimated, and the index decreases at high b-values. The mean logarithm of a magnitude with Rician noise is
 known in closed form, E[ln M] = ln S + E1(S^2 / (2 sigma^2)) / 2 (the logarithm of a non-central chi-square variable
 of two degrees of freedom:

@@ -11,7 +11,7 @@ from bids_alps.model import Array, Roi, RoiPreset, SpatialMap, SpatialTransform,
 from bids_alps.numerics.tensors.tensor import eigen_system, fractional_anisotropy, mean_diffusivity, rotate_elements
 
 EXPECTED_AXIS = {"projection": 2, "association": 1, "subcortical": 0}
-"""Axis of the template (0 x, 1 y, 2 z) along which the fibres of each region run."""
+"""Axis of the template (0 x, 1 y, 2 z) along which the fibers of each region run."""
 
 COUNTED_BY_FRACTION = (
     "Voxels of the diffusion images were weighted by the fraction of their volume inside a region; tensors were not "
@@ -39,7 +39,7 @@ _MIN_FRACTION = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Neighbourhood:
+class Neighborhood:
     """Voxels around a region, and their sampling points in the template.
 
     Parameters
@@ -60,7 +60,7 @@ def place_preset(preset: RoiPreset, transform: SpatialTransform, mask: SpatialMa
     Parameters
     ----------
     preset
-        Preset with centres in the template of `transform`.
+        Preset with centers in the template of `transform`.
     transform
         Transform from subject to template.
     mask
@@ -82,15 +82,15 @@ def prepare_placement(
     Template points are computed once for all placements.
     """
     nearby, is_inside = {}, {}
-    for name, centre in preset.centres.items():
+    for name, center in preset.centers.items():
         reach = np.asarray(preset.shape(name).reach_mm) + margin_mm
-        nearby[name] = find_neighbourhood((np.asarray(centre) - reach, np.asarray(centre) + reach), transform, mask)
+        nearby[name] = find_neighborhood((np.asarray(center) - reach, np.asarray(center) + reach), transform, mask)
         is_inside[name] = _membership(preset, name, nearby[name].points)
 
     def placed(offsets: Mapping[str, Array]) -> list[Roi]:
         """Return the regions displaced by offsets in the template: name -> shape (3,), mm."""
         rois = []
-        for name in preset.centres:
+        for name in preset.centers:
             within = is_inside[name](offsets.get(name, np.zeros(3)))
             rois.append(_weighted(name, nearby[name].voxels, within.mean(axis=1), mask))
         return rois
@@ -102,20 +102,20 @@ def _membership(preset: RoiPreset, name: str, points: Array) -> Callable[[Array]
     """Return a function that tests whether template points, shape (..., 3), lie in a region with an offset, mm."""
     label_image = preset.label_image
     if label_image is not None:
-        label = 1 + list(preset.centres).index(name)
+        label = 1 + list(preset.centers).index(name)
         return lambda offset: sample_nearest(label_image, points - offset) == label
     outward = np.array([-1.0 if name.endswith("left") else 1.0, 1.0, 1.0])
-    planes = np.ascontiguousarray(np.moveaxis((points - preset.centres[name]) * outward, -1, 0))
+    planes = np.ascontiguousarray(np.moveaxis((points - preset.centers[name]) * outward, -1, 0))
     offsets = np.moveaxis(planes, 0, -1)  # each coordinate lies together in memory: three times as fast
     shape = preset.shape(name)
     return lambda offset: shape.contains(offsets - offset * outward)
 
 
-def find_neighbourhood(box: tuple[Array, Array], transform: SpatialTransform, mask: SpatialMap) -> Neighbourhood:
+def find_neighborhood(box: tuple[Array, Array], transform: SpatialTransform, mask: SpatialMap) -> Neighborhood:
     """Return the voxels that may intersect a box of the template, given by its low and high corner, mm."""
     voxels = _candidate_voxels(box, transform, mask)
     points = transform.template_from_subject(mask.points_within(voxels, SUBDIVISIONS))
-    return Neighbourhood(voxels=voxels, points=points)
+    return Neighborhood(voxels=voxels, points=points)
 
 
 def _weighted(name: str, voxels: Array, fractions: Array, mask: SpatialMap) -> Roi:
@@ -138,7 +138,7 @@ def _candidate_voxels(box: tuple[Array, Array], transform: SpatialTransform, mas
 
 
 def angles_to_expected_axis(elements: Array, region: str, rotation: Array) -> Array:
-    """Return the angle between the principal eigenvector and the expected fibre axis of a region.
+    """Return the angle between the principal eigenvector and the expected fiber axis of a region.
 
     Parameters
     ----------
@@ -212,13 +212,13 @@ def place_trilinear(preset: RoiPreset, transform: SpatialTransform, mask: Spatia
     preset, transform, mask
         As in `place_preset`.
     """
-    return tuple(_trilinear(name, preset, transform, mask) for name in preset.centres)
+    return tuple(_trilinear(name, preset, transform, mask) for name in preset.centers)
 
 
 def _trilinear(name: str, preset: RoiPreset, transform: SpatialTransform, mask: SpatialMap) -> Roi:
     reach = np.ceil(preset.shape(name).reach_mm).astype(int)
     axes = [np.arange(-length, length + 1.0) for length in reach]
-    lattice = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3) + preset.centres[name]
+    lattice = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3) + preset.centers[name]
     inside = _membership(preset, name, lattice)(np.zeros(3))
     where = mask.voxels(transform.subject_from_template(lattice[inside]))
     low = np.floor(where).astype(int)

@@ -1,6 +1,6 @@
 """Position of the tracts relative to the template, from the profile of diffusivities along x.
 
-From the midline outward fibres run along z (corona radiata), then along y (superior longitudinal fasciculus): the
+From the midline outward fibers run along z (corona radiata), then along y (superior longitudinal fasciculus): the
 contrast (Dzz - Dyy) / (Dzz + Dyy) is positive, then negative. The shift between the measured and the
 expected profile is the offset of the regions from the tracts, independent of the registration.
 """
@@ -60,7 +60,7 @@ def _contrast(field: TensorField, transform: SpatialTransform, sign: float) -> t
 
 
 def _shift(profile: tuple[Array, Array]) -> float:
-    """Return the shift, mm, that maximises the correlation of a profile with the expected one."""
+    """Return the shift, mm, that maximizes the correlation of a profile with the expected one."""
     x, contrast = profile
     known = np.isfinite(contrast)
     if known.mean() < 0.8:

@@ -183,7 +183,7 @@ def add_systematic(interval: Interval, alps: float, changes: Systematic) -> Inte
 def blur_by_a_voxel(field: TensorField) -> TensorField:
     """Return tensors blurred by one more voxel: a variance of 1/12 voxel^2 along each axis.
 
-    The blur is normalised inside the mask. The effect of this second blur estimates the partial volume effect of the
+    The blur is normalized inside the mask. The effect of this second blur estimates the partial volume effect of the
     acquired voxel size.
     """
     inside = np.asarray(field.mask, dtype=np.float32)
@@ -207,7 +207,7 @@ def draw_noise(
     """Return the mean tensor of each region, shape (6,), and draws of its error, shape (draws, 6), template axes.
 
     Wild bootstrap of the weighted fit: Whitcher 2008, doi 10.1002/hbm.20395; residuals scaled by their leverage
-    (HC2). One sign per volume is drawn for all voxels together, so that noise shared by neighbours (interpolation,
+    (HC2). One sign per volume is drawn for all voxels together, so that noise shared by neighbors (interpolation,
     multi-coil reconstruction, pulsation) is not averaged away. The mean tensor is linear in the log-signal, so that
     a draw is one product of a matrix with the signs.
 
@@ -289,8 +289,8 @@ def draw_placement(
 
     The offsets depend only on names, error and generator, so that scans with equal ones are displaced equally.
     """
-    centred = {name: np.zeros(3) for name in names}
-    base = placed(centred)
+    centerd = {name: np.zeros(3) for name in names}
+    base = placed(centerd)
     if error_mm <= 0:
         return _log_departure({name: base[name][None] for name in names}, base)
     placements = []
@@ -318,9 +318,9 @@ def draw_pose(means: Means, error_degrees: float, rng: np.random.Generator) -> d
     return _log_departure(rotated, means)
 
 
-def _log_departure(draws: Means, centre: Means) -> dict[str, Array]:
-    """Return log(index of each draw / index of the centre), shape (draws,); NaN if undefined."""
-    values, central = alps_by_hemisphere(draws), alps_by_hemisphere(centre)
+def _log_departure(draws: Means, center: Means) -> dict[str, Array]:
+    """Return log(index of each draw / index of the center), shape (draws,); NaN if undefined."""
+    values, central = alps_by_hemisphere(draws), alps_by_hemisphere(center)
     departures = {}
     for side, value in values.items():
         ratio = value / central[side]

@@ -198,10 +198,10 @@ def _solve(image: EncodedImage, other: EncodedImage, mask: Array, ratio: float) 
             size=size,
             stride=stride,
         )
-        field = problem.minimise(field, steps)
+        field = problem.minimize(field, steps)
         if stride in (4, 2):
             motion = _refine_motion(problem, field, image, motion, mask)
-    field = ndimage.gaussian_filter(field, 0.7)  # ripple of two voxels, which central differences do not penalise
+    field = ndimage.gaussian_filter(field, 0.7)  # ripple of two voxels, which central differences do not penalize
     return _assess(first, second, field, image.phase_axis, mask)
 
 
@@ -219,7 +219,7 @@ def _epi_image(image: EncodedImage, grid: EncodedImage, motion: Array, shift: fl
 
 
 def _refined(field: Array, factor: float, shape: tuple[int, ...]) -> Array:
-    """Return the field on a finer grid, without ripple of two voxels, which central differences do not penalise."""
+    """Return the field on a finer grid, without ripple of two voxels, which central differences do not penalize."""
     smooth = ndimage.gaussian_filter(field, 0.7)
     places = np.indices(shape, dtype=np.float32).reshape(3, -1) / np.float32(factor)
     return CubicSpline.of_image(smooth)(places).reshape(shape)

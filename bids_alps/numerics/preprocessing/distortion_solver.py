@@ -105,7 +105,7 @@ class Problem:
         return first, second, first.corrected - second.corrected
 
     def cost(self, field: Array, residual: Array) -> float:
-        """Return the value to minimise; infinite where the field folds."""
+        """Return the value to minimize; infinite where the field folds."""
         slopes = [side.slope * _difference(field, side.axis, self.stride) for side in self.sides]
         if max(float(np.abs(slope).max()) for slope in slopes) > MAX_SLOPE:
             return float("inf")
@@ -160,7 +160,7 @@ class Problem:
         change, _ = cg(operator, -gradient.ravel(), rtol=0.03, maxiter=40, M=precondition)
         return np.asarray(change, dtype=field.dtype).reshape(field.shape)
 
-    def minimise(self, field: Array, steps: int) -> Array:
+    def minimize(self, field: Array, steps: int) -> Array:
         """Return the field after damped Gauss-Newton steps."""
         first, second, residual = self.residual(field)
         cost = self.cost(field, residual)

@@ -22,7 +22,7 @@ SENTENCE = (
     "measured field map ([@jezzard1995])."
 )
 MIN_GAIN = 0.002
-"""Minimum gain of normalised mutual information by a valid field (simulated: 0.003 at 1.4 mm, 0.02 at 2.8 mm); a field
+"""Minimum gain of normalized mutual information by a valid field (simulated: 0.003 at 1.4 mm, 0.02 at 2.8 mm); a field
 that is mirrored, shifted by 9 mm or twice too strong lowers it by 0.001 to 0.04."""
 _SIEMENS = 4096.0
 _PI_VALUES = (_SIEMENS, 2048.0, 1000 * np.pi, 500 * np.pi, 180.0)
@@ -196,7 +196,7 @@ def estimate_from_field(image: EncodedImage, mask: Array, field: MeasuredField) 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Comparison:
-    """Similarity of a corrected image and the magnitude after registration: normalised mutual information minus 1."""
+    """Similarity of a corrected image and the magnitude after registration: normalized mutual information minus 1."""
 
     pose: Array
     similarity: float
@@ -247,7 +247,7 @@ def _verdict(similarity: tuple[float, float, float], displacement: float) -> tup
     """Return whether a field is accepted, and why, from the similarity with the reversed field, without and with it."""
     reverse, uncorrected, corrected = similarity
     result = (
-        "the normalised mutual information with the magnitude image changes "
+        "the normalized mutual information with the magnitude image changes "
         f"from {1 + uncorrected:.4f} to {1 + corrected:.4f} "
         f"({1 + reverse:.4f} with the field reversed)"
     )

@@ -35,9 +35,9 @@ def align_by_mutual_information(fixed: Array, moving: Array, mask: Array, affine
 
 
 def _align(fixed: Array, moving: Array, mask: Array, affine: Array) -> Array:
-    centre = affine[:3, :3] @ np.argwhere(mask).mean(0) + affine[:3, 3]
+    center = affine[:3, :3] @ np.argwhere(mask).mean(0) + affine[:3, 3]
     transform = sitk.Euler3DTransform()
-    transform.SetCenter((centre * [-1, -1, 1]).tolist())  # ITK's frame is LPS+
+    transform.SetCenter((center * [-1, -1, 1]).tolist())  # ITK's frame is LPS+
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetMetricSamplingStrategy(method.NONE)
@@ -55,7 +55,7 @@ def _align(fixed: Array, moving: Array, mask: Array, affine: Array) -> Array:
 
 
 def mutual_information(one: Array, other: Array) -> float:
-    """Return the normalised mutual information of two images minus 1; 0 for independent images.
+    """Return the normalized mutual information of two images minus 1; 0 for independent images.
 
     (H(A) + H(B)) / H(A, B) - 1 with 64 bins, each image clipped at its 99.5th percentile (Studholme 1999,
     doi 10.1016/S0031-3203(98)00091-0).

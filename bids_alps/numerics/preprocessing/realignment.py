@@ -100,8 +100,8 @@ class CoarseSeries:
         return self.shells > 0
 
     @property
-    def centre(self) -> Array:
-        """Centre of rotation, world mm, shape (3,)."""
+    def center(self) -> Array:
+        """Center of rotation, world mm, shape (3,)."""
         return self.points.mean(0, dtype=np.float64)
 
     def image(self, values: Array) -> Array:
@@ -300,9 +300,9 @@ def initial_state(series: CoarseSeries) -> MotionState:
     b0s, usable = int((~series.weighted & series.not_empty).sum()), series.not_empty
     if not b0s or usable.sum() < 3:
         raise ImageError("motion", f"{b0s} b=0 volumes, {usable.sum()} volumes not empty", "check the series")
-    centre = series.centre
+    center = series.center
     return MotionState(
-        motion=tuple(no_motion(centre, series.direction, LINEAR_TERMS if b else 0) for b in series.shells),
+        motion=tuple(no_motion(center, series.direction, LINEAR_TERMS if b else 0) for b in series.shells),
         usable=usable.copy(),
         outliers=np.zeros((len(usable), series.slices), dtype=bool),
         correlation=np.zeros(len(usable)),
@@ -377,7 +377,7 @@ def _fit(series: CoarseSeries, state: MotionState, volume: int, reference: Refer
 
 
 def _in_outlier(series: CoarseSeries, state: MotionState, volume: int, points: Array) -> Array:
-    """Return which points of the head at rest are read from slices that lost their signal (or their neighbours)."""
+    """Return which points of the head at rest are read from slices that lost their signal (or their neighbors)."""
     if not state.outliers[volume].any():
         return np.zeros(len(points), dtype=bool)
     slices = acquired_slices(state.motion[volume], series.affine, series.slice_axis, points)
@@ -416,7 +416,7 @@ def keep_linear_eddy_terms(series: CoarseSeries, state: MotionState) -> tuple[Mo
 
 def remove_common_drift(series: CoarseSeries, state: MotionState, shift: Array) -> MotionState:
     """Remove the common drift of volumes of one contrast, which are registered only to each other."""
-    origin = no_motion(series.centre, series.direction)
+    origin = no_motion(series.center, series.direction)
     for group in (series.weighted, ~series.weighted):
         members = state.members(group)
         if members:
@@ -445,7 +445,7 @@ def align_shells(series: CoarseSeries, state: MotionState, shift: Array) -> Moti
             matrix = align_by_mutual_information(*images, series.inside, series.affine)
             likely = _motion_spread(series, state, members, shift)
             # posterior mean of a motion of prior variance likely^2, measured with variance CONTRAST_ERROR_MM^2
-            matrix = _fraction_of(matrix, likely**2 / (likely**2 + CONTRAST_ERROR_MM**2), series.centre)
+            matrix = _fraction_of(matrix, likely**2 / (likely**2 + CONTRAST_ERROR_MM**2), series.center)
             state = state.moved({volume: state.motion[volume].after(matrix) for volume in members})
     return state
 
@@ -459,13 +459,13 @@ def _motion_spread(series: CoarseSeries, state: MotionState, members: list[int],
     return 0.1 + 2 * float(np.sqrt(np.var(positions, axis=0).sum() / 3))
 
 
-def _fraction_of(matrix: Array, fraction: float, centre: Array) -> Array:
-    """Return a fraction of a rigid motion about a centre."""
+def _fraction_of(matrix: Array, fraction: float, center: Array) -> Array:
+    """Return a fraction of a rigid motion about a center."""
     part = np.eye(4)
     rotation = Rotation.from_matrix(matrix[:3, :3])
-    translation = matrix[:3, :3] @ centre + matrix[:3, 3] - centre
+    translation = matrix[:3, :3] @ center + matrix[:3, 3] - center
     part[:3, :3] = Rotation.from_rotvec(fraction * rotation.as_rotvec()).as_matrix()
-    part[:3, 3] = centre + fraction * translation - part[:3, :3] @ centre
+    part[:3, 3] = center + fraction * translation - part[:3, :3] @ center
     return part
 
 

@@ -140,7 +140,7 @@ def replace_outliers(
 def _lost_voxels(
     shape: tuple[int, ...], affine: Array, motion: SeriesMotion, distortion: Distortion | None
 ) -> dict[int, Array]:
-    """Return the flat indices of voxels read from lost slices or their neighbours, by volume."""
+    """Return the flat indices of voxels read from lost slices or their neighbors, by volume."""
     afflicted = np.flatnonzero(motion.outlier_slices.any(1)).tolist()
     if not afflicted:
         return {}

@@ -1,7 +1,7 @@
 """Rigid motion and eddy-current distortion of one volume, by Gauss-Newton on points of a reference.
 
-A point x of the reference lies at ``q = centre + R (x - centre) + t`` in the moved head, and appears at
-``y = q + u (terms(q - centre) . e)`` in the acquired volume, u being the world direction of phase encoding.
+A point x of the reference lies at ``q = center + R (x - center) + t`` in the moved head, and appears at
+``y = q + u (terms(q - center) . e)`` in the acquired volume, u being the world direction of phase encoding.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ class VolumeMotion:
     Parameters
     ----------
     rotation
-        Rotation vector about `centre`, radians, shape (3,).
+        Rotation vector about `center`, radians, shape (3,).
     translation
         mm, shape (3,).
     eddy
         Displacement along `direction`: coefficients of x, y, z and, where there are nine, of x^2, y^2, z^2, xy, xz,
-        yz (mm about `centre`); mm/mm and mm/mm^2. Empty for a rigid motion.
-    centre, direction
-        Centre of rotation and unit vector of phase encoding, shape (3,).
+        yz (mm about `center`); mm/mm and mm/mm^2. Empty for a rigid motion.
+    center, direction
+        Center of rotation and unit vector of phase encoding, shape (3,).
     """
 
     rotation: Array
     translation: Array
     eddy: Array
-    centre: Array
+    center: Array
     direction: Array
 
     @property
@@ -46,7 +46,7 @@ class VolumeMotion:
         """The rigid part as a matrix of shape (4, 4), moved from rest."""
         matrix = np.eye(4)
         matrix[:3, :3] = Rotation.from_rotvec(self.rotation).as_matrix()
-        matrix[:3, 3] = self.centre - matrix[:3, :3] @ self.centre + self.translation
+        matrix[:3, 3] = self.center - matrix[:3, :3] @ self.center + self.translation
         return matrix
 
     def moved(self, points: Array) -> Array:
@@ -77,11 +77,11 @@ class VolumeMotion:
         if self.eddy.size != QUADRATIC_TERMS:  # motion, linear eddy currents and voxels together are one affine map
             linear = self.eddy if self.eddy.size else np.zeros(3)
             eddy[:3, :3] += np.outer(self.direction, linear)
-            eddy[:3, 3] = -self.direction * (linear @ self.centre)
+            eddy[:3, 3] = -self.direction * (linear @ self.center)
             whole = (inverse @ eddy @ rigid).astype(points.dtype)
             return whole[:3, :3] @ points.T + whole[:3, 3:]
         moved = self.moved(points)
-        shift = eddy_terms(moved - self.centre, self.eddy.size) @ self.eddy
+        shift = eddy_terms(moved - self.center, self.eddy.size) @ self.eddy
         return inverse[:3, :3] @ (moved + shift[:, None] * self.direction).T + inverse[:3, 3:]
 
     def stretch(self, points: Array) -> Array:
@@ -89,7 +89,7 @@ class VolumeMotion:
         gradient = self.eddy[:3] @ self.direction if self.eddy.size else 0.0
         stretch = np.full(len(points), 1.0 + gradient)
         if self.eddy.size == QUADRATIC_TERMS:
-            x, y, z = (self.moved(points) - self.centre).T
+            x, y, z = (self.moved(points) - self.center).T
             u, v, w = self.direction
             slopes = np.stack([2 * x * u, 2 * y * v, 2 * z * w, x * v + y * u, x * w + z * u, y * w + z * v], 1)
             stretch += slopes @ self.eddy[3:]
@@ -99,12 +99,12 @@ class VolumeMotion:
         """Return this motion relative to another reference position: `matrix` maps the new to the old one."""
         joined = self.matrix @ matrix
         rotation = Rotation.from_matrix(joined[:3, :3])
-        translation = joined[:3, :3] @ self.centre + joined[:3, 3] - self.centre
+        translation = joined[:3, :3] @ self.center + joined[:3, 3] - self.center
         return VolumeMotion(
             rotation=rotation.as_rotvec(),
             translation=translation,
             eddy=self.eddy,
-            centre=self.centre,
+            center=self.center,
             direction=self.direction,
         )
 
@@ -114,20 +114,20 @@ class VolumeMotion:
             rotation=self.rotation + change[:3],
             translation=self.translation + change[3:6],
             eddy=self.eddy + change[6:],
-            centre=self.centre,
+            center=self.center,
             direction=self.direction,
         )
 
 
-def no_motion(centre: Array, direction: Array, terms: int = 0) -> VolumeMotion:
+def no_motion(center: Array, direction: Array, terms: int = 0) -> VolumeMotion:
     """Return no motion, with room for `terms` eddy coefficients."""
     return VolumeMotion(
-        rotation=np.zeros(3), translation=np.zeros(3), eddy=np.zeros(terms), centre=centre, direction=direction
+        rotation=np.zeros(3), translation=np.zeros(3), eddy=np.zeros(terms), center=center, direction=direction
     )
 
 
 def eddy_terms(offset: Array, number: int) -> Array:
-    """Return the polynomials of the eddy-current field at offsets from the centre; shapes (n, 3), (n, number)."""
+    """Return the polynomials of the eddy-current field at offsets from the center; shapes (n, 3), (n, number)."""
     if number == LINEAR_TERMS:
         return offset
     x, y, z = offset.T
@@ -231,7 +231,7 @@ def fit_motion(
 
 
 def _jacobian(reference: ReferencePoints, motion: VolumeMotion) -> Array:
-    offset = reference.points - motion.centre
+    offset = reference.points - motion.center
     columns = [np.cross(offset, reference.gradients), reference.gradients]
     if motion.eddy.size:
         along = reference.gradients @ motion.direction

@@ -1,7 +1,7 @@
 """Calibration of b-values by axis: deviations of the gradient amplitudes from the gradient table.
 
 Imaging gradients and miscalibrated amplifiers make the b-value of a volume depend on its direction by several percent
-(Nagy 2007, Magn Reson Med 58:763): grey matter then appears anisotropic, and the index changes by as much
+(Nagy 2007, Magn Reson Med 58:763): gray matter then appears anisotropic, and the index changes by as much
 as typical group differences. Scanner errors affect all tissue equally and are described by one symmetric traceless
 matrix K, b = b_table g' (1 + K) g, on which different tissues must agree. Where they disagree, the apparent deviation
 is attributed to tissue, and nothing is corrected.
@@ -26,18 +26,18 @@ KEPT = (
     "Gradient amplitudes were estimated in gray matter and outer cortex (after [@nagy2007]); no correction of "
     "b-values was needed."
 )
-GREY_MD, PIAL_MD = (0.75e-3, 1.1e-3), (1.0e-3, 1.6e-3)
-"""Mean diffusivities of grey matter, and of the outer cortex mixed with CSF, mm^2/s: chosen independently of
+GRAY_MD, PIAL_MD = (0.75e-3, 1.1e-3), (1.0e-3, 1.6e-3)
+"""Mean diffusivities of gray matter, and of the outer cortex mixed with CSF, mm^2/s: chosen independently of
 anisotropy."""
 
 EXPECTED_NORM = 0.02
-"""Frobenius norm of K in grey matter on well-calibrated scanners: 0.011 to 0.026 in five scans of three
+"""Frobenius norm of K in gray matter on well-calibrated scanners: 0.011 to 0.026 in five scans of three
 participants."""
 
 MAX_CORRECTION = 0.05
 """Maximum correction along any axis."""
 
-_RIM_MM, _DEEPEST_MM = 5.0, 28.0  # the rim is affected by eddy currents; deeper are ventricles and deep grey matter
+_RIM_MM, _DEEPEST_MM = 5.0, 28.0  # the rim is affected by eddy currents; deeper are ventricles and deep gray matter
 _SMOOTHING_MM = 2.0
 _WHITE_FA, _WHITE_MD = 0.22, 1.0e-3
 _MIN_VOXELS, _MAX_VOXELS = 800, 40_000
@@ -52,7 +52,7 @@ class WeightingError:
     Parameters
     ----------
     measured
-        K estimated in grey matter, symmetric and traceless, shape (3, 3); NaN with too little tissue.
+        K estimated in gray matter, symmetric and traceless, shape (3, 3); NaN with too little tissue.
     corrected
         Corrected part of K, shape (3, 3).
     disagreement
@@ -72,7 +72,7 @@ class WeightingError:
 def estimate_weighting_error(field: TensorField) -> WeightingError:
     """Return the deviation of the b-values estimated in isotropic tissue.
 
-    The mean deviation of D / MD from the identity is estimated four times: in grey matter and in the outer cortex mixed
+    The mean deviation of D / MD from the identity is estimated four times: in gray matter and in the outer cortex mixed
     with CSF, each directly and extrapolated to zero nearby white matter. What is corrected is the mean of the four
     shrunk by 1 - (disagreement / norm)^2 and by 1 - (expected / norm)^2, where the expected norm is that of
     well-calibrated scanners (positive-part James-Stein shrinkage), and limited to `MAX_CORRECTION` along any axis.
@@ -84,7 +84,7 @@ def estimate_weighting_error(field: TensorField) -> WeightingError:
     """
     estimates = []
     deviation, md, white, candidate = _tissue(field)
-    for low, high in (GREY_MD, PIAL_MD):
+    for low, high in (GRAY_MD, PIAL_MD):
         selected = np.flatnonzero(candidate & (md > low) & (md < high))
         if selected.size < _MIN_VOXELS:
             unknown = np.full((3, 3), np.nan)

@@ -1,4 +1,4 @@
-"""Fibre coherence check of the gradient table: with correct axes, fibres continue from voxel to voxel."""
+"""Fiber coherence check of the gradient table: with correct axes, fibers continue from voxel to voxel."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ WHITE_MATTER_FA = 0.2
 CONTINUING_DEGREES = 30.0
 MAX_ANISOTROPY = 1.3
 """Voxel anisotropy (longest over shortest edge) above which only the axes within the slice are checked: with thick
-slices most neighbours are within the slice, which favours tables that rotate fibres into it (correct table: 0.90 in
+slices most neighbors are within the slice, which favors tables that rotate fibers into it (correct table: 0.90 in
 simulated slices of 2 x 2 x 3 mm, 0.34 in slices of 2 x 2 x 5 mm)."""
 
 _MAX_VOXELS = 20_000
-_HALF_OF_NEIGHBOURS = [np.array(step) for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
+_HALF_OF_NEIGHBORS = [np.array(step) for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AxisConvention:
-    """Axis convention of a gradient table with the highest fibre coherence.
+    """Axis convention of a gradient table with the highest fiber coherence.
 
     Parameters
     ----------
@@ -53,10 +53,10 @@ class AxisConvention:
 
 
 def measure_coherence_gain(field: TensorField) -> float:
-    """Return the fibre coherence of the gradient table relative to its best alternative convention.
+    """Return the fiber coherence of the gradient table relative to its best alternative convention.
 
     Values below 1 mean that another convention fits better; NaN with too little white matter, or if pixels are not
-    square. With thick slices the alternatives flip or exchange the two axes of the slice only, and fibres are followed
+    square. With thick slices the alternatives flip or exchange the two axes of the slice only, and fibers are followed
     within slices. Arguments as in `find_axis_convention`.
     """
     size = field.image.voxel_size
@@ -65,7 +65,7 @@ def measure_coherence_gain(field: TensorField) -> float:
     if size.max() <= MAX_ANISOTROPY * size.min():
         convention = find_axis_convention(field)
     elif pixel.max() <= MAX_ANISOTROPY * pixel.min():
-        steps = [step for step in _HALF_OF_NEIGHBOURS if step[slice_axis] == 0]
+        steps = [step for step in _HALF_OF_NEIGHBORS if step[slice_axis] == 0]
         convention = _best_convention(field, steps, _conventions_within_slice(slice_axis))
     else:
         convention = None
@@ -73,7 +73,7 @@ def measure_coherence_gain(field: TensorField) -> float:
 
 
 def find_axis_convention(field: TensorField) -> AxisConvention | None:
-    """Return the axis convention of the gradient table with the highest fibre coherence.
+    """Return the axis convention of the gradient table with the highest fiber coherence.
 
     None with too little white matter or thick slices.
 
@@ -88,13 +88,13 @@ def find_axis_convention(field: TensorField) -> AxisConvention | None:
     size = field.image.voxel_size
     if size.max() > MAX_ANISOTROPY * size.min():
         return None
-    return _best_convention(field, _HALF_OF_NEIGHBOURS, axis_conventions())
+    return _best_convention(field, _HALF_OF_NEIGHBORS, axis_conventions())
 
 
 def _best_convention(field: TensorField, offsets: list[Array], conventions: list[Array]) -> AxisConvention | None:
     """Return the best of several conventions, the first of which is the table as given.
 
-    `offsets` lead from a voxel to the neighbours in which its fibre may continue.
+    `offsets` lead from a voxel to the neighbors in which its fiber may continue.
     """
     turn, _ = polar(field.image.affine[:3, :3])
     elements = field.image.data
@@ -108,11 +108,11 @@ def _best_convention(field: TensorField, offsets: list[Array], conventions: list
     first[white] = eigen_system(elements[white])[1][..., 0] @ turn  # components along the voxel axes
     steps = np.array(offsets) * field.image.voxel_size
     steps /= np.linalg.norm(steps, axis=1, keepdims=True)
-    neighbours = [first[tuple((voxels + offset).T)] for offset in offsets]
+    neighbors = [first[tuple((voxels + offset).T)] for offset in offsets]
     here = first[tuple(voxels.T)]
     scores = np.array(
         [
-            coherence(here @ convention, [neighbour @ convention for neighbour in neighbours], steps)
+            coherence(here @ convention, [neighbor @ convention for neighbor in neighbors], steps)
             for convention in conventions
         ]
     )
@@ -126,23 +126,23 @@ def _best_convention(field: TensorField, offsets: list[Array], conventions: list
     )
 
 
-def coherence(here: Array, neighbours: list[Array], steps: Array) -> float:
-    """Return the fraction of voxels and directions in which a fibre continues into the neighbour.
+def coherence(here: Array, neighbors: list[Array], steps: Array) -> float:
+    """Return the fraction of voxels and directions in which a fiber continues into the neighbor.
 
     Parameters
     ----------
     here
-        Unit vectors of fibres along voxel axes, shape (n, 3).
-    neighbours
-        Unit vectors of each neighbour, shape (n, 3) each; zero outside white matter.
+        Unit vectors of fibers along voxel axes, shape (n, 3).
+    neighbors
+        Unit vectors of each neighbor, shape (n, 3) each; zero outside white matter.
     steps
-        Unit vectors towards the neighbours, shape (len(neighbours), 3).
+        Unit vectors towards the neighbors, shape (len(neighbors), 3).
     """
     limit = np.cos(np.radians(CONTINUING_DEGREES))
     continuing = [
-        # both fibres are aligned with the step, and with each other (axial vectors: sign ignored)
-        (np.abs(here @ step) > limit) & (np.abs(neighbour @ step) > limit) & (np.abs((here * neighbour).sum(1)) > limit)
-        for neighbour, step in zip(neighbours, steps, strict=True)
+        # both fibers are aligned with the step, and with each other (axial vectors: sign ignored)
+        (np.abs(here @ step) > limit) & (np.abs(neighbor @ step) > limit) & (np.abs((here * neighbor).sum(1)) > limit)
+        for neighbor, step in zip(neighbors, steps, strict=True)
     ]
     return float(np.mean(continuing))
 

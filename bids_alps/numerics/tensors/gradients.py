@@ -69,7 +69,7 @@ def _world_from_fsl_matrix(affine: Array) -> Array:
 def find_shells(bvals: Array, *, b0_threshold: float = 50.0, tolerance: float = SHELL_TOLERANCE) -> Array:
     """Group b-values into shells.
 
-    Sorted b-values belong together while neighbours differ by less than `tolerance`.
+    Sorted b-values belong together while neighbors differ by less than `tolerance`.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ SENTENCE = (
     "morphological opening."
 )
 _BRAIN_ML = (250.0, 2600.0)  # from a slab of a small head to a large head with CSF
-_NEIGHBOURHOOD_MM = 20.0
+_NEIGHBORHOOD_MM = 20.0
 _LOCAL_SHARE = 0.5  # fraction of the local mean
 _NOISE_SHARE = 0.4  # fraction of the threshold between noise and object
 
@@ -79,8 +79,8 @@ def _finite(image: Array) -> Array:
 def _foreground(signal: Array, spacing: Array) -> Array:
     """Return voxels in which the smoothed signal exceeds the noise and a fraction of the local mean.
 
-    Receive coils can make the rim of a head several times brighter than its centre. Therefore one threshold separates
-    noise from object, and a second one is a fraction of the mean of the object in a wide neighbourhood.
+    Receive coils can make the rim of a head several times brighter than its center. Therefore one threshold separates
+    noise from object, and a second one is a fraction of the mean of the object in a wide neighborhood.
     """
     smooth = ndimage.gaussian_filter(ndimage.median_filter(signal, size=3), 1.0 / spacing)
     top = float(np.percentile(smooth, 99))
@@ -88,7 +88,7 @@ def _foreground(signal: Array, spacing: Array) -> Array:
         raise ImageError("brain mask", "the image contains no signal", "check the image")
     threshold = otsu_threshold(np.minimum(smooth, top))
     seed = (smooth > threshold).astype(np.float32)
-    wide = _NEIGHBOURHOOD_MM / spacing
+    wide = _NEIGHBORHOOD_MM / spacing
     weight = ndimage.gaussian_filter(seed, wide, mode="constant")
     level = ndimage.gaussian_filter(seed * smooth, wide, mode="constant") / np.maximum(weight, 1e-3)
     local = np.minimum(_LOCAL_SHARE * level, threshold)
@@ -111,10 +111,10 @@ def otsu_threshold(values: Array, *, bins: int = 256) -> float:
     True
     """
     counts, edges = np.histogram(values, bins=bins)
-    centres = (edges[:-1] + edges[1:]) / 2
+    centers = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)[:-1]
     above = counts.sum() - below
-    moment = np.cumsum(counts * centres)
+    moment = np.cumsum(counts * centers)
     with np.errstate(invalid="ignore", divide="ignore"):
         between = below * above * (moment[:-1] / below - (moment[-1] - moment[:-1]) / above) ** 2
     between = np.nan_to_num(between, nan=0.0)

@@ -32,10 +32,10 @@ def residual_noise(signal: Array, prediction: Array, parameters: int) -> Array:
 
 
 def spatial_noise(series: DwiSeries, mask: Array) -> float:
-    """Return the SD of the noise estimated from neighbouring voxels, in units of the signal.
+    """Return the SD of the noise estimated from neighboring voxels, in units of the signal.
 
     NaN with fewer than two diffusion-weighted volumes.
-    The difference between a voxel and the mean of its six neighbours contains noise and structure (Coupe 2008,
+    The difference between a voxel and the mean of its six neighbors contains noise and structure (Coupe 2008,
     doi 10.1109/TMI.2007.906087); most structure cancels in the difference of two volumes. The pair of volumes with the
     smallest difference is used.
 

@@ -3,10 +3,10 @@
   if (store) explore(JSON.parse(store.textContent));
 }
 function explore(data) {
-  const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#f0e442", "#332288", "#882255", "#44aa99", "#999933"];
+  const COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#f0e442", "#332288", "#882255", "#44aa99", "#999933"];
   const STATUS = { pass: "#009e73", warn: "#e69f00", fail: "#d55e00" };
   const find = (id) => document.getElementById("explore-" + id);
-  const [family, colour, panels] = ["family", "colour", "panels"].map(find);
+  const [family, color, panels] = ["family", "color", "panels"].map(find);
   const labels = data.runs.map((run) => run.label);
   const median = (values) => {
     const sorted = [...values].sort((a, b) => a - b);
@@ -16,20 +16,20 @@ function explore(data) {
   const outliersOf = (values) => {
     const finite = values.filter((value) => value !== null);
     if (finite.length < 8) return [];
-    const centre = median(finite);
-    const spread = 1.4826 * median(finite.map((value) => Math.abs(value - centre)));
+    const center = median(finite);
+    const spread = 1.4826 * median(finite.map((value) => Math.abs(value - center)));
     if (!(spread > 0)) return [];
-    const far = (n) => (values[n] === null ? 0 : Math.abs(values[n] - centre) / spread);
+    const far = (n) => (values[n] === null ? 0 : Math.abs(values[n] - center) / spread);
     return values.map((_, n) => n).filter((n) => far(n) > 4).sort((a, b) => far(b) - far(a));
   };
-  const colourPoints = () => {
-    const values = data.colours[colour.value] || labels.map(() => "runs");
+  const colorPoints = () => {
+    const values = data.colors[color.value] || labels.map(() => "runs");
     const levels = [...new Set(values)].sort();
     const categorical = values.every((value) => typeof value === "string");
-    const own = (level, n) => STATUS[level] || COLOURS[n % COLOURS.length];
+    const own = (level, n) => STATUS[level] || COLORS[n % COLORS.length];
     const legend = find("legend");
     legend.replaceChildren();
-    if (!categorical) return { color: values, colorscale: "Cividis", showscale: true, colorbar: { title: { text: colour.value } } };
+    if (!categorical) return { color: values, colorscale: "Cividis", showscale: true, colorbar: { title: { text: color.value } } };
     levels.forEach((level, n) => {
       const entry = document.createElement("li");
       const dot = document.createElementNS("http://www.w3.org/2000/svg", "svg");
@@ -76,7 +76,7 @@ function explore(data) {
     const rows = Math.ceil(names.length / columns);
     const style = getComputedStyle(document.body);
     const [ink, line] = [style.color, style.getPropertyValue("--line")];
-    const marker = { ...colourPoints(), size: labels.length > 300 ? 4 : 6, opacity: 0.8 };
+    const marker = { ...colorPoints(), size: labels.length > 300 ? 4 : 6, opacity: 0.8 };
     // a finger scrolls the page; a mouse selects
     const layout = {
       height: 60 + 230 * rows, margin: { l: 8, r: marker.showscale ? 80 : 8, t: 30, b: 10 }, showlegend: false, hovermode: "closest", dragmode: matchMedia("(pointer: coarse)").matches ? false : "select",
@@ -119,7 +119,7 @@ function explore(data) {
     if (navigator.clipboard) navigator.clipboard.writeText(find("selected").value).catch(() => document.execCommand("copy"));
     else document.execCommand("copy");
   });
-  [family, colour].forEach((choice) => choice.addEventListener("change", draw));
+  [family, color].forEach((choice) => choice.addEventListener("change", draw));
   let waiting;
   window.addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(draw, 200); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);

@@ -121,7 +121,7 @@ def test_scalars_are_voxel_means_and_lambda2_lambda3_uses_the_mean_tensor():
     assert found["lambda2_lambda3"] == pytest.approx((0.75 * 0.3 + 0.25 * 1.5) / 0.3)
 
 
-def test_the_centre_is_weighted_in_world_coordinates():
+def test_the_center_is_weighted_in_world_coordinates():
     affine = np.diag([2.0, 3.0, 4.0, 1.0])
     affine[:3, 3] = 10, 20, 30
     measured = measure_roi(field_of(*[tensor((1, 1, 1))] * 2, affine=affine), roi("projection_left", 1, 3), np.eye(3))
@@ -132,7 +132,7 @@ def test_the_centre_is_weighted_in_world_coordinates():
 def test_angle_of_v1_is_measured_in_the_axes_of_the_template(region, axis):
     values = np.full(3, 0.3)
     values[axis] = 1.5
-    elements = tensor(values, TURN.T)  # fibres along the expected axis of the template, as the scanner sees them
+    elements = tensor(values, TURN.T)  # fibers along the expected axis of the template, as the scanner sees them
     assert scalars(f"{region}_left", [1], [elements], TURN)["v1_angle"] == pytest.approx(0, abs=1e-4)
     wrong_way = TURN.T @ np.eye(3)[axis]
     expected = np.degrees(np.arccos(abs((TURN.T @ wrong_way)[axis])))
@@ -163,15 +163,15 @@ def test_dispersion_does_not_depend_on_signs_of_eigenvectors_and_counts_weights(
 
 def test_off_tract_voxels_have_another_direction_or_are_not_white_matter():
     leaning = [Rotation.from_rotvec([np.radians(angle), 0, 0]).as_matrix() for angle in (0, 44, 46)]
-    fibres = [tensor((0.3, 0.3, 1.5), turn) for turn in leaning]
-    grey = tensor((0.8, 0.8, 0.9))
-    found = scalars("projection_left", [1, 2, 3, 4], [*fibres, grey])
+    fibers = [tensor((0.3, 0.3, 1.5), turn) for turn in leaning]
+    gray = tensor((0.8, 0.8, 0.9))
+    found = scalars("projection_left", [1, 2, 3, 4], [*fibers, gray])
     assert found["off_tract_fraction"] == pytest.approx(0.7)
 
 
 def test_off_tract_voxels_are_found_in_the_axes_of_the_template():
-    fibres = tensor((0.3, 0.3, 1.5), TURN.T)
-    assert scalars("projection_left", [1], [fibres], TURN)["off_tract_fraction"] == 0
+    fibers = tensor((0.3, 0.3, 1.5), TURN.T)
+    assert scalars("projection_left", [1], [fibers], TURN)["off_tract_fraction"] == 0
     further = Rotation.from_euler("x", 50, degrees=True).as_matrix()
     assert scalars("projection_left", [1], [tensor((0.3, 0.3, 1.5), further.T)], further)["off_tract_fraction"] == 0
     assert scalars("projection_left", [1], [tensor((0.3, 0.3, 1.5), further.T)], further.T)["off_tract_fraction"] == 1

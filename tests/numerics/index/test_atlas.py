@@ -3,7 +3,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from bids_alps.model import SpatialMap, SpatialTransform
-from bids_alps.numerics.index.atlas import measure_regions, place_labels, place_probabilities, summarise
+from bids_alps.numerics.index.atlas import measure_regions, place_labels, place_probabilities, summarize
 
 
 def atlas():
@@ -88,7 +88,7 @@ def test_voxels_outside_the_mask_or_the_atlas_do_not_count():
 def test_weights_equal_repetitions():
     values, weights = np.array([4.0, 1.0, 2.0]), np.array([1, 2, 3])
     repeated = np.repeat(values, weights)
-    found = summarise(values, weights)
+    found = summarize(values, weights)
     assert found["mean"] == pytest.approx(repeated.mean())
     assert found["sd"] == pytest.approx(repeated.std())
     assert found["median"] == pytest.approx(np.median(repeated))

@@ -1,4 +1,4 @@
-"""Signals of a tract with fibres that cross it, whose shares and index are known."""
+"""Signals of a tract with fibers that cross it, whose shares and index are known."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from bids_alps.model import SIDES, DwiSeries, Gradients, Roi, SpatialMap
 from bids_alps.numerics.index import crossing
 from bids_alps.numerics.index.alps import alps_from_series
-from bids_alps.numerics.index.crossing import choose_crossing_volumes, measure_crossing, single_fibre_response
+from bids_alps.numerics.index.crossing import choose_crossing_volumes, measure_crossing, single_fiber_response
 
 RESPONSE = (1.45e-3, 0.40e-3)
 TRACTS = {"projection": np.array([0.56, 0.37, 1.3]) * 1e-3, "association": np.array([0.56, 1.3, 0.37]) * 1e-3}
@@ -81,12 +81,12 @@ def test_without_noise_the_index_is_the_true_one_and_has_no_error(monkeypatch):
 
 
 @pytest.mark.parametrize("shells", [((1000, 64),), ((2000, 30),), ((700, 30), (1400, 30))])
-def test_scans_unsuited_to_crossing_fibres_are_not_fitted(shells):
+def test_scans_unsuited_to_crossing_fibers_are_not_fitted(shells):
     assert choose_crossing_volumes(table(*shells), b0_threshold=50.0) is None
 
 
 def test_the_response_comes_from_the_most_anisotropic_voxels():
     values = np.array([[1.5e-3, 0.4e-3, 0.3e-3]] * 300 + [[0.8e-3, 0.8e-3, 0.7e-3]] * 900)
-    assert single_fibre_response(values, np.r_[np.full(300, 0.7), np.full(900, 0.1)]) == pytest.approx(
+    assert single_fiber_response(values, np.r_[np.full(300, 0.7), np.full(900, 0.1)]) == pytest.approx(
         (1.5e-3, 0.35e-3)
     )

@@ -46,8 +46,8 @@ def test_overlap_is_the_volume_of_a_spherical_cap(level):
     rois = {roi.name: roi for roi in place_preset(preset, HERE, BRAIN)}
     fine = grid((120, 90, 180), (1, 1, 0.5), (-59, -61, -16.25), value=0)
     z = np.broadcast_to(fine.affine[2, 3] + 0.5 * np.arange(180), fine.shape)
-    centre = preset.centres["projection_left"][2]
-    share = lesion_fraction_map(fine.like((z > centre + level).astype(np.uint8)), HERE, BRAIN)
+    center = preset.centers["projection_left"][2]
+    share = lesion_fraction_map(fine.like((z > center + level).astype(np.uint8)), HERE, BRAIN)
     known = (6 - level) ** 2 * (12 + level) / (4 * 6**3)
     for name in ("projection_left", "association_right"):
         assert lesion_overlap(rois[name], share) == pytest.approx(known, abs=0.03)

@@ -119,12 +119,12 @@ def test_weights_add_up_to_the_volume_of_the_region(name, size):
         assert roi.coverage == pytest.approx(1.0)
 
 
-def test_weighted_centre_is_the_centre_of_the_sphere():
+def test_weighted_center_is_the_center_of_the_sphere():
     mask, shift = grid(size=2.0), rigid((5, 10, -8), (3, 1, -2))
     preset = read_preset("alps")
     for roi in place_preset(preset, shift, mask):
-        centre = mask.world(roi.weights @ roi.voxels / roi.weights.sum())
-        np.testing.assert_allclose(shift.template_from_subject(centre), preset.centres[roi.name], atol=0.25)
+        center = mask.world(roi.weights @ roi.voxels / roi.weights.sum())
+        np.testing.assert_allclose(shift.template_from_subject(center), preset.centers[roi.name], atol=0.25)
 
 
 def test_a_region_outside_the_field_of_view_has_no_coverage():
@@ -179,7 +179,7 @@ def test_tissue_weights_change_continuously_with_fluid(name):
 
 
 @pytest.mark.parametrize("name", ["alps.sh", "alps.sh-5mm"])
-def test_trilinear_weights_give_the_mean_of_the_map_resampled_at_a_millimetre(name):
+def test_trilinear_weights_give_the_mean_of_the_map_resampled_at_a_millimeter(name):
     preset, transform, mask = read_preset(name), rigid((5, 10, -8), (3, 1, -2)), grid(size=2.0)
     values = np.random.default_rng(0).normal(size=mask.shape)
     for roi in place_trilinear(preset, transform, mask):
@@ -188,14 +188,14 @@ def test_trilinear_weights_give_the_mean_of_the_map_resampled_at_a_millimetre(na
         ball = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(-1, 3)
         ball = ball[(ball**2).sum(1) <= radius**2]
         assert len(ball) == {2.5: 81, 5.0: 515}[radius]
-        points = transform.subject_from_template(ball + preset.centres[roi.name])
+        points = transform.subject_from_template(ball + preset.centers[roi.name])
         assert roi.mean(values) == pytest.approx(sample_linear(mask.like(values), points).mean())
 
 
 def test_ellipsoids_lean_towards_the_midline_on_both_sides():
     preset, mask = read_preset("alps"), grid(size=1.0)
     for roi in place_preset(preset, rigid(), mask):
-        x, _, z = (mask.world(roi.voxels) - preset.centres[roi.name]).T
+        x, _, z = (mask.world(roi.voxels) - preset.centers[roi.name]).T
         outward = x if roi.side == "right" else -x
         slope = np.average(outward * z, weights=roi.weights) / np.average(z**2, weights=roi.weights)
         assert slope == pytest.approx(-preset.shape(roi.name).lean, abs=0.03)
@@ -215,16 +215,16 @@ def test_a_label_image_is_placed_like_its_ellipsoids(axes):
     image = SpatialMap(data=image.data, affine=image.affine + np.outer([-60, -46, 12, 0], [0, 0, 0, 1]))
     points = image.world(np.stack(np.indices(image.shape), axis=-1))
     values = np.zeros(image.shape, np.uint8)
-    for n, (name, centre) in enumerate(preset.centres.items(), start=1):
-        values[preset.shape(name).contains((points - centre) * [1 if centre[0] > 0 else -1, 1, 1])] = n
+    for n, (name, center) in enumerate(preset.centers.items(), start=1):
+        values[preset.shape(name).contains((points - center) * [1 if center[0] > 0 else -1, 1, 1])] = n
     drawn = replace(preset, label_image=image.like(values))
     turn = np.eye(4)
     turn[:3, :3] = Rotation.from_euler("xyz", [8, -5, 10], degrees=True).as_matrix()
     transform, mask = SpatialTransform(affine=turn, rigid=turn), grid(axes)
-    shift = {name: np.array([1.0, -2.0, 0.5]) for name in preset.centres}
+    shift = {name: np.array([1.0, -2.0, 0.5]) for name in preset.centers}
     for offsets in ({}, shift):
         placed = [prepare_placement(one, transform, mask, margin_mm=3)(offsets) for one in (preset, drawn)]
         for smooth, jagged in zip(*placed, strict=True):
             assert jagged.weights.sum() == pytest.approx(smooth.weights.sum(), rel=0.03)
-            centres = [np.average(mask.world(roi.voxels), axis=0, weights=roi.weights) for roi in (smooth, jagged)]
-            np.testing.assert_allclose(*centres, atol=0.1)
+            centers = [np.average(mask.world(roi.voxels), axis=0, weights=roi.weights) for roi in (smooth, jagged)]
+            np.testing.assert_allclose(*centers, atol=0.1)

@@ -63,7 +63,7 @@ def test_motion_and_distortion_by_whole_voxels_add_up():
         rotation=np.zeros(3),
         translation=np.array([0, 4.0, 0]),
         eddy=np.zeros(0),
-        centre=np.zeros(3),
+        center=np.zeros(3),
         direction=np.zeros(3),
     )
     motion = replace(series_without_motion(series), volumes=(shift, shift))

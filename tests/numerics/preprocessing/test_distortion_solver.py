@@ -64,7 +64,7 @@ def test_differences_and_their_adjoint_are_one_matrix_and_its_transpose(axis: in
     np.testing.assert_allclose(solver._difference_adjoint(field, axis, stride).ravel(), matrix.T @ field.ravel())
 
 
-def test_roughness_is_the_sum_of_squared_differences_of_neighbours() -> None:
+def test_roughness_is_the_sum_of_squared_differences_of_neighbors() -> None:
     """Relative to the smallest edge, per voxel of the full grid."""
     field = np.random.default_rng(3).normal(size=SHAPE)
     expected = sum((np.diff(field, axis=axis) ** 2).sum() * (2.0 / SIZE[axis] / 2) ** 2 for axis in range(3))
@@ -131,5 +131,5 @@ def test_the_barrier_is_what_the_cost_has_of_it() -> None:
 def test_steps_lower_the_cost_and_do_not_go_up() -> None:
     one = problem((1, 1))
     field = np.zeros(SHAPE)
-    costs = [one.cost(at, one.residual(at)[2]) for at in (field, one.minimise(field, 1), one.minimise(field, 8))]
+    costs = [one.cost(at, one.residual(at)[2]) for at in (field, one.minimize(field, 1), one.minimize(field, 8))]
     assert costs[0] > costs[1] >= costs[2]

@@ -27,7 +27,7 @@ def random_motion(seed, terms=QUADRATIC_TERMS):
         rotation=random.normal(scale=0.05, size=3),
         translation=random.normal(size=3),
         eddy=random.normal(scale=0.01, size=terms) / np.array([1, 1, 1, 99, 99, 99, 99, 99, 99])[:terms],
-        centre=random.normal(scale=5, size=3),
+        center=random.normal(scale=5, size=3),
         direction=DIRECTION,
     )
 
@@ -110,13 +110,13 @@ AFFINE[:3, 3] = [34.5, -34.5, -24]
 
 
 def blob_head(points, matrix, b, vector):
-    """An ellipsoid with blobs that have a fibre direction each, of a head rotated by `matrix`."""
+    """An ellipsoid with blobs that have a fiber direction each, of a head rotated by `matrix`."""
     rest = (points - matrix[:3, 3]) @ matrix[:3, :3]
     image = 300 * np.exp(-b * 8e-4) / (1 + np.exp(20 * (((rest / [28, 28, 20]) ** 2).sum(1) - 1)))
-    for number, centre in enumerate(BLOBS):
-        fibre = np.roll([1.0, 0, 0], number) @ matrix[:3, :3].T
-        amount = 200 * np.exp(-((rest - centre) ** 2).sum(1) / 30) * (-1) ** number
-        image = image + amount * np.exp(-b * (2e-4 + 1.2e-3 * (fibre @ vector) ** 2))
+    for number, center in enumerate(BLOBS):
+        fiber = np.roll([1.0, 0, 0], number) @ matrix[:3, :3].T
+        amount = 200 * np.exp(-((rest - center) ** 2).sum(1) / 30) * (-1) ** number
+        image = image + amount * np.exp(-b * (2e-4 + 1.2e-3 * (fiber @ vector) ** 2))
     return image
 
 

@@ -16,8 +16,8 @@ def test_a_displacement_is_recovered_across_inverted_contrast(axes):
     mask = np.zeros(image.shape, dtype=bool)
     mask[4:-4, 4:-4, 4:-4] = True
     found = align_by_mutual_information(image, negative, mask, axes)
-    centre = axes[:3, :3] @ np.full(3, 12.5) + axes[:3, 3]
-    moved = found[:3, :3] @ centre + found[:3, 3] - centre
+    center = axes[:3, :3] @ np.full(3, 12.5) + axes[:3, 3]
+    moved = found[:3, :3] @ center + found[:3, 3] - center
     assert np.allclose(moved, axes[:3, 0], atol=0.2)
     assert np.allclose(found[:3, :3], np.eye(3), atol=0.01)
 

@@ -1,4 +1,4 @@
-"""A head in shells: white core, grey matter, outer cortex with CSF; gradients may be too strong along an axis."""
+"""A head in shells: white core, gray matter, outer cortex with CSF; gradients may be too strong along an axis."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ SIZE, VOXEL = 40, 3.0
 PLACES = (np.moveaxis(np.indices((SIZE,) * 3), 0, -1) - (SIZE - 1) / 2) * VOXEL
 RADIUS = np.linalg.norm(PLACES, axis=-1)
 MASK = RADIUS < 57
-WHITE, GREY, PIAL = RADIUS < 34, (RADIUS >= 34) & (RADIUS < 46), RADIUS >= 46
-FIBRE = np.array([1.2e-3, 0.45e-3, 0.45e-3])
+WHITE, GRAY, PIAL = RADIUS < 34, (RADIUS >= 34) & (RADIUS < 46), RADIUS >= 46
+FIBER = np.array([1.2e-3, 0.45e-3, 0.45e-3])
 K = np.diag([0.01, -0.045, 0.035])
 
 
@@ -25,18 +25,18 @@ def directions(n):
     return np.stack([radius * np.cos(turn), radius * np.sin(turn), z], axis=1)
 
 
-def scan(error=None, *, sd=5.0, white_in_grey=0.0):
-    """Signal of the head at b = 1000; `white_in_grey` is the fraction of fibres along x at the edge of grey matter."""
+def scan(error=None, *, sd=5.0, white_in_gray=0.0):
+    """Signal of the head at b = 1000; `white_in_gray` is the fraction of fibers along x at the edge of gray matter."""
     bvecs = np.concatenate([np.zeros((2, 3)), directions(20)])
     bvals = np.r_[0, 0, np.full(20, 1000.0)]
     felt = bvals * (1 + np.einsum("ni,ij,nj->n", bvecs, np.zeros((3, 3)) if error is None else error, bvecs))
-    along_x = np.exp(-felt * (bvecs**2 @ FIBRE))
-    isotropic = {name: np.exp(-felt * md) for name, md in (("grey", 0.85e-3), ("pial", 1.25e-3))}
-    share = np.clip((46 - RADIUS) / 12, 0, 1)[..., None] * white_in_grey
+    along_x = np.exp(-felt * (bvecs**2 @ FIBER))
+    isotropic = {name: np.exp(-felt * md) for name, md in (("gray", 0.85e-3), ("pial", 1.25e-3))}
+    share = np.clip((46 - RADIUS) / 12, 0, 1)[..., None] * white_in_gray
     signal = np.where(
         WHITE[..., None],
         along_x,
-        np.where(GREY[..., None], share * along_x + (1 - share) * isotropic["grey"], isotropic["pial"]),
+        np.where(GRAY[..., None], share * along_x + (1 - share) * isotropic["gray"], isotropic["pial"]),
     )
     data = 1000 * signal + sd * np.random.default_rng(0).standard_normal(signal.shape)
     image = SpatialMap(data=np.maximum(data, 1).astype(np.float32), affine=np.diag([VOXEL] * 3 + [1.0]))
@@ -63,7 +63,7 @@ def test_gradient_errors_are_estimated_and_diffusivities_restored():
     assert np.linalg.norm(found.corrected - K) < 0.2 * np.linalg.norm(K)
     core = RADIUS < 25
     before, after = (
-        fit_tensor(one, MASK).image.data[core][:, [0, 3, 5]].mean(0) / FIBRE - 1
+        fit_tensor(one, MASK).image.data[core][:, [0, 3, 5]].mean(0) / FIBER - 1
         for one in (series, reweight(series, found.corrected))
     )
     assert np.abs(before).max() > 0.04
@@ -75,9 +75,9 @@ def test_the_estimate_does_not_decrease_with_noise():
     assert noisy == pytest.approx(clean, rel=0.12)
 
 
-def test_partial_volume_with_grey_matter_is_not_a_gradient_error():
-    found = estimate(scan(white_in_grey=0.3))
-    assert np.linalg.norm(found.measured) > 0.03  # grey matter as a whole is far from isotropic
+def test_partial_volume_with_gray_matter_is_not_a_gradient_error():
+    found = estimate(scan(white_in_gray=0.3))
+    assert np.linalg.norm(found.measured) > 0.03  # gray matter as a whole is far from isotropic
     assert np.linalg.norm(found.corrected) < 0.004
 
 

@@ -17,7 +17,7 @@ ALONG = np.array([[0.75, 0.62, 0.23], [0.23, 0.62, 0.75]])
 
 
 def bundles(reading=None, affine=None):
-    """Thin straight bundles in tissue without a direction; `reading` turns the fibres, not the bundles."""
+    """Thin straight bundles in tissue without a direction; `reading` turns the fibers, not the bundles."""
     affine = np.diag([2.0, 2, 2, 1]) if affine is None else affine
     indices = np.moveaxis(np.indices(SHAPE), 0, -1)
     halves = [family(along, indices, affine, np.eye(3) if reading is None else reading) for along in ALONG]
@@ -35,7 +35,7 @@ def family(along, indices, affine, reading):
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1)])
-def test_a_true_gradient_table_makes_fibres_continue_best_in_any_storage_order(order):
+def test_a_true_gradient_table_makes_fibers_continue_best_in_any_storage_order(order):
     affine = np.eye(4)
     affine[:3, :3] = 2 * np.eye(3)[:, list(order)] * [-1, 1, 1]
     assert measure_coherence_gain(bundles(affine=affine)) > 1.05
@@ -100,7 +100,7 @@ def test_thick_slices_show_the_axes_within_them(slice_axis):
 
 
 def within_slices(reading, affine, slice_axis):
-    """Bundles at 23 and -67 degrees to the first axis of the slices; `reading` turns the fibres, not the bundles."""
+    """Bundles at 23 and -67 degrees to the first axis of the slices; `reading` turns the fibers, not the bundles."""
     first, second = (axis for axis in range(3) if axis != slice_axis)
     indices = np.moveaxis(np.indices(CUBE), 0, -1)
     tensor = np.tile(0.8e-3 * np.eye(3), (*CUBE, 1, 1))
@@ -111,8 +111,8 @@ def within_slices(reading, affine, slice_axis):
         across = np.zeros(3)
         across[first], across[second] = -along[second], along[first]
         inside = part & (np.cos(indices @ across) > 0)
-        fibre = along @ reading
-        tensor[inside] += 0.8e-3 * (np.outer(fibre, fibre) - np.eye(3) / 3)
+        fiber = along @ reading
+        tensor[inside] += 0.8e-3 * (np.outer(fiber, fiber) - np.eye(3) / 3)
     elements = np.stack([tensor[..., i, j] for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))], axis=-1)
     mask = np.ones(CUBE, dtype=bool)
     return TensorField(image=SpatialMap(data=elements, affine=affine), mask=mask, s0=np.ones(CUBE))

@@ -23,7 +23,7 @@ def series(sd, directions=6):
 
 
 @pytest.mark.parametrize("sd", [10.0, 30.0])
-def test_noise_is_estimated_from_neighbours_in_any_anatomy(sd):
+def test_noise_is_estimated_from_neighbors_in_any_anatomy(sd):
     assert spatial_noise(series(sd), np.ones(SHAPE, dtype=bool)) == pytest.approx(sd, rel=0.12)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from bids_alps.errors import BadDataError
 from bids_alps.statistics.findings import Findings
-from bids_alps.statistics.harmonisation import harmonise, harmonise_table
+from bids_alps.statistics.harmonization import harmonize, harmonize_table
 from bids_alps.statistics.plan import Plan
 from bids_alps.statistics.repeats import find_visits
 from bids_alps.statistics.sites import _protected, warn_of_sites
@@ -25,7 +25,7 @@ def made():
 
 def test_site_effects_are_removed_and_group_effects_kept(made):
     values, sites, group = made
-    found = harmonise(values, sites, group)
+    found = harmonize(values, sites, group)
     apart = found[sites == "b"].mean(axis=0) - found[sites == "a"].mean(axis=0)
     assert abs(apart.mean()) < 0.005
     assert np.abs(apart).max() < 0.05  # two standard errors: shrinkage leaves what chance explains of 0.3
@@ -37,24 +37,24 @@ def test_site_effects_are_removed_and_group_effects_kept(made):
 
 def test_units_and_order_do_not_matter(made):
     values, sites, group = made
-    found = harmonise(values, sites, group)
-    np.testing.assert_allclose(harmonise(1e-3 * values, sites, group), 1e-3 * found, rtol=1e-6)
+    found = harmonize(values, sites, group)
+    np.testing.assert_allclose(harmonize(1e-3 * values, sites, group), 1e-3 * found, rtol=1e-6)
     order = np.random.default_rng(0).permutation(len(sites))
-    np.testing.assert_allclose(harmonise(values[order], sites[order], group[order]), found[order], rtol=1e-6)
+    np.testing.assert_allclose(harmonize(values[order], sites[order], group[order]), found[order], rtol=1e-6)
 
 
-def test_impossible_harmonisation_is_refused(made):
+def test_impossible_harmonization_is_refused(made):
     values, sites, group = made
     with pytest.raises(BadDataError, match="collinear"):
-        harmonise(values, sites, (sites == "a").astype(float)[:, None])
+        harmonize(values, sites, (sites == "a").astype(float)[:, None])
     with pytest.raises(BadDataError, match="site c has 2"):
-        harmonise(values, np.where(np.arange(120) < 2, "c", sites), group)
+        harmonize(values, np.where(np.arange(120) < 2, "c", sites), group)
     with pytest.raises(BadDataError, match="1 site"):
-        harmonise(values, np.full(120, "a"), group)
+        harmonize(values, np.full(120, "a"), group)
 
 
 def test_results_equal_a_published_implementation(made):
-    found = harmonise(*made)  # expected values are those of neuroCombat 0.2.12 for the same input
+    found = harmonize(*made)  # expected values are those of neuroCombat 0.2.12 for the same input
     np.testing.assert_allclose(found[0, :3], [1.5230511, 1.4585474, 1.5803095], atol=1e-6)
     np.testing.assert_allclose(found[-1, :3], [1.3049025, 1.5119535, 1.5217118], atol=1e-6)
 
@@ -71,7 +71,7 @@ def table_of(sites: list[str], visits: int) -> pd.DataFrame:
 
 def test_participants_of_a_site_are_counted_not_their_runs() -> None:
     with pytest.raises(BadDataError, match="site b has 2 participants"):
-        harmonise_table(table_of(["a"] * 10 + ["b"] * 2, 3), ["a", "b"], "site", [])
+        harmonize_table(table_of(["a"] * 10 + ["b"] * 2, 3), ["a", "b"], "site", [])
 
 
 def test_visits_and_variables_of_every_formula_are_protected() -> None:
@@ -95,12 +95,12 @@ def test_one_site_or_one_outcome_is_refused(sites, outcomes):
     values = np.random.default_rng(1).normal(size=(12, outcomes))
     names = np.array([f"site{n % sites}" for n in range(12)])
     with pytest.raises(BadDataError, match=f"{sites} site and {outcomes} outcomes"):
-        harmonise(values, names, np.ones((12, 1)))
+        harmonize(values, names, np.ones((12, 1)))
 
 
-def test_a_treatment_given_by_the_session_does_not_prevent_harmonisation() -> None:
+def test_a_treatment_given_by_the_session_does_not_prevent_harmonization() -> None:
     runs = table_of(["a", "b"] * 10, 2)
     runs = runs.assign(treatment=runs["session_id"].map({"ses-0": "off", "ses-1": "on"}))
-    both, _ = harmonise_table(runs, ["a", "b"], "site", ["treatment", "session_id"])
-    one, _ = harmonise_table(runs, ["a", "b"], "site", ["treatment"])
+    both, _ = harmonize_table(runs, ["a", "b"], "site", ["treatment", "session_id"])
+    one, _ = harmonize_table(runs, ["a", "b"], "site", ["treatment"])
     np.testing.assert_allclose(both[["a", "b"]], one[["a", "b"]])

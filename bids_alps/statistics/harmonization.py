@@ -19,12 +19,12 @@ from bids_alps.statistics.repeats import participant_key
 
 MIN_SITE_SIZE = 5
 IMBALANCED = 0.1
-"""Cramer's V of site and group above which tests of harmonised values are unreliable."""
+"""Cramer's V of site and group above which tests of harmonized values are unreliable."""
 _TOLERANCE = 1e-8
 _STEPS = 1000
 
 
-def harmonise(values: Array, sites: Array, covariates: Array) -> Array:
+def harmonize(values: Array, sites: Array, covariates: Array) -> Array:
     """Return values with site effects removed.
 
     Parameters
@@ -68,7 +68,7 @@ def _refuse(values: Array, names: Array, indicator: Array, design: Array) -> Non
     counts = indicator.sum(axis=0)
     if len(names) < 2 or values.shape[1] < 2:
         what = f"{len(names)} site and {values.shape[1]} outcomes"
-        raise BadDataError("ComBat", what, "provide two or more of both, or skip harmonisation")
+        raise BadDataError("ComBat", what, "provide two or more of both, or skip harmonization")
     if counts.min() < MIN_SITE_SIZE:
         small = f"site {names[counts.argmin()]} has {counts.min():.0f} participants"
         raise BadDataError("ComBat", small, f"exclude sites with fewer than {MIN_SITE_SIZE}")
@@ -103,10 +103,10 @@ def _change(before: Array, after: Array) -> float:
     return float(np.abs(after - before).max() / max(float(np.abs(before).max()), np.finfo(float).tiny))
 
 
-def harmonise_table(
+def harmonize_table(
     table: pd.DataFrame, outcomes: Sequence[str], site: str, protected: Sequence[str]
 ) -> tuple[pd.DataFrame, pd.Series[Any]]:
-    """Return a table of harmonised outcomes, and the complete rows that it contains.
+    """Return a table of harmonized outcomes, and the complete rows that it contains.
 
     If the left and right index are among the outcomes, the bilateral index is recomputed as their mean.
 
@@ -124,21 +124,21 @@ def harmonise_table(
     Raises
     ------
     BadDataError
-        If there is no such column, or see `harmonise`.
+        If there is no such column, or see `harmonize`.
     """
     if site not in table:
-        raise BadDataError("--harmonise", f"no column {site!r}", "name a column of participants.tsv")
+        raise BadDataError("--harmonize", f"no column {site!r}", "name a column of participants.tsv")
     kept = table[[*outcomes, site, *protected]].notna().all(axis=1)
     complete = table[kept].reset_index(drop=True)
     _refuse_small(complete, site)
     columns = [_columns_of(complete[name]) for name in protected]
     covariates = _independent(np.column_stack(columns)) if columns else np.empty((len(complete), 0))
     values = complete[list(outcomes)].to_numpy(dtype=float)
-    adjusted = harmonise(values, complete[site].astype(str).to_numpy(), covariates)
-    harmonised = complete.assign(**{name: adjusted[:, n] for n, name in enumerate(outcomes)})
+    adjusted = harmonize(values, complete[site].astype(str).to_numpy(), covariates)
+    harmonized = complete.assign(**{name: adjusted[:, n] for n, name in enumerate(outcomes)})
     if {"alps_left", "alps_right", "alps_bilateral"} <= set(outcomes):
-        harmonised["alps_bilateral"] = (harmonised["alps_left"] + harmonised["alps_right"]) / 2
-    return harmonised, kept
+        harmonized["alps_bilateral"] = (harmonized["alps_left"] + harmonized["alps_right"]) / 2
+    return harmonized, kept
 
 
 def _refuse_small(table: pd.DataFrame, site: str) -> None:
