@@ -13,8 +13,8 @@ export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS = 1
 
-.PHONY: help install demo test test-fast test-oldest test-outside golden mutants check bench bench-quick cluster-test \
-  image-test docs image lock sbom clean
+.PHONY: help install demo test test-fast test-oldest test-outside wheel-test golden mutants check bench bench-quick \
+  cluster-test image-test docs image lock sbom clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -44,6 +44,9 @@ test-oldest: install  ## the quick tests with the oldest libraries that pyprojec
 
 test-outside:  ## the quick tests as strangers run them: no home, C locale, a path with blanks, small TMPDIR, random order
 	.ci/outside
+
+wheel-test:  ## the wheel alone, installed into Python 3.11, 3.12 and 3.13 and run outside of the checkout
+	.ci/wheel-test
 
 golden: install  ## run the golden study, say in words which numbers changed, keep the new tables
 	$(BIN)/python tests/golden_study.py
