@@ -63,8 +63,7 @@ class Small:
 
 Values = dict[tuple[str, str], list[float]]
 NUMBER = r"([-+]?\d*\.?\d+(?:e[-+]\d+)?)"
-ONE_OF = "lambda *given, chosen={0}, **named: list(chosen(*given, **named))[:1]"
-NEED_DATA = ("bench_examples", "bench_gradient_table", "bench_repeatability")
+NEED_DATA = ("bench_examples", "bench_gradient_table", "bench_repeat_sources", "bench_repeatability")
 FORMS = {
     "bench_adversary": Small(
         words=("sound",),
@@ -79,7 +78,10 @@ FORMS = {
         figures=(Figure("error of mean FA", rf"^1\t.*\t{NUMBER}$", -0.06, 0.06),),
     ),
     "bench_cohort": Small(
-        constants={"COHORT": "__import__('dataclasses').replace(COHORT, participants=4, voxel_size=4.0, directions=8)"},
+        constants={
+            "COHORT": "__import__('dataclasses').replace(COHORT, participants=4, voxel_size=4.0, directions=8)",
+            "MODEL": "'alps_bilateral ~ group'",
+        },
         figures=(Figure("bias of the index", rf"bias {NUMBER}", -0.15, 0.15),),
     ),
     "bench_coverage": Small(
@@ -96,9 +98,12 @@ FORMS = {
             Figure("tensor, truth 1.5", rf"nothing +1\.50 +{NUMBER}", 1.35, 1.65),
         ),
     ),
-    "bench_distortion": Small(figures=(Figure("median error, mm", rf"\| +{NUMBER} +\d\.\d+ \|", 0, 0.25),)),
+    "bench_distortion": Small(
+        constants={"CASES": "CASES[2:4]"},
+        figures=(Figure("median error, mm", rf"\| +{NUMBER} +\d\.\d+ \|", 0, 0.25),),
+    ),
     "bench_execution": Small(
-        constants={"RUNS": "2", "PLANS": "{name: PLANS[name] for name in list(PLANS)[:2]}"},
+        constants={"RUNS": "1", "PLANS": "{name: PLANS[name] for name in list(PLANS)[:2]}"},
         figures=(Figure("exit code", r"\d  +(\d+)  +\d\.\d\d", 0, 0),),
     ),
     "bench_fieldmaps": Small(
@@ -123,8 +128,8 @@ FORMS = {
         figures=(Figure("error without the lesion", rf"lesions, {NUMBER} without", 0, 0.15),),
     ),
     "bench_mask": Small(
-        constants={"HEADS": "dict(list(HEADS.items())[:1])"},
-        figures=(Figure("Dice of ours", rf"^\S.*? {NUMBER} +\d\.\d+ +\d\.\d+ +\d+\.\d +\d+\.\d$", 0.93, 1),),
+        constants={"HEADS": "dict(list(HEADS.items())[-1:])"},
+        figures=(Figure("Dice of ours", rf"^\S.*? {NUMBER} +\d\.\d+ +\d\.\d+ +\d+\.\d +\d+\.\d$", 0.92, 1),),
     ),
     "bench_memory": Small(
         words=("40", "40", "30", "40"), figures=(Figure("times the series", rf"\({NUMBER} times the series\)", 0, 60),)
@@ -137,9 +142,12 @@ FORMS = {
         constants={"VOXELS": "400", "SCANS": "8"},
         figures=(Figure("left at b 1000 and SNR 20, %", rf"^ 1000 +20 .*?\) +{NUMBER}", -1.5, 1.5),),
     ),
-    "bench_nulls": Small(words=("20",), figures=(Figure("share of p < .05", rf" {NUMBER} \(\d", 0, 0.5),)),
+    "bench_nulls": Small(
+        words=("20",), figures=(Figure("share of p < .05", rf" {NUMBER} \([^)]*\) (?:ok|TOO)", 0, 0.25),)
+    ),
     "bench_placement": Small(
-        constants={name: ONE_OF.format(name) for name in ("draw_heads", "second_heads", "enlarged_heads")},
+        words=("1",),
+        constants={"place_scans": "lambda *given: None"},
         figures=(Figure("median of the centers, mm", rf"centers: median {NUMBER}", 0, 1.5),),
     ),
     "bench_planning": Small(words=("10",), figures=(Figure("exit code", r"^ +\d+ +(\d+) ", 0, 0),)),
@@ -246,7 +254,10 @@ def main() -> None:
             wrong += [] if good else [name]
     if keep:
         write_record(recorded)
-    print(f"not run, since they need data that is not simulated: {', '.join(NEED_DATA)}")
+    for name in NEED_DATA:
+        code, text, _ = run(name, Small(figures=(), constants={"main": "lambda: None"}))
+        print(f"imported, not run, since its data are not simulated: {name}" if code == 0 else f"WRONG {name}\n{text}")
+        wrong += [] if code == 0 else [name]
     sys.exit(f"not as they should be: {', '.join(dict.fromkeys(wrong))}" if wrong else 0)
 
 
