@@ -222,7 +222,7 @@ def test_a_known_motion_is_found(free: int) -> None:
 
 
 def test_steps_grow_as_the_fit_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Close to the answer the damping falls towards that of Gauss and Newton, whose error falls to nothing in few steps."""
+    """Close to the answer the damping falls towards zero, as in Gauss-Newton steps, which converge within a few."""
     motion = np.array([5.0, -4.0, 4.0, 0.14, -0.16, 0.1, *np.zeros(6)])
     truth = LinearFit(parameters=motion, center=np.zeros(3), target=np.zeros(3))
     pair = pair_of(truth.subject_from_template, step=2.5)
