@@ -40,7 +40,7 @@ from bids_alps.statistics.comparison import group_names
 from bids_alps.statistics.dictionary import DESCRIPTIONS
 from bids_alps.statistics.findings import Findings
 from bids_alps.statistics.plan import Plan, choose_reference, find_columns
-from bids_alps.statistics.presets import analyse_presets
+from bids_alps.statistics.presets import analyze_presets
 from bids_alps.statistics.variables import Variable, infer_variables
 
 LOG = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def run_group(settings: Settings) -> Path:
     categories = [name for name in (request.group_column, request.harmonize) if name is not None and name in table]
     table, variables = infer_variables(table, joined.names, joined.dictionary, categories=categories)
     plan = _plan(table, variables, outcomes, settings)
-    findings_by_preset = analyse_presets(table, plan)
+    findings_by_preset = analyze_presets(table, plan)
     outputs = GroupOutputs(request.output_dir)
     previous = outputs.begin()
     columns += _phenotype_columns(joined, variables)

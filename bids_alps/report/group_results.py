@@ -8,7 +8,7 @@ from bids_alps.report import figures_statistics
 from bids_alps.report.group_changes import changes_result
 from bids_alps.report.group_format import (
     Row,
-    capitalise,
+    capitalize,
     describe_p,
     format_interval,
     format_p,
@@ -52,7 +52,7 @@ def _flow(findings: Findings) -> Result:
     names = {"found": "Identified"}
     rows = tuple(
         (
-            names.get(step["step"], capitalise(step["step"])),
+            names.get(step["step"], capitalize(step["step"])),
             "" if step["step"] == "found" else str(step["excluded_runs"]),
             str(step["runs"]),
             str(step["participants"]),
@@ -66,7 +66,7 @@ def _flow(findings: Findings) -> Result:
     return Result(
         title="Participants and runs analyzed",
         sentences=(
-            capitalise(findings.flow.sentence),
+            capitalize(findings.flow.sentence),
             "group_exclusions.tsv lists all exclusions with their reasons.",
         ),
         tables=(table,),

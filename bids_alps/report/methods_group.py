@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bids_alps import __version__
-from bids_alps.report.group_format import capitalise, join_names
+from bids_alps.report.group_format import capitalize, join_names
 from bids_alps.report.methods import cite
 from bids_alps.report.page import CAVEAT, MethodsText
 from bids_alps.statistics.findings import Findings
@@ -45,7 +45,7 @@ def write_group_methods(findings: Findings, plan: Plan, participants: Sequence[s
 
 
 def _who(findings: Findings, plan: Plan) -> Iterator[str]:
-    yield capitalise(findings.flow.sentence)
+    yield capitalize(findings.flow.sentence)
     if plan.included:
         yield f"Runs of status {join_names(plan.included)} were included."
     if plan.subset is not None:

@@ -18,7 +18,7 @@ from bids_alps.io.writing import write_text
 from bids_alps.model import STATUSES, Check, Status, worst_status
 from bids_alps.provenance import RECEIPT_END, read_receipt, read_statements
 from bids_alps.report.alternatives import compare_alternatives
-from bids_alps.report.catalogue import find_pictures
+from bids_alps.report.catalog import find_pictures
 from bids_alps.report.changes import read_changes
 from bids_alps.report.html import number, render_participant, words
 from bids_alps.report.lesions import lesion_notes, lesion_tables

@@ -57,7 +57,7 @@ def _cube(values: Array) -> Array:
 def measure_norms(values: Array, covariates: Array, member: Array | None = None) -> Array:
     """Return the z-score of each value relative to the prediction of a linear model of the reference group.
 
-    A member of the reference is predicted from all other members: its score is the externally studentised residual
+    A member of the reference is predicted from all other members: its score is the externally studentized residual
     (Cook & Weisberg 1982, ISBN 0-412-24280-0). Others are predicted from all members. Scores account for
     the prediction error, and t-values are converted to z.
 
@@ -91,7 +91,7 @@ def measure_norms(values: Array, covariates: Array, member: Array | None = None)
     residual, leverage = y - design @ beta, ((design @ root) ** 2).sum(axis=1)
     total, dof = float((residual**2).sum()), n - terms
     with np.errstate(divide="ignore", invalid="ignore"):
-        # variance without the participant itself: external studentisation
+        # variance without the participant itself: external studentization
         variance = (total - residual**2 / (1 - leverage)) / (dof - 1)
         scores[inside] = _normal(residual / np.sqrt(variance * (1 - leverage)), dof - 1)
         # standard error of a prediction: residual variance times 1 + x' (X'X)^-1 x
