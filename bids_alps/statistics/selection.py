@@ -115,7 +115,7 @@ def select_runs(runs: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, Flow, lis
         doubles = sorted(participant_key(runs[runs[REPEATED].notna()]).unique())
         if doubles:
             shown = ", ".join(doubles[:5]) + (" and others" if len(doubles) > 5 else "")
-            banners.append(f"Runs of {len(doubles)} participants are in two datasets and are counted once: {shown}.")
+            banners.append(f"Participants with runs in two datasets, which are counted once: {len(doubles)} ({shown}).")
     excluded = [status for status in LEFT_OUT if status not in plan.included]
     failed = selected["status"].isin(excluded)
     selected = flow.take(selected, failed, "failed their checks", _why_failed(selected))
