@@ -32,8 +32,8 @@ class GroupDesign:
     names
         Group names, reference first; the first columns of `matrix` are their indicators.
     matrix
-        Shape (n, groups + k): an indicator per group, then numbers centerd at their mean and indicators of categories
-        centerd at the mean of the levels, so that the coefficient of a group is its estimated marginal mean
+        Shape (n, groups + k): an indicator per group, then numbers centered at their mean and indicators of categories
+        centered at the mean of the levels, so that the coefficient of a group is its estimated marginal mean
         (Searle et al. 1980, doi 10.1080/00031305.1980.10483031).
     rows
         Complete participants, bool, shape (participants,).
@@ -92,7 +92,7 @@ def design_groups(
             matrix = np.empty((0, len(covariates)))
             break
         matrix = np.column_stack(
-            [_indicators(part[group], list(names)), *(_centerd(part[name]) for name in covariates)]
+            [_indicators(part[group], list(names)), *(_centered(part[name]) for name in covariates)]
         )
         single = _find_single(part, [group, *covariates])
         if not single.any():
@@ -124,7 +124,7 @@ def _indicators(column: pd.Series[Any], levels: Sequence[str]) -> Array:
     return indicators
 
 
-def _centerd(column: pd.Series[Any]) -> Array:
+def _centered(column: pd.Series[Any]) -> Array:
     if pd.api.types.is_numeric_dtype(column):
         values = to_floats(column)
         spread = float(values.std()) or 1.0

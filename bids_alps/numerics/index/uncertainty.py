@@ -289,8 +289,8 @@ def draw_placement(
 
     The offsets depend only on names, error and generator, so that scans with equal ones are displaced equally.
     """
-    centerd = {name: np.zeros(3) for name in names}
-    base = placed(centerd)
+    centered = {name: np.zeros(3) for name in names}
+    base = placed(centered)
     if error_mm <= 0:
         return _log_departure({name: base[name][None] for name in names}, base)
     placements = []
