@@ -15,8 +15,8 @@ from statsmodels.tools.sm_exceptions import PerfectSeparationError
 
 from bids_alps.errors import AlpsError, BadDataError
 from bids_alps.model import Array
-from bids_alps.statistics.adjusted import design_groups
 from bids_alps.statistics.comparison import group_names
+from bids_alps.statistics.group_design import design_groups
 from bids_alps.statistics.samples import to_floats
 
 _MIN_PARTICIPANTS = 5

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bids_alps.model import Array
-from bids_alps.statistics.adjusted import GroupDesign, design_groups
+from bids_alps.statistics.group_design import GroupDesign, design_groups
 from bids_alps.statistics.samples import to_floats
 
 _BLOCK = 2_000_000  # block size, to bound memory

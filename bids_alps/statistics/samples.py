@@ -123,6 +123,7 @@ def find_shift(a: Array, b: Array) -> tuple[float, float, float]:
     a, b = np.sort(a), np.sort(b)
 
     def count(value: float) -> float:
+        # pairs with b - a below the value; pairs equal to it count one half
         below, up_to = (np.searchsorted(b, a + value, side).sum() for side in _SIDES)
         return float(below + up_to) / 2
 
@@ -146,9 +147,8 @@ def _estimate_by_counting(
         found: Any = optimize.bisect(lambda value: count(value) - rank, *ends, xtol=1e-10 * width)
         return float(found)
 
-    middle = (
-        find(total / 2 - 0.25) + find(total / 2 + 0.25)
-    ) / 2  # for even counts, the mean of the two central values
+    # quarters lie between the steps of the count: for even counts, the mean of the two central values
+    middle = (find(total / 2 - 0.25) + find(total / 2 + 0.25)) / 2
     return middle, find(lost + 0.25), find(total - lost - 0.25)
 
 
@@ -222,9 +222,11 @@ def compare_pairs(a: Array, b: Array, *, test: str = "rule") -> dict[str, Any]:
     if n < 2 or np.ptp(change) == 0:
         return {**numbers, "test": "none", "statistic": np.nan, "df": np.nan, "p": np.nan}
     ranks = choose_test([change], test) == "mann-whitney"
-    d, low, high = _effect_of_change(change)
     tested = _signed_rank(change) if ranks else _paired_t(change)
-    return {**numbers, **tested, "effect": d, "effect_ci_low": low, "effect_ci_high": high}
+    d = float(change.mean() / change.std(ddof=1)) * (small_sample_factor(n - 1) if n > 2 else 1.0)
+    # sampling variance of a standardized mean change (Borenstein 2009, doi 10.1002/9780470743386)
+    reach = _Z * float(np.sqrt(1 / n + d**2 / (2 * n)))
+    return {**numbers, **tested, "effect": d, "effect_ci_low": d - reach, "effect_ci_high": d + reach}
 
 
 def _paired_t(change: Array) -> dict[str, Any]:
@@ -270,11 +272,3 @@ def _signed_rank(change: Array) -> dict[str, Any]:
         "change_ci_low": low,
         "change_ci_high": high,
     }
-
-
-def _effect_of_change(change: Array) -> tuple[float, float, float]:
-    """Return the standardized mean change with its 95 % interval (Borenstein 2009, doi 10.1002/9780470743386)."""
-    n = change.size
-    d = float(change.mean() / change.std(ddof=1)) * (small_sample_factor(n - 1) if n > 2 else 1.0)
-    reach = _Z * float(np.sqrt(1 / n + d**2 / (2 * n)))
-    return d, d - reach, d + reach

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from bids_alps.errors import AlpsError
-from bids_alps.statistics.adjusted import design_groups, fit_groups, values_of
+from bids_alps.statistics.adjusted import fit_groups, values_of
+from bids_alps.statistics.group_design import design_groups
 from bids_alps.statistics.samples import to_floats
 
 STATUSES: Mapping[str, tuple[str, ...]] = {
