@@ -26,7 +26,7 @@ from bids_alps.io.preprocessed import replace_preprocessed
 from bids_alps.io.queries import Selection, read_filters
 from bids_alps.io.templates import template_label
 from bids_alps.io.transforms import find_transform_to
-from bids_alps.model import DwiRun, Fieldmap, Gradients
+from bids_alps.model import DwiRun, Gradients
 from bids_alps.numerics.tensors.gradients import choose_shells, find_shells
 from bids_alps.provenance import receipt_path
 from bids_alps.settings import Method, Request, Settings
@@ -266,7 +266,8 @@ def _describe_run(run: DwiRun, settings: Settings) -> dict[str, Any]:
         "fit": _describe_shells(gradients.take(fitted), method.b0_threshold),
         "mask": str(run.mask or "to be estimated"),
         "steps": ", ".join(_steps(run, method)),
-        "field": [_describe_field(fieldmap) for fieldmap in run.fieldmaps] or NO_FIELD,
+        "field": [f"{field.method}: {', '.join(str(image.path) for image in field.images)}" for field in run.fieldmaps]
+        or NO_FIELD,
         "T1w": _describe_t1w(run),
         "lesions": "" if run.lesions is None else str(run.lesions.path or "none"),
         "transform": [f"{path} to {template}" for template, path in run.transforms.items()],
@@ -282,10 +283,6 @@ def _describe_shells(gradients: Gradients, b0_threshold: float) -> str:
     shells = find_shells(gradients.bvals, b0_threshold=b0_threshold)
     values, counts = np.unique(shells.round(-1), return_counts=True)
     return ", ".join(f"{count} at b = {value:.0f}" for value, count in zip(values, counts, strict=True))
-
-
-def _describe_field(fieldmap: Fieldmap) -> str:
-    return f"{fieldmap.method}: {', '.join(str(image.path) for image in fieldmap.images)}"
 
 
 def _describe_t1w(run: DwiRun) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 from bids_alps.errors import NoInputError
 from bids_alps.group.datasets import DerivativeDataset
 from bids_alps.io.inheritance import entities_of
-from bids_alps.io.results import ALPS_COLUMNS, ROI_COLUMNS
+from bids_alps.io.result_columns import ALPS_COLUMNS, ROI_COLUMNS
 from bids_alps.io.tables import Column, fill_rows
 from bids_alps.model import SIDES
 from bids_alps.statistics.comparability import METHOD

@@ -42,18 +42,11 @@ def combine(runs: Sequence[PlannedRun], *, everything: bool, distortion_correcti
     ]
     count = Counter(run.name for run in combined)
     first = {run.image: run for run in runs if isinstance(run, DwiRun)}
-    return [
-        _name_by_first(run, first[run.image])
-        if isinstance(run, DwiRun) and run.partners and count[run.name] > 1
-        else run
-        for run in combined
-    ]
-
-
-def _name_by_first(run: DwiRun, first: DwiRun) -> DwiRun:
-    """Return a merged run with the name of its first file."""
-    note = f"named by its first file, since {run.name} would be the name of another run too"
-    return replace(run, entities=first.entities, notes=(*run.notes, note))
+    for n, run in enumerate(combined):
+        if isinstance(run, DwiRun) and run.partners and count[run.name] > 1:
+            note = f"named by its first file, since {run.name} would be the name of another run too"
+            combined[n] = replace(run, entities=first[run.image].entities, notes=(*run.notes, note))
+    return combined
 
 
 def find_groups(

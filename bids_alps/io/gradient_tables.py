@@ -45,7 +45,11 @@ def read_gradients(
         raise GradientError(
             str(run.bval), f"{bvals.size} b-values for {volumes} volumes", "give one b-value per volume"
         )
-    _check_units(run.bval, bvals)
+    largest = float(bvals.max())
+    if 0 < largest < PLAUSIBLE_B[0] or largest > PLAUSIBLE_B[1]:
+        known = "1 ms/µm² is 1000 s/mm²" if largest < PLAUSIBLE_B[0] else "1e9 s/m² is 1000 s/mm²"
+        what = f"the largest b-value is {largest:g}, implausible in s/mm²"
+        raise GradientError(str(run.bval), what, f"write s/mm² ({known})")
     in_world = run.bvec.suffix == ".b"
     bvecs = read_world_bvecs(run.bvec, bvals) if in_world else read_bvecs(run.bvec, volumes=volumes, notes=remarks)
     unit = _unit_vectors(run.bvec, bvecs, bvals > b0_threshold, remarks)
@@ -53,18 +57,6 @@ def read_gradients(
         return Gradients(bvals=bvals, bvecs=unit if in_world else world_from_fsl(unit, affine))
     except GradientError as error:
         raise error.at(str(run.bval)) from error
-
-
-def _check_units(path: Path, bvals: Array) -> None:
-    """Refuse b-values in other units than s/mm²."""
-    largest = float(bvals.max())
-    if 0 < largest < PLAUSIBLE_B[0]:
-        remedy = "write s/mm² (1 ms/µm² is 1000 s/mm²)"
-    elif largest > PLAUSIBLE_B[1]:
-        remedy = "write s/mm² (1e9 s/m² is 1000 s/mm²)"
-    else:
-        return
-    raise GradientError(str(path), f"the largest b-value is {largest:g}, implausible in s/mm²", remedy)
 
 
 def _unit_vectors(path: Path, bvecs: Array, weighted: Array, notes: list[str]) -> Array:

@@ -11,7 +11,7 @@ A single shell at low b cannot distinguish them from a broader tensor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -205,9 +205,3 @@ def single_fiber_response(values: Array, fa: Array, *, voxels: int = 300) -> tup
     order = np.argsort(np.where(fa < 0.95, fa, 0.0), kind="stable")[-voxels:]
     mean = np.median(values[order], axis=0)
     return float(mean[0]), float(mean[1:].mean())
-
-
-def mean_fractions(fractions: Mapping[str, Mapping[str, float]], region: str) -> dict[str, float]:
-    """Return the fractions of a region as the mean of both sides."""
-    sides = [fractions[f"{region}_{side}"] for side in SIDES]
-    return {name: float(np.mean([side[name] for side in sides])) for name in sides[0]}
