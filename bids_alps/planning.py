@@ -104,7 +104,10 @@ def _select_runs(participant: str, settings: Settings, indexes: Indexes) -> list
     find = partial(find_runs, participant=participant, selection=selection, b0_threshold=method.b0_threshold)
     datasets = _preprocessed_datasets(request)
     preprocessed = {
-        name: [_in_dataset(run, name) for run in find(root, preprocessed=True, index=indexes[root])]
+        name: [
+            replace(run, dataset=name) if isinstance(run, DwiRun) else run
+            for run in find(root, preprocessed=True, index=indexes[root])
+        ]
         for name, root in datasets.items()
     }
     runs = find(request.bids_dir, preprocessed=is_derivative(request.bids_dir), index=indexes[request.bids_dir])
@@ -124,25 +127,20 @@ def _refuse_repeated(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     by_name: dict[str, list[PlannedRun]] = {}
     for run in runs:
         by_name.setdefault(run.name, []).append(run)
-    return [run for same in by_name.values() for run in _refuse_if_repeated(same)]
-
-
-def _refuse_if_repeated(same: Sequence[PlannedRun]) -> Sequence[PlannedRun]:
-    excluded = [run for run in same if isinstance(run, ExcludedRun)]
-    planned = [run for run in same if not isinstance(run, ExcludedRun)]
-    if len(planned) < 2:
-        return same
-    files = [str(run.image) if isinstance(run, DwiRun) else str(run.error) for run in planned]
-    error = AmbiguityError(
-        same[0].name,
-        f"{len(files)} runs have this name ({', '.join(files)})",
-        "rename the files, or select one of them with --bids-filter-file",
-    )
-    return [UnusableRun(name=same[0].name, error=error), *excluded]
-
-
-def _in_dataset(run: PlannedRun, name: str) -> PlannedRun:
-    return replace(run, dataset=name) if isinstance(run, DwiRun) else run
+    checked = list[PlannedRun]()
+    for name, same in by_name.items():
+        planned = [run for run in same if not isinstance(run, ExcludedRun)]
+        if len(planned) < 2:
+            checked += same
+            continue
+        files = [str(run.image) if isinstance(run, DwiRun) else str(run.error) for run in planned]
+        error = AmbiguityError(
+            name,
+            f"{len(files)} runs have this name ({', '.join(files)})",
+            "rename the files, or select one of them with --bids-filter-file",
+        )
+        checked += [UnusableRun(name=name, error=error), *(run for run in same if isinstance(run, ExcludedRun))]
+    return checked
 
 
 def _note_combinable(runs: list[PlannedRun], *, distortion_correction: bool) -> list[PlannedRun]:
