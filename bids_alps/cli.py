@@ -242,6 +242,9 @@ def _remove_abandoned(output_dir: Path) -> None:
 def _process(labels: Sequence[str], settings: Settings, console: Console) -> list[Outcome]:
     """Process the participants and return their outcomes; the summary is written even if this is interrupted."""
     from bids_alps.execution.study import process_participants
+    from bids_alps.io.tables import table_text
+    from bids_alps.io.writing import write_text
+    from bids_alps.summary import summary_path
 
     # sent by batch systems and container engines before SIGKILL
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -263,7 +266,8 @@ def _process(labels: Sequence[str], settings: Settings, console: Console) -> lis
     finally:
         console.close_bar()
         if any(outcome.selected for outcome in outcomes):
-            _write_summary(outcomes, settings)
+            rows = map(asdict, sorted(outcomes, key=lambda outcome: outcome.name))
+            write_text(summary_path(settings), table_text(rows, ("name", "exit_code", "message")))
     return outcomes
 
 
@@ -280,15 +284,6 @@ def _conclude(outcomes: list[Outcome], settings: Settings, console: Console) -> 
     if not failed:
         return 0
     return failed[0] if len(set(failed)) == 1 and len(failed) == len(codes) else 1
-
-
-def _write_summary(outcomes: list[Outcome], settings: Settings) -> None:
-    from bids_alps.io.tables import table_text
-    from bids_alps.io.writing import write_text
-    from bids_alps.summary import summary_path
-
-    rows = map(asdict, sorted(outcomes, key=lambda outcome: outcome.name))
-    write_text(summary_path(settings), table_text(rows, ("name", "exit_code", "message")))
 
 
 def _write_boilerplate(labels: Sequence[str], settings: Settings) -> int:

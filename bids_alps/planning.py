@@ -118,7 +118,11 @@ def _select_runs(participant: str, settings: Settings, indexes: Indexes) -> list
         same_scan = find_groups(runs, everything=False)
         return _note_groups(runs, same_scan, "not merged because of --skip-preprocessing: has the MultipartID of")
     if method.combine_runs is None:
-        runs = _note_combinable(runs, distortion_correction=method.distortion_correction)
+        groups = find_groups(runs, everything=True, distortion_correction=method.distortion_correction)
+        noted = _note_groups(runs, groups, "--combine-runs would merge it with")
+        # runs with a MultipartID are merged without the option
+        has_id = [isinstance(run, DwiRun) and "MultipartID" in run.metadata for run in runs]
+        runs = [run if own else other for run, other, own in zip(runs, noted, has_id, strict=True)]
     return combine(runs, everything=bool(method.combine_runs), distortion_correction=method.distortion_correction)
 
 
@@ -141,16 +145,6 @@ def _refuse_repeated(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
         )
         checked += [UnusableRun(name=name, error=error), *(run for run in same if isinstance(run, ExcludedRun))]
     return checked
-
-
-def _note_combinable(runs: list[PlannedRun], *, distortion_correction: bool) -> list[PlannedRun]:
-    """Return runs with a note where ``--combine-runs`` would merge them with others."""
-    groups = find_groups(runs, everything=True, distortion_correction=distortion_correction)
-    noted = _note_groups(runs, groups, "--combine-runs would merge it with")
-    return [
-        run if isinstance(run, DwiRun) and "MultipartID" in run.metadata else with_note
-        for run, with_note in zip(runs, noted, strict=True)
-    ]
 
 
 def _note_groups(runs: list[PlannedRun], groups: Sequence[Sequence[DwiRun]], note: str) -> list[PlannedRun]:
@@ -251,6 +245,7 @@ def _describe_run(run: DwiRun, settings: Settings) -> dict[str, Any]:
         notes.append("the header does not define left and right: only the bilateral index will be reported")
     if method.registrar == "precomputed":
         find_transform_to(run, template_label(method.template))
+    unused = " (not used: no lesion mask is drawn on it)" if run.t1w is not None and not run.needs_t1w else ""
     has_result = not settings.request.force and receipt_path(settings.request.output_dir, run).exists()
     plan: dict[str, Any] = {
         "run": run.name,
@@ -266,7 +261,7 @@ def _describe_run(run: DwiRun, settings: Settings) -> dict[str, Any]:
         "steps": ", ".join(_steps(run, method)),
         "field": [f"{field.method}: {', '.join(str(image.path) for image in field.images)}" for field in run.fieldmaps]
         or NO_FIELD,
-        "T1w": _describe_t1w(run),
+        "T1w": f"{run.t1w or 'none'}{unused}",
         "lesions": "" if run.lesions is None else str(run.lesions.path or "none"),
         "transform": [f"{path} to {template}" for template, path in run.transforms.items()],
         "regions": [f"{image} for {label}" for label, (image, _) in run.regions.items()],
@@ -281,12 +276,6 @@ def _describe_shells(gradients: Gradients, b0_threshold: float) -> str:
     shells = find_shells(gradients.bvals, b0_threshold=b0_threshold)
     values, counts = np.unique(shells.round(-1), return_counts=True)
     return ", ".join(f"{count} at b = {value:.0f}" for value, count in zip(values, counts, strict=True))
-
-
-def _describe_t1w(run: DwiRun) -> str:
-    if run.t1w is None:
-        return "none"
-    return str(run.t1w) if run.needs_t1w else f"{run.t1w} (not used: no lesion mask is drawn on it)"
 
 
 def _steps(run: DwiRun, method: Method) -> Iterator[str]:

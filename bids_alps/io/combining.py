@@ -58,11 +58,12 @@ def find_groups(
     for run in runs:
         if not isinstance(run, DwiRun) or run.preprocessed:
             continue
+        scan_id = run.metadata.get("MultipartID")
         match = next(
             (
                 group
                 for group in groups
-                if (everything or _same_scan(run, group[0]))
+                if (everything or (scan_id is not None and scan_id == group[0].metadata.get("MultipartID")))
                 and _are_compatible(run, group[0], header=header, opposite=distortion_correction)
             ),
             None,
@@ -93,12 +94,6 @@ def parts_by_encoding(run: DwiRun) -> list[tuple[DwiRun, ...]]:
         else:
             match.append(file)
     return [tuple(part) for part in parts]
-
-
-def _same_scan(run_a: DwiRun, run_b: DwiRun) -> bool:
-    """Whether two runs have the same ``MultipartID``."""
-    scan_id = run_a.metadata.get("MultipartID")
-    return scan_id is not None and scan_id == run_b.metadata.get("MultipartID")
 
 
 def _are_compatible(run_a: DwiRun, run_b: DwiRun, *, header: Header, opposite: bool) -> bool:

@@ -63,10 +63,16 @@ def find_fieldmaps(image: Path, metadata: Mapping[str, Any], candidates: Fieldma
     others = [other for other in candidates.images if other.path != image and other.path.exists()]
     intended = [other for other in others if is_assigned_to(other, image, metadata)]
     session = entities_of(image.name).get("ses")
+    # images of fmap/ that are assigned to certain runs are not for others
     unassigned = [
         other
         for other in others
-        if other not in intended and entities_of(other.path.name).get("ses") == session and not _is_assigned(other)
+        if other not in intended
+        and entities_of(other.path.name).get("ses") == session
+        and not (
+            other.path.parent.name == "fmap"
+            and (listed(other.metadata, "IntendedFor") or listed(other.metadata, "B0FieldIdentifier"))
+        )
     ]
     direction = phase_direction(image, metadata, candidates.header)
     fieldmaps: list[Fieldmap] = []
@@ -119,12 +125,6 @@ def listed(sidecar: Mapping[str, Any], name: str) -> list[str]:
     """Return the texts of a field that is a text or a list of texts."""
     value = sidecar.get(name, [])
     return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
-
-
-def _is_assigned(image: FieldmapImage) -> bool:
-    """Whether an image of the ``fmap`` folder is assigned to certain runs, and thus to no others."""
-    targets = [*listed(image.metadata, "IntendedFor"), *listed(image.metadata, "B0FieldIdentifier")]
-    return image.path.parent.name == "fmap" and bool(targets)
 
 
 def _names(target: str, image: Path) -> bool:

@@ -217,20 +217,18 @@ class _Search:
         """Return the candidate fieldmaps for the runs of the participant."""
         if "candidates" not in self.cache:
             paths = [*self.find("fmap"), *self.find("sbref"), *Selection().find(self.index, self.participant, "dwi")]
-            images = [self._candidate(path) for path in paths]
+            images = []
+            for path in paths:
+                metadata: Mapping[str, Any] = {}
+                with suppress(AlpsError):  # an invalid sidecar counts as empty, so that it cannot fail the run
+                    metadata = self.index.metadata(path)
+                bval = None
+                with suppress(AlpsError):
+                    bval = self.index.table(path, ".bval")
+                images.append(FieldmapImage(path=path, metadata=metadata, bval=bval))
             self.cache["candidates"] = FieldmapCandidates(root=self.index.root, images=images, header=self.header)
         candidates: FieldmapCandidates = self.cache["candidates"]
         return candidates
-
-    def _candidate(self, path: Path) -> FieldmapImage:
-        """Return an image with its sidecar; an invalid sidecar counts as empty, so that it cannot fail the run."""
-        metadata: Mapping[str, Any] = {}
-        with suppress(AlpsError):
-            metadata = self.index.metadata(path)
-        bval = None
-        with suppress(AlpsError):
-            bval = self.index.table(path, ".bval")
-        return FieldmapImage(path=path, metadata=metadata, bval=bval)
 
 
 def _find_run(image: Path, search: _Search) -> DwiRun | UnusableRun:

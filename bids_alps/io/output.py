@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from bids_alps.errors import OutputError
@@ -43,7 +43,9 @@ def check_output(output_dir: Path, bids_dir: Path, datasets: Mapping[str, Path])
     """
     real = Path(os.path.realpath(output_dir))
     _refuse_inputs(output_dir, real, bids_dir, datasets)
-    _refuse_participants(output_dir, (*real.parts, *mounted_from(real).parts))
+    inside = next((part for part in (*real.parts, *mounted_from(real).parts) if _PARTICIPANT.fullmatch(part)), None)
+    if inside is not None:
+        raise OutputError(str(output_dir), f"is inside {inside}, a participant's folder", _OTHER)
     _refuse_datasets(output_dir, real, identify(bids_dir))
     if not is_ours(real):
         _refuse_foreign(output_dir, real)
@@ -157,12 +159,6 @@ def _refuse_inputs(output_dir: Path, real: Path, bids_dir: Path, datasets: Mappi
         pooled = path != bids_dir and is_ours(path)  # results side by side, by --output-label
         if not pooled and output is not None and output in map(identify, place.parents):
             raise OutputError(str(output_dir), f"contains {name}, {path}", _OTHER)
-
-
-def _refuse_participants(output_dir: Path, parts: Iterable[str]) -> None:
-    inside = next((part for part in parts if _PARTICIPANT.fullmatch(part)), None)
-    if inside is not None:
-        raise OutputError(str(output_dir), f"is inside {inside}, a participant's folder", _OTHER)
 
 
 def _refuse_datasets(output_dir: Path, real: Path, bids_dir: Identity | None) -> None:

@@ -102,7 +102,12 @@ def find_template(template: str) -> dict[str, Path]:
         if _is_path(template)
         else template_cache() / f"tpl-{name}" / (f"cohort-{cohort}" if cohort else "")
     )
-    found = {kind: path for kind, ending in _ENDINGS.items() if (path := _find(folder, prefix, ending)) is not None}
+    found = {}
+    for kind, ending in _ENDINGS.items():
+        # highest resolution first; empty files are placeholders of the TemplateFlow cache
+        named = (folder / f"{prefix}{res}{ending}{extension}" for res in _RESOLUTIONS for extension in IMAGE_EXTENSIONS)
+        if (path := next((path for path in named if path.is_file() and path.stat().st_size), None)) is not None:
+            found[kind] = path
     missing = [] if "fa" in found else [kind for kind in _NEEDED if kind not in found]
     if missing and _is_path(template):
         names = ", ".join(f"{prefix}{_ENDINGS[kind]}.nii.gz" for kind in missing)
@@ -113,12 +118,6 @@ def find_template(template: str) -> dict[str, Path]:
 def template_cache() -> Path:
     """Return TemplateFlow's cache."""
     return Path(os.environ.get("TEMPLATEFLOW_HOME") or Path.home() / ".cache" / "templateflow")
-
-
-def _find(folder: Path, prefix: str, ending: str) -> Path | None:
-    """Return the file of a kind with the highest resolution; empty files are placeholders of the TemplateFlow cache."""
-    named = (folder / f"{prefix}{res}{ending}{extension}" for res in _RESOLUTIONS for extension in IMAGE_EXTENSIONS)
-    return next((path for path in named if path.is_file() and path.stat().st_size), None)
 
 
 def _download(template: str, name: str, cohort: str, query: dict[str, str]) -> Path:

@@ -63,7 +63,11 @@ def cite(drafts: Sequence[str]) -> MethodsText:
     citations = {key: str(entry["cite"]) for key, entry in library.items()}
     return MethodsText(
         paragraphs=tuple(_CITED.sub(lambda match: citations.get(match[1], match[0]), draft) for draft in drafts),
-        references=tuple(_reference(library[key]) for key in ordered),
+        references=tuple(
+            f"{entry['author']} ({entry['year']}). {entry['title']}. {entry['journal']}, {entry['volume']}, "
+            f"{entry['pages']}. {entry.get('url') or 'https://doi.org/' + str(entry['doi'])}"
+            for entry in map(library.__getitem__, ordered)
+        ),
         bibtex="".join(f"{_bibtex(key, library[key])}\n\n" for key in ordered).rstrip("\n") + "\n",
     )
 
@@ -124,13 +128,6 @@ def _is_one_run(statements: Sequence[Statement]) -> bool:
 @cache
 def _library() -> dict[str, dict[str, Any]]:
     return tomllib.loads(files("bids_alps").joinpath("resources", "references.toml").read_text(encoding="utf-8"))
-
-
-def _reference(entry: Mapping[str, Any]) -> str:
-    return (
-        f"{entry['author']} ({entry['year']}). {entry['title']}. {entry['journal']}, {entry['volume']}, "
-        f"{entry['pages']}. {entry.get('url') or 'https://doi.org/' + str(entry['doi'])}"
-    )
 
 
 def _bibtex(key: str, entry: Mapping[str, Any]) -> str:

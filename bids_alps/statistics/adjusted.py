@@ -60,6 +60,7 @@ def fit_groups(outcome: Array, design: GroupDesign, se: Array | None = None) -> 
         raise BadDataError("comparison of groups", "the outcome does not vary", "exclude it")
     if se is not None:
         fitted = fit_random_effects(y / unit, design.matrix, se[design.rows] / unit)
+        # SD of a typical participant: between participants, and of the measurement
         spread = unit * float(np.sqrt(fitted.between + np.median(se[design.rows] / unit) ** 2))
         return GroupFit(
             beta=fitted.beta * unit,

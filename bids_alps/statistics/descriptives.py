@@ -89,14 +89,12 @@ def compare_participants(
             continue
         column = table[variable.name]
         parts = [column[membership == name] for name in names]
-        samples = [to_floats(part) for part in parts]
         if variable.kind == "category":
             tested = compare_categories(column, membership, test=test, seed=seed)
-        elif len(samples) == 2:
-            tested = compare(*samples, test=choose_test(samples, test))
         else:
-            by_group = {str(n): values for n, values in enumerate(samples)}
-            tested = compare_all(by_group, choose_test(samples, test))
+            samples = {name: to_floats(part) for name, part in zip(names, parts, strict=True)}
+            chosen = choose_test(list(samples.values()), test)
+            tested = compare(*samples.values(), test=chosen) if len(names) == 2 else compare_all(samples, chosen)
         n_known = int((column.notna() & membership.notna()).sum())
         differences = [standardized_difference(a, b, variable.kind) for a, b in combinations(parts, 2)]
         largest = max((d for d in differences if np.isfinite(d)), key=abs, default=np.nan)
@@ -123,6 +121,7 @@ def standardized_difference(a: pd.Series[Any], b: pd.Series[Any], kind: str) -> 
         x, y = to_floats(a), to_floats(b)
         if x.size < 2 or y.size < 2:
             return float("nan")
+        # root of the mean variance, whatever the sizes of the groups
         spread = np.sqrt((x.var(ddof=1) + y.var(ddof=1)) / 2)
         return float((y.mean() - x.mean()) / spread) if spread > 0 else float("nan")
     levels = sorted({*a.astype(str), *b.astype(str)})[1:]

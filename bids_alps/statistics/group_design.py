@@ -125,4 +125,5 @@ def _centered(column: pd.Series[Any]) -> Array:
         spread = float(values.std()) or 1.0
         return ((values - values.mean()) / spread)[:, None]
     levels = sorted(column.astype(str).unique())
+    # minus 1 / levels: group means are at equal weights of the levels, as estimated marginal means are
     return _indicators(column, levels[1:]) - 1 / len(levels) if len(levels) > 1 else np.empty((len(column), 0))

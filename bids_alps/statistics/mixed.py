@@ -151,6 +151,7 @@ class _Blocks:
         for both, Z in self.stacks:
             scaled = Z @ factor
             # whiten [X, y] by the Cholesky factor of V = Z L L' Z' + I
+            # covariance of the rows of a group, in units of the residual variance
             V = scaled @ np.swapaxes(scaled, 1, 2) + np.eye(Z.shape[1])
             root = np.linalg.cholesky(V)
             logs += 2 * float(np.log(np.einsum("gii->gi", root)).sum())

@@ -119,6 +119,7 @@ def _ordered(attendance: pd.DataFrame, given: tuple[str, ...]) -> tuple[tuple[st
     names = sorted(attendance[VISIT].unique())
     several = attendance[attendance.groupby(PARTICIPANT_KEY)[VISIT].transform("nunique") > 1]
     timed = several.dropna(subset=["_when"])
+    # who has the time of only one visit says nothing about the order
     timed = timed[timed.groupby(PARTICIPANT_KEY)[VISIT].transform("nunique") > 1]
     if not len(timed):
         return _untimed_order(names, given)
