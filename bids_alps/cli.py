@@ -283,6 +283,7 @@ def _conclude(outcomes: list[Outcome], settings: Settings, console: Console) -> 
     failed = [code for code in codes if code]
     if not failed:
         return 0
+    # the code of the error if all runs failed with the same one, otherwise 1
     return failed[0] if len(set(failed)) == 1 and len(failed) == len(codes) else 1
 
 

@@ -175,6 +175,7 @@ def mark_repeated(runs: pd.DataFrame) -> pd.DataFrame:
         return runs
     run = [name for name in runs.columns[: list(runs.columns).index("alps_left")] if name != "dataset"]
     index = [name for name in _INDICES if name in runs]
+    # equal labels and equal index: the same run in two datasets, not two participants of one label
     first = runs.groupby([*run, "roi_preset", *index], dropna=False)["dataset"].transform("first")
     return runs.assign(**{REPEATED: first.where((first != runs["dataset"]) & runs[index].notna().any(axis=1))})
 

@@ -203,6 +203,7 @@ def read_colors(tensor: Path, rigid: Path) -> SpatialMap:
     image = read_volumes(tensor)
     inside = np.abs(image.data).max(-1) > 0
     _, vectors = eigen_system(image.data[inside])
+    # color FA: |x|, |y| and |z| of the fiber direction as red, green and blue; saturated from FA 0.8 on
     rotated = np.abs(vectors[..., 0] @ _rotation(rigid).T)
     brightness = np.clip(fractional_anisotropy(image.data[inside]) / 0.8, 0, 1)
     colors = np.zeros((*inside.shape, 3), dtype=np.float32)

@@ -90,6 +90,7 @@ def _unit_vectors(path: Path, bvecs: Array, weighted: Array, notes: list[str]) -
             f"b-vectors in {path.name} were normalized (lengths {lengths[weighted].min():.3f} to "
             f"{lengths[weighted].max():.3f}), b-values kept"
         )
+    # vectors shorter than 0.5 belong to b=0 volumes here, and become 0
     return np.divide(bvecs, lengths[:, None], out=np.zeros_like(bvecs), where=lengths[:, None] >= 0.5)
 
 
@@ -136,6 +137,7 @@ def read_world_bvecs(path: Path, bvals: Array) -> Array:
     table = _numbers(path)
     if table.shape != (bvals.size, 4):
         raise GradientError(str(path), f"a table of shape {table.shape}", f"write {bvals.size} lines of x, y, z and b")
+    # rounding of the text files: 1 s/mm², or 1 %
     differs = np.abs(table[:, 3] - bvals) > 1 + 0.01 * bvals
     if differs.any():
         first = int(np.argmax(differs))

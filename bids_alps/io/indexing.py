@@ -190,6 +190,7 @@ def _index(root: Path, labels: Sequence[str] | None, *, derivative: bool, databa
     names = cached_names(root)
     hidden: frozenset[Path] = frozenset()
     config = ["bids", "derivatives"] if derivative else ["bids"]
+    # as it is; then with malformed sidecars hidden; then without metadata, which are merged here
     for has_metadata in (True, True, False):
         patterns = [re.compile(f"^{re.escape('/' + path.relative_to(root).as_posix())}$") for path in sorted(hidden)]
         ignored = [_NOT_READ if labels else _NOT_DATA, *patterns]

@@ -162,6 +162,7 @@ def _levels(image: Path, root: Path, extension: str, names: Names) -> Iterator[l
     entities, suffix = entities_of(image.name), suffix_of(image.name)
     folder = image.parent
     while True:
+        # inheritance principle: a file applies if the image has all its entities
         yield sorted(
             folder / name
             for name in names(folder)

@@ -135,6 +135,7 @@ def mounted_from(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> Pat
     except OSError:  # not Linux
         return mounted[0]
     for fields in (line.split() for line in lines):
+        # fields 4 and 5 of mountinfo: folder in its file system, and mount point; blanks are octal escapes
         root, point = (Path(_ESCAPED.sub(lambda code: chr(int(code[1], 8)), field)) for field in fields[3:5])
         if path.is_relative_to(point) and point.is_relative_to(mounted[1]):  # a later mount hides earlier ones
             mounted = root, point

@@ -373,8 +373,10 @@ def _acquire_moving(head: Head, grid: SpatialMap, gradients: Gradients, motion: 
     data = np.zeros((len(gradients), math.prod(grid.shape)), dtype=np.float32)
     for n in range(len(gradients)):
         one = gradients.take(np.array([n]))
+        # a moved head sees the gradient from another side: R' g in head axes
         signal = tissue.signal(replace(one, bvecs=one.bvecs @ motion[n, :3, :3])).reshape(fine.shape)
         back = np.linalg.inv(motion[n])
+        # only voxels whose origin is near the head; elsewhere there is noise alone
         seen = np.flatnonzero(_look_up(near, at_rest @ back[:3, :3].T + back[:3, 3]))
         source, intensity = distortion.of_volume(gradients, n).undo(voxels[seen], start=at_rest[seen])
         values = _interpolate(_voxel_means(signal), fine.voxels(source @ back[:3, :3].T + back[:3, 3]).T - 0.5)

@@ -48,6 +48,7 @@ def make_explorer(rows: Sequence[Row], columns: Sequence[str] = (), *, group: st
     shown = {_title(name): values for name, values in colors.items() if values is not None}
     runs = [{"label": run_name(row), "href": run_link(row), "status": str(row.get("status", "warn"))} for row in rows]
     data = json.dumps({"runs": runs, "families": families, "colors": shown}, separators=(",", ":"), allow_nan=False)
+    # inside a script element: no end tag, and no line ends of JavaScript that JSON allows in text
     safe = data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     return Explorer(families=tuple(families), colors=tuple(shown), data=safe)
 

@@ -163,6 +163,7 @@ def _parse(formula: str, part: str) -> Any:
 
 
 def _evaluate(formula: str, part: str, table: pd.DataFrame) -> Any:
+    # an unused level would be a column of zeros, and the design singular
     used = table.apply(lambda column: column.cat.remove_unused_categories() if hasattr(column, "cat") else column)
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):  # non-finite values are rejected

@@ -186,6 +186,7 @@ def _coefficients(beta: Array, covariance: Array, dof: Array, unit: float, X: pd
     scale[scale == 0] = np.nan  # the intercept
     # the outcome was divided by its SD (unit): beta * unit is in its units, beta * scale in SDs of y per SD of x
     se = np.sqrt(np.diag(covariance))
+    # one number of degrees of freedom per coefficient (Satterthwaite), or the same for all
     reach = stats.t.ppf(0.975, dof) * se
     statistic = beta / se
     return pd.DataFrame(
