@@ -235,7 +235,8 @@ def measure_real(source: Path) -> None:
                 shutil.copy(own.with_name(f"{own.name}.{extension}"), root / "sub-01" / f"{RUN}.{extension}")
             put(root)
             run = the_run(root)
-            taken = ", ".join(path.name[7:-7] for path in run.reverse_phase) or "nothing"
+            reverse = [field for field in run.fieldmaps if field.method == "reverse phase encoding"]
+            taken = ", ".join(image.path.name[7:-7] for field in reverse for image in field.images) or "nothing"
             key = tuple(used(image) for fieldmap in run.fieldmaps for image in fieldmap.images)
             if key not in known:
                 known[key] = measure_index(run, prepare(run, Method(), Path(scratch) / "out"), Method())

@@ -119,7 +119,9 @@ def make_parser() -> Parser:
         help="participant: process each run; group: tables and statistics; figures: figures for publication",
     )
     sections = {title: parser.add_argument_group(title) for title in SECTIONS}
-    for setting, hint, title in sorted(_settings(), key=lambda entry: _position(entry[0].name)):
+    order = [setting for names in SECTIONS.values() for setting in names]
+    position = {name: n for n, name in enumerate(order)}  # settings of no section come last, in their order
+    for setting, hint, title in sorted(_settings(), key=lambda entry: position.get(entry[0].name, len(order))):
         _add_option(sections[title], setting, hint)
     _add_controls(parser)
     return parser
@@ -133,12 +135,6 @@ def _settings() -> Iterator[tuple[Field[Any], Any, str]]:
         for setting in fields(group):
             if setting.name not in POSITIONAL:
                 yield setting, hints[setting.name], sections.get(setting.name, _OTHERS[name])
-
-
-def _position(name: str) -> int:
-    """Return the position of a setting in the help; settings not order in any section come last, in their order."""
-    order = [setting for names in SECTIONS.values() for setting in names]
-    return order.index(name) if name in order else len(order)
 
 
 def _add_controls(parser: Parser) -> None:
@@ -191,8 +187,10 @@ def _add_option(section: argparse._ArgumentGroup, setting: Field[Any], hint: Any
     default = None if setting.default is MISSING else setting.default
     help_text = _with_default(setting.metadata["description"], default)
     common: dict[str, Any] = {"dest": setting.name, "default": default, "help": help_text}
-    kind, many = _kind_of(hint)
-    kind = setting.metadata.get("parse", kind)
+    if get_origin(hint) is UnionType:  # X of `X | None`
+        hint = next(part for part in get_args(hint) if part is not NoneType)
+    many = get_origin(hint) is tuple
+    kind = setting.metadata.get("parse", get_args(hint)[0] if many else hint)
     if kind is bool:
         section.add_argument(*spellings, action=argparse.BooleanOptionalAction, **common)
     elif choices := setting.metadata.get("choices", get_args(kind) if get_origin(kind) is Literal else ()):
@@ -211,15 +209,6 @@ def _with_default(description: str, default: Any) -> str:
     else:
         shown = " ".join(map(str, default)) if isinstance(default, tuple) else "" if default is None else str(default)
     return f"{description} (default: {(shown or 'none').replace('%', '%%')})"
-
-
-def _kind_of(hint: Any) -> tuple[Any, bool]:
-    """Return the type of one value and whether a list is allowed: ``tuple[int, ...] | None`` gives (int, True)."""
-    if get_origin(hint) is UnionType:
-        hint = next(part for part in get_args(hint) if part is not NoneType)
-    if get_origin(hint) is tuple:
-        return get_args(hint)[0], True
-    return hint, False
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -13,7 +13,7 @@ from simulated_cohort import write_receipt, write_run
 from bids_alps.cli import main
 from bids_alps.group.atlases import join_atlases
 from bids_alps.group.gather import mark_repeated
-from bids_alps.io.results import QUALITY_COLUMNS
+from bids_alps.io.result_columns import QUALITY_COLUMNS
 from bids_alps.io.root import write_root
 from bids_alps.io.tables import Column, fill_rows, write_table
 from bids_alps.report import figures_group, figures_statistics

@@ -33,7 +33,7 @@ from bids_alps.io.manual_rois import ROIS
 from bids_alps.io.ratings import read_ratings
 from bids_alps.io.tables import Column, fill_rows
 from bids_alps.report.cohort import render_cohort
-from bids_alps.report.participant import find_failures
+from bids_alps.report.failures import find_all_failures
 from bids_alps.settings import Request, Settings
 from bids_alps.statistics.comparability import METHOD
 from bids_alps.statistics.comparison import group_names
@@ -112,7 +112,9 @@ def _datasets(request: Request) -> dict[str, Path]:
 
 def _plan(table: pd.DataFrame, variables: tuple[Variable, ...], outcomes: tuple[str, ...], settings: Settings) -> Plan:
     request = settings.request
-    group = _group_column(table, request)
+    group = request.group_column if request.group_column in table else None
+    if group is None and request.group_column != Request.__dataclass_fields__["group_column"].default:
+        raise UsageError("--group-column", f"no column {request.group_column!r}", f"choose from {_listed(table)}")
     groups = group_names(table[group]) if group else []
     unknown = [name for name in request.pool_across if name not in METHOD]
     if unknown:
@@ -140,15 +142,6 @@ def _plan(table: pd.DataFrame, variables: tuple[Variable, ...], outcomes: tuple[
         pooled=request.pool_across,
         site=request.harmonize,
     )
-
-
-def _group_column(table: pd.DataFrame, request: Request) -> str | None:
-    name = request.group_column
-    if name in table:
-        return name
-    if name != Request.__dataclass_fields__["group_column"].default:
-        raise UsageError("--group-column", f"no column {name!r}", f"choose from {_listed(table)}")
-    return None
 
 
 def _listed(table: pd.DataFrame) -> str:
@@ -223,15 +216,10 @@ def _write_exclusions(
     joined: JoinedPhenotype,
     findings_by_preset: Mapping[str, Findings],
 ) -> None:
-    problems = find_problems(datasets, _read_crashes(outputs.folder))
+    crashes = {failure.run: failure.message for failure in find_all_failures(outputs.folder)}
+    problems = find_problems(datasets, crashes)
     rows, columns = exclusion_rows(table, joined.absent, problems, findings_by_preset)
     outputs.write_table("exclusions", rows, columns)
-
-
-def _read_crashes(output_dir: Path) -> dict[str, str]:
-    """Return the last error of each run that failed, by the name of the run."""
-    labels = sorted(path.name.removeprefix("sub-") for path in (output_dir / "logs").glob("sub-*"))
-    return {failure.run: failure.message for label in labels for failure in find_failures(output_dir, label)}
 
 
 def _notes(

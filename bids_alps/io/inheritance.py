@@ -96,9 +96,8 @@ def find_inherited(image: Path, extension: str, root: Path, names: Names = list_
     for level in _levels(image, root, extension, names):
         if level:
             return _select_file(image, level, extension)
-    raise NoInputError(
-        str(image), f"no {extension} file applies to it", f"add one next to it, named {_table_name(image, extension)}"
-    )
+    expected = image.name.split(".", 1)[0] + extension
+    raise NoInputError(str(image), f"no {extension} file applies to it", f"add one next to it, named {expected}")
 
 
 def sidecars_of(image: Path, root: Path, names: Names = list_names) -> list[list[Path]]:
@@ -163,6 +162,7 @@ def _levels(image: Path, root: Path, extension: str, names: Names) -> Iterator[l
     entities, suffix = entities_of(image.name), suffix_of(image.name)
     folder = image.parent
     while True:
+        # inheritance principle: a file applies if the image has all its entities
         yield sorted(
             folder / name
             for name in names(folder)
@@ -185,7 +185,3 @@ def _select_file(image: Path, level: Sequence[Path], extension: str) -> Path:
             str(image), f"{len(matches)} {extension} files apply in {matches[0].parent}: {names}", "keep one"
         )
     return matches[0]
-
-
-def _table_name(image: Path, extension: str) -> str:
-    return image.name.split(".", 1)[0] + extension

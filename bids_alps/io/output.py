@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from bids_alps.errors import OutputError
@@ -43,7 +43,9 @@ def check_output(output_dir: Path, bids_dir: Path, datasets: Mapping[str, Path])
     """
     real = Path(os.path.realpath(output_dir))
     _refuse_inputs(output_dir, real, bids_dir, datasets)
-    _refuse_participants(output_dir, (*real.parts, *mounted_from(real).parts))
+    inside = next((part for part in (*real.parts, *mounted_from(real).parts) if _PARTICIPANT.fullmatch(part)), None)
+    if inside is not None:
+        raise OutputError(str(output_dir), f"is inside {inside}, a participant's folder", _OTHER)
     _refuse_datasets(output_dir, real, identify(bids_dir))
     if not is_ours(real):
         _refuse_foreign(output_dir, real)
@@ -133,6 +135,7 @@ def mounted_from(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> Pat
     except OSError:  # not Linux
         return mounted[0]
     for fields in (line.split() for line in lines):
+        # fields 4 and 5 of mountinfo: folder in its file system, and mount point; blanks are octal escapes
         root, point = (Path(_ESCAPED.sub(lambda code: chr(int(code[1], 8)), field)) for field in fields[3:5])
         if path.is_relative_to(point) and point.is_relative_to(mounted[1]):  # a later mount hides earlier ones
             mounted = root, point
@@ -157,12 +160,6 @@ def _refuse_inputs(output_dir: Path, real: Path, bids_dir: Path, datasets: Mappi
         pooled = path != bids_dir and is_ours(path)  # results side by side, by --output-label
         if not pooled and output is not None and output in map(identify, place.parents):
             raise OutputError(str(output_dir), f"contains {name}, {path}", _OTHER)
-
-
-def _refuse_participants(output_dir: Path, parts: Iterable[str]) -> None:
-    inside = next((part for part in parts if _PARTICIPANT.fullmatch(part)), None)
-    if inside is not None:
-        raise OutputError(str(output_dir), f"is inside {inside}, a participant's folder", _OTHER)
 
 
 def _refuse_datasets(output_dir: Path, real: Path, bids_dir: Identity | None) -> None:

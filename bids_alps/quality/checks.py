@@ -83,12 +83,19 @@ def parse_thresholds(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
     for text in texts:
         match = re.fullmatch(r"(\w+)=([^,]+),([^,]+)", text.strip())
         try:
-            name, warn, fail = match.groups() if match else ("", "", "")
-            limits[name] = _validated(name, _limit(warn), _limit(fail))
+            name, *pair = match.groups() if match else ("", "", "")
+            warn, fail = map(_limit, pair)
         except ValueError:
             raise UsageError(
                 "--threshold", f"{text!r} is not a threshold", "write NAME=WARN,FAIL, such as pitch=15,n/a"
             ) from None
+        if name not in THRESHOLDS:
+            raise UsageError("--threshold", f"there is no check {name}", f"choose from {', '.join(sorted(THRESHOLDS))}")
+        if (fail < warn) if THRESHOLDS[name].direction != "below" else (fail > warn):
+            raise UsageError(
+                f"--threshold {name}={warn:g},{fail:g}", "the check would fail before it warns", "swap the two values"
+            )
+        limits[name] = warn, fail
     return limits
 
 
@@ -100,16 +107,6 @@ def _limit(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(text)
     return number
-
-
-def _validated(name: str, warn: float, fail: float) -> tuple[float, float]:
-    if name not in THRESHOLDS:
-        raise UsageError("--threshold", f"there is no check {name}", f"choose from {', '.join(sorted(THRESHOLDS))}")
-    if (fail < warn) if THRESHOLDS[name].direction != "below" else (fail > warn):
-        raise UsageError(
-            f"--threshold {name}={warn:g},{fail:g}", "the check would fail before it warns", "swap the two values"
-        )
-    return warn, fail
 
 
 def _status(value: float, limit: Threshold) -> Status:
@@ -131,6 +128,8 @@ def check_index(result: AlpsResult) -> tuple[Check, ...]:
         values = [roi.scalars.get(scalar, math.nan) for roi in used if roi.name.startswith(prefix)]
         return float(getattr(np, reduction)(values))
 
+    middle = THRESHOLDS["alps"].middle
+    sides = [result.alps[side] for side in SIDES]
     values = {
         "angle_projection": worst("v1_angle", "max", "projection"),
         "angle_association": worst("v1_angle", "max", "association"),
@@ -142,11 +141,6 @@ def check_index(result: AlpsResult) -> tuple[Check, ...]:
         "effective_voxels": worst("n_voxels", "min"),
         "coverage": worst("coverage", "min"),
         "pitch": result.pose.pitch,
-        "alps": _farthest([result.alps[side] for side in SIDES]),
+        "alps": max(sides, key=lambda value: math.inf if math.isnan(value) else abs(value - middle)),
     }
     return tuple(evaluate(name, value) for name, value in values.items())
-
-
-def _farthest(values: Iterable[float]) -> float:
-    listed = list(values)
-    return max(listed, key=lambda value: math.inf if math.isnan(value) else abs(value - THRESHOLDS["alps"].middle))

@@ -46,8 +46,9 @@ def make_explorer(rows: Sequence[Row], columns: Sequence[str] = (), *, group: st
     candidates = list(dict.fromkeys([*([group] if group else []), "status", *columns, *rows[0]]))
     colors = {name: _color(rows, name, numbers=name in columns) for name in candidates if name not in _NO_COLOR}
     shown = {_title(name): values for name, values in colors.items() if values is not None}
-    runs = [{"label": run_name(row), "href": _link(row), "status": str(row.get("status", "warn"))} for row in rows]
+    runs = [{"label": run_name(row), "href": run_link(row), "status": str(row.get("status", "warn"))} for row in rows]
     data = json.dumps({"runs": runs, "families": families, "colors": shown}, separators=(",", ":"), allow_nan=False)
+    # inside a script element: no end tag, and no line ends of JavaScript that JSON allows in text
     safe = data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     return Explorer(families=tuple(families), colors=tuple(shown), data=safe)
 
@@ -70,7 +71,8 @@ def run_name(row: Row) -> str:
     return "_".join(parts)
 
 
-def _link(row: Row) -> str:
+def run_link(row: Row) -> str:
+    """Return the link to a run on the page of its participant; empty if the label is not alphanumeric."""
     label = str(row.get("participant_id", "")).removeprefix("sub-")
     safe = label.replace("+", "").isalnum() and label.isascii()
     return f"sub-{label}.html#{run_name(row)}" if safe else ""

@@ -35,17 +35,16 @@ def summarize_results(findings: Findings, plan: Plan) -> tuple[Result, ...]:
         "Sensitivity to analysis choices": lambda: _sensitivity(findings),
         "Further results": lambda: supplementary_results(findings),
     }
-    results = [_section(title, work) for title, work in sections.items()]
-    return tuple(result for result in results if result is not None)
-
-
-def _section(title: str, work: Callable[[], Result | None]) -> Result | None:
-    """Return a section of the page; if it fails, it says so, and the others are kept."""
-    try:
-        return work()
-    except Exception as error:  # noqa: BLE001 - a failing sentence must not cost the page
-        problem = f"Not shown because of an error ({type(error).__name__}: {error}); the tables have the results."
-        return Result(title=title, sentences=(problem,))
+    results = []
+    for title, work in sections.items():
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001 - a failing sentence must not cost the page
+            problem = f"Not shown because of an error ({type(error).__name__}: {error}); the tables have the results."
+            result = Result(title=title, sentences=(problem,))
+        if result is not None:
+            results.append(result)
+    return tuple(results)
 
 
 def _flow(findings: Findings) -> Result:

@@ -132,6 +132,7 @@ def _shells(column: pd.Series[Any]) -> pd.Series[Any]:
     labels = pd.Series(_UNKNOWN, index=column.index, dtype=object)
     left = np.sort(values.dropna().to_numpy(dtype=float))
     while left.size:
+        # the largest number below SAME_SHELL: neighbors lie strictly closer
         reach = np.nextafter(SAME_SHELL, 0)
         neighbors = np.searchsorted(left, left + reach, "right") - np.searchsorted(left, left - reach, "left")
         densest = left[neighbors == neighbors.max()]

@@ -43,6 +43,7 @@ def spline(values: Array, knots: Array) -> Array:
     last, before, first = knots[-1], knots[-2], knots[0]
     columns = [values]
     for knot in knots[:-2]:
+        # a truncated cube, from which two others take away its cubic and square terms beyond the last knot
         bend = _cube(values - knot)
         bend = bend - _cube(values - before) * (last - knot) / (last - before)
         bend = bend + _cube(values - last) * (before - knot) / (last - before)
@@ -101,6 +102,7 @@ def measure_norms(values: Array, covariates: Array, member: Array | None = None)
 
 
 def _normal(t: Array, dof: int) -> Array:
+    # the z of equal tail probability; sf and isf are accurate far out, where 1 - cdf is 0
     z: Array = np.sign(t) * stats.norm.isf(stats.t.sf(np.abs(t), dof))
     return z
 

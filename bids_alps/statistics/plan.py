@@ -179,8 +179,8 @@ def _separable(people: pd.DataFrame, plan: Plan, chosen: list[str], notes: list[
 def _columns(column: pd.Series[Any]) -> Array:
     if pd.api.types.is_float_dtype(column):
         values = column.to_numpy(dtype=float)
-        centered: Array = ((values - values.mean()) / (values.std() or 1.0))[:, None]
-        return centered
+        # standardized, so that the rank of the design does not depend on units
+        return ((values - values.mean()) / (values.std() or 1.0))[:, None]
     return pd.get_dummies(column.astype(str), drop_first=True, dtype=float).to_numpy()
 
 

@@ -63,6 +63,7 @@ def fit_random_effects(y: Array, X: Array, se: Array) -> RandomEffects:
         return float(np.log(between + variances).sum() + np.linalg.slogdet(moment)[1] + rss)
 
     top = float(10 * y.var() + 1e-12)
+    # a coarse grid first: the minimum may lie at the boundary tau^2 = 0
     grid = np.concatenate([[0.0], np.geomspace(1e-6 * top, top, 40)])
     best = int(np.argmin([deviance(value) for value in grid]))
     ends = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
@@ -113,6 +114,7 @@ def measure_precision(table: pd.DataFrame, outcomes: Sequence[str], group: str |
             unit = float(y.std(ddof=1))
             between = fit_random_effects(y / unit, np.ones((y.size, 1)), se / unit).between
             error = float(np.sqrt((se**2).mean()))
+            # variance of the values = variance between participants + mean squared standard error
             share = (error / unit) ** 2
             rows.append(
                 {

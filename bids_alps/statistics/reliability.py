@@ -65,6 +65,7 @@ def _mark_runs(runs: pd.DataFrame) -> pd.DataFrame:
 def _most_complete(wide: pd.DataFrame) -> list[Any]:
     """Return the repeats available in at least half as many participants as the most common pair."""
     present = wide.notna().to_numpy(dtype=float)
+    # participants with both of two repeats
     pair_counts = present.T @ present
     np.fill_diagonal(pair_counts, 0)
     if not pair_counts.size or pair_counts.max() < 1:
@@ -126,6 +127,7 @@ def _agreement(n: int, k: int, rows: float, columns: float, error: float) -> dic
 
 
 def _consistency(n: int, k: int, rows: float, error: float) -> dict[str, object]:
+    # F of participants; the ICC rises with F, so that limits of F give those of the ICC
     ratio, dof = rows / error, (n - 1) * (k - 1)
     low = ratio / stats.f.ppf(0.975, n - 1, dof)
     high = ratio * stats.f.ppf(0.975, dof, n - 1)

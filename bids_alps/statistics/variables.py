@@ -121,7 +121,9 @@ def _decide(name: str, texts: pd.Series[Any], entry: Mapping[str, Any], categori
         return "constant", "one value"
     levels = entry.get("Levels")
     listed = present.isin([str(level) for level in levels]) if isinstance(levels, Mapping) else present.isna()
-    numeric = _numeric_share(present[~listed])
+    counts = present[~listed].value_counts()
+    numbers = sum(n for text, n in counts.items() if np.isfinite(_number_of(str(text))))
+    numeric = float(numbers / max(counts.sum(), 1))  # fraction of the values that Levels do not list
     anchors = numeric > 0.5 and present[~listed].nunique() > present[listed].nunique()  # levels that label a scale
     if listed.mean() >= 0.5 and not anchors:
         return "category", "Levels of the data dictionary"
@@ -130,11 +132,6 @@ def _decide(name: str, texts: pd.Series[Any], entry: Mapping[str, Any], categori
     if _NAMED.get(name.lower()) == "category" or (_NAMED.get(name.lower()) == "number" and numeric > 0.5):
         return _NAMED[name.lower()], "its name"
     return _decide_by_rule(present, different, numeric)
-
-
-def _numeric_share(present: pd.Series[Any]) -> float:
-    counts = present.value_counts()
-    return float(sum(n for text, n in counts.items() if np.isfinite(_number_of(str(text)))) / max(counts.sum(), 1))
 
 
 def _decide_by_rule(present: pd.Series[Any], different: Sequence[str], numeric: float) -> tuple[Kind, str]:
