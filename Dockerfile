@@ -2,6 +2,7 @@
 ARG BASE=python:3.12.11-slim-bookworm@sha256:519591d6871b7bc437060736b9f7456b8731f1499a57e22e6c285135ae657bf7
 
 FROM ${BASE} AS build
+RUN apt-get update && apt-get install -y --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
 COPY requirements-build.lock /src/
 RUN python -m venv /opt/build \
  && /opt/build/bin/pip install --no-cache-dir --no-compile --require-hashes -r /src/requirements-build.lock
@@ -14,15 +15,18 @@ WORKDIR /src
 RUN /opt/build/bin/hatchling build -t wheel -d /src/dist \
  && /opt/bids-alps/bin/pip install --no-cache-dir --no-compile --no-deps --no-index /src/dist/*.whl \
  && /opt/bids-alps/bin/python -c "import bids_alps; print(bids_alps.__version__)" > /src/version
-# What goes is never read by the program: tests, sources in C, example data, debugging symbols, stubs (but those of
-# scikit-image, which reads them at import). Bytecode of what the program imports stays, since a read-only image could
-# not write it; that of the rest would be larger. The import of everything shows that nothing needed is gone.
-RUN apt-get update && apt-get install -y --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
+# What goes is never read by the program: tests, C sources, example data, debugging symbols, type stubs (except those of
+# scikit-image, which reads them at import), packages and compiled modules that only unused parts of libraries import.
+# Bytecode is kept of what the program imports, since a read-only image could not write it. The import of everything
+# shows that nothing needed is gone; .ci/image-test runs it.
 WORKDIR /opt/bids-alps/lib/python3.12/site-packages
-RUN rm -rf pip pip-* /opt/bids-alps/bin/pip* matplotlib/mpl-data/sample_data dipy/data/files/test_* \
+RUN /opt/bids-alps/bin/pip uninstall --quiet --yes h5py imageio networkx pygments tifffile trx-python \
+ && rm -rf pip pip-* /opt/bids-alps/bin/pip* matplotlib/mpl-data/sample_data dipy/data/files/test_* \
  && find statsmodels/datasets skimage/data -type f -not -name '*.py*' -delete \
  && find . -type d \( -name tests -o -name test \) -prune -exec rm -rf {} + \
  && find . -type f -not -path './skimage/*.pyi' \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.c' -o -name '*.a' -o -name '*.js.map' \) -delete \
+ && find statsmodels/tsa -name '*.so' -delete \
+ && find skimage -name '*.so' -not -path '*/restoration/*' -not -path '*/_shared/*' -delete \
  && find . -name '*.so' -size +100k -not -path '*.libs/*' -exec strip --strip-unneeded {} + \
  && /opt/bids-alps/bin/python -B -c "import importlib, pkgutil, sys, bids_alps; \
 [importlib.import_module(m.name) for m in pkgutil.walk_packages(bids_alps.__path__, 'bids_alps.')]; \

@@ -7,14 +7,15 @@ TEMPLATES ?=
 VERSION ?= unstable
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
 
-TEST_TOOLS = "hypothesis>=6.100" "pingouin>=0.5.5" "psutil>=5.9" "pytest>=8.2" "pytest-xdist>=3.6"
+TEST_TOOLS = "hypothesis>=6.100" "pingouin>=0.5.5" "psutil>=5.9" "pytest>=8.2" "pytest-randomly>=3.15" \
+  "pytest-xdist>=3.6"
 
 export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS = 1
 
-.PHONY: help install demo test test-fast test-oldest test-outside golden mutants check bench bench-quick cluster-test \
-  image-test docs image lock sbom clean
+.PHONY: help install demo test test-fast test-quick test-oldest test-outside wheel-test golden mutants check bench \
+  bench-quick cluster-test image-test docs image lock sbom clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -32,7 +33,10 @@ demo: install  ## the main job on two generated participants, measured against t
 test: install  ## the test suite
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
 
-test-fast: install  ## the suite without the tests marked slow
+test-fast: install  ## within a minute: without whole levels, pages, registrations (medium) and long runs (slow)
+	$(BIN)/python -m pytest -n 2 -m "not slow and not medium"
+
+test-quick: install  ## the suite without the tests marked slow
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-oldest: install  ## the quick tests with the oldest libraries that pyproject.toml allows
@@ -44,6 +48,9 @@ test-oldest: install  ## the quick tests with the oldest libraries that pyprojec
 
 test-outside:  ## the quick tests as strangers run them: no home, C locale, a path with blanks, small TMPDIR, random order
 	.ci/outside
+
+wheel-test:  ## the wheel alone, installed into Python 3.11, 3.12 and 3.13 and run outside of the checkout
+	.ci/wheel-test
 
 golden: install  ## run the golden study, say in words which numbers changed, keep the new tables
 	$(BIN)/python tests/golden_study.py

@@ -57,7 +57,20 @@ LIBRARIES = [
 ]
 HANGS = 6
 WARNING = "ignore::pytest.PytestAssertRewriteWarning"  # of the libraries that are there already
-PYTEST = ("-q", "-n0", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-W", WARNING)
+PYTEST = (
+    "-q",
+    "-n0",
+    "--no-header",
+    "--tb=no",
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:faulthandler",
+    "-p",
+    "no:randomly",
+    "-W",
+    WARNING,
+)
 
 
 def preload() -> None:

@@ -19,7 +19,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "statistics"))
 
-from closed import cohort, visits
+from closed_forms import cohort, visits
 
 from bids_alps.statistics.adjusted import compare_adjusted
 from bids_alps.statistics.categories import compare_categories

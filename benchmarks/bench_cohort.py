@@ -18,6 +18,8 @@ COHORT = PhantomSettings(
     participants=24, seed=24, voxel_size=3.0, directions=15, b0=2, snr=25, rotation=12, group_effect=True
 )
 
+MODEL = "alps_bilateral ~ group + age + sex"
+
 
 def read(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, sep="\t", na_values="n/a")
@@ -28,8 +30,8 @@ def main() -> None:
     bids, out = folder / "bids", folder / "out"
     write_phantom(bids, COHORT)
     began, cpu = time.perf_counter(), os.times()
-    codes = [bids_alps([str(bids), str(out), "participant", "--skip-preprocessing", "--nprocs", "2"])]
-    codes.append(bids_alps([str(bids), str(out), "group", "--model", "alps_bilateral ~ group + age + sex"]))
+    codes = [bids_alps([str(bids), str(out), "participant", "--skip-preprocessing", "--nprocs", "2", "--rois", "alps"])]
+    codes.append(bids_alps([str(bids), str(out), "group", "--model", MODEL]))
     used = os.times()
     spent = sum(used[:4]) - sum(cpu[:4])
     print(f"exit codes {codes}; {time.perf_counter() - began:.0f} s, {spent:.0f} CPU s; results in {out}")

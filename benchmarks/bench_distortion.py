@@ -30,6 +30,16 @@ from bids_alps.stages.prepare import PreparedSeries, prepare
 from bids_alps.stages.registration import subject_maps
 from bids_alps.stages.tensors import fit
 
+CASES = [
+    ("LAS", (104, 104, 72), 2.0, "y", -1.0, False),
+    ("LAS", (104, 104, 72), 2.0, "y", -1.0, True),
+    ("RAS", (72, 72, 48), 3.0, "y", -1.0, False),
+    ("LPS", (72, 72, 48), 3.0, "y", -0.6, False),
+    ("PSR", (72, 56, 56), 3.0, "y", -1.0, False),
+    ("LAS", (72, 72, 48), 3.0, "x", -1.0, False),
+]
+"""Storage order, shape, voxel size in mm, phase-encoding axis, ratio of readout times, whether the head moved."""
+
 
 def field_mm(points: np.ndarray) -> np.ndarray:
     """Return displacement along the encoding axis at undistorted world points (3, n): sinus, ears, a slow ramp."""
@@ -58,18 +68,10 @@ def make_pair(head: Head, protocol: Protocol, ratio: float, moved: bool) -> list
 
 def main() -> None:
     head = make_head()
-    cases = [
-        ("LAS", (104, 104, 72), 2.0, "y", -1.0, False),
-        ("LAS", (104, 104, 72), 2.0, "y", -1.0, True),
-        ("RAS", (72, 72, 48), 3.0, "y", -1.0, False),
-        ("LPS", (72, 72, 48), 3.0, "y", -0.6, False),
-        ("PSR", (72, 56, 56), 3.0, "y", -1.0, False),
-        ("LAS", (72, 72, 48), 3.0, "x", -1.0, False),
-    ]
     print(
         "storage  mm  direction  ratio  moved | error mm: median   95 %  | difference before, after | CPU s  peak MiB"
     )
-    for axes, shape, voxel, phase, ratio, moved in cases:
+    for axes, shape, voxel, phase, ratio, moved in CASES:
         protocol = Protocol(
             shape=shape, voxel_mm=voxel, axes=axes, bvals=np.zeros(1), bvecs=np.zeros((1, 3)), phase_axis=phase
         )

@@ -38,7 +38,7 @@ from bids_alps.stages.tensors import fit
 HEADS = 4
 SETTINGS = PhantomSettings(voxel_size=2.0, directions=30, b0=3, snr=25.0, rotation=12.0, warp=2.0, seed=9)
 RADIUS_MM, LESION_MD, LESION_S0 = 6.0, 1.5e-3, 900.0
-METHOD = Method(exclude_lesions=True)
+METHOD = Method(exclude_lesions=True, keep_failed=True)
 PRESET = read_preset("alps")
 HERE = SpatialTransform(affine=np.eye(4), rigid=np.eye(4))
 REGIONS = ("projection_left", "association_right", "projection_right", "association_left")

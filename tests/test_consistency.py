@@ -25,6 +25,8 @@ from bids_alps.provenance import describe_provenance, settings_hash, write_recei
 from bids_alps.settings import Method
 from bids_alps.stages.run import RunResult
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

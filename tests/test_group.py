@@ -22,6 +22,8 @@ from bids_alps.statistics.correlation import correlate
 from bids_alps.statistics.findings import Findings
 from bids_alps.statistics.plan import Plan
 
+pytestmark = pytest.mark.medium
+
 DIFFERENCE = -0.12
 SCRIPT_COLUMNS = (
     "id,scanner,x_proj_L,x_assoc_L,y_proj_L,z_assoc_L,x_proj_R,x_assoc_R,y_proj_R,z_assoc_R,alps_L,alps_R,alps"

@@ -12,6 +12,8 @@ from simulated_cohort import write_people, write_run, write_sixty
 from bids_alps.cli import main
 from bids_alps.io.root import write_root
 
+pytestmark = pytest.mark.medium
+
 DIFFERENCE = -0.12
 
 

@@ -12,6 +12,8 @@ from simulated_cohort import write_run
 from bids_alps.cli import main
 from bids_alps.io.root import write_root
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture
 def cohort(tmp_path):

@@ -21,6 +21,8 @@ from bids_alps.model import SpatialMap
 from bids_alps.numerics.itk import itk_text
 from bids_alps.report import figures_papers
 
+pytestmark = pytest.mark.medium
+
 PLANAR = (1.4e-3, 0, 0, 4e-4, 0, 4e-4)  # along x of the scanner
 
 

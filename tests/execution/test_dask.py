@@ -25,6 +25,8 @@ from bids_alps.identity import code_name
 from bids_alps.participant import Outcome
 from bids_alps.settings import Settings
 
+pytestmark = pytest.mark.medium
+
 pytest.importorskip("distributed")
 pytest.importorskip("dask_jobqueue")
 

@@ -178,6 +178,32 @@ def test_jobs_that_are_submitted_are_not_waited_for_any_longer() -> None:
     assert not cluster.closed
 
 
+def test_jobs_are_as_many_as_the_workers_need_and_may_end_early_three_times_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: SimpleNamespace, squeue: Path
+) -> None:
+    """Five workers, two in each job, are three jobs; nothing is counted against them at the start."""
+    path = tmp_path / "jobs.toml"
+    path.write_text('[jobqueue.slurm]\ncores = 2\nprocesses = 2\nmemory = "4GB"\n')
+    cluster = Pretended(a=Status.running, b=Status.running, c=Status.running)
+    asked: list[int] = []
+    cluster.scale = lambda jobs: asked.append(jobs)  # type: ignore[attr-defined]
+    monkeypatch.setattr(module, "_start_cluster", lambda *given: cluster)
+    made = Jobs(path, 5)
+    assert asked == [3]
+    (squeue / "queued").write_text("")
+    for _ in range(module._FRUITLESS):
+        made.replace_ended()
+        clock.seconds += module._LOST_SECONDS + 1
+        made.replace_ended()
+        made._idle_since.clear()
+    assert cluster.replaced == [{"a", "b", "c"}] * module._FRUITLESS
+    clock.seconds += module._LOST_SECONDS + 1
+    made.replace_ended()
+    clock.seconds += module._LOST_SECONDS + 1
+    with pytest.raises(ExecutionError, match=f"{3 * (module._FRUITLESS + 1)} jobs ended before a worker connected"):
+        made.replace_ended()
+
+
 def test_a_missing_library_is_told_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: None if name == "dask_jobqueue" else object())
     with pytest.raises(UsageError, match="dask_jobqueue is not installed"):

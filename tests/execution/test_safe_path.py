@@ -9,6 +9,8 @@ import pytest
 
 from bids_alps.phantom import PhantomSettings, write_phantom
 
+pytestmark = pytest.mark.medium
+
 PLANTED = ("pickle", "numpy", "sitecustomize", "usercustomize", "nibabel", "threading", "random", "dask", "json")
 TWO = PhantomSettings(
     participants=2, voxel_size=6.0, slab=60.0, directions=6, b0=1, rotation=0.0, warp=0.0, scalp=False

@@ -20,6 +20,8 @@ from bids_alps.registration.base import Registrar, Registration
 from bids_alps.registration.checks import check_registration
 from bids_alps.registration.staged import Staged
 
+pytestmark = pytest.mark.medium
+
 ENGINES = ("staged", pytest.param("dipy", marks=pytest.mark.slow), "identity", "precomputed")
 NAMES = ("projection_left", "projection_right", "association_left", "association_right")
 NAMED = {name: tuple(center) for name, center in zip(NAMES, CENTERS.tolist(), strict=True)}

@@ -221,6 +221,26 @@ def test_a_known_motion_is_found(free: int) -> None:
     assert found.covariance.shape == (free, free)
 
 
+def test_steps_grow_as_the_fit_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Close to the answer the damping falls towards zero, as in Gauss-Newton steps, which converge within a few."""
+    motion = np.array([5.0, -4.0, 4.0, 0.14, -0.16, 0.1, *np.zeros(6)])
+    truth = LinearFit(parameters=motion, center=np.zeros(3), target=np.zeros(3))
+    pair = pair_of(truth.subject_from_template, step=2.5)
+    damped: list[float] = []
+    solve = np.linalg.solve
+
+    def recorded(matrix: Array, gradient: Array) -> Array:
+        damped.append(float(np.trace(matrix)))
+        return solve(matrix, gradient)
+
+    monkeypatch.setattr(linear.np.linalg, "solve", recorded)
+    found = fit_linear(pair, replace(truth, parameters=np.zeros(12)), RIGID)
+    curvature, _ = pair.normal_equations(found, RIGID)
+    free_of_damping = np.trace(curvature + np.diag(1 / linear._PRIOR_SD[:RIGID] ** 2))
+    assert len(damped) < 12
+    assert damped[-1] == pytest.approx(free_of_damping, rel=1e-3)
+
+
 def test_the_prior_pulls_by_its_standard_deviations() -> None:
     """With head sizes of 10 % SD, a stretch of 10 % costs half a unit of log likelihood; shears of 3 % as well."""
     pair = pair_of()

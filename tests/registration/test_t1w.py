@@ -5,6 +5,8 @@ from scipy.spatial.transform import Rotation
 from bids_alps.model import SpatialMap, sample_linear
 from bids_alps.registration.t1w import align_t1w, shift_mm
 
+pytestmark = pytest.mark.medium
+
 
 def moved(angles, shift, center):
     """The matrix that turns a head about its center and shifts it, diffusion image to T1w."""

@@ -23,6 +23,8 @@ from bids_alps.registration.within_subject import (
     transfer_registration,
 )
 
+pytestmark = pytest.mark.medium
+
 vectors = arrays(np.float64, 3, elements=st.floats(-0.4, 0.4))
 
 

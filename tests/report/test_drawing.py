@@ -20,6 +20,8 @@ from bids_alps.report.figures_group import (
 from bids_alps.report.figures_rois import draw_rois
 from bids_alps.report.slices import find_display
 
+pytestmark = pytest.mark.medium
+
 
 def texts(svg):
     return " ".join(text.strip() for text in ElementTree.fromstring(svg).itertext() if text.strip())  # noqa: S314

@@ -48,6 +48,8 @@ from bids_alps.stages.prepare import PreparedSeries
 from bids_alps.stages.preprocessing import PreprocessedSeries, check_correction, correct
 from bids_alps.stages.tensors import check_acquisition, fit
 
+pytestmark = pytest.mark.medium
+
 TENSORS = {"projection": np.diag([0.6, 0.4, 1.1]) * 1e-3, "association": np.diag([0.65, 1.1, 0.4]) * 1e-3}
 NAMES = [f"{region}_{side}" for side in ("left", "right") for region in TENSORS]
 N = 10

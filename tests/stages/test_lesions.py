@@ -28,6 +28,8 @@ from bids_alps.stages.preprocessing import PreprocessedSeries
 from bids_alps.stages.registration import subject_maps
 from bids_alps.stages.tensors import fit
 
+pytestmark = pytest.mark.medium
+
 PRESET = read_preset("alps-sphere", radius_mm=5)
 RADIUS_MM, LESION_MD, LESION_S0 = 5.0, 1.5e-3, 900.0
 BESIDE_MM = np.array([0.0, 3.0, 3.0])  # from the region's center: healthy voxels are left

@@ -34,6 +34,8 @@ from bids_alps.stages.prepare import PreparedSeries
 from bids_alps.stages.preprocessing import PreprocessedSeries, correct
 from bids_alps.stages.tensors import TensorFit, describe_acquisition, fit
 
+pytestmark = pytest.mark.medium
+
 ACQUISITION = Acquisition(
     roi_preset="alps",
     conventions="anatomical",

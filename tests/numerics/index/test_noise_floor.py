@@ -9,6 +9,8 @@ from bids_alps.model import SIDES, DwiSeries, Gradients, Roi, SpatialMap
 from bids_alps.numerics.index.alps import alps_from_series
 from bids_alps.numerics.index.noise_floor import noise_floor_bias
 
+pytestmark = pytest.mark.medium
+
 TENSORS = {"projection": np.array([0.63, 0.42, 1.11]) * 1e-3, "association": np.array([0.64, 1.11, 0.38]) * 1e-3}
 VOXELS = 1500
 

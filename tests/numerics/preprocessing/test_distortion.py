@@ -7,6 +7,8 @@ from scipy import ndimage
 from bids_alps.errors import ImageError
 from bids_alps.numerics.preprocessing.distortion import EncodedImage, estimate_distortion
 
+pytestmark = pytest.mark.medium
+
 SHAPE = (28, 44, 20)
 
 

@@ -21,6 +21,8 @@ from bids_alps.numerics.preprocessing.measured_field import (
     unwrap,
 )
 
+pytestmark = pytest.mark.medium
+
 SHAPE, AFFINE, READOUT = (44, 52, 32), np.diag([-3.0, 3, 3, 1]), 0.05
 
 
