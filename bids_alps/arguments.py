@@ -220,8 +220,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         If either is invalid.
     """
     parser = make_parser()
-    arguments = list(_expand_arguments(arguments))
-    options = parser.parse_args(arguments)
+    expanded = list[str]()
+    for word in arguments:
+        name = word.partition("=")[0].replace("_", "-")
+        reason = next((why for start, why in _INAPPLICABLE.items() if name.startswith(start)), None)
+        if reason is not None:
+            raise UsageError(name, f"an option of other BIDS Apps that does not apply here: {reason}", "remove it")
+        expanded += ("--dry-run", "--plan-json") if word == "--dry-run=json" else (word,)
+    options = parser.parse_args(expanded)
     if options.config_file is None:
         return options
     tokens = read_config(options.config_file)
@@ -231,17 +237,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         raise UsageError(str(options.config_file), error.what, "see bids-alps --help") from error
     for name in (*POSITIONAL, "level", "config_file"):
         delattr(from_file, name)
-    return parser.parse_args(arguments, namespace=from_file)
-
-
-def _expand_arguments(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield the arguments, ``--dry-run=json`` expanded; refuse options of other BIDS Apps that do not apply here."""
-    for word in arguments:
-        name = word.partition("=")[0].replace("_", "-")
-        reason = next((why for start, why in _INAPPLICABLE.items() if name.startswith(start)), None)
-        if reason is not None:
-            raise UsageError(name, f"an option of other BIDS Apps that does not apply here: {reason}", "remove it")
-        yield from ("--dry-run", "--plan-json") if word == "--dry-run=json" else (word,)
+    return parser.parse_args(expanded, namespace=from_file)
 
 
 def read_config(path: Path) -> list[str]:
