@@ -185,7 +185,12 @@ def _add_option(section: argparse._ArgumentGroup, setting: Field[Any], hint: Any
     name = "--" + setting.name.replace("_", "-")
     spellings = [name, *setting.metadata["spellings"]]
     default = None if setting.default is MISSING else setting.default
-    help_text = _with_default(setting.metadata["description"], default)
+    help_text = setting.metadata["description"]
+    if "default:" not in help_text:
+        shown = "" if default is None else str(default)
+        shown = ("yes" if default else "no") if isinstance(default, bool) else shown
+        shown = " ".join(map(str, default)) if isinstance(default, tuple) else shown
+        help_text = f"{help_text} (default: {(shown or 'none').replace('%', '%%')})"
     common: dict[str, Any] = {"dest": setting.name, "default": default, "help": help_text}
     if get_origin(hint) is UnionType:  # X of `X | None`
         hint = next(part for part in get_args(hint) if part is not NoneType)
@@ -198,17 +203,6 @@ def _add_option(section: argparse._ArgumentGroup, setting: Field[Any], hint: Any
     else:
         metavar = setting.name.upper()
         section.add_argument(*spellings, type=kind, nargs="+" if many else None, metavar=metavar, **common)
-
-
-def _with_default(description: str, default: Any) -> str:
-    """Return the help text of an option, with its default added unless the description has it."""
-    if "default:" in description:
-        return description
-    if isinstance(default, bool):
-        shown = "yes" if default else "no"
-    else:
-        shown = " ".join(map(str, default)) if isinstance(default, tuple) else "" if default is None else str(default)
-    return f"{description} (default: {(shown or 'none').replace('%', '%%')})"
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -261,17 +255,16 @@ def read_config(path: Path) -> list[str]:
         field = name.replace("-", "_")
         if field not in known:
             raise UsageError(str(path), f"unknown setting {name}{did_you_mean(field, known)}", "see bids-alps --help")
-        if field not in POSITIONAL:
-            arguments += _as_arguments("--" + field.replace("_", "-"), value)
+        if field in POSITIONAL:
+            continue
+        option = "--" + field.replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(option if value else option.replace("--", "--no-", 1))
+        elif isinstance(value, list):
+            arguments += [option, *map(str, value)] if value else []
+        else:
+            arguments.append(f"{option}={value}")
     return arguments
-
-
-def _as_arguments(option: str, value: Any) -> list[str]:
-    if isinstance(value, bool):
-        return [option if value else option.replace("--", "--no-", 1)]
-    if isinstance(value, list):
-        return [option, *map(str, value)] if value else []
-    return [f"{option}={value}"]
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
