@@ -180,6 +180,7 @@ def _join_times(joined: JoinedPhenotype, roots: Mapping[str, Path]) -> None:
     if "session_id" not in table or TIME in table:
         return
     sessions = table.groupby("participant_id")["session_id"].nunique()
+    # times order sessions: those of a single session need not be read
     several = set(sessions.index[sessions > 1])
     if not several:
         return

@@ -83,6 +83,7 @@ def find_comparable(runs: pd.DataFrame, pooled: Sequence[str] = ()) -> Comparabl
         ],
         index=runs.index,
     )
+    # no method has half of the runs, or two are equally common: neither is that of the study
     refused = bool(2 * kept.sum() < len(runs) or (counts == counts.max()).sum() > 1)
     counted = {name: _count_labels(labels[name]) for name in differing}
     differences = "; ".join(f"{METHOD[name]} ({name}): {text}" for name, text in counted.items())

@@ -53,6 +53,7 @@ def harmonize(values: Array, sites: Array, covariates: Array) -> Array:
     pooled_sd = np.sqrt(((values - design @ coefficients) ** 2).mean(axis=0))
     if (pooled_sd <= 1e-12 * np.abs(grand_mean)).any():
         raise BadDataError("ComBat", "an outcome does not vary within sites", "exclude it")
+    # what is protected is taken out here and added again at the end
     expected = grand_mean + design[:, len(names) :] @ coefficients[len(names) :]
     standard = (values - expected) / pooled_sd
     adjusted = np.empty_like(standard)

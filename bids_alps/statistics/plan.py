@@ -136,6 +136,7 @@ def resolve_covariates(people: pd.DataFrame, plan: Plan, notes: list[str] | None
         if name is None:
             continue
         known = people[name].notna()
+        # the comparison would lose all participants without it
         if known.mean() < _KNOWN:
             notes.append(f"Not adjusted for {name}: {int(known.sum())} of {len(people)} participants have it.")
         elif len(people[name].dropna().unique()) > 1:

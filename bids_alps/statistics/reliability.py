@@ -153,6 +153,7 @@ def measure_agreement(scores: Array) -> dict[str, float]:
     difference = scores[:, -1] - scores[:, 0]
     bias, reach = float(difference.mean()), float(1.96 * difference.std(ddof=1))
     spread = scores.std(axis=1, ddof=1)
+    # variances are averaged over participants, not SDs
     error = float(np.sqrt((spread**2).mean()))
     return {
         "within_subject_cv": float(np.sqrt(((spread / scores.mean(axis=1)) ** 2).mean())),
