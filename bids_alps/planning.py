@@ -89,6 +89,7 @@ def open_indexes(labels: Sequence[str], settings: Settings) -> Iterator[Indexes]
                     root,
                     labels,
                     derivative=root != request.bids_dir or is_derivative(root),
+                    # a database holds one dataset, the input
                     database=request.bids_database_dir if root == request.bids_dir else None,
                 )
             )

@@ -75,6 +75,7 @@ def run_group(settings: Settings) -> Path:
     plan = _plan(table, variables, outcomes, settings)
     findings_by_preset = analyze_presets(table, plan)
     outputs = GroupOutputs(request.output_dir)
+    # options have been checked; from here on, an interrupted call leaves no receipt
     previous = outputs.begin()
     columns += _phenotype_columns(joined, variables)
     written = fill_rows(_records(table), columns)

@@ -131,6 +131,7 @@ def _write_field(stem: Path, field: FieldScan, layout: FieldmapLayout, intended_
 
     first, second = (phase.data for phase in field.phases)
     if layout == "phasediff":
+        # wrapped, as scanners store it
         difference = np.angle(np.exp(1j * (second - first)))
         write("phasediff", stored(difference), EchoTime1=ECHOES_S[0], EchoTime2=ECHOES_S[1])
     elif layout == "phases":
