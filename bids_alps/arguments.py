@@ -185,7 +185,12 @@ def _add_option(section: argparse._ArgumentGroup, setting: Field[Any], hint: Any
     name = "--" + setting.name.replace("_", "-")
     spellings = [name, *setting.metadata["spellings"]]
     default = None if setting.default is MISSING else setting.default
-    help_text = _with_default(setting.metadata["description"], default)
+    help_text = setting.metadata["description"]
+    if "default:" not in help_text:
+        shown = "" if default is None else str(default)
+        shown = ("yes" if default else "no") if isinstance(default, bool) else shown
+        shown = " ".join(map(str, default)) if isinstance(default, tuple) else shown
+        help_text = f"{help_text} (default: {(shown or 'none').replace('%', '%%')})"
     common: dict[str, Any] = {"dest": setting.name, "default": default, "help": help_text}
     if get_origin(hint) is UnionType:  # X of `X | None`
         hint = next(part for part in get_args(hint) if part is not NoneType)
@@ -200,17 +205,6 @@ def _add_option(section: argparse._ArgumentGroup, setting: Field[Any], hint: Any
         section.add_argument(*spellings, type=kind, nargs="+" if many else None, metavar=metavar, **common)
 
 
-def _with_default(description: str, default: Any) -> str:
-    """Return the help text of an option, with its default added unless the description has it."""
-    if "default:" in description:
-        return description
-    if isinstance(default, bool):
-        shown = "yes" if default else "no"
-    else:
-        shown = " ".join(map(str, default)) if isinstance(default, tuple) else "" if default is None else str(default)
-    return f"{description} (default: {(shown or 'none').replace('%', '%%')})"
-
-
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse a command line; its options have priority over the configuration file, and that over the defaults.
 
@@ -220,8 +214,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         If either is invalid.
     """
     parser = make_parser()
-    arguments = list(_expand_arguments(arguments))
-    options = parser.parse_args(arguments)
+    expanded = list[str]()
+    for word in arguments:
+        name = word.partition("=")[0].replace("_", "-")
+        reason = next((why for start, why in _INAPPLICABLE.items() if name.startswith(start)), None)
+        if reason is not None:
+            raise UsageError(name, f"an option of other BIDS Apps that does not apply here: {reason}", "remove it")
+        expanded += ("--dry-run", "--plan-json") if word == "--dry-run=json" else (word,)
+    options = parser.parse_args(expanded)
     if options.config_file is None:
         return options
     tokens = read_config(options.config_file)
@@ -231,17 +231,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         raise UsageError(str(options.config_file), error.what, "see bids-alps --help") from error
     for name in (*POSITIONAL, "level", "config_file"):
         delattr(from_file, name)
-    return parser.parse_args(arguments, namespace=from_file)
-
-
-def _expand_arguments(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield the arguments, ``--dry-run=json`` expanded; refuse options of other BIDS Apps that do not apply here."""
-    for word in arguments:
-        name = word.partition("=")[0].replace("_", "-")
-        reason = next((why for start, why in _INAPPLICABLE.items() if name.startswith(start)), None)
-        if reason is not None:
-            raise UsageError(name, f"an option of other BIDS Apps that does not apply here: {reason}", "remove it")
-        yield from ("--dry-run", "--plan-json") if word == "--dry-run=json" else (word,)
+    return parser.parse_args(expanded, namespace=from_file)
 
 
 def read_config(path: Path) -> list[str]:
@@ -265,17 +255,16 @@ def read_config(path: Path) -> list[str]:
         field = name.replace("-", "_")
         if field not in known:
             raise UsageError(str(path), f"unknown setting {name}{did_you_mean(field, known)}", "see bids-alps --help")
-        if field not in POSITIONAL:
-            arguments += _as_arguments("--" + field.replace("_", "-"), value)
+        if field in POSITIONAL:
+            continue
+        option = "--" + field.replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(option if value else option.replace("--", "--no-", 1))
+        elif isinstance(value, list):
+            arguments += [option, *map(str, value)] if value else []
+        else:
+            arguments.append(f"{option}={value}")
     return arguments
-
-
-def _as_arguments(option: str, value: Any) -> list[str]:
-    if isinstance(value, bool):
-        return [option if value else option.replace("--", "--no-", 1)]
-    if isinstance(value, list):
-        return [option, *map(str, value)] if value else []
-    return [f"{option}={value}"]
 
 
 def settings_of(options: argparse.Namespace) -> Settings:

@@ -68,7 +68,14 @@ def plan_participant(participant: str, settings: Settings, indexes: Indexes | No
     if lesions is not None:
         find = partial(find_lesions, lesions, t1w_aligned=settings.method.t1w_aligned)
         runs = [_or_problem(run, lambda dwi: replace(dwi, lesions=find(dwi))) for run in runs]
-    return runs if rois is None else _with_manual_rois(runs, participant, rois, settings.method)
+    if rois is not None:
+        labels = [atlas_label(name) for name in settings.method.rois]
+        draw = partial(find_manual_rois, rois, labels=labels)
+        runs = [_or_problem(run, lambda dwi: replace(dwi, regions=draw(dwi))) for run in runs]
+        used = [image for run in runs if isinstance(run, DwiRun) for image, _ in run.regions.values()]
+        for path in find_unused_manual_rois(rois, participant, used):
+            LOG.warning("%s: its name matches no processed run and preset, so it is ignored. Check the name.", path)
+    return runs
 
 
 @contextmanager
@@ -82,6 +89,7 @@ def open_indexes(labels: Sequence[str], settings: Settings) -> Iterator[Indexes]
                     root,
                     labels,
                     derivative=root != request.bids_dir or is_derivative(root),
+                    # a database holds one dataset, the input
                     database=request.bids_database_dir if root == request.bids_dir else None,
                 )
             )
@@ -198,18 +206,6 @@ def _or_problem(run: PlannedRun, add: Callable[[DwiRun], DwiRun]) -> PlannedRun:
         return add(run)
     except AlpsError as error:
         return UnusableRun(name=run.name, error=error)
-
-
-def _with_manual_rois(runs: list[PlannedRun], participant: str, dataset: Path, method: Method) -> list[PlannedRun]:
-    """Return runs with their manual ROIs; warn of manual ROIs that match no run."""
-    labels = [atlas_label(name) for name in method.rois]
-    with_rois = [
-        _or_problem(run, lambda dwi: replace(dwi, regions=find_manual_rois(dataset, dwi, labels))) for run in runs
-    ]
-    used = [image for run in with_rois if isinstance(run, DwiRun) for image, _ in run.regions.values()]
-    for path in find_unused_manual_rois(dataset, participant, used):
-        LOG.warning("%s: its name matches no processed run and preset, so it is ignored. Check the name.", path)
-    return with_rois
 
 
 def describe_plan(run: PlannedRun, settings: Settings) -> dict[str, Any]:

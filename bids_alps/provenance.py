@@ -269,22 +269,18 @@ def find_finished(output_dir: Path, run: DwiRun, provenance: Mapping[str, Any]) 
 
 def explain_reprocessing(output_dir: Path, run: DwiRun, provenance: Mapping[str, Any]) -> str:
     """Return why a run is processed again, such as ``roi_radius was n/a and is 5.0``; empty if it has no results."""
+    receipt, reasons = read_receipt(receipt_path(output_dir, run)), list[str]()
     try:
-        reasons = list(_differences(read_receipt(receipt_path(output_dir, run)), provenance))
+        for group in ("method", "versions"):
+            before, now = receipt[group], provenance[group]
+            for name in sorted({*before, *now}):
+                if before.get(name) != now.get(name):
+                    reasons.append(f"{name} was {setting_text(before.get(name))} and is {setting_text(now.get(name))}")
+        if receipt["inputs"] != provenance["inputs"] or receipt["metadata"] != provenance["metadata"]:
+            reasons.append("an input file or its sidecar has changed")
     except (KeyError, TypeError, AttributeError):  # none, or damaged
         return ""
     return "; ".join(reasons) or "outputs were changed or removed, or --force was given"
-
-
-def _differences(receipt: Mapping[str, Any], provenance: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the differences of a receipt from current settings, versions and inputs."""
-    for group in ("method", "versions"):
-        before, now = receipt[group], provenance[group]
-        for name in sorted({*before, *now}):
-            if before.get(name) != now.get(name):
-                yield f"{name} was {setting_text(before.get(name))} and is {setting_text(now.get(name))}"
-    if receipt["inputs"] != provenance["inputs"] or receipt["metadata"] != provenance["metadata"]:
-        yield "an input file or its sidecar has changed"
 
 
 def setting_text(value: Any) -> str:

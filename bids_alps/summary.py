@@ -36,6 +36,7 @@ def summarize(outcomes: Sequence[Outcome], settings: Settings, reprocessed: Mapp
     lines = [_counts(runs, checks)] if runs else []
     lines += [f"Processed again: {_plural(count, 'run')}, {reason}." for reason, count in sorted(reprocessed.items())]
     lines += _flagged(checks)
+    # asked for, but no participant has two comparable sessions
     if settings.request.longitudinal and not any(outcome.name.endswith("_longitudinal") for outcome in outcomes):
         lines.append("--longitudinal compared nothing: no participant has runs that differ only in the session.")
     failed = [outcome for outcome in outcomes if outcome.exit_code]

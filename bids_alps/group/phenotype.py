@@ -138,6 +138,7 @@ def _join_sessions(joined: JoinedPhenotype, roots: Mapping[str, Path]) -> None:
     people = sorted(table["participant_id"].unique())
     parts = []
     for name, root in roots.items():
+        # by the inheritance principle one dictionary at the root may serve all
         dictionaries = {root / "sessions.json"}
         for label in people:
             path = root / label / f"{label}_sessions.tsv"
@@ -180,6 +181,7 @@ def _join_times(joined: JoinedPhenotype, roots: Mapping[str, Path]) -> None:
     if "session_id" not in table or TIME in table:
         return
     sessions = table.groupby("participant_id")["session_id"].nunique()
+    # times order sessions: those of a single session need not be read
     several = set(sessions.index[sessions > 1])
     if not several:
         return
@@ -203,6 +205,7 @@ def _join_times(joined: JoinedPhenotype, roots: Mapping[str, Path]) -> None:
 
 
 def _first_time(folder: Path, label: str, session: str, joined: JoinedPhenotype) -> str:
+    # in the folder of the session, or of the participant
     for path in (folder / session / f"{label}_{session}_scans.tsv", folder / f"{label}_scans.tsv"):
         scans = _read(path, "filename", joined)
         if scans is not None and TIME in scans:

@@ -75,6 +75,7 @@ def run_group(settings: Settings) -> Path:
     plan = _plan(table, variables, outcomes, settings)
     findings_by_preset = analyze_presets(table, plan)
     outputs = GroupOutputs(request.output_dir)
+    # options have been checked; from here on, an interrupted call leaves no receipt
     previous = outputs.begin()
     columns += _phenotype_columns(joined, variables)
     written = fill_rows(_records(table), columns)
@@ -197,16 +198,13 @@ def _write_findings(
         ]
         tables[name] = pd.concat(parts, ignore_index=True)
     for name, table in tables.items():
-        columns = [_result_column(str(column), run_columns) for column in table]
+        columns = []
+        for column in map(str, table):
+            if column not in DESCRIPTIONS and column not in run_columns:
+                raise KeyError(f"column {column} of a group table has no description in statistics/dictionary.py")
+            description = DESCRIPTIONS.get(column, f"{column}: as in group_alps.tsv.")
+            columns.append(Column(name=column, description=description))
         outputs.write_table(name, _records(table), columns, flow=flow)
-
-
-def _result_column(name: str, run_columns: Sequence[str]) -> Column:
-    if name in DESCRIPTIONS:
-        return Column(name=name, description=DESCRIPTIONS[name])
-    if name in run_columns:
-        return Column(name=name, description=f"{name}: as in group_alps.tsv.")
-    raise KeyError(f"column {name} of a group table has no description in statistics/dictionary.py")
 
 
 def _write_exclusions(

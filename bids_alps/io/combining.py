@@ -88,6 +88,7 @@ def parts_by_encoding(run: DwiRun) -> list[tuple[DwiRun, ...]]:
     """Return the files of a run, grouped by phase encoding and voxel grid, the run's own group first."""
     parts: list[list[DwiRun]] = []
     for file in (replace(run, partners=()), *run.partners):
+        # encoding and position alike: such files can be corrected as one series
         match = next((part for part in parts if _same_encoding(file, part[0])), None)
         if match is None:
             parts.append([file])
@@ -99,6 +100,7 @@ def parts_by_encoding(run: DwiRun) -> list[tuple[DwiRun, ...]]:
 def _are_compatible(run_a: DwiRun, run_b: DwiRun, *, header: Header, opposite: bool) -> bool:
     """Whether two runs have the same grid after correction, and the same acquisition except for the gradients."""
     echoes = [run.metadata.get("EchoTime") for run in (run_a, run_b)]
+    # unknown echo times keep no runs apart
     known = [echo for echo in echoes if isinstance(echo, int | float)]
     directions = [phase_direction(run.image, run.metadata, header) for run in (run_a, run_b)]
     if run_a.session != run_b.session or (len(known) == 2 and abs(known[0] - known[1]) > _ECHO_TOLERANCE_S):
@@ -106,6 +108,7 @@ def _are_compatible(run_a: DwiRun, run_b: DwiRun, *, header: Header, opposite: b
     if directions[0] is None or directions[1] is None or not same_grid(run_a.image, run_b.image, header):
         return False
     cosine = float(directions[0] @ directions[1])
+    # opposite polarities have the same grid only after their distortion is corrected
     return cosine > PARALLEL or (opposite and cosine < -PARALLEL)
 
 

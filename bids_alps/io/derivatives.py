@@ -90,6 +90,7 @@ def name_pattern(run: DwiRun) -> re.Pattern[str]:
     """
     names = []
     for kind in DERIVATIVES.values():
+        # a stand-in that survives escaping and is a valid label; it becomes the pattern of labels below
         added = {entity: re.sub(r"{\w+}", _ANY, label) for entity, label in kind.entities.items()}
         name = re.escape(f"{entity_name({**run.entities, **added})}_{kind.suffix}.")
         endings = "|".join(map(re.escape, _EXTENSIONS.get(kind.extension, (kind.extension[1:],))))

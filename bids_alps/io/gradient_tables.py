@@ -151,6 +151,7 @@ def read_world_bvecs(path: Path, bvals: Array) -> Array:
 
 def _numbers(path: Path, *, finite: bool = True) -> Array:
     try:
+        # no table is so large: an image given by mistake
         if path.stat().st_size > 2**24:
             raise GradientError(str(path), f"{path.stat().st_size} bytes", "give a text file of b-values or b-vectors")
         lines = [line.split() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]

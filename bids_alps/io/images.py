@@ -64,24 +64,22 @@ def read_header(path: Path) -> ImageHeader:
     """Read the header of an image; same errors as `read_map`."""
     image = _open(path)
     codes = [int(image.header[f"{form}form_code"]) if isinstance(image, nib.Nifti1Pair) else 1 for form in "sq"]
+    known = any(codes)
+    if all(codes):
+        try:
+            axes = [np.asarray(form)[:3, :3] for form in (image.get_sform(), image.get_qform())]
+            from_one_to_other = axes[1] @ np.linalg.inv(axes[0])
+            known = bool(from_one_to_other[0, 0] > 0)  # x of one form lies along x of the other
+        except (ValueError, ArithmeticError, AttributeError, np.linalg.LinAlgError):
+            known = False
     return ImageHeader(
         shape=image.shape,
         stored_bytes=_stored_bytes(image),
         affine=image.affine,
         sform_code=codes[0],
         qform_code=codes[1],
-        left_right_known=_knows_sides(image) if all(codes) else any(codes),
+        left_right_known=known,
     )
-
-
-def _knows_sides(image: Any) -> bool:
-    """Return whether sform and qform agree about left and right."""
-    try:
-        axes = [np.asarray(form)[:3, :3] for form in (image.get_sform(), image.get_qform())]
-        from_one_to_other = axes[1] @ np.linalg.inv(axes[0])  # x of one form along x of the other, if positive
-    except (ValueError, ArithmeticError, AttributeError, np.linalg.LinAlgError):
-        return False
-    return bool(from_one_to_other[0, 0] > 0)
 
 
 def read_map(path: Path, *, dtype: Any = np.float32) -> SpatialMap:

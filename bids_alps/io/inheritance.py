@@ -177,6 +177,7 @@ def _levels(image: Path, root: Path, extension: str, names: Names) -> Iterator[l
 
 def _select_file(image: Path, level: Sequence[Path], extension: str) -> Path:
     """Return the file of one folder that applies: the one with exactly the entities of the image, or the only one."""
+    # the exact one first: without `run-` in its name, a file may also apply to other images
     exact = [path for path in level if entities_of(path.name) == entities_of(image.name)]
     matches = exact or level
     if len(matches) > 1:

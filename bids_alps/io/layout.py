@@ -242,6 +242,9 @@ def _find_run(image: Path, search: _Search) -> DwiRun | UnusableRun:
         bval, bvec = search.index.table(image, ".bval"), _bvec_of(image, search.index)
         check_available(bval)
         check_available(bvec)
+        stem = stem_of(image.name)
+        masks = [image.with_name(stem.replace("desc-preproc_dwi", "desc-brain_mask") + end) for end in IMAGE_EXTENSIONS]
+        mask = next((path for path in masks if path.exists()), None) if "desc-preproc" in stem else None
         metadata = search.index.metadata(image)
         candidates = None if preprocessed else search.candidates()
         return DwiRun(
@@ -251,7 +254,7 @@ def _find_run(image: Path, search: _Search) -> DwiRun | UnusableRun:
             bvec=bvec,
             metadata=metadata,
             preprocessed=preprocessed,
-            mask=_mask_of(image),
+            mask=mask,
             t1w=_t1w_of(entities, search),
             transforms=find_transforms(search.index.root, entities) if preprocessed else {},
             fieldmaps=() if candidates is None else find_fieldmaps(image, metadata, candidates),
@@ -280,15 +283,6 @@ def _bvec_of(image: Path, index: Index) -> Path:
             "add that file",
         )
     return index.table(image, ".bvec")
-
-
-def _mask_of(image: Path) -> Path | None:
-    stem = stem_of(image.name)
-    for ending in IMAGE_EXTENSIONS:
-        mask = image.with_name(stem.replace("desc-preproc_dwi", "desc-brain_mask") + ending)
-        if mask.exists() and "desc-preproc" in stem:
-            return mask
-    return None
 
 
 def _t1w_of(entities: dict[str, str], search: _Search) -> Path | None:

@@ -79,6 +79,7 @@ def _is_of(path: Path, run: DwiRun) -> bool:
         return False
     if entities.get("sub") != run.participant or entities.get("ses") != run.session:
         return False
+    # drawn on the scan itself: its entities must be those of the run
     scan = {key: label for key, label in entities.items() if key not in _NOT_OF_THE_SCAN}
     return path.parent.name == "anat" or scan.items() <= run.entities.items()
 

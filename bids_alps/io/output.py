@@ -46,7 +46,13 @@ def check_output(output_dir: Path, bids_dir: Path, datasets: Mapping[str, Path])
     inside = next((part for part in (*real.parts, *mounted_from(real).parts) if _PARTICIPANT.fullmatch(part)), None)
     if inside is not None:
         raise OutputError(str(output_dir), f"is inside {inside}, a participant's folder", _OTHER)
-    _refuse_datasets(output_dir, real, identify(bids_dir))
+    input_id = identify(bids_dir)
+    for folder in real.parents:  # inside a dataset, but outside its derivatives, files would make it invalid
+        is_input = input_id is not None and identify(folder) == input_id
+        is_dataset = is_input or identify(folder / "dataset_description.json") is not None
+        if is_dataset and real.relative_to(folder).parts[0] != "derivatives":
+            remedy = f"choose a folder outside of it, or {folder / 'derivatives' / PROGRAM}"
+            raise OutputError(str(output_dir), f"is in the dataset {folder}, outside its derivatives folder", remedy)
     if not is_ours(real):
         _refuse_foreign(output_dir, real)
     for name in _SHARED:
@@ -160,17 +166,6 @@ def _refuse_inputs(output_dir: Path, real: Path, bids_dir: Path, datasets: Mappi
         pooled = path != bids_dir and is_ours(path)  # results side by side, by --output-label
         if not pooled and output is not None and output in map(identify, place.parents):
             raise OutputError(str(output_dir), f"contains {name}, {path}", _OTHER)
-
-
-def _refuse_datasets(output_dir: Path, real: Path, bids_dir: Identity | None) -> None:
-    """Refuse a folder in a dataset outside ``derivatives``, which would make that dataset invalid."""
-    for folder in real.parents:
-        is_dataset = identify(folder / "dataset_description.json") is not None or (
-            bids_dir is not None and identify(folder) == bids_dir
-        )
-        if is_dataset and real.relative_to(folder).parts[0] != "derivatives":
-            remedy = f"choose a folder outside of it, or {folder / 'derivatives' / PROGRAM}"
-            raise OutputError(str(output_dir), f"is in the dataset {folder}, outside its derivatives folder", remedy)
 
 
 def _refuse_foreign(output_dir: Path, real: Path) -> None:

@@ -71,7 +71,12 @@ def read_phenotype(path: Path, key: str = "participant_id") -> PhenotypeTable:
     separator = "\t" if "\t" in lines[0][1] else max("\t;,", key=lines[0][1].count)
     if separator != "\t":
         notes.append(f"separated by {separator!r}, not by tabs")
-    cells = {n: _split(line, separator) for n, line in lines}
+    cells = {}
+    for n, line in lines:
+        parts = line.split("\t") if separator == "\t" else next(csv.reader([line], delimiter=separator))
+        texts = [part.strip() for part in parts]
+        quoted = [len(text) > 1 and text[0] == text[-1] == '"' for text in texts]
+        cells[n] = [text[1:-1].strip() if marks else text for text, marks in zip(texts, quoted, strict=True)]
     header = _name_columns(path, cells.pop(lines[0][0]), key, notes)
     rows = _fit_rows(cells, len(header), notes)
     table = pd.DataFrame(rows, columns=header, dtype=object)
@@ -92,12 +97,6 @@ def decode(content: bytes) -> tuple[str, list[str]]:
         with suppress(UnicodeDecodeError):
             return content.decode(encoding), [note] if note else []
     return content.decode("latin-1"), ["not UTF-8; read as Latin-1"]
-
-
-def _split(line: str, separator: str) -> list[str]:
-    cells = next(csv.reader([line], delimiter=separator)) if separator != "\t" else line.split("\t")
-    stripped = (cell.strip() for cell in cells)
-    return [cell[1:-1].strip() if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in stripped]
 
 
 def _name_columns(path: Path, header: list[str], key: str, notes: list[str]) -> list[str]:

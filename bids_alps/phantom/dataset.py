@@ -49,7 +49,15 @@ def write_phantom(out: Path, settings: PhantomSettings) -> list[dict[str, Any]]:
     settings
         Settings of the phantom.
     """
-    _write_root(out, settings)
+    generated = [{"Name": "bids-alps-phantom", "Version": __version__}]
+    description = {"Name": "Phantom brain", "BIDSVersion": "1.9.0", "License": "CC0", "GeneratedBy": generated}
+    readme = "# Phantom brain\n\nSimulated by bids-alps-phantom; the ground truth is in derivatives/truth.\n"
+    write_json(out / "dataset_description.json", {**description, "DatasetType": "raw"})
+    write_text(out / "README.md", readme)
+    write_json(out / TRUTH / "dataset_description.json", {**description, "DatasetType": "derivative"})
+    write_text(out / TRUTH / "README.md", "# Truth of the phantom\n")
+    write_text(out / TRUTH / ".bidsignore", "*.tsv\n*.json\n")
+    write_json(out / TRUTH / "settings.json", asdict(settings))
     sessions = [{"ses": str(n + 1)} for n in range(settings.sessions)] or [{}]
     runs = [{"run": str(n + 1)} for n in range(settings.runs)] if settings.runs > 1 else [{}]
     scans = [{**session, **run} for session in sessions for run in runs]
@@ -68,20 +76,6 @@ def write_phantom(out: Path, settings: PhantomSettings) -> list[dict[str, Any]]:
     write_table(out / "participants.tsv", people, PARTICIPANT_COLUMNS)
     write_table(out / TRUTH / "truth.tsv", rows, TRUTH_COLUMNS)
     return rows
-
-
-def _write_root(out: Path, settings: PhantomSettings) -> None:
-    generated = [{"Name": "bids-alps-phantom", "Version": __version__}]
-    description = {"Name": "Phantom brain", "BIDSVersion": "1.9.0", "License": "CC0", "GeneratedBy": generated}
-    write_json(out / "dataset_description.json", {**description, "DatasetType": "raw"})
-    write_text(
-        out / "README.md",
-        "# Phantom brain\n\nSimulated by bids-alps-phantom; the ground truth is in derivatives/truth.\n",
-    )
-    write_json(out / TRUTH / "dataset_description.json", {**description, "DatasetType": "derivative"})
-    write_text(out / TRUTH / "README.md", "# Truth of the phantom\n")
-    write_text(out / TRUTH / ".bidsignore", "*.tsv\n*.json\n")
-    write_json(out / TRUTH / "settings.json", asdict(settings))
 
 
 def _write_scan(
@@ -137,6 +131,7 @@ def _write_field(stem: Path, field: FieldScan, layout: FieldmapLayout, intended_
 
     first, second = (phase.data for phase in field.phases)
     if layout == "phasediff":
+        # wrapped, as scanners store it
         difference = np.angle(np.exp(1j * (second - first)))
         write("phasediff", stored(difference), EchoTime1=ECHOES_S[0], EchoTime2=ECHOES_S[1])
     elif layout == "phases":

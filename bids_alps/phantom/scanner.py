@@ -181,6 +181,7 @@ class Distortion:
     def _shift_and_slope(self, points: Array) -> tuple[Array, Array]:
         """Return the displacement at points, shape (n, 3) -> (n,), mm, and its derivative along `direction`."""
         local = np.ascontiguousarray((points - self.center).T)
+        # eddy currents: linear in position, with one slope along the phase encoding everywhere
         shift, slope = self.eddy @ local, np.full(local.shape[1], self.direction @ self.eddy)
         for *middle, width, height in _BUMPS if self.susceptibility else ():
             offset = local - np.array(middle)[:, None]

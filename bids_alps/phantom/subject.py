@@ -208,29 +208,25 @@ def make_head(settings: PhantomSettings, seed: int, group: str = "control") -> H
     rng = np.random.default_rng([settings.seed, seed])
     diagonals = draw_diagonals(group, rng if settings.group_effect else None)
     pitch, roll, yaw = rng.uniform(-settings.rotation, settings.rotation, 3)
-    return Head(
-        anatomy=Anatomy(diagonals=diagonals, scalp=settings.scalp),
-        transform=_draw_transform(rng, (pitch, roll, yaw), settings.warp),
-        pose=Pose(pitch=float(pitch), roll=float(roll), yaw=float(yaw)),
-    )
-
-
-def _draw_transform(rng: np.random.Generator, angles: tuple[float, float, float], warp_mm: float) -> SpatialTransform:
-    pitch, roll, yaw = angles
     rigid = np.eye(4)
     rigid[:3, :3] = Rotation.from_euler("ZYX", [yaw, roll, pitch], degrees=True).as_matrix()
     rigid[:3, 3] = rng.uniform(-8, 8, 3)
     # head size varies by 6 % along each axis; the warp is smooth noise (22 mm) of the requested RMS
-    scale = np.diag([*rng.uniform(0.94, 1.06, 3), 1.0]) if warp_mm else np.eye(4)
-    spacing = 4.0
-    shape = (64, 72, 64)
+    scale = np.diag([*rng.uniform(0.94, 1.06, 3), 1.0]) if settings.warp else np.eye(4)
+    spacing, shape = 4.0, (64, 72, 64)
     noise = rng.normal(size=(3, *shape))
     field = np.stack([ndimage.gaussian_filter(channel, 22.0 / spacing) for channel in noise], axis=-1)
     rms = np.sqrt((field**2).sum(-1).mean())
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = -np.array(shape) * spacing / 2 + [0, -18, 18]
-    displacement = SpatialMap(data=(field * warp_mm / rms).astype(np.float32), affine=affine) if warp_mm else None
-    return SpatialTransform(affine=scale @ rigid, rigid=rigid, displacement=displacement)
+    displacement = (
+        SpatialMap(data=(field * settings.warp / rms).astype(np.float32), affine=affine) if settings.warp else None
+    )
+    return Head(
+        anatomy=Anatomy(diagonals=diagonals, scalp=settings.scalp),
+        transform=SpatialTransform(affine=scale @ rigid, rigid=rigid, displacement=displacement),
+        pose=Pose(pitch=float(pitch), roll=float(roll), yaw=float(yaw)),
+    )
 
 
 def make_subject(

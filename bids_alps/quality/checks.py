@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -23,13 +24,22 @@ def evaluate(name: str, value: float, thresholds: Mapping[str, Threshold] = THRE
     ['pass', 'warn', 'fail']
     """
     limit = thresholds[name]
+    distance = abs(value - limit.middle) if limit.direction == "outside" else value
+    is_beyond = operator.lt if limit.direction == "below" else operator.gt  # False for NaN: no threshold
+    status: Status = "pass"
+    if math.isnan(value):
+        status = limit.unknown
+    elif is_beyond(distance, limit.fail):
+        status = "fail"
+    elif is_beyond(distance, limit.warn):
+        status = "warn"
     return Check(
         name=name,
         value=value,
         unit=limit.unit,
         warn=limit.warn,
         fail=limit.fail,
-        status=_status(value, limit),
+        status=status,
         direction=limit.direction,
         reason=limit.reason,
     )
@@ -107,17 +117,6 @@ def _limit(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(text)
     return number
-
-
-def _status(value: float, limit: Threshold) -> Status:
-    if math.isnan(value):
-        return limit.unknown
-    if limit.direction == "outside":
-        value = abs(value - limit.middle)
-    beyond = value.__lt__ if limit.direction == "below" else value.__gt__
-    if not math.isnan(limit.fail) and beyond(limit.fail):
-        return "fail"
-    return "warn" if not math.isnan(limit.warn) and beyond(limit.warn) else "pass"
 
 
 def check_index(result: AlpsResult) -> tuple[Check, ...]:

@@ -81,6 +81,7 @@ def _between(scans: Sequence[SubjectMaps], alignments: Sequence[SpatialTransform
     centers = [scan.mask.world(np.argwhere(region)).mean(0) for scan, region in zip(scans, regions, strict=True)]
     motions, similar = {}, np.zeros((len(scans), len(scans)))
     for i, j in permutations(range(len(scans)), 2):
+        # from scan i to the template, and from there to scan j
         fit = _start(np.linalg.inv(alignments[j].rigid) @ alignments[i].rigid, centers[i])
         for step in _STEPS_MM:
             fit = fit_linear(Pair(contrasts[i], contrasts[j], regions[i], step), fit, RIGID)

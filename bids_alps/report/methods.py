@@ -60,6 +60,14 @@ def cite(drafts: Sequence[str]) -> MethodsText:
     library = _library()
     keys = {key for draft in drafts for key in _CITED.findall(draft)} & library.keys()
     ordered = sorted(keys, key=lambda key: (str(library[key]["author"]), int(library[key]["year"])))
+    entries = []
+    names = ("title", "journal", "year", "volume", "pages", "doi", "url")
+    for key in ordered:
+        people = re.sub(r",? (?:& )?et al\.", " and others", str(library[key]["author"]))
+        people = re.sub(r"(?<=\.), (?:& )?", " and ", people)  # BibTeX separates authors by "and"
+        fields = {"author": people} | {name: library[key][name] for name in names if name in library[key]}
+        lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
+        entries.append(f"@article{{{key},\n{lines}\n}}\n")
     citations = {key: str(entry["cite"]) for key, entry in library.items()}
     return MethodsText(
         paragraphs=tuple(_CITED.sub(lambda match: citations.get(match[1], match[0]), draft) for draft in drafts),
@@ -68,7 +76,7 @@ def cite(drafts: Sequence[str]) -> MethodsText:
             f"{entry['pages']}. {entry.get('url') or 'https://doi.org/' + str(entry['doi'])}"
             for entry in map(library.__getitem__, ordered)
         ),
-        bibtex="".join(f"{_bibtex(key, library[key])}\n\n" for key in ordered).rstrip("\n") + "\n",
+        bibtex="\n".join(entries) or "\n",
     )
 
 
@@ -128,12 +136,3 @@ def _is_one_run(statements: Sequence[Statement]) -> bool:
 @cache
 def _library() -> dict[str, dict[str, Any]]:
     return tomllib.loads(files("bids_alps").joinpath("resources", "references.toml").read_text(encoding="utf-8"))
-
-
-def _bibtex(key: str, entry: Mapping[str, Any]) -> str:
-    people = re.sub(r",? (?:& )?et al\.", " and others", str(entry["author"]))
-    people = re.sub(r"(?<=\.), (?:& )?", " and ", people)
-    names = ("title", "journal", "year", "volume", "pages", "doi", "url")
-    fields = {name: entry[name] for name in names if name in entry}
-    lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in {"author": people, **fields}.items())
-    return f"@article{{{key},\n{lines}\n}}"

@@ -170,6 +170,7 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
     pictures = find_pictures(output_dir / f"sub-{participant}" / "figures", name, presets)
     if not pictures:
         notes.append("The figures of this run are missing; rerun it to create them.")
+    # tables of earlier versions lack the status: that of the checks, then
     stated = [row["status"] for row in rows if row.get("status") in STATUSES]
     status: Status = worst_status(stated or [check.status for check in checks])
     return RunSection(

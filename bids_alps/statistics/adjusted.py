@@ -69,6 +69,7 @@ def fit_groups(outcome: Array, design: GroupDesign, se: Array | None = None) -> 
             spread=spread,
             method="random effects, weights by precision",
         )
+    # HC3 divides by 1 - leverage
     robust = not count_full_leverage(pd.DataFrame(design.matrix))
     model = OLS(y / unit, design.matrix)
     least: Any = model.fit(cov_type="HC3", use_t=True) if robust else model.fit()
@@ -146,6 +147,7 @@ def compare_adjusted(
     if errors and not pairs:
         raise next(iter(errors.values()))
     omnibus = pd.concat(omnibus_tables, ignore_index=True) if omnibus_tables else pd.DataFrame()
+    # with two groups it repeats the only difference
     if len(omnibus) and omnibus["groups"].max() < 3:
         omnibus = pd.DataFrame()
     notes = [f"{outcome} is not in the adjusted comparison. {error}" for outcome, error in errors.items()]

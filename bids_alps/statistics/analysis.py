@@ -87,6 +87,7 @@ def analyze(runs: pd.DataFrame, plan: Plan) -> Findings:
     _relate(people, plan, findings, within=within)
     findings.attempt("Models", lambda: fit_models(selected, plan, findings))
     findings.attempt("Reliability", lambda: {"reliability": measure_repeats(visits, INDICES)})
+    # groups that vary within participants do not divide them
     measured = None if within else plan.group
     findings.attempt("Precision", lambda: {"precision": measure_precision(people, _MEASURES, measured)})
     findings.attempt("Norms", lambda: _norms(people, plan, findings, within=within))
@@ -138,6 +139,7 @@ def select_people(visits: Visits, plan: Plan, findings: Findings, *, within: boo
     left = replace(visits, runs=runs)
     if len(visits.order) > 1:
         first = left.first
+        # everyone at the same visit: a mixture of visits would confound time and group
         here = set(runs.loc[runs[VISIT] == first, PARTICIPANT_KEY])
         absent = ~runs[PARTICIPANT_KEY].isin(here)
         runs = flow.take(

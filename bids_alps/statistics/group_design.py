@@ -80,6 +80,7 @@ def design_groups(
     if not complete.any():
         raise BadDataError(what, "no participant has values of all of them", "remove covariates")
     rows, singletons = complete.copy(), np.zeros_like(complete)
+    # without one participant another level may have a single member: repeated until none has
     while True:
         part = table[rows]
         names = tuple(group_names(part[group], reference))

@@ -55,6 +55,7 @@ class MixedFit:
     def dof(self, contrast: Array) -> float:
         """Return the degrees of freedom of a contrast of the coefficients, shape (p,): 2 v^2 / var(v)."""
         variance = float(contrast @ self.covariance @ contrast)
+        # delta method: var(v) = s' C s, from the slopes s of v in the variance parameters and their covariance C
         slopes = np.array([contrast @ gradient @ contrast for gradient in self.gradients])
         return float(2 * variance**2 / (slopes @ self.spread @ slopes))
 
@@ -171,6 +172,7 @@ class _Blocks:
         """Return the REML deviance at a Cholesky factor and residual SD, up to a constant."""
         rss, moment, _, logs = self.solve(self.factor(parameters[:-1]))
         variance = parameters[-1] ** 2
+        # log|V| + log|X'V^-1 X| + (n - p) log(sigma^2) + RSS / sigma^2
         return logs + float(np.linalg.slogdet(moment)[1] + self.dof * np.log(variance) + rss / variance)
 
     def covariance(self, parameters: Array) -> Array:

@@ -151,6 +151,7 @@ def compare_changes(
     first = comparison.first if comparison.first in levels else levels[0]
     blocks = []
     for other in (level for level in levels if level != first):
+        # always from the earlier to the later level, wherever groups are compared
         a, b = sorted((first, other), key=levels.index)
         changes = {}
         for outcomes in families.values():

@@ -76,6 +76,7 @@ def fit_random_effects(y: Array, X: Array, se: Array) -> RandomEffects:
 
 
 def _solve(y: Array, X: Array, weights: Array) -> tuple[Array, Array, float]:
+    # normal equations X' W X beta = X' W y
     moment = X.T @ (weights[:, None] * X)
     beta = np.linalg.solve(moment, X.T @ (weights * y))
     return beta, moment, float((weights * (y - X @ beta) ** 2).sum())

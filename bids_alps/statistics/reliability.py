@@ -29,7 +29,14 @@ def measure_repeats(visits: Visits, outcomes: Sequence[str]) -> pd.DataFrame:
     """
     runs = visits.runs
     tables = {"sessions": (average_visits(runs), VISIT, list(visits.order))} if len(visits.order) > 1 else {}
-    within = _mark_runs(runs)
+    # the runs of the first visit with repeats of each participant, labeled by the entities that differ
+    ends = list(runs.columns).index("alps_left") if "alps_left" in runs else 0
+    ids = [name for name in runs.columns[:ends] if name not in ("dataset", "participant_id", "session_id")]
+    several = runs[runs.duplicated([PARTICIPANT_KEY, VISIT], keep=False)]
+    first = several.drop_duplicates(PARTICIPANT_KEY).set_index(PARTICIPANT_KEY)[VISIT]
+    repeated = several[several[VISIT] == several[PARTICIPANT_KEY].map(first)]
+    names = repeated[ids].fillna("").astype(str).agg(" ".join, axis=1) if ids and len(repeated) else ""
+    within = repeated.assign(_run=names)
     if len(within["_run"].unique()) > 1:
         tables["runs of a session"] = (within, "_run", sorted(within["_run"].unique()))
     rows = []
@@ -49,17 +56,6 @@ def measure_repeats(visits: Visits, outcomes: Sequence[str]) -> pd.DataFrame:
             icc = measure_icc(scores)
             rows += [shared | row | measure_agreement(scores) for row in icc.to_dict("records")]
     return pd.DataFrame(rows)
-
-
-def _mark_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs of the first visit with repeats of each participant, labeled by the entities that differ."""
-    ends = list(runs.columns).index("alps_left") if "alps_left" in runs else 0
-    ids = [name for name in runs.columns[:ends] if name not in ("dataset", "participant_id", "session_id")]
-    several = runs[runs.duplicated([PARTICIPANT_KEY, VISIT], keep=False)]
-    first = several.drop_duplicates(PARTICIPANT_KEY).set_index(PARTICIPANT_KEY)[VISIT]
-    repeated = several[several[VISIT] == several[PARTICIPANT_KEY].map(first)]
-    names = repeated[ids].fillna("").astype(str).agg(" ".join, axis=1) if ids and len(repeated) else ""
-    return repeated.assign(_run=names)
 
 
 def _most_complete(wide: pd.DataFrame) -> list[Any]:
@@ -157,6 +153,7 @@ def measure_agreement(scores: Array) -> dict[str, float]:
     difference = scores[:, -1] - scores[:, 0]
     bias, reach = float(difference.mean()), float(1.96 * difference.std(ddof=1))
     spread = scores.std(axis=1, ddof=1)
+    # variances are averaged over participants, not SDs
     error = float(np.sqrt((spread**2).mean()))
     return {
         "within_subject_cv": float(np.sqrt(((spread / scores.mean(axis=1)) ** 2).mean())),

@@ -173,11 +173,13 @@ def _majority_order(names: Sequence[str], timed: pd.DataFrame, given: Sequence[s
     """
     both = timed.merge(timed, on=PARTICIPANT_KEY, suffixes=("", "_later"))
     ordered = both.loc[both["_when"] < both["_when_later"], [VISIT, f"{VISIT}_later"]]
+    # number of participants for each ordered pair of visits
     ahead = Counter(ordered.itertuples(index=False, name=None))
     majority = [(a, b) for (a, b), count in ahead.items() if count > ahead[b, a]]
     predecessors = {name: sum(b == name for _, b in majority) for name in names}
     order = list[str]()
     while predecessors:
+        # the visit with the fewest predecessors left: none, unless majorities form a cycle
         order.append(min(predecessors, key=lambda name: (predecessors[name], _place(name, given))))
         del predecessors[order[-1]]
         for a, b in majority:

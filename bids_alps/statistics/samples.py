@@ -159,6 +159,7 @@ def _estimate_by_counting(
 
 def _lost_ends(counts: Array) -> int:
     """Return the number of ordered values outside a 95 % interval at each end, from the counts of the statistic."""
+    # the largest k with P(statistic <= k) < 0.025 under the null hypothesis
     return max(int(np.searchsorted(np.cumsum(counts) / counts.sum(), 0.025)) - 1, 0)
 
 
@@ -198,6 +199,7 @@ def hedges_g(a: Array, b: Array) -> tuple[float, float, float]:
 
 def small_sample_factor(dof: float) -> float:
     """Return the bias correction of a standardized mean difference (Hedges 1981, doi 10.3102/10769986006002107)."""
+    # logarithms, since the gamma function overflows above 171
     return float(np.exp(special.gammaln(dof / 2) - special.gammaln((dof - 1) / 2)) / np.sqrt(dof / 2))
 
 

@@ -60,6 +60,7 @@ class Flow:
         """
         excluded, remaining = runs[out.to_numpy(dtype=bool)], runs[~out.to_numpy(dtype=bool)]
         self.note(excluded.index, reasons, of=of)
+        # a participant is lost with the last of their runs
         remaining_people = set(participant_key(remaining)) if len(remaining) else set()
         lost_people = set(participant_key(excluded)) - remaining_people if len(excluded) else set()
         self.steps.append(

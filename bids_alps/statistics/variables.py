@@ -137,12 +137,14 @@ def _decide(name: str, texts: pd.Series[Any], entry: Mapping[str, Any], categori
 def _decide_by_rule(present: pd.Series[Any], different: Sequence[str], numeric: float) -> tuple[Kind, str]:
     if numeric > 0.5:
         values = np.array([value for value in map(_number_of, different) if np.isfinite(value)])
+        # such as 1 and 2 for sex; each twice or more on average, since few participants also have few different numbers
         codes = bool((values == np.round(values)).all() and values.min() >= 0 and values.max() <= 9)
         if codes and len(different) <= CODES and len(present) >= 2 * len(different):
             return "category", f"whole numbers of {len(different)} distinct values"
         return "number", "most values are numbers"
     if {text.lower() for text in different} <= _TRUTHS:
         return "category", "true or false"
+    # most participants have a label of their own, as comments do
     if len(different) > LEVELS or 2 * len(different) > len(present) > CODES:
         return "text", f"{len(different)} distinct values"
     return "category", "not numeric"
@@ -177,6 +179,7 @@ def _as_numbers(
 def _missing_codes(numbers: Mapping[str, float], levels: Mapping[str, str]) -> list[str]:
     """Return the levels that mean a missing value: by their text, or because they lie far outside all other values."""
     others = [value for text, value in numbers.items() if text not in levels and np.isfinite(value)]
+    # codes such as -9 or 999 lie further out than the range of the values, or their size
     low, high = (min(others), max(others)) if others else (-np.inf, np.inf)
     reach = max(high - low, abs(low), abs(high))
 

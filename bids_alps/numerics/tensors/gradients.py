@@ -207,6 +207,7 @@ def count_directions(bvecs: Array, *, tolerance_degrees: float = 5.0) -> int:
     distinct: list[Array] = []
     limit = np.cos(np.radians(tolerance_degrees))
     for vector in np.asarray(bvecs, dtype=np.float64):
+        # |cosine|: g and -g are one direction; zero vectors are those of b=0 volumes
         if np.linalg.norm(vector) > 0.5 and all(abs(vector @ other) < limit for other in distinct):
             distinct.append(vector)
     return len(distinct)
