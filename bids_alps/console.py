@@ -87,7 +87,10 @@ class Console(logging.Handler):
         try:
             if stage is not None:
                 self._show_stage(record, stage)
-            elif self._is_shown(record):
+            elif not getattr(record, "outcome", False):  # outcomes are shown by `show_outcome`
+                ours = record.name == _PACKAGE or record.name.startswith(f"{_PACKAGE}.")
+                if record.levelno < (self._level if ours else logging.WARNING):
+                    return
                 self.write(f"{_clock(record.created)}  {record.levelname.lower()}: {record.getMessage()}", self._error)
         except Exception:  # noqa: BLE001 -- as in every logging handler
             self.handleError(record)
@@ -158,13 +161,6 @@ class Console(logging.Handler):
         elapsed = duration(record.created - self._started[run]) if stage != "started" and run in self._started else ""
         self.write(f"{_clock(record.created)}  {run}: {stage} {elapsed or detail}".rstrip(), self._error)
         self._renew()
-
-    def _is_shown(self, record: logging.LogRecord) -> bool:
-        if getattr(record, "outcome", False):  # shown by `show_outcome`
-            return False
-        if record.name == _PACKAGE or record.name.startswith(f"{_PACKAGE}."):
-            return record.levelno >= self._level
-        return record.levelno >= logging.WARNING
 
 
 def duration(seconds: float) -> str:

@@ -154,7 +154,7 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
     quality, regional = (table.with_name(f"{name}_{kind}_scalarstats.tsv") for kind in ("desc-quality", "seg-alps"))
     if quality.exists():
         checks = _checks(read_rows(quality))
-    if not quality.exists():
+    else:
         notes.append(f"The table of checks is missing ({quality.name}): data quality is unknown.")
     if regional.exists():
         regions = (*region_tables(read_rows(regional)), *lesion_tables(rows, read_rows(regional)))

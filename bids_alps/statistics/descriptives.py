@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bids_alps.model import Array
 from bids_alps.statistics.categories import compare_categories
 from bids_alps.statistics.comparison import compare_all, group_names
 from bids_alps.statistics.multiplicity import add_corrected_p_values
@@ -125,14 +124,11 @@ def standardized_difference(a: pd.Series[Any], b: pd.Series[Any], kind: str) -> 
         spread = np.sqrt((x.var(ddof=1) + y.var(ddof=1)) / 2)
         return float((y.mean() - x.mean()) / spread) if spread > 0 else float("nan")
     levels = sorted({*a.astype(str), *b.astype(str)})[1:]
-    return _distance_of_shares(*(np.array([(part.astype(str) == level).mean() for level in levels]) for part in (a, b)))
-
-
-def _distance_of_shares(p: Array, q: Array) -> float:
-    """Return the Mahalanobis distance between two vectors of level proportions, without the first level."""
-    if not p.size:
+    if not levels:
         return float("nan")
-    # multinomial covariance of the proportions, averaged over the groups
+    p, q = (np.array([(part.astype(str) == level).mean() for level in levels]) for part in (a, b))
+    # Mahalanobis distance of the proportions without the first level; their multinomial covariance is averaged over
+    # the groups
     covariance = np.add(*(np.diag(share) - np.outer(share, share) for share in (p, q))) / 2
     difference = q - p
     distance = float(difference @ np.linalg.pinv(covariance) @ difference)

@@ -112,7 +112,12 @@ def _fit_least_squares(design: Design, unit: float) -> _Fitted:
         fitted, kind = model.fit(cov_type="HC3", use_t=True), "least squares, HC3 errors"
     beta, covariance = np.asarray(fitted.params), np.asarray(fitted.cov_params())
     dof = np.full(X.shape[1], float(fitted.df_resid))
-    rows = [{"term": name, **_wald(beta, covariance, columns, fitted.df_resid)} for name, columns in _top(design)]
+    rows = list[dict[str, Any]]()
+    for name, indices in ((name, list(columns)) for name, columns in _top(design)):
+        # Wald statistic b' V^-1 b over the number of coefficients
+        f = float(beta[indices] @ np.linalg.solve(covariance[np.ix_(indices, indices)], beta[indices])) / len(indices)
+        p = float(stats.f.sf(f, len(indices), fitted.df_resid))
+        rows.append({"term": name, "statistic": f, "df": len(indices), "df_error": fitted.df_resid, "p": p})
     k, classical = X.shape[1] - 1, model.fit()
     if k and "Intercept" in X:
         overall = {"statistic": classical.fvalue, "df": k, "df_error": classical.df_resid, "p": classical.f_pvalue}
@@ -120,13 +125,6 @@ def _fit_least_squares(design: Design, unit: float) -> _Fitted:
         rows.append({"term": "all terms", **overall, **r2})
     residuals = np.asarray(fitted.resid)
     return kind, _coefficients(beta, covariance, dof, unit, X), _tests(rows), check_model(residuals, X, messages)
-
-
-def _wald(beta: Array, covariance: Array, columns: Sequence[int], dof: float) -> dict[str, Any]:
-    indices = list(columns)
-    # Wald statistic b' V^-1 b over the number of coefficients
-    f = float(beta[indices] @ np.linalg.solve(covariance[np.ix_(indices, indices)], beta[indices])) / len(indices)
-    return {"statistic": f, "df": len(indices), "df_error": dof, "p": float(stats.f.sf(f, len(indices), dof))}
 
 
 def _fit_mixed(design: Design, formula: str, owners: pd.Series[Any] | None, unit: float) -> _Fitted:

@@ -106,10 +106,15 @@ def measure_icc(scores: Array) -> pd.DataFrame:
     error = (residual**2).sum() / ((n - 1) * (k - 1))
     if error == 0:
         raise BadDataError("reliability", "repeats do not vary", "check that they are different scans")
-    return pd.DataFrame([_agreement(n, k, rows, columns, error), _consistency(n, k, rows, error)])
-
-
-def _agreement(n: int, k: int, rows: float, columns: float, error: float) -> dict[str, object]:
+    # ICC(3,1): a function of F that rises with it, so that limits of F give those of the ICC
+    ratio, df_error = rows / error, (n - 1) * (k - 1)
+    limits = {
+        "icc": ratio,
+        "ci_low": ratio / stats.f.ppf(0.975, n - 1, df_error),
+        "ci_high": ratio * stats.f.ppf(0.975, df_error, n - 1),
+    }
+    consistency = {name: (f - 1) / (f + k - 1) for name, f in limits.items()}
+    # ICC(2,1): differences between repeats count as error too
     icc = (rows - error) / (rows + (k - 1) * error + k * (columns - error) / n)
     a, b = k * icc / (n * (1 - icc)), 1 + k * icc * (n - 1) / (n * (1 - icc))
     parts = (a * columns) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1))
@@ -119,16 +124,8 @@ def _agreement(n: int, k: int, rows: float, columns: float, error: float) -> dic
     spread = k * columns + (k * n - k - n) * error
     low = n * (rows - upper * error) / (upper * spread + n * rows)
     high = n * (lower * rows - error) / (spread + n * lower * rows)
-    return {"kind": "ICC(2,1)", "icc": icc, "ci_low": low, "ci_high": high}
-
-
-def _consistency(n: int, k: int, rows: float, error: float) -> dict[str, object]:
-    # F of participants; the ICC rises with F, so that limits of F give those of the ICC
-    ratio, dof = rows / error, (n - 1) * (k - 1)
-    low = ratio / stats.f.ppf(0.975, n - 1, dof)
-    high = ratio * stats.f.ppf(0.975, dof, n - 1)
-    icc = (ratio - 1) / (ratio + k - 1)
-    return {"kind": "ICC(3,1)", "icc": icc, "ci_low": (low - 1) / (low + k - 1), "ci_high": (high - 1) / (high + k - 1)}
+    agreement = {"kind": "ICC(2,1)", "icc": icc, "ci_low": low, "ci_high": high}
+    return pd.DataFrame([agreement, {"kind": "ICC(3,1)", **consistency}])
 
 
 def measure_agreement(scores: Array) -> dict[str, float]:
