@@ -158,12 +158,23 @@ FORMS = {
         },
         figures=(Figure("error of the index", rf"^still.*?{NUMBER}, ", -0.2, 0.2),),
     ),
-    "bench_regions": Small(constants={"HEADS": "1", "CANDIDATES": "dict(list(CANDIDATES.items())[:2])"}, figures=()),
+    "bench_regions": Small(
+        constants={
+            "HEADS": "1",
+            "CANDIDATES": "dict(list(CANDIDATES.items())[:2])",
+            "second_heads": "lambda number, seed: []",
+        },
+        figures=(Figure("error of the index", rf"^sphere .* {NUMBER}$", 0, 0.3),),
+    ),
     "bench_registration": Small(
-        constants={"HEADS": "dict(list(HEADS.items())[:1])"},
+        constants={"HEADS": "{'3 mm': Head(angles=(12.0, -5.0, 13.0), warp_mm=2.5, voxel_mm=3.0, seed=11)}"},
         figures=(Figure("median of the centers, mm", rf"staged +{NUMBER}", 0, 1.5),),
     ),
-    "bench_repeats": Small(words=("1",), figures=()),
+    "bench_repeats": Small(
+        words=("1",),
+        constants={"MADE": "{'made heads': replace(STRAIGHT, voxel_size=4.0, directions=12)}"},
+        figures=(Figure("distance between placements, mm", rf"^separately .* {NUMBER}$", 0, 1.5),),
+    ),
     "bench_scaling": Small(words=("200",), figures=(Figure("exit code", r"^ +200 +(\d+) ", 0, 0),)),
     "bench_stages": Small(
         words=("4",),

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.linalg import polar
 from scipy.spatial.transform import Rotation
 
 from bids_alps.errors import RegistrationError
 from bids_alps.model import Array, Pose, SpatialMap, SpatialTransform, SubjectMaps, Template
 from bids_alps.numerics.tissue_contrast import csf_fraction, subject_contrast, white_matter
-from bids_alps.registration import checks, search, staged
+from bids_alps.registration import checks, dipy, search, staged
 from bids_alps.registration.base import Registration, check_subject, jacobian_determinants, jacobian_range, pose_of
 from bids_alps.registration.deformable import fit_displacement
 from bids_alps.registration.identity import Identity
@@ -372,3 +373,17 @@ def test_a_shift_of_tissue_is_found_by_the_deformable_stage() -> None:
     shown = np.asarray(field.data)[np.abs(edge - 15) < 2]
     assert np.median(shown[:, 0]) == pytest.approx(3, abs=1.2)
     assert np.abs(np.median(shown[:, 1:], axis=0)).max() < 0.3
+
+
+def test_the_pose_of_dipys_fit_is_the_rotation_nearest_to_its_rigid_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An optimizer leaves a rotation up to rounding; here, a matrix that is stretched as well."""
+    mask = box(10, 50)
+    rigid = np.eye(4)
+    rigid[:3, :3], rigid[:3, 3] = rotated(12, -7, 20) @ np.diag([1.02, 0.99, 1.01]), [3, -4, 5]
+    affine = rigid @ np.diag([1.1, 0.9, 1.0, 1.0])
+    monkeypatch.setattr(dipy, "_linear", lambda fixed, moving: (rigid, affine))
+    monkeypatch.setattr(dipy, "_deformation", lambda fixed, moving: fixed.like(np.zeros((*fixed.shape, 3), np.float32)))
+    found = dipy.DipySyn().register(subject_of(mask), template_of(mask))
+    np.testing.assert_allclose(found.transform.rigid[:3, :3], polar(rigid[:3, :3])[0], atol=1e-12)
+    np.testing.assert_allclose(found.transform.rigid[:3, 3], rigid[:3, 3])
+    np.testing.assert_array_equal(found.transform.affine, affine)
