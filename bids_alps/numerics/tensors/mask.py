@@ -13,8 +13,8 @@ from bids_alps.errors import ImageError
 from bids_alps.model import Array
 
 SENTENCE = (
-    "The brain was segmented in the mean diffusion-weighted and b=0 images, or in the latter alone where the former are "
-    "at the noise floor, by Otsu's threshold ([@otsu1979]) and morphological opening."
+    "The brain was segmented in the mean diffusion-weighted and b=0 images, or in the latter alone where the former "
+    "show noise only, by Otsu's threshold ([@otsu1979]) and morphological opening."
 )
 _BRAIN_ML = (250.0, 2600.0)  # from a slab of a small head to a large head with CSF
 _NEIGHBORHOOD_MM = 20.0
@@ -29,8 +29,8 @@ def estimate_brain_mask(
 
     In the mean DWI brain tissue is bright while CSF, eyes and fat are dark, so that its threshold gives a core that
     is connected to the scalp by thin bridges at most. An opening (radius in mm) removes these for any voxel size.
-    The b=0 image then adds the CSF around and inside the core. Where the mean DWI shows no brain, because its signal is at
-    the noise floor, the b=0 image is used alone.
+    The b=0 image then adds the CSF around and inside the core. Where the mean DWI shows no brain, because its signal
+    is at the noise floor, the b=0 image is used alone.
 
     Parameters
     ----------
