@@ -182,13 +182,14 @@ def phantom_case() -> Case:
 def second_case() -> Case:
     choices = SECOND[1]
     case = make_case(*SECOND)
+    t1w, grid = make_t1w(case.head)
     series = case.prepared.series
     points = series.image.world(np.moveaxis(np.indices(series.image.shape[:3]), 0, -1))
     shift = susceptibility_shift(case.head, points.reshape(-1, 3), choices.shift).reshape(points.shape[:3])
     return make(
         "second head",
         series,
-        SpatialMap(*make_t1w(case.head)),
+        SpatialMap(data=t1w, affine=grid),
         Encoding(phase_axis=1, polarity=1, readout=0.05),
         truth=shift / series.image.affine[1, 1],
         truth_name="true field",

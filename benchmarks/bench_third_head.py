@@ -209,7 +209,7 @@ class Head:
                 for axis in (fiber, across, third)
             ]
             diffusivity = axial[n] * squares[0] + radial[:, :1] * squares[1] + radial[:, 1:] * squares[2]
-            decay = self._decay(bvals * diffusivity, self.options.kurtosis)
+            decay = self._decay((bvals if bvals.ndim == 1 else bvals[chosen]) * diffusivity, self.options.kurtosis)
             total[chosen] += (share * white)[chosen, None] * decay
         return total
 
