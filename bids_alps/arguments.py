@@ -62,11 +62,17 @@ class _Help(argparse.HelpFormatter):
         return shown if action.nargs == 0 else f"{shown} {self._format_args(action, str(action.metavar or ''))}"
 
 
+_NO_SYN = (
+    "distortion is not corrected without a fieldmap, since registration to the T1w image left the index of scans with "
+    "opposite phase encoding as different as before (docs/validation.md); the check residual_distortion shows where it "
+    "may matter"
+)
 _INAPPLICABLE = {
     "--fs-": "FreeSurfer is not used",
     "--output-space": "the index is measured in the space of the diffusion images",
     "--output-resolution": "images are not resampled",
-    "--use-syn-sdc": "distortion is not corrected without a fieldmap",
+    "--use-syn-sdc": _NO_SYN,
+    "--force-syn": _NO_SYN,
     "--anat-modality": "no anatomical image is needed",
     "--anatomical-template": "the template is chosen by --template",
     "--dwi-only": "only diffusion images are processed",
