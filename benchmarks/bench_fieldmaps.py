@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from bids_alps.io.images import read_series
 from bids_alps.io.layout import find_runs
 from bids_alps.model import Array, DwiRun, DwiSeries, FieldmapImage
 from bids_alps.numerics.preprocessing.correction import encoding_from_sidecar
-from bids_alps.numerics.preprocessing.distortion import EncodedImage
+from bids_alps.numerics.preprocessing.distortion import EncodedImage, estimate_distortion
+from bids_alps.numerics.preprocessing.measured_field import corrected_image
+from bids_alps.numerics.tensors.mask import estimate_brain_mask
 from bids_alps.phantom import PhantomSettings, write_phantom
 from bids_alps.phantom.settings import FIELDMAPS
 from bids_alps.phantom.subject import make_subject
@@ -210,7 +213,7 @@ def print_layout(title: str, root: Path, truth: Array, known: dict[Any, Any]) ->
 
 def measure_real(source: Path) -> None:
     """Print the index of a real scan with its reverse-phase image in several layouts."""
-    print(f"\n{'XA30, dir-AP':45s}{'used':60s}{'index':>9s}")
+    print(f"\n{'XA30, dir-AP':45s}{'used':60s}{'corrected by':25s}{'index':>9s}")
     opposite = source / "sub-01/fmap/sub-01_dir-PA_epi"
     own = source / f"sub-01/{RUN}"
     layouts: dict[str, Callable[[Path], None]] = {
@@ -223,8 +226,11 @@ def measure_real(source: Path) -> None:
         )[0],
         "b0 run in dwi/": lambda root: put_b0(root, "dwi/sub-01_acq-b0_dwi", opposite, IntendedFor=None),
         "sbref": lambda root: put_b0(root, "dwi/sub-01_dir-PA_sbref", opposite, IntendedFor=None),
+        "phasediff, made from the pair": lambda root: put_field(root, own, opposite, "phasediff"),
+        "phase1 and phase2, made from the pair": lambda root: put_field(root, own, opposite, "phase1", "phase2"),
+        "field in Hz, made from the pair": lambda root: put_field(root, own, opposite, "fieldmap"),
     }
-    known: dict[Any, float] = {}
+    known: dict[Any, tuple[str, float]] = {}
     for title, put in layouts.items():
         with tempfile.TemporaryDirectory() as scratch:
             root = Path(scratch) / "in"
@@ -235,11 +241,60 @@ def measure_real(source: Path) -> None:
                 shutil.copy(own.with_name(f"{own.name}.{extension}"), root / "sub-01" / f"{RUN}.{extension}")
             put(root)
             run = the_run(root)
-            taken = ", ".join(path.name[7:-7] for path in run.reverse_phase) or "nothing"
+            taken = ", ".join(image.path.name[7:-7] for one in run.fieldmaps for image in one.images) or "nothing"
             key = tuple(used(image) for fieldmap in run.fieldmaps for image in fieldmap.images)
             if key not in known:
-                known[key] = measure_index(run, prepare(run, Method(), Path(scratch) / "out"), Method())
-        print(f"{title:45s}{taken:60s}{known[key]:9.4f}", flush=True)
+                prepared = prepare(run, Method(), Path(scratch) / "out")
+                known[key] = prepared.correction.distortion_method, measure_index(run, prepared, Method())
+        way, index = known[key]
+        print(f"{title:45s}{taken:60s}{way:25s}{index:9.4f}", flush=True)
+
+
+@cache
+def field_of_pair(own: Path, opposite: Path) -> tuple[Array, Array, Array]:
+    """Return the field of two first volumes in Hz, the corrected first one, and the affine."""
+    images = []
+    for stem in (own, opposite):
+        picture = nib.load(stem.with_name(f"{stem.name}.nii.gz"))
+        data = picture.get_fdata(dtype=np.float32)
+        encoding = encoding_from_sidecar(json.loads(stem.with_name(f"{stem.name}.json").read_text()), picture.shape)
+        image = EncodedImage(
+            data=data[..., 0] if data.ndim == 4 else data,
+            affine=picture.affine,
+            phase_axis=encoding.phase_axis,
+            polarity=encoding.polarity,
+            readout=encoding.readout,
+        )
+        images.append(image)
+    first = images[0]
+    mask = estimate_brain_mask(first.data, np.linalg.norm(first.affine[:3, :3], axis=0))
+    found = estimate_distortion(*images, mask).displacement
+    return found / (first.readout * first.polarity), corrected_image(first, found), first.affine
+
+
+def put_field(root: Path, own: Path, opposite: Path, *suffixes: str) -> None:
+    """Write the field of a pair as a scanner would that measures it: phases with 4096 for pi, or Hz."""
+    hertz, magnitude, affine = field_of_pair(own, opposite)
+    dark = magnitude < 0.1 * np.percentile(magnitude, 98)
+    noise = np.random.default_rng(4).uniform(-np.pi, np.pi, (2, *hertz.shape))
+
+    def stored(seconds: float, background: Array) -> Array:
+        return np.angle(np.exp(1j * np.where(dark, background, 2 * np.pi * hertz * seconds))) * 4096 / np.pi
+
+    first, second = 0.00492, 0.00738
+    pictures: dict[str, tuple[Array, Change]] = {
+        "phasediff": (stored(second - first, noise[0]), {"EchoTime1": first, "EchoTime2": second}),
+        "phase1": (stored(first, noise[0]), {"EchoTime": first}),
+        "phase2": (stored(second, noise[1]), {"EchoTime": second}),
+        "fieldmap": (hertz, {"Units": "Hz"}),
+    }
+    names = ("magnitude",) if "fieldmap" in suffixes else ("magnitude1", "magnitude2")
+    for suffix, (data, fields) in [(one, pictures[one]) for one in suffixes] + [
+        (one, (magnitude, {})) for one in names
+    ]:
+        stem = root / "sub-01/fmap" / f"sub-01_{suffix}"
+        nib.save(nib.Nifti1Image(data.astype(np.float32), affine), f"{stem}.nii.gz")
+        Path(f"{stem}.json").write_text(json.dumps({**fields, "IntendedFor": AIM}))
 
 
 def used(image: FieldmapImage) -> tuple[bytes, str, str]:

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from simulated_cohort import MADE, PARK, sample
 
 from bids_alps.cli import main as bids_alps
-from bids_alps.io.results import ALPS_COLUMNS, QUALITY_COLUMNS, ROI_COLUMNS
+from bids_alps.io.result_columns import ALPS_COLUMNS, QUALITY_COLUMNS, ROI_COLUMNS
 from bids_alps.io.root import write_root
 from bids_alps.io.tables import fill_rows, write_table
 from bids_alps.model import REGIONS, SIDES

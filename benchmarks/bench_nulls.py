@@ -19,9 +19,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from bids_alps.statistics.adjusted import compare_adjusted, design_groups
+from bids_alps.statistics.adjusted import compare_adjusted
 from bids_alps.statistics.comparison import compare_groups
 from bids_alps.statistics.correlation import correlation
+from bids_alps.statistics.group_design import design_groups
 from bids_alps.statistics.harmonization import describe_imbalance, harmonize_table
 from bids_alps.statistics.models import fit_model
 from bids_alps.statistics.paired import WithinFactor, compare_changes, compare_within

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_alps.io.results import ALPS_COLUMNS, QUALITY_COLUMNS, ROI_COLUMNS
+from bids_alps.io.result_columns import ALPS_COLUMNS, QUALITY_COLUMNS, ROI_COLUMNS
 from bids_alps.io.tables import table_text
 from bids_alps.model import REGIONS, SIDES
 

@@ -91,7 +91,7 @@ def my_jobs() -> list[str]:
 def jobs(lab: Lab) -> None:
     """dask-jobqueue: jobs lost before a worker starts, with two workers, that never start, that all fail."""
     needs("sbatch")
-    try_jobs(lab, "2 jobs, both cancelled at once", cancel=True)
+    try_jobs(lab, "2 jobs, both canceled at once", cancel=True)
     try_jobs(lab, "one job of 2 processes", cores=2, processes=2)
     never = {"job_extra_directives": ["--begin=now+1hour"]}
     try_jobs(lab, "2 jobs that never start", "--worker-timeout", "0.5", **never)

@@ -77,7 +77,7 @@ class Protocol:
 
     @property
     def affine(self) -> Array:
-        """Voxel to world mm, centerd on the head."""
+        """Voxel to world mm, centered on the head."""
         linear = np.zeros((3, 3))
         for column, letter in enumerate(self.axes):
             row = "RLAPSI".index(letter) // 2

@@ -181,12 +181,28 @@ FORMS = {
         constants={"HEAD": "__import__('dataclasses').replace(HEAD, directions=12)"},
         figures=(Figure("index over its truth", r"index (\d\.\d+)", 1.0, 2.2),),
     ),
+    "bench_t1w_distortion": Small(
+        words=("phantom",),
+        constants={
+            "PHANTOM": "replace(PHANTOM, voxel_size=4.0, directions=6)",
+            "SYN": "{}",
+            "WEIGHTS": "WEIGHTS[-1:]",
+        },
+        figures=(Figure("index with the true field", rf"true field.*? {NUMBER} +\d\.\d+ +\d+$", 1.0, 2.2),),
+    ),
     "bench_tensor": Small(
         constants={"SHAPE": "(20, 20, 20)"},
         figures=(
             Figure("rms error, um2/ms", rf"^this package .*?\d  +{NUMBER}  ", 0, 0.1),
             Figure("difference to DIPY's", rf"^DIPY wls_fit_tensor, 3 passes.* {NUMBER}$", 0, 1e-5),
         ),
+    ),
+    "bench_third_head": Small(
+        words=("plain",),
+        constants={
+            "CASES": "{'plain': __import__('dataclasses').replace(CASES['plain'], voxel=(4.0, 4.0, 4.0), directions=12)}"
+        },
+        figures=(Figure("outside of the interval", rf"^plain.*?{NUMBER}  (?:pass|warn|fail)", 0, 0.05),),
     ),
 }
 

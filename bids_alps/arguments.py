@@ -62,11 +62,17 @@ class _Help(argparse.HelpFormatter):
         return shown if action.nargs == 0 else f"{shown} {self._format_args(action, str(action.metavar or ''))}"
 
 
+_NO_SYN = (
+    "distortion is not corrected without a fieldmap, since registration to the T1w image left the index of scans with "
+    "opposite phase encoding as different as before (docs/validation.md); the check residual_distortion shows where it "
+    "may matter"
+)
 _INAPPLICABLE = {
     "--fs-": "FreeSurfer is not used",
     "--output-space": "the index is measured in the space of the diffusion images",
     "--output-resolution": "images are not resampled",
-    "--use-syn-sdc": "distortion is not corrected without a fieldmap",
+    "--use-syn-sdc": _NO_SYN,
+    "--force-syn": _NO_SYN,
     "--anat-modality": "no anatomical image is needed",
     "--anatomical-template": "the template is chosen by --template",
     "--dwi-only": "only diffusion images are processed",
@@ -119,7 +125,9 @@ def make_parser() -> Parser:
         help="participant: process each run; group: tables and statistics; figures: figures for publication",
     )
     sections = {title: parser.add_argument_group(title) for title in SECTIONS}
-    for setting, hint, title in sorted(_settings(), key=lambda entry: _position(entry[0].name)):
+    order = [setting for names in SECTIONS.values() for setting in names]
+    position = {name: n for n, name in enumerate(order)}  # settings of no section come last, in their order
+    for setting, hint, title in sorted(_settings(), key=lambda entry: position.get(entry[0].name, len(order))):
         _add_option(sections[title], setting, hint)
     _add_controls(parser)
     return parser
@@ -133,12 +141,6 @@ def _settings() -> Iterator[tuple[Field[Any], Any, str]]:
         for setting in fields(group):
             if setting.name not in POSITIONAL:
                 yield setting, hints[setting.name], sections.get(setting.name, _OTHERS[name])
-
-
-def _position(name: str) -> int:
-    """Return the position of a setting in the help; settings not order in any section come last, in their order."""
-    order = [setting for names in SECTIONS.values() for setting in names]
-    return order.index(name) if name in order else len(order)
 
 
 def _add_controls(parser: Parser) -> None:
@@ -189,10 +191,17 @@ def _add_option(section: argparse._ArgumentGroup, setting: Field[Any], hint: Any
     name = "--" + setting.name.replace("_", "-")
     spellings = [name, *setting.metadata["spellings"]]
     default = None if setting.default is MISSING else setting.default
-    help_text = _with_default(setting.metadata["description"], default)
+    help_text = setting.metadata["description"]
+    if "default:" not in help_text:
+        shown = "" if default is None else str(default)
+        shown = ("yes" if default else "no") if isinstance(default, bool) else shown
+        shown = " ".join(map(str, default)) if isinstance(default, tuple) else shown
+        help_text = f"{help_text} (default: {(shown or 'none').replace('%', '%%')})"
     common: dict[str, Any] = {"dest": setting.name, "default": default, "help": help_text}
-    kind, many = _kind_of(hint)
-    kind = setting.metadata.get("parse", kind)
+    if get_origin(hint) is UnionType:  # X of `X | None`
+        hint = next(part for part in get_args(hint) if part is not NoneType)
+    many = get_origin(hint) is tuple
+    kind = setting.metadata.get("parse", get_args(hint)[0] if many else hint)
     if kind is bool:
         section.add_argument(*spellings, action=argparse.BooleanOptionalAction, **common)
     elif choices := setting.metadata.get("choices", get_args(kind) if get_origin(kind) is Literal else ()):
@@ -200,26 +209,6 @@ def _add_option(section: argparse._ArgumentGroup, setting: Field[Any], hint: Any
     else:
         metavar = setting.name.upper()
         section.add_argument(*spellings, type=kind, nargs="+" if many else None, metavar=metavar, **common)
-
-
-def _with_default(description: str, default: Any) -> str:
-    """Return the help text of an option, with its default added unless the description has it."""
-    if "default:" in description:
-        return description
-    if isinstance(default, bool):
-        shown = "yes" if default else "no"
-    else:
-        shown = " ".join(map(str, default)) if isinstance(default, tuple) else "" if default is None else str(default)
-    return f"{description} (default: {(shown or 'none').replace('%', '%%')})"
-
-
-def _kind_of(hint: Any) -> tuple[Any, bool]:
-    """Return the type of one value and whether a list is allowed: ``tuple[int, ...] | None`` gives (int, True)."""
-    if get_origin(hint) is UnionType:
-        hint = next(part for part in get_args(hint) if part is not NoneType)
-    if get_origin(hint) is tuple:
-        return get_args(hint)[0], True
-    return hint, False
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -231,8 +220,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         If either is invalid.
     """
     parser = make_parser()
-    arguments = list(_expand_arguments(arguments))
-    options = parser.parse_args(arguments)
+    expanded = list[str]()
+    for word in arguments:
+        name = word.partition("=")[0].replace("_", "-")
+        reason = next((why for start, why in _INAPPLICABLE.items() if name.startswith(start)), None)
+        if reason is not None:
+            raise UsageError(name, f"an option of other BIDS Apps that does not apply here: {reason}", "remove it")
+        expanded += ("--dry-run", "--plan-json") if word == "--dry-run=json" else (word,)
+    options = parser.parse_args(expanded)
     if options.config_file is None:
         return options
     tokens = read_config(options.config_file)
@@ -242,17 +237,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         raise UsageError(str(options.config_file), error.what, "see bids-alps --help") from error
     for name in (*POSITIONAL, "level", "config_file"):
         delattr(from_file, name)
-    return parser.parse_args(arguments, namespace=from_file)
-
-
-def _expand_arguments(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield the arguments, ``--dry-run=json`` expanded; refuse options of other BIDS Apps that do not apply here."""
-    for word in arguments:
-        name = word.partition("=")[0].replace("_", "-")
-        reason = next((why for start, why in _INAPPLICABLE.items() if name.startswith(start)), None)
-        if reason is not None:
-            raise UsageError(name, f"an option of other BIDS Apps that does not apply here: {reason}", "remove it")
-        yield from ("--dry-run", "--plan-json") if word == "--dry-run=json" else (word,)
+    return parser.parse_args(expanded, namespace=from_file)
 
 
 def read_config(path: Path) -> list[str]:
@@ -276,17 +261,16 @@ def read_config(path: Path) -> list[str]:
         field = name.replace("-", "_")
         if field not in known:
             raise UsageError(str(path), f"unknown setting {name}{did_you_mean(field, known)}", "see bids-alps --help")
-        if field not in POSITIONAL:
-            arguments += _as_arguments("--" + field.replace("_", "-"), value)
+        if field in POSITIONAL:
+            continue
+        option = "--" + field.replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(option if value else option.replace("--", "--no-", 1))
+        elif isinstance(value, list):
+            arguments += [option, *map(str, value)] if value else []
+        else:
+            arguments.append(f"{option}={value}")
     return arguments
-
-
-def _as_arguments(option: str, value: Any) -> list[str]:
-    if isinstance(value, bool):
-        return [option if value else option.replace("--", "--no-", 1)]
-    if isinstance(value, list):
-        return [option, *map(str, value)] if value else []
-    return [f"{option}={value}"]
 
 
 def settings_of(options: argparse.Namespace) -> Settings:

@@ -28,7 +28,7 @@ from bids_alps.errors import (
     permission_error,
 )
 from bids_alps.execution.machine import prepare_machine
-from bids_alps.settings import Execution, Method, Settings, with_absolute_paths
+from bids_alps.settings import Method, Settings, with_absolute_paths
 
 if TYPE_CHECKING:
     from bids_alps.participant import Outcome
@@ -108,9 +108,12 @@ def read_labels(given: Sequence[str], option: str = "--participant-label") -> tu
 
 def _check(settings: Settings, level: str) -> None:
     _check_folders(settings, level)
-    _check_numbers(settings.execution)
-    _check_method_numbers(settings.method)
-    _check_preprocessing(settings.method)
+    for name, minimum in (("nprocs", 1), ("omp_nthreads", 1), ("timeout", 0), ("worker_timeout", 0)):
+        number = getattr(settings.execution, name)
+        if number is not None and not max(minimum, 1e-9) <= number < math.inf:
+            option, allowed = f"--{name.replace('_', '-')}", "1 or more" if minimum else "more than 0"
+            raise UsageError(option, f"{number}", f"give {allowed}")
+    _check_method(settings.method)
     if settings.execution.executor == "dask":
         from bids_alps.execution.jobs import check_dask
 
@@ -140,17 +143,8 @@ def _check_folders(settings: Settings, level: str) -> None:
         check_writable(folder, option)
 
 
-def _check_numbers(execution: Execution) -> None:
-    for name, minimum in (("nprocs", 1), ("omp_nthreads", 1), ("timeout", 0), ("worker_timeout", 0)):
-        number = getattr(execution, name)
-        if number is not None and not max(minimum, 1e-9) <= number < math.inf:
-            raise UsageError(
-                f"--{name.replace('_', '-')}", f"{number}", f"give {'1 or more' if minimum else 'more than 0'}"
-            )
-
-
-def _check_method_numbers(method: Method) -> None:
-    """Refuse values of the method that cannot be used for any run."""
+def _check_method(method: Method) -> None:
+    """Refuse values of the method that cannot be used for any run, and steps that ``--skip-preprocessing`` omits."""
     if method.random_seed < 0:
         raise UsageError("--random-seed", f"{method.random_seed}", "give 0 or more")
     if not 0 <= method.b0_threshold < math.inf:
@@ -160,10 +154,6 @@ def _check_method_numbers(method: Method) -> None:
         raise UsageError(
             "--shells", f"{unusable[0]:g} s/mm²", f"give b-values above --b0-threshold, {method.b0_threshold:g} s/mm²"
         )
-
-
-def _check_preprocessing(method: Method) -> None:
-    """Refuse steps of preprocessing together with ``--skip-preprocessing``, which would ignore them."""
     steps = {"--combine-runs": method.combine_runs, "--denoising": method.denoising, "--unringing": method.unringing}
     wanted = [option for option, value in steps.items() if value]
     if method.skip_preprocessing and wanted:
@@ -252,6 +242,9 @@ def _remove_abandoned(output_dir: Path) -> None:
 def _process(labels: Sequence[str], settings: Settings, console: Console) -> list[Outcome]:
     """Process the participants and return their outcomes; the summary is written even if this is interrupted."""
     from bids_alps.execution.study import process_participants
+    from bids_alps.io.tables import table_text
+    from bids_alps.io.writing import write_text
+    from bids_alps.summary import summary_path
 
     # sent by batch systems and container engines before SIGKILL
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -266,20 +259,16 @@ def _process(labels: Sequence[str], settings: Settings, console: Console) -> lis
                 if settings.request.stop_on_first_crash and any(outcome.exit_code for outcome in finished):
                     break
     except ExecutionError as error:
-        raise ExecutionError(
-            error.where, f"{error.what}; {_describe_remaining(list(remaining), len(labels))}", error.remedy
-        ) from error
+        more = f" and {len(remaining) - _SHOWN} more" if len(remaining) > _SHOWN else ""
+        listed = f"{', '.join(list(remaining)[:_SHOWN])}{more}"
+        what = f"{error.what}; {len(remaining)} of {len(labels)} participants remain ({listed})"
+        raise ExecutionError(error.where, what, error.remedy) from error
     finally:
         console.close_bar()
         if any(outcome.selected for outcome in outcomes):
-            _write_summary(outcomes, settings)
+            rows = map(asdict, sorted(outcomes, key=lambda outcome: outcome.name))
+            write_text(summary_path(settings), table_text(rows, ("name", "exit_code", "message")))
     return outcomes
-
-
-def _describe_remaining(labels: Sequence[str], total: int) -> str:
-    """Return which participants are not finished."""
-    more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
-    return f"{len(labels)} of {total} participants remain ({', '.join(labels[:_SHOWN])}{more})"
 
 
 def _conclude(outcomes: list[Outcome], settings: Settings, console: Console) -> int:
@@ -294,16 +283,8 @@ def _conclude(outcomes: list[Outcome], settings: Settings, console: Console) -> 
     failed = [code for code in codes if code]
     if not failed:
         return 0
+    # the code of the error if all runs failed with the same one, otherwise 1
     return failed[0] if len(set(failed)) == 1 and len(failed) == len(codes) else 1
-
-
-def _write_summary(outcomes: list[Outcome], settings: Settings) -> None:
-    from bids_alps.io.tables import table_text
-    from bids_alps.io.writing import write_text
-    from bids_alps.summary import summary_path
-
-    rows = map(asdict, sorted(outcomes, key=lambda outcome: outcome.name))
-    write_text(summary_path(settings), table_text(rows, ("name", "exit_code", "message")))
 
 
 def _write_boilerplate(labels: Sequence[str], settings: Settings) -> int:

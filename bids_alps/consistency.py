@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,16 @@ def check_settings(request: Request, method: Method, labels: Collection[str]) ->
     others = {path.stem for path in folder.glob("*.json") if _RECORD.fullmatch(path.name)} - {_label(now)}
     if not others and (folder.is_dir() or not (request.output_dir / "logs").is_dir()):
         return
-    existing = [(run, provenance) for run, provenance in _read_provenances(request.output_dir) if provenance != now]
-    _remove_unused(folder, others - {_label(provenance) for _, provenance in existing}, keep=request.dry_run)
+    existing = [
+        (run, provenance)
+        for run, receipt in read_receipts(request.output_dir).items()
+        if (provenance := _provenance_of(receipt)) is not None and provenance != now
+    ]
+    unused = others - {_label(provenance) for _, provenance in existing}
+    for path in (folder / f"{label}.json" for label in unused if not request.dry_run):
+        with suppress(OSError):  # a record has the hash of its content as name: no other file is removed
+            if _label(read_receipt(path)) == path.stem:
+                path.unlink()
     if not existing:
         return
     again = sum(_is_selected(run, request, labels) for run, _ in existing)
@@ -140,22 +148,6 @@ def _provenance_of(receipt: Mapping[str, Any]) -> Provenance | None:
     if not isinstance(method, dict) or not isinstance(versions, dict):
         return None
     return {**method, "version": versions.get("bids-alps")}
-
-
-def _read_provenances(output_dir: Path) -> Iterator[tuple[str, Provenance]]:
-    for name, receipt in read_receipts(output_dir).items():
-        provenance = _provenance_of(receipt)
-        if provenance is not None:
-            yield name, provenance
-
-
-def _remove_unused(folder: Path, unused: Collection[str], *, keep: bool) -> None:
-    """Remove the records of settings without remaining results; a record has the hash of its content as name."""
-    for label in () if keep else unused:
-        path = folder / f"{label}.json"
-        with suppress(OSError):
-            if _label(read_receipt(path)) == label:
-                path.unlink()
 
 
 def _is_selected(run: str, request: Request, labels: Collection[str]) -> bool:

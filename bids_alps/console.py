@@ -87,7 +87,10 @@ class Console(logging.Handler):
         try:
             if stage is not None:
                 self._show_stage(record, stage)
-            elif self._is_shown(record):
+            elif not getattr(record, "outcome", False):  # outcomes are shown by `show_outcome`
+                ours = record.name == _PACKAGE or record.name.startswith(f"{_PACKAGE}.")
+                if record.levelno < (self._level if ours else logging.WARNING):
+                    return
                 self.write(f"{_clock(record.created)}  {record.levelname.lower()}: {record.getMessage()}", self._error)
         except Exception:  # noqa: BLE001 -- as in every logging handler
             self.handleError(record)
@@ -131,19 +134,17 @@ class Console(logging.Handler):
         expected = self._expected()
         about = "about " if self._n_unplanned else ""
         failed = f", {self._n_failed} failed" if self._n_failed else ""
-        return f"{self._n_finished} of {about}{expected} runs{failed}{self._time_left(expected)}"
+        left = ""
+        if self._n_processed and self._first_start is not None and expected > self._n_finished:
+            seconds = (time.time() - self._first_start) / self._n_processed * (expected - self._n_finished)
+            minutes = max(round(seconds / 60), 1)
+            left = f", about {f'{minutes // 60} h {minutes % 60:02d} min' if minutes >= 60 else f'{minutes} min'} left"
+        return f"{self._n_finished} of {about}{expected} runs{failed}{left}"
 
     def _expected(self) -> int:
         """Return the expected number of runs; unplanned participants count as the mean of the others."""
         runs_per_participant = self._n_runs / self._n_planned if self._n_planned else 1.0
         return self._n_runs + round(self._n_unplanned * runs_per_participant)
-
-    def _time_left(self, expected: int) -> str:
-        if not self._n_processed or self._first_start is None or expected <= self._n_finished:
-            return ""
-        seconds = (time.time() - self._first_start) / self._n_processed * (expected - self._n_finished)
-        minutes = max(round(seconds / 60), 1)
-        return f", about {f'{minutes // 60} h {minutes % 60:02d} min' if minutes >= 60 else f'{minutes} min'} left"
 
     def _renew(self) -> None:
         if self._bar is not None:
@@ -160,13 +161,6 @@ class Console(logging.Handler):
         elapsed = duration(record.created - self._started[run]) if stage != "started" and run in self._started else ""
         self.write(f"{_clock(record.created)}  {run}: {stage} {elapsed or detail}".rstrip(), self._error)
         self._renew()
-
-    def _is_shown(self, record: logging.LogRecord) -> bool:
-        if getattr(record, "outcome", False):  # shown by `show_outcome`
-            return False
-        if record.name == _PACKAGE or record.name.startswith(f"{_PACKAGE}."):
-            return record.levelno >= self._level
-        return record.levelno >= logging.WARNING
 
 
 def duration(seconds: float) -> str:

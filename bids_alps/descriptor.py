@@ -49,7 +49,7 @@ def _input(action: argparse.Action) -> dict[str, Any]:
         "id": action.dest,
         "name": action.dest.replace("_", " "),
         "value-key": f"[{action.dest.upper()}]",
-        "type": _type_of(action),
+        "type": "Flag" if action.nargs == 0 else "Number" if action.type in (int, float) else "String",
         "optional": action.dest not in _POSITIONALS,
         "description": action.help,
     }
@@ -65,12 +65,6 @@ def _input(action: argparse.Action) -> dict[str, Any]:
             name for name in action.option_strings if name.startswith("--no-") or not negative
         )
     return {**entry, "list": True} if action.nargs == "+" else entry
-
-
-def _type_of(action: argparse.Action) -> str:
-    if action.nargs == 0:
-        return "Flag"
-    return "Number" if action.type in (int, float) else "String"
 
 
 def _groups(inputs: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:

@@ -194,7 +194,10 @@ def _run_logged(name: str, work: Callable[[], str], settings: Settings) -> Outco
                 return fail_run(name, error, settings)
             LOG.info("%s: %s", name, message, extra=_OUTCOME)
             resolve_crashes(settings, name)
-            _monitor(name, settings)
+            if settings.execution.resource_monitor:
+                used = resource.getrusage(resource.RUSAGE_SELF)
+                seconds, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 1000
+                LOG.warning("%s: %.1f s of CPU time, peak memory %.0f MB, in this process so far", name, seconds, peak)
             return Outcome(name=name, message=message)
     except (AlpsError, OSError) as error:  # not even the log can be written
         return fail_run(name, error, settings)
@@ -210,13 +213,6 @@ def _retry_storage_errors(name: str, work: Callable[[], str]) -> str:
         LOG.warning("%s: %s. Retrying once.", name, error)
     time.sleep(_PAUSE_SECONDS)
     return work()
-
-
-def _monitor(name: str, settings: Settings) -> None:
-    if settings.execution.resource_monitor:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        seconds, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 1000
-        LOG.warning("%s: %.1f s of CPU time, peak memory %.0f MB, in this process so far", name, seconds, peak)
 
 
 def _measure(run: DwiRun, settings: Settings) -> str:

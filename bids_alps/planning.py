@@ -26,7 +26,7 @@ from bids_alps.io.preprocessed import replace_preprocessed
 from bids_alps.io.queries import Selection, read_filters
 from bids_alps.io.templates import template_label
 from bids_alps.io.transforms import find_transform_to
-from bids_alps.model import DwiRun, Fieldmap, Gradients
+from bids_alps.model import DwiRun, Gradients
 from bids_alps.numerics.tensors.gradients import choose_shells, find_shells
 from bids_alps.provenance import receipt_path
 from bids_alps.settings import Method, Request, Settings
@@ -68,7 +68,14 @@ def plan_participant(participant: str, settings: Settings, indexes: Indexes | No
     if lesions is not None:
         find = partial(find_lesions, lesions, t1w_aligned=settings.method.t1w_aligned)
         runs = [_or_problem(run, lambda dwi: replace(dwi, lesions=find(dwi))) for run in runs]
-    return runs if rois is None else _with_manual_rois(runs, participant, rois, settings.method)
+    if rois is not None:
+        labels = [atlas_label(name) for name in settings.method.rois]
+        draw = partial(find_manual_rois, rois, labels=labels)
+        runs = [_or_problem(run, lambda dwi: replace(dwi, regions=draw(dwi))) for run in runs]
+        used = [image for run in runs if isinstance(run, DwiRun) for image, _ in run.regions.values()]
+        for path in find_unused_manual_rois(rois, participant, used):
+            LOG.warning("%s: its name matches no processed run and preset, so it is ignored. Check the name.", path)
+    return runs
 
 
 @contextmanager
@@ -82,6 +89,7 @@ def open_indexes(labels: Sequence[str], settings: Settings) -> Iterator[Indexes]
                     root,
                     labels,
                     derivative=root != request.bids_dir or is_derivative(root),
+                    # a database holds one dataset, the input
                     database=request.bids_database_dir if root == request.bids_dir else None,
                 )
             )
@@ -104,7 +112,10 @@ def _select_runs(participant: str, settings: Settings, indexes: Indexes) -> list
     find = partial(find_runs, participant=participant, selection=selection, b0_threshold=method.b0_threshold)
     datasets = _preprocessed_datasets(request)
     preprocessed = {
-        name: [_in_dataset(run, name) for run in find(root, preprocessed=True, index=indexes[root])]
+        name: [
+            replace(run, dataset=name) if isinstance(run, DwiRun) else run
+            for run in find(root, preprocessed=True, index=indexes[root])
+        ]
         for name, root in datasets.items()
     }
     runs = find(request.bids_dir, preprocessed=is_derivative(request.bids_dir), index=indexes[request.bids_dir])
@@ -115,7 +126,11 @@ def _select_runs(participant: str, settings: Settings, indexes: Indexes) -> list
         same_scan = find_groups(runs, everything=False)
         return _note_groups(runs, same_scan, "not merged because of --skip-preprocessing: has the MultipartID of")
     if method.combine_runs is None:
-        runs = _note_combinable(runs, distortion_correction=method.distortion_correction)
+        groups = find_groups(runs, everything=True, distortion_correction=method.distortion_correction)
+        noted = _note_groups(runs, groups, "--combine-runs would merge it with")
+        # runs with a MultipartID are merged without the option
+        has_id = [isinstance(run, DwiRun) and "MultipartID" in run.metadata for run in runs]
+        runs = [run if own else other for run, other, own in zip(runs, noted, has_id, strict=True)]
     return combine(runs, everything=bool(method.combine_runs), distortion_correction=method.distortion_correction)
 
 
@@ -124,35 +139,20 @@ def _refuse_repeated(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     by_name: dict[str, list[PlannedRun]] = {}
     for run in runs:
         by_name.setdefault(run.name, []).append(run)
-    return [run for same in by_name.values() for run in _refuse_if_repeated(same)]
-
-
-def _refuse_if_repeated(same: Sequence[PlannedRun]) -> Sequence[PlannedRun]:
-    excluded = [run for run in same if isinstance(run, ExcludedRun)]
-    planned = [run for run in same if not isinstance(run, ExcludedRun)]
-    if len(planned) < 2:
-        return same
-    files = [str(run.image) if isinstance(run, DwiRun) else str(run.error) for run in planned]
-    error = AmbiguityError(
-        same[0].name,
-        f"{len(files)} runs have this name ({', '.join(files)})",
-        "rename the files, or select one of them with --bids-filter-file",
-    )
-    return [UnusableRun(name=same[0].name, error=error), *excluded]
-
-
-def _in_dataset(run: PlannedRun, name: str) -> PlannedRun:
-    return replace(run, dataset=name) if isinstance(run, DwiRun) else run
-
-
-def _note_combinable(runs: list[PlannedRun], *, distortion_correction: bool) -> list[PlannedRun]:
-    """Return runs with a note where ``--combine-runs`` would merge them with others."""
-    groups = find_groups(runs, everything=True, distortion_correction=distortion_correction)
-    noted = _note_groups(runs, groups, "--combine-runs would merge it with")
-    return [
-        run if isinstance(run, DwiRun) and "MultipartID" in run.metadata else with_note
-        for run, with_note in zip(runs, noted, strict=True)
-    ]
+    checked = list[PlannedRun]()
+    for name, same in by_name.items():
+        planned = [run for run in same if not isinstance(run, ExcludedRun)]
+        if len(planned) < 2:
+            checked += same
+            continue
+        files = [str(run.image) if isinstance(run, DwiRun) else str(run.error) for run in planned]
+        error = AmbiguityError(
+            name,
+            f"{len(files)} runs have this name ({', '.join(files)})",
+            "rename the files, or select one of them with --bids-filter-file",
+        )
+        checked += [UnusableRun(name=name, error=error), *(run for run in same if isinstance(run, ExcludedRun))]
+    return checked
 
 
 def _note_groups(runs: list[PlannedRun], groups: Sequence[Sequence[DwiRun]], note: str) -> list[PlannedRun]:
@@ -208,18 +208,6 @@ def _or_problem(run: PlannedRun, add: Callable[[DwiRun], DwiRun]) -> PlannedRun:
         return UnusableRun(name=run.name, error=error)
 
 
-def _with_manual_rois(runs: list[PlannedRun], participant: str, dataset: Path, method: Method) -> list[PlannedRun]:
-    """Return runs with their manual ROIs; warn of manual ROIs that match no run."""
-    labels = [atlas_label(name) for name in method.rois]
-    with_rois = [
-        _or_problem(run, lambda dwi: replace(dwi, regions=find_manual_rois(dataset, dwi, labels))) for run in runs
-    ]
-    used = [image for run in with_rois if isinstance(run, DwiRun) for image, _ in run.regions.values()]
-    for path in find_unused_manual_rois(dataset, participant, used):
-        LOG.warning("%s: its name matches no processed run and preset, so it is ignored. Check the name.", path)
-    return with_rois
-
-
 def describe_plan(run: PlannedRun, settings: Settings) -> dict[str, Any]:
     """Return the files and steps of a run as plain values, to print or to write as JSON.
 
@@ -253,6 +241,7 @@ def _describe_run(run: DwiRun, settings: Settings) -> dict[str, Any]:
         notes.append("the header does not define left and right: only the bilateral index will be reported")
     if method.registrar == "precomputed":
         find_transform_to(run, template_label(method.template))
+    unused = " (not used: no lesion mask is drawn on it)" if run.t1w is not None and not run.needs_t1w else ""
     has_result = not settings.request.force and receipt_path(settings.request.output_dir, run).exists()
     plan: dict[str, Any] = {
         "run": run.name,
@@ -266,8 +255,9 @@ def _describe_run(run: DwiRun, settings: Settings) -> dict[str, Any]:
         "fit": _describe_shells(gradients.take(fitted), method.b0_threshold),
         "mask": str(run.mask or "to be estimated"),
         "steps": ", ".join(_steps(run, method)),
-        "field": [_describe_field(fieldmap) for fieldmap in run.fieldmaps] or NO_FIELD,
-        "T1w": _describe_t1w(run),
+        "field": [f"{field.method}: {', '.join(str(image.path) for image in field.images)}" for field in run.fieldmaps]
+        or NO_FIELD,
+        "T1w": f"{run.t1w or 'none'}{unused}",
         "lesions": "" if run.lesions is None else str(run.lesions.path or "none"),
         "transform": [f"{path} to {template}" for template, path in run.transforms.items()],
         "regions": [f"{image} for {label}" for label, (image, _) in run.regions.items()],
@@ -282,16 +272,6 @@ def _describe_shells(gradients: Gradients, b0_threshold: float) -> str:
     shells = find_shells(gradients.bvals, b0_threshold=b0_threshold)
     values, counts = np.unique(shells.round(-1), return_counts=True)
     return ", ".join(f"{count} at b = {value:.0f}" for value, count in zip(values, counts, strict=True))
-
-
-def _describe_field(fieldmap: Fieldmap) -> str:
-    return f"{fieldmap.method}: {', '.join(str(image.path) for image in fieldmap.images)}"
-
-
-def _describe_t1w(run: DwiRun) -> str:
-    if run.t1w is None:
-        return "none"
-    return str(run.t1w) if run.needs_t1w else f"{run.t1w} (not used: no lesion mask is drawn on it)"
 
 
 def _steps(run: DwiRun, method: Method) -> Iterator[str]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -175,15 +176,11 @@ def _inputs(run: DwiRun, method: Method) -> Iterator[Path]:
 
 def _versions() -> dict[str, str]:
     """Return versions of the program and libraries, with a digest of the code, which may differ within a version."""
-    libraries = {name: _version(name) for name in _LIBRARIES}
+    libraries = dict.fromkeys(_LIBRARIES, "none")
+    for name in _LIBRARIES:
+        with suppress(PackageNotFoundError):
+            libraries[name] = version(name)
     return {"bids-alps": __version__, "bids-alps code": code_digest(), **libraries}
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "none"
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
@@ -245,18 +242,16 @@ def write_receipt(
 
 def read_statements(output_dir: Path, participant: str = "*") -> dict[str, tuple[Statement, ...]]:
     """Return the statements for the methods text of the runs of a participant, or of all, by the name of the run."""
-    return {name: _statements(receipt) for name, receipt in read_receipts(output_dir, participant).items()}
-
-
-def _statements(receipt: Mapping[str, Any]) -> tuple[Statement, ...]:
-    """Return the statements of a receipt; none if it is of an earlier version or was edited."""
-    try:
-        return tuple(
-            Statement(stage=entry["stage"], text=str(entry["text"]), values=entry["values"])
-            for entry in receipt["methods"]
-        )
-    except (KeyError, TypeError, ValueError):
-        return ()
+    statements: dict[str, tuple[Statement, ...]] = {}
+    for name, receipt in read_receipts(output_dir, participant).items():
+        try:
+            statements[name] = tuple(
+                Statement(stage=entry["stage"], text=str(entry["text"]), values=entry["values"])
+                for entry in receipt["methods"]
+            )
+        except (KeyError, TypeError, ValueError):  # of an earlier version, or edited
+            statements[name] = ()
+    return statements
 
 
 def find_finished(output_dir: Path, run: DwiRun, provenance: Mapping[str, Any]) -> str | None:
@@ -274,22 +269,18 @@ def find_finished(output_dir: Path, run: DwiRun, provenance: Mapping[str, Any]) 
 
 def explain_reprocessing(output_dir: Path, run: DwiRun, provenance: Mapping[str, Any]) -> str:
     """Return why a run is processed again, such as ``roi_radius was n/a and is 5.0``; empty if it has no results."""
+    receipt, reasons = read_receipt(receipt_path(output_dir, run)), list[str]()
     try:
-        reasons = list(_differences(read_receipt(receipt_path(output_dir, run)), provenance))
+        for group in ("method", "versions"):
+            before, now = receipt[group], provenance[group]
+            for name in sorted({*before, *now}):
+                if before.get(name) != now.get(name):
+                    reasons.append(f"{name} was {setting_text(before.get(name))} and is {setting_text(now.get(name))}")
+        if receipt["inputs"] != provenance["inputs"] or receipt["metadata"] != provenance["metadata"]:
+            reasons.append("an input file or its sidecar has changed")
     except (KeyError, TypeError, AttributeError):  # none, or damaged
         return ""
     return "; ".join(reasons) or "outputs were changed or removed, or --force was given"
-
-
-def _differences(receipt: Mapping[str, Any], provenance: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the differences of a receipt from current settings, versions and inputs."""
-    for group in ("method", "versions"):
-        before, now = receipt[group], provenance[group]
-        for name in sorted({*before, *now}):
-            if before.get(name) != now.get(name):
-                yield f"{name} was {setting_text(before.get(name))} and is {setting_text(now.get(name))}"
-    if receipt["inputs"] != provenance["inputs"] or receipt["metadata"] != provenance["metadata"]:
-        yield "an input file or its sidecar has changed"
 
 
 def setting_text(value: Any) -> str:

@@ -152,7 +152,7 @@ class Request:
     )
     derivatives: tuple[str, ...] = option(
         (),
-        description="preprocessed datasets, PATH or NAME=PATH, used in place of the raw runs of a participant; "
+        description="preprocessed datasets, PATH or NAME=PATH, used in place of raw runs of the same session and run; "
         "lesions=PATH: a dataset of lesion masks; rois=PATH: a dataset of manually drawn ROIs",
         spellings=("-d", "--datasets"),
     )

@@ -36,16 +36,22 @@ def summarize(outcomes: Sequence[Outcome], settings: Settings, reprocessed: Mapp
     lines = [_counts(runs, checks)] if runs else []
     lines += [f"Processed again: {_plural(count, 'run')}, {reason}." for reason, count in sorted(reprocessed.items())]
     lines += _flagged(checks)
+    # asked for, but no participant has two comparable sessions
     if settings.request.longitudinal and not any(outcome.name.endswith("_longitudinal") for outcome in outcomes):
         lines.append("--longitudinal compared nothing: no participant has runs that differ only in the session.")
     failed = [outcome for outcome in outcomes if outcome.exit_code]
     if failed:
-        names = _listed([outcome.name for outcome in failed])
+        listed = _listed([outcome.name for outcome in failed])
         lines.append(
-            f"{len(failed)} of {_plural(len(outcomes), 'run')} failed: {names}; see "
+            f"{len(failed)} of {_plural(len(outcomes), 'run')} failed: {listed}; see "
             f"{summary_path(settings).absolute()} and the crash files in {output_dir / 'logs'}."
         )
-    lines += _pages(output_dir, outcomes)
+    names = dict.fromkeys(f"sub-{participant_of(outcome.name)}.html" for outcome in outcomes)
+    pages = [name for name in names if (output_dir / name).is_file()]
+    if len(pages) == 1:
+        lines.append(f"Report: {output_dir / pages[0]}")
+    elif pages:
+        lines.append(f"Reports: {output_dir}/sub-*.html ({len(pages)})")
     lines.append(_next(settings, runs, checks))
     return [line for line in lines if line]
 
@@ -88,15 +94,6 @@ def _flagged(checks_by_run: Mapping[str, Mapping[str, Status]]) -> Iterator[str]
             yield (
                 f"Checks that {words}: " + ", ".join(f"{name} ({number})" for name, number in count.most_common()) + "."
             )
-
-
-def _pages(output_dir: Path, outcomes: Sequence[Outcome]) -> Iterator[str]:
-    names = dict.fromkeys(f"sub-{participant_of(outcome.name)}.html" for outcome in outcomes)
-    there = [name for name in names if (output_dir / name).is_file()]
-    if len(there) == 1:
-        yield f"Report: {output_dir / there[0]}"
-    elif there:
-        yield f"Reports: {output_dir}/sub-*.html ({len(there)})"
 
 
 def _next(settings: Settings, runs: Sequence[Outcome], checks_by_run: Mapping[str, Mapping[str, Status]]) -> str:

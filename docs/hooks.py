@@ -69,7 +69,7 @@ def _default(action: argparse.Action) -> str:
 
 def derivatives() -> str:
     """Return every file of a run, with what it holds."""
-    from bids_alps.io.derivatives import DERIVATIVES
+    from bids_alps.io.derivative_kinds import DERIVATIVES
 
     rows = []
     for kind in DERIVATIVES.values():
@@ -135,9 +135,9 @@ def exit_codes() -> str:
 GENERATORS: dict[str, Callable[[], str]] = {
     "options": options,
     "derivatives": derivatives,
-    "index-columns": columns_of("bids_alps.io.results", "ALPS_COLUMNS"),
-    "region-columns": columns_of("bids_alps.io.results", "ROI_COLUMNS"),
-    "quality-columns": columns_of("bids_alps.io.results", "QUALITY_COLUMNS"),
+    "index-columns": columns_of("bids_alps.io.result_columns", "ALPS_COLUMNS"),
+    "region-columns": columns_of("bids_alps.io.result_columns", "ROI_COLUMNS"),
+    "quality-columns": columns_of("bids_alps.io.result_columns", "QUALITY_COLUMNS"),
     "change-columns": columns_of("bids_alps.io.changes", "CHANGE_COLUMNS"),
     "thresholds": thresholds,
     "exit-codes": exit_codes,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bids_alps.io.results import ALPS_COLUMNS, QUALITY_COLUMNS, ROI_COLUMNS
+from bids_alps.io.result_columns import ALPS_COLUMNS, QUALITY_COLUMNS, ROI_COLUMNS
 from bids_alps.io.tables import Column, fill_rows, write_table
 from bids_alps.io.writing import write_json
 from bids_alps.model import REGIONS, SIDES

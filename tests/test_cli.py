@@ -210,7 +210,8 @@ def test_labels_with_commas_are_refused(option: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", ["--fs-license-file=x", "--fs_no_reconall", "--output-spaces", "--use-syn-sdc", "--recon-spec"]
+    "option",
+    ["--fs-license-file=x", "--fs_no_reconall", "--output-spaces", "--use-syn-sdc", "--force-syn", "--recon-spec"],
 )
 def test_inapplicable_options_of_other_apps_are_refused_with_a_reason(option: str) -> None:
     with pytest.raises(UsageError, match="an option of other BIDS Apps that does not apply here: "):

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from bids_alps.arguments import make_parser
-from bids_alps.io.derivatives import DERIVATIVES
+from bids_alps.io.derivative_kinds import DERIVATIVES
 from bids_alps.quality.thresholds import THRESHOLDS
 
 ROOT = Path(__file__).parents[1]

@@ -13,7 +13,7 @@ from simulated_cohort import write_receipt, write_run
 from bids_alps.cli import main
 from bids_alps.group.atlases import join_atlases
 from bids_alps.group.gather import mark_repeated
-from bids_alps.io.results import QUALITY_COLUMNS
+from bids_alps.io.result_columns import QUALITY_COLUMNS
 from bids_alps.io.root import write_root
 from bids_alps.io.tables import Column, fill_rows, write_table
 from bids_alps.report import figures_group, figures_statistics
@@ -117,7 +117,7 @@ def test_a_label_in_two_datasets_means_two_participants(cohort, tmp_path):
 def test_a_run_in_two_datasets_is_counted_once(cohort, caplog):
     bids, out = cohort
     assert main([str(bids), str(out), "group", "-d", f"again={out}"]) == 0
-    assert "participants are in two datasets and are counted once: again sub-" in caplog.text
+    assert "Participants with runs in two datasets, which are counted once: " in caplog.text
     excluded = pd.read_csv(out / "group_exclusions.tsv", sep="\t")
     assert set(excluded.loc[excluded["dataset"] == "again", "reason"]) == {"the same run as in dataset output"}
 

@@ -48,7 +48,7 @@ def test_runs_without_a_receipt_are_not_used(study: tuple[Path, Path], capsys: p
         ("sub-04", EVERYTHING, "sub-04 is not finished: it has tables, but no receipt"),
         ("sub-05", EVERYTHING, "no result for sub-05: no bvec"),
     }
-    assert "1 runs are not finished and not used: sub-04." in capsys.readouterr().err
+    assert "Unfinished runs, which are not used: 1 (sub-04)." in capsys.readouterr().err
     assert set(pd.read_csv(study[1] / "group_rois.tsv", sep="\t")["participant_id"]) == {"sub-01", "sub-02", "sub-03"}
 
 

@@ -13,7 +13,8 @@ import pytest
 from bids_alps import provenance
 from bids_alps.cleanup import clear_run, remove_half_written
 from bids_alps.errors import OutputError
-from bids_alps.io.derivatives import DERIVATIVES, derivative_path
+from bids_alps.io.derivative_kinds import DERIVATIVES
+from bids_alps.io.derivatives import derivative_path
 from bids_alps.io.writing import append_text, write_text
 from bids_alps.model import DwiRun, Fieldmap, FieldmapImage, LesionMask
 from bids_alps.provenance import (

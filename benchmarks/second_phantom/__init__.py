@@ -24,6 +24,16 @@ Assumptions:
 """
 
 from second_phantom.head import Head, HeadChoices, make_head
-from second_phantom.scanner import Scan, ScanChoices, acquire, true_index
+from second_phantom.scanner import Scan, ScanChoices, acquire, make_t1w, susceptibility_shift, true_index
 
-__all__ = ["Head", "HeadChoices", "Scan", "ScanChoices", "acquire", "make_head", "true_index"]
+__all__ = [
+    "Head",
+    "HeadChoices",
+    "Scan",
+    "ScanChoices",
+    "acquire",
+    "make_head",
+    "make_t1w",
+    "susceptibility_shift",
+    "true_index",
+]

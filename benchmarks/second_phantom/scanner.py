@@ -112,20 +112,37 @@ def _undistorted(head: Head, points: np.ndarray, shift: float) -> tuple[np.ndarr
     """Return the origin of the signal at points, and its density: a shift along y near the frontal sinus and deep."""
     if not shift:
         return points, np.ones(len(points))
-    middle = head.shape.subject_from_template(np.array([[0.0, 55.0, -15.0]]))[0]
 
     def field(where: np.ndarray) -> np.ndarray:
-        offset = where - middle
-        return shift * (
-            np.exp(-((offset / [38, 30, 26]) ** 2).sum(1) / 2)
-            + 0.18 * np.exp(-((offset / [60, 75, 70]) ** 2).sum(1) / 2)
-        )
+        return susceptibility_shift(head, where, shift)
 
     source = points.copy()
     for _ in range(8):
         source[:, 1] = points[:, 1] - field(source)
     step = np.array([0.0, 0.5, 0.0])
     return source, 1 / (1 + field(source + step) - field(source - step))
+
+
+def susceptibility_shift(head: Head, points: np.ndarray, shift: float) -> np.ndarray:
+    """Return the displacement along y at subject points, shape (m, 3) -> (m,), mm; `shift` is the largest."""
+    offset = points - head.shape.subject_from_template(np.array([[0.0, 55.0, -15.0]]))[0]
+    near, deep = (np.exp(-((offset / widths) ** 2).sum(1) / 2) for widths in ([38, 30, 26], [60, 75, 70]))
+    return shift * (near + 0.18 * deep)
+
+
+def make_t1w(head: Head, *, voxel: float = 1.5, snr: float = 30.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return a T1w image of a head, shape (i, j, k), and its affine: bias field, scalp, and noise relative to white matter."""
+    rng = np.random.default_rng([head.choices.seed, 13])
+    affine = np.diag([voxel, voxel, voxel, 1.0])
+    shape = tuple(int(np.ceil(extent / voxel)) for extent in (180, 220, 190))
+    middle = head.shape.subject_from_template(np.array([[0.0, -18.0, 8.0]]))[0]
+    affine[:3, 3] = middle - voxel * (np.array(shape) - 1) / 2
+    points = np.argwhere(np.ones(shape, dtype=bool)) * voxel + affine[:3, 3]
+    shares = head.tissue.shares(head.shape.template_from_subject(points))
+    signal = shares @ [1.0, 0.62, 0.2] + 3 * _scalp(head, points)
+    signal *= np.exp(0.15 * ((points - middle) / [90, 110, 95]) @ rng.normal(0, 1, 3))
+    noisy = np.hypot(signal + rng.normal(0, 1 / snr, len(points)), rng.normal(0, 1 / snr, len(points)))
+    return (400 * noisy).reshape(shape).astype(np.float32), affine
 
 
 def _scalp(head: Head, points: np.ndarray) -> np.ndarray:

@@ -136,6 +136,7 @@ class Cluster:
 
     def _finish(self, task_id: int) -> Outcome | AlpsError:
         from distributed.comm.core import CommClosedError
+        from distributed.scheduler import KilledWorker
 
         _, future = self._tasks.pop(task_id)
         self._watch.stop(task_id)
@@ -143,8 +144,13 @@ class Cluster:
             outcome: Outcome = future.result()
         except (asyncio.CancelledError, concurrent.futures.CancelledError, CommClosedError, TimeoutError) as error:
             raise _scheduler_gone() from error
+        except AlpsError as error:
+            return error
+        except KilledWorker:
+            what = f"{_DEATHS + 1} workers died while processing this run"
+            return ExecutionError("worker", what, "give workers more memory")
         except Exception as error:  # noqa: BLE001 -- an error of one worker must not stop the other runs
-            return _as_alps_error(error)
+            return ExecutionError("worker", f"{type(error).__name__}: {error}", "check the log of the worker")
         return outcome
 
     def _find_hopeless(self) -> int | None:
@@ -270,18 +276,6 @@ def _scheduler_gone() -> ExecutionError:
     return ExecutionError(
         "dask", "the connection to the scheduler was lost", "run again when it is back; finished runs are kept"
     )
-
-
-def _as_alps_error(error: BaseException) -> AlpsError:
-    from distributed.scheduler import KilledWorker
-
-    if isinstance(error, AlpsError):
-        return error
-    if isinstance(error, KilledWorker):
-        return ExecutionError(
-            "worker", f"{_DEATHS + 1} workers died while processing this run", "give workers more memory"
-        )
-    return ExecutionError("worker", f"{type(error).__name__}: {error}", "check the log of the worker")
 
 
 def _start(execution: Execution) -> Any:

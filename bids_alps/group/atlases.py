@@ -6,7 +6,6 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -29,22 +28,18 @@ def gather_atlases(datasets: Sequence[DerivativeDataset]) -> dict[str, list[dict
         dataset_label = {"dataset": dataset.label} if len(datasets) > 1 else {}
         for path in dataset.find("seg-*"):
             atlas = entities_of(path.name)["seg"]
-            if atlas != "alps":
-                run = dataset_label | entities_in(path)
-                rows_by_atlas.setdefault(atlas, []).extend(run | row for row in _regions(path))
+            rows = [] if atlas == "alps" else read_rows(path)
+            if not all({"index", "name", "fa_mean"} <= row.keys() for row in rows):
+                LOG.warning("%s: columns index, name or fa_mean are missing. Rerun the participant level.", path)
+                continue
+            run = dataset_label | entities_in(path)
+            names = [_plain(str(row["name"])) for row in rows]
+            count = Counter(names)
+            for name, row in zip(names, rows, strict=True):
+                label = str(row["index"]).removesuffix(".0")
+                region = name if count[name] == 1 else f"{name}_{label}"
+                rows_by_atlas.setdefault(atlas, []).append(run | {"region": region, **row})
     return {atlas: rows for atlas, rows in rows_by_atlas.items() if rows}
-
-
-def _regions(path: Path) -> list[dict[str, Any]]:
-    rows = read_rows(path)
-    if not all({"index", "name", "fa_mean"} <= row.keys() for row in rows):
-        LOG.warning("%s: columns index, name or fa_mean are missing. Rerun the participant level.", path)
-        return []
-    names = [_plain(str(row["name"])) for row in rows]
-    count = Counter(names)
-    labels = [str(row["index"]).removesuffix(".0") for row in rows]
-    regions = [name if count[name] == 1 else f"{name}_{label}" for name, label in zip(names, labels, strict=True)]
-    return [{"region": region, **row} for region, row in zip(regions, rows, strict=True)]
 
 
 def _plain(name: str) -> str:

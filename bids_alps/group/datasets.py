@@ -68,7 +68,7 @@ class DerivativeDataset:
         """Yield notes on runs that are not finished, or of which this is not known."""
         unfinished = [run for run, finished in self.runs.items() if not finished]
         if unfinished:
-            yield f"{len(unfinished)} runs are not finished and not used: {', '.join(unfinished[:5])}."
+            yield f"Unfinished runs, which are not used: {len(unfinished)} ({', '.join(unfinished[:5])})."
         if not self.has_receipts:
             yield f"{self.folder} has no logs: all its tables are used, also those of runs that may not be finished."
 

@@ -95,6 +95,7 @@ def exclusion_rows(
         Findings by preset, with their exclusions.
     """
     ids = list(table.columns)[: list(table.columns).index("alps_left")]
+    # who has no result because a run failed is listed with that failure alone
     explained = {(problem.dataset, problem.participant) for problem in problems}
     people = [(name, label) for name, label in absent if (name or OUTPUT, label) not in explained]
     rows = [
@@ -127,6 +128,7 @@ def _rows_of(table: pd.DataFrame, ids: Sequence[str], findings: Findings) -> Ite
     incomplete: Mapping[str, str] = findings.facts.get("lacking", {})
     if incomplete:
         people = participant_key(table)
+        # reversed, so that the first run of each participant remains
         first = {person: row for row, person in reversed(list(people.items()))}
         for person, reason in incomplete.items():
             owner = {name: table.loc[first[person], name] for name in ids if name in ("dataset", "participant_id")}

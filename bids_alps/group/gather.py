@@ -13,7 +13,7 @@ import pandas as pd
 from bids_alps.errors import NoInputError
 from bids_alps.group.datasets import DerivativeDataset
 from bids_alps.io.inheritance import entities_of
-from bids_alps.io.results import ALPS_COLUMNS, ROI_COLUMNS
+from bids_alps.io.result_columns import ALPS_COLUMNS, ROI_COLUMNS
 from bids_alps.io.tables import Column, fill_rows
 from bids_alps.model import SIDES
 from bids_alps.statistics.comparability import METHOD
@@ -50,24 +50,17 @@ def gather(datasets: Sequence[DerivativeDataset], *, longitudinal: bool = False)
     rows: list[dict[str, Any]] = []
     for dataset in datasets:
         dataset_label = {"dataset": dataset.label} if len(datasets) > 1 else {}
-        tables = (_in_frame(path, dataset) if longitudinal else path for path in dataset.find("desc-alps"))
-        rows += [dataset_label | row for path in tables for row in _wide_rows(path)]
+        for path in dataset.find("desc-alps"):
+            in_midpoint = path.with_name(path.name.replace("_desc-alps_", "_desc-longitudinal_"))
+            if longitudinal and in_midpoint.exists() and dataset.is_finished(in_midpoint):
+                path = in_midpoint
+            rows += [dataset_label | row for row in _wide_rows(path)]
     if not rows:
-        raise _no_results(datasets)
+        where = ", ".join(str(dataset.folder) for dataset in datasets)
+        unfinished = sum(not finished for dataset in datasets for finished in dataset.runs.values())
+        what = f"no results of any participant{f', but unfinished runs ({unfinished})' * bool(unfinished)}"
+        raise NoInputError(where, what, "run the participant level first, with the same output")
     return rows
-
-
-def _no_results(datasets: Sequence[DerivativeDataset]) -> NoInputError:
-    where = ", ".join(str(dataset.folder) for dataset in datasets)
-    unfinished = sum(not finished for dataset in datasets for finished in dataset.runs.values())
-    what = f"no results of any participant{f', but unfinished runs ({unfinished})' * bool(unfinished)}"
-    return NoInputError(where, what, "run the participant level first, with the same output")
-
-
-def _in_frame(path: Path, dataset: DerivativeDataset) -> Path:
-    """Return the longitudinal counterpart of a table of the index, or the table itself if there is none."""
-    longitudinal = path.with_name(path.name.replace("_desc-alps_", "_desc-longitudinal_"))
-    return longitudinal if longitudinal.exists() and dataset.is_finished(longitudinal) else path
 
 
 def gather_changes(dataset: DerivativeDataset) -> list[dict[str, Any]]:
@@ -149,13 +142,11 @@ def columns_of(rows: list[dict[str, Any]]) -> list[Column]:
         for wide, (name, side) in sided.items()
     ]
     columns += [*_SHARED_COLUMNS, *(column for column in _METHOD_COLUMNS if any(column.name in row for row in rows))]
-    return columns + [Column(name=name, description=_describe_check(name)) for name in checks]
-
-
-def _describe_check(name: str) -> str:
-    if name.startswith(_CHECK):
-        return f"Value of the quality check {name.removeprefix(_CHECK)}."
-    return f"Quality checks that {name.removeprefix('checks_')}."
+    for name in checks:
+        checked = name.removeprefix(_CHECK)
+        value, names = f"Value of the quality check {checked}.", f"Quality checks that {name.removeprefix('checks_')}."
+        columns.append(Column(name=name, description=value if name.startswith(_CHECK) else names))
+    return columns
 
 
 def describe_entity(name: str) -> str:
@@ -184,6 +175,7 @@ def mark_repeated(runs: pd.DataFrame) -> pd.DataFrame:
         return runs
     run = [name for name in runs.columns[: list(runs.columns).index("alps_left")] if name != "dataset"]
     index = [name for name in _INDICES if name in runs]
+    # equal labels and equal index: the same run in two datasets, not two participants of one label
     first = runs.groupby([*run, "roi_preset", *index], dropna=False)["dataset"].transform("first")
     return runs.assign(**{REPEATED: first.where((first != runs["dataset"]) & runs[index].notna().any(axis=1))})
 

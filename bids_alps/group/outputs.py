@@ -61,7 +61,13 @@ class GroupOutputs:
         path = receipt_path(self.folder)
         previous = _listed(path)
         path.unlink(missing_ok=True)
-        return previous if previous is not None else _recognized(self.folder)
+        if previous is not None:
+            return previous
+        # an output without a receipt: the names that the group level writes
+        tables = [path for path in sorted(self.folder.glob("group_*.tsv")) if _TABLE.fullmatch(path.name)]
+        tables = [path for path in tables if path.with_suffix(".json").exists()]
+        names = [name for path in tables for name in (path.name, path.with_suffix(".json").name)]
+        return [*names, *(name for name in (_PAGE, _SCRIPT) if (self.folder / name).exists())]
 
     def write_table(
         self, name: str, rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], *, flow: str = ""
@@ -93,11 +99,3 @@ def _listed(path: Path) -> list[str] | None:
         names = list(json.loads(path.read_text(encoding="utf-8"))["outputs"])
         return [name for name in names if Path(name).name == name and name.startswith("group_")]
     return None
-
-
-def _recognized(folder: Path) -> list[str]:
-    """Return group-level files by name, for outputs without a receipt."""
-    tables = [path for path in sorted(folder.glob("group_*.tsv")) if _TABLE.fullmatch(path.name)]
-    tables = [path for path in tables if path.with_suffix(".json").exists()]
-    names = [name for path in tables for name in (path.name, path.with_suffix(".json").name)]
-    return [*names, *(name for name in (_PAGE, _SCRIPT) if (folder / name).exists())]

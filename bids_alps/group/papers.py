@@ -47,7 +47,11 @@ def write_paper_figures(settings: Settings) -> list[Path]:
     output_dir = settings.request.output_dir
     if not (output_dir / "group_alps.tsv").is_file():
         raise NoInputError(str(output_dir / "group_alps.tsv"), "not found", "run the group level first")
-    plan = _plan_of(settings)
+    # groups and order of sessions: those requested, otherwise those of the last group level
+    request, default = settings.request, Request.__dataclass_fields__["group_column"].default
+    previous = read_settings(output_dir)
+    group = previous.get("group_column", default) if request.group_column == default else request.group_column
+    plan = Plan(group=str(group), sessions=tuple(request.sessions or previous.get("sessions") or ()))
     written = []
     for name, files in _draw(read_analyzed(output_dir, plan.group), plan, settings):
         for extension, content in files.items():
@@ -55,14 +59,6 @@ def write_paper_figures(settings: Settings) -> list[Path]:
             write_bytes(target, content)
             written.append(target)
     return written
-
-
-def _plan_of(settings: Settings) -> Plan:
-    """Return the groups and the order of sessions: those requested, otherwise those of the last group level."""
-    request, default = settings.request, Request.__dataclass_fields__["group_column"].default
-    previous = read_settings(request.output_dir)
-    group = previous.get("group_column", default) if request.group_column == default else request.group_column
-    return Plan(group=str(group), sessions=tuple(request.sessions or previous.get("sessions") or ()))
 
 
 def read_analyzed(output_dir: Path, group: str | None = None) -> pd.DataFrame:
@@ -207,6 +203,7 @@ def read_colors(tensor: Path, rigid: Path) -> SpatialMap:
     image = read_volumes(tensor)
     inside = np.abs(image.data).max(-1) > 0
     _, vectors = eigen_system(image.data[inside])
+    # color FA: |x|, |y| and |z| of the fiber direction as red, green and blue; saturated from FA 0.8 on
     rotated = np.abs(vectors[..., 0] @ _rotation(rigid).T)
     brightness = np.clip(fractional_anisotropy(image.data[inside]) / 0.8, 0, 1)
     colors = np.zeros((*inside.shape, 3), dtype=np.float32)

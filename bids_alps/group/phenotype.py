@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,18 +57,14 @@ def find_roots(datasets: Mapping[str, Path], bids_dir: Path) -> dict[str, Path]:
     """
     roots_by_name = {OUTPUT: bids_dir}
     for name, folder in datasets.items():
-        roots = [root for root in (folder, *_sources(folder)) if (root / PEOPLE).exists()]
+        links = read_description(folder).get("DatasetLinks")
+        raw = links.get("raw") if isinstance(links, dict) else None
+        linked = [Path(unquote(urlparse(raw).path))] if isinstance(raw, str) and raw.startswith("file:") else []
+        around = [folder.parent.parent] if folder.parent.name == "derivatives" else []
+        roots = [root for root in (folder, *linked, *around) if (root / PEOPLE).exists()]
         if name and roots:
             roots_by_name[name] = roots[0]
     return roots_by_name
-
-
-def _sources(folder: Path) -> list[Path]:
-    links = read_description(folder).get("DatasetLinks")
-    raw = links.get("raw") if isinstance(links, dict) else None
-    linked = [Path(unquote(urlparse(raw).path))] if isinstance(raw, str) and raw.startswith("file:") else []
-    around = [folder.parent.parent] if folder.parent.name == "derivatives" else []
-    return linked + around
 
 
 def join_phenotype(table: pd.DataFrame, roots: Mapping[str, Path]) -> JoinedPhenotype:
@@ -124,19 +120,15 @@ def _compare_labels(joined: JoinedPhenotype, name: str, listed: pd.Series[Any], 
     of_dataset = table[_SOURCE] == name if _SOURCE in table else pd.Series(True, index=table.index)
     table.loc[of_dataset, MATCHED] = table.loc[of_dataset, "participant_id"].isin(listed)
     present = set(table.loc[of_dataset, "participant_id"])
-    missing = sorted(present - set(listed))
+    missing, unused = sorted(present - set(listed)), sorted(set(listed) - present)
     if missing:
-        hint = _similar(missing, sorted(set(listed) - present))
+        # labels that differ only in leading zeros or case are not matched
+        normalized = {label.removeprefix("sub-").lstrip("0").lower(): label for label in unused}
+        pairs = [(label, normalized.get(label.removeprefix("sub-").lstrip("0").lower())) for label in missing]
+        similar = [f"{label} and {other}" for label, other in pairs if other]
+        hint = f" Labels differ only in leading zeros or case: {', '.join(similar[:3])}." if similar else ""
         joined.notes.append(f"Not in {where}: {', '.join(missing)}.{hint}")
-    joined.absent += [(name, label) for label in sorted(set(listed) - present)]
-
-
-def _similar(missing: Sequence[str], others: Sequence[str]) -> str:
-    """Return a hint on labels that differ only in leading zeros or case; these are not matched."""
-    normalized = {label.removeprefix("sub-").lstrip("0").lower(): label for label in others}
-    pairs = [(label, normalized.get(label.removeprefix("sub-").lstrip("0").lower())) for label in missing]
-    similar = [f"{label} and {other}" for label, other in pairs if other]
-    return f" Labels differ only in leading zeros or case: {', '.join(similar[:3])}." if similar else ""
+    joined.absent += [(name, label) for label in unused]
 
 
 def _join_sessions(joined: JoinedPhenotype, roots: Mapping[str, Path]) -> None:
@@ -146,6 +138,7 @@ def _join_sessions(joined: JoinedPhenotype, roots: Mapping[str, Path]) -> None:
     people = sorted(table["participant_id"].unique())
     parts = []
     for name, root in roots.items():
+        # by the inheritance principle one dictionary at the root may serve all
         dictionaries = {root / "sessions.json"}
         for label in people:
             path = root / label / f"{label}_sessions.tsv"
@@ -188,6 +181,7 @@ def _join_times(joined: JoinedPhenotype, roots: Mapping[str, Path]) -> None:
     if "session_id" not in table or TIME in table:
         return
     sessions = table.groupby("participant_id")["session_id"].nunique()
+    # times order sessions: those of a single session need not be read
     several = set(sessions.index[sessions > 1])
     if not several:
         return
@@ -211,6 +205,7 @@ def _join_times(joined: JoinedPhenotype, roots: Mapping[str, Path]) -> None:
 
 
 def _first_time(folder: Path, label: str, session: str, joined: JoinedPhenotype) -> str:
+    # in the folder of the session, or of the participant
     for path in (folder / session / f"{label}_{session}_scans.tsv", folder / f"{label}_scans.tsv"):
         scans = _read(path, "filename", joined)
         if scans is not None and TIME in scans:

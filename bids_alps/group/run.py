@@ -33,14 +33,14 @@ from bids_alps.io.manual_rois import ROIS
 from bids_alps.io.ratings import read_ratings
 from bids_alps.io.tables import Column, fill_rows
 from bids_alps.report.cohort import render_cohort
-from bids_alps.report.participant import find_failures
+from bids_alps.report.failures import find_all_failures
 from bids_alps.settings import Request, Settings
 from bids_alps.statistics.comparability import METHOD
 from bids_alps.statistics.comparison import group_names
 from bids_alps.statistics.dictionary import DESCRIPTIONS
 from bids_alps.statistics.findings import Findings
 from bids_alps.statistics.plan import Plan, choose_reference, find_columns
-from bids_alps.statistics.presets import analyse_presets
+from bids_alps.statistics.presets import analyze_presets
 from bids_alps.statistics.variables import Variable, infer_variables
 
 LOG = logging.getLogger(__name__)
@@ -73,8 +73,9 @@ def run_group(settings: Settings) -> Path:
     categories = [name for name in (request.group_column, request.harmonize) if name is not None and name in table]
     table, variables = infer_variables(table, joined.names, joined.dictionary, categories=categories)
     plan = _plan(table, variables, outcomes, settings)
-    findings_by_preset = analyse_presets(table, plan)
+    findings_by_preset = analyze_presets(table, plan)
     outputs = GroupOutputs(request.output_dir)
+    # options have been checked; from here on, an interrupted call leaves no receipt
     previous = outputs.begin()
     columns += _phenotype_columns(joined, variables)
     written = fill_rows(_records(table), columns)
@@ -112,7 +113,9 @@ def _datasets(request: Request) -> dict[str, Path]:
 
 def _plan(table: pd.DataFrame, variables: tuple[Variable, ...], outcomes: tuple[str, ...], settings: Settings) -> Plan:
     request = settings.request
-    group = _group_column(table, request)
+    group = request.group_column if request.group_column in table else None
+    if group is None and request.group_column != Request.__dataclass_fields__["group_column"].default:
+        raise UsageError("--group-column", f"no column {request.group_column!r}", f"choose from {_listed(table)}")
     groups = group_names(table[group]) if group else []
     unknown = [name for name in request.pool_across if name not in METHOD]
     if unknown:
@@ -140,15 +143,6 @@ def _plan(table: pd.DataFrame, variables: tuple[Variable, ...], outcomes: tuple[
         pooled=request.pool_across,
         site=request.harmonize,
     )
-
-
-def _group_column(table: pd.DataFrame, request: Request) -> str | None:
-    name = request.group_column
-    if name in table:
-        return name
-    if name != Request.__dataclass_fields__["group_column"].default:
-        raise UsageError("--group-column", f"no column {name!r}", f"choose from {_listed(table)}")
-    return None
 
 
 def _listed(table: pd.DataFrame) -> str:
@@ -204,16 +198,13 @@ def _write_findings(
         ]
         tables[name] = pd.concat(parts, ignore_index=True)
     for name, table in tables.items():
-        columns = [_result_column(str(column), run_columns) for column in table]
+        columns = []
+        for column in map(str, table):
+            if column not in DESCRIPTIONS and column not in run_columns:
+                raise KeyError(f"column {column} of a group table has no description in statistics/dictionary.py")
+            description = DESCRIPTIONS.get(column, f"{column}: as in group_alps.tsv.")
+            columns.append(Column(name=column, description=description))
         outputs.write_table(name, _records(table), columns, flow=flow)
-
-
-def _result_column(name: str, run_columns: Sequence[str]) -> Column:
-    if name in DESCRIPTIONS:
-        return Column(name=name, description=DESCRIPTIONS[name])
-    if name in run_columns:
-        return Column(name=name, description=f"{name}: as in group_alps.tsv.")
-    raise KeyError(f"column {name} of a group table has no description in statistics/dictionary.py")
 
 
 def _write_exclusions(
@@ -223,15 +214,10 @@ def _write_exclusions(
     joined: JoinedPhenotype,
     findings_by_preset: Mapping[str, Findings],
 ) -> None:
-    problems = find_problems(datasets, _read_crashes(outputs.folder))
+    crashes = {failure.run: failure.message for failure in find_all_failures(outputs.folder)}
+    problems = find_problems(datasets, crashes)
     rows, columns = exclusion_rows(table, joined.absent, problems, findings_by_preset)
     outputs.write_table("exclusions", rows, columns)
-
-
-def _read_crashes(output_dir: Path) -> dict[str, str]:
-    """Return the last error of each run that failed, by the name of the run."""
-    labels = sorted(path.name.removeprefix("sub-") for path in (output_dir / "logs").glob("sub-*"))
-    return {failure.run: failure.message for label in labels for failure in find_failures(output_dir, label)}
 
 
 def _notes(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from bids_alps.io.presets import conventions_of
+from bids_alps.report.explore import run_name
 
 
 def script_table(table: pd.DataFrame) -> str:
@@ -23,7 +23,7 @@ def script_table(table: pd.DataFrame) -> str:
     named = rows[[name for name in ids if name != "dataset"]].astype(object)
     scanner = next((name for name in ("scanner", "site", "dataset") if name in rows), None)
     columns: dict[str, Any] = {
-        "id": [_run_name(row) for row in named.to_dict("records")],
+        "id": [run_name(row) for row in named.to_dict("records")],
         "scanner": "n/a" if scanner is None else rows[scanner],
     }
     for side in ("left", "right"):
@@ -33,8 +33,3 @@ def script_table(table: pd.DataFrame) -> str:
             columns[f"{term}_{side[0].upper()}"] = rows[name]
     columns |= {"alps_L": rows["alps_left"], "alps_R": rows["alps_right"], "alps": rows["alps_bilateral"]}
     return pd.DataFrame(columns).to_csv(index=False, na_rep="n/a", lineterminator="\n")
-
-
-def _run_name(row: Mapping[Any, Any]) -> str:
-    entities = {str(name): str(value) for name, value in row.items() if pd.notna(value)}
-    return "_".join(value if name.endswith("_id") else f"{name}-{value}" for name, value in entities.items())

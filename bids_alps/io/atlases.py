@@ -124,8 +124,10 @@ def _find_cached(name: str, template: str) -> tuple[Path, Path]:
     pattern = re.compile(rf"_(?:atlas|seg)-{re.escape(atlas)}_")
     files = [path for path in sorted(folder.glob("*_dseg.*")) if pattern.search(path.name) and path.stat().st_size]
     images = [path for path in files if path.name.endswith(".nii.gz") and (not desc or f"_desc-{desc}_" in path.name)]
+    # TemplateFlow has atlases at several resolutions: the finest
     finest = [path for path in images if "_res-01_" in path.name or "_res-1_" in path.name] or images
     tables = [path for path in files if path.suffix == ".tsv"]
+    # one table may serve all variants of an atlas
     tables = [path for path in tables if desc and f"_desc-{desc}_" in path.name] or tables
     for kind, matches in (("image", finest), ("table", tables)):
         if not matches:
@@ -160,6 +162,7 @@ def read_atlas(name: str, *, template: str) -> Atlas:
     if data.shape[3] > 1:
         if not (np.isfinite(data).all() and data.min() >= 0 and data.max() <= 1):
             raise ImageError(str(path), "values outside 0 to 1", "give one probability map per region")
+        # a volume without a name, or a name without a volume
         lacking = set(range(1, data.shape[3] + 1)) ^ set(names)
     else:
         if not (np.isfinite(data).all() and data.min() >= 0 and (data == np.rint(data)).all()):

@@ -42,18 +42,11 @@ def combine(runs: Sequence[PlannedRun], *, everything: bool, distortion_correcti
     ]
     count = Counter(run.name for run in combined)
     first = {run.image: run for run in runs if isinstance(run, DwiRun)}
-    return [
-        _name_by_first(run, first[run.image])
-        if isinstance(run, DwiRun) and run.partners and count[run.name] > 1
-        else run
-        for run in combined
-    ]
-
-
-def _name_by_first(run: DwiRun, first: DwiRun) -> DwiRun:
-    """Return a merged run with the name of its first file."""
-    note = f"named by its first file, since {run.name} would be the name of another run too"
-    return replace(run, entities=first.entities, notes=(*run.notes, note))
+    for n, run in enumerate(combined):
+        if isinstance(run, DwiRun) and run.partners and count[run.name] > 1:
+            note = f"named by its first file, since {run.name} would be the name of another run too"
+            combined[n] = replace(run, entities=first[run.image].entities, notes=(*run.notes, note))
+    return combined
 
 
 def find_groups(
@@ -65,11 +58,12 @@ def find_groups(
     for run in runs:
         if not isinstance(run, DwiRun) or run.preprocessed:
             continue
+        scan_id = run.metadata.get("MultipartID")
         match = next(
             (
                 group
                 for group in groups
-                if (everything or _same_scan(run, group[0]))
+                if (everything or (scan_id is not None and scan_id == group[0].metadata.get("MultipartID")))
                 and _are_compatible(run, group[0], header=header, opposite=distortion_correction)
             ),
             None,
@@ -94,6 +88,7 @@ def parts_by_encoding(run: DwiRun) -> list[tuple[DwiRun, ...]]:
     """Return the files of a run, grouped by phase encoding and voxel grid, the run's own group first."""
     parts: list[list[DwiRun]] = []
     for file in (replace(run, partners=()), *run.partners):
+        # encoding and position alike: such files can be corrected as one series
         match = next((part for part in parts if _same_encoding(file, part[0])), None)
         if match is None:
             parts.append([file])
@@ -102,15 +97,10 @@ def parts_by_encoding(run: DwiRun) -> list[tuple[DwiRun, ...]]:
     return [tuple(part) for part in parts]
 
 
-def _same_scan(run_a: DwiRun, run_b: DwiRun) -> bool:
-    """Whether two runs have the same ``MultipartID``."""
-    scan_id = run_a.metadata.get("MultipartID")
-    return scan_id is not None and scan_id == run_b.metadata.get("MultipartID")
-
-
 def _are_compatible(run_a: DwiRun, run_b: DwiRun, *, header: Header, opposite: bool) -> bool:
     """Whether two runs have the same grid after correction, and the same acquisition except for the gradients."""
     echoes = [run.metadata.get("EchoTime") for run in (run_a, run_b)]
+    # unknown echo times keep no runs apart
     known = [echo for echo in echoes if isinstance(echo, int | float)]
     directions = [phase_direction(run.image, run.metadata, header) for run in (run_a, run_b)]
     if run_a.session != run_b.session or (len(known) == 2 and abs(known[0] - known[1]) > _ECHO_TOLERANCE_S):
@@ -118,6 +108,7 @@ def _are_compatible(run_a: DwiRun, run_b: DwiRun, *, header: Header, opposite: b
     if directions[0] is None or directions[1] is None or not same_grid(run_a.image, run_b.image, header):
         return False
     cosine = float(directions[0] @ directions[1])
+    # opposite polarities have the same grid only after their distortion is corrected
     return cosine > PARALLEL or (opposite and cosine < -PARALLEL)
 
 

@@ -62,10 +62,17 @@ def find_fieldmaps(image: Path, metadata: Mapping[str, Any], candidates: Fieldma
     """
     others = [other for other in candidates.images if other.path != image and other.path.exists()]
     intended = [other for other in others if is_assigned_to(other, image, metadata)]
+    session = entities_of(image.name).get("ses")
+    # images of fmap/ that are assigned to certain runs are not for others
     unassigned = [
         other
         for other in others
-        if other not in intended and _same_session(other.path, image) and not _is_assigned(other)
+        if other not in intended
+        and entities_of(other.path.name).get("ses") == session
+        and not (
+            other.path.parent.name == "fmap"
+            and (listed(other.metadata, "IntendedFor") or listed(other.metadata, "B0FieldIdentifier"))
+        )
     ]
     direction = phase_direction(image, metadata, candidates.header)
     fieldmaps: list[Fieldmap] = []
@@ -73,7 +80,11 @@ def find_fieldmaps(image: Path, metadata: Mapping[str, Any], candidates: Fieldma
         same_grid_images = [other for other in unassigned if same_grid(other.path, image, candidates.header)]
         fieldmaps += _reverse(intended, image, direction, candidates.header, crossed=True)
         fieldmaps += _reverse(same_grid_images, image, direction, candidates.header, crossed=False)
-    return (*fieldmaps, *_phases(intended, others), *_unambiguous(_phases(unassigned, others)))
+    phases = _phases(unassigned, others)
+    methods = [fieldmap.method for fieldmap in phases]
+    # of unassigned phases and fields, only those that are the single ones of their kind
+    unambiguous = [fieldmap for fieldmap in phases if methods.count(fieldmap.method) == 1]
+    return (*fieldmaps, *_phases(intended, others), *unambiguous)
 
 
 def is_assigned_to(fieldmap: FieldmapImage, image: Path, metadata: Mapping[str, Any]) -> bool:
@@ -116,12 +127,6 @@ def listed(sidecar: Mapping[str, Any], name: str) -> list[str]:
     return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
 
 
-def _is_assigned(image: FieldmapImage) -> bool:
-    """Whether an image of the ``fmap`` folder is assigned to certain runs, and thus to no others."""
-    targets = [*listed(image.metadata, "IntendedFor"), *listed(image.metadata, "B0FieldIdentifier")]
-    return image.path.parent.name == "fmap" and bool(targets)
-
-
 def _names(target: str, image: Path) -> bool:
     """Whether an ``IntendedFor`` entry refers to an image; by its name, which is unique in a dataset."""
     if target.startswith("bids:") and not target.startswith("bids::"):
@@ -135,10 +140,6 @@ def _exists(target: str, fieldmap: Path, candidates: FieldmapCandidates) -> bool
     participant = candidates.root / fieldmap.relative_to(candidates.root).parts[0]
     image = (candidates.root if target.startswith("bids::") else participant) / target.removeprefix("bids::")
     return image.exists() or image.is_symlink() or any(participant.glob(f"**/{image.name}"))
-
-
-def _same_session(path: Path, other: Path) -> bool:
-    return entities_of(path.name).get("ses") == entities_of(other.name).get("ses")
 
 
 def _encoding(metadata: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -193,6 +194,7 @@ def _reverse(
         if suffix_of(candidate.path.name) in _REVERSE
         and (along := phase_direction(candidate.path, candidate.metadata, header)) is not None
     }
+    entities = entities_of(run.name).items()
     fieldmaps = []
     for suffix in _REVERSE:
         kind = sorted(
@@ -201,7 +203,8 @@ def _reverse(
                 for candidate in images
                 if candidate.path in cosines and suffix_of(candidate.path.name) == suffix
             ),
-            key=lambda candidate: (-_shared(candidate.path, run), candidate.path),
+            # most entities in common with the run first
+            key=lambda candidate: (-len(entities & entities_of(candidate.path.name).items()), candidate.path),
         )
         opposite = [candidate for candidate in kind if cosines[candidate.path] < -PARALLEL]
         across = [candidate for candidate in kind if abs(cosines[candidate.path]) <= PARALLEL] if crossed else []
@@ -214,11 +217,6 @@ def _reverse(
                 Fieldmap(method="reverse phase encoding", images=tuple(selected), matching=tuple(matching))
             )
     return fieldmaps
-
-
-def _shared(path: Path, other: Path) -> int:
-    """Return the number of entities that two names share, by which candidates are ranked."""
-    return len(entities_of(path.name).items() & entities_of(other.name).items())
 
 
 def _phases(images: Iterable[FieldmapImage], others: Sequence[FieldmapImage]) -> list[Fieldmap]:
@@ -250,9 +248,3 @@ def _is_sibling(path_a: Path, other: Path, suffix: str) -> bool:
         {key: label for key, label in entities_of(path.name).items() if key != "part"} for path in (path_a, other)
     )
     return other.parent == path_a.parent and suffix_of(other.name) == suffix and ours == theirs
-
-
-def _unambiguous(fieldmaps: list[Fieldmap]) -> list[Fieldmap]:
-    """Return unassigned fieldmaps, without those of which there are several of a kind."""
-    methods = [fieldmap.method for fieldmap in fieldmaps]
-    return [fieldmap for fieldmap in fieldmaps if methods.count(fieldmap.method) == 1]

@@ -45,7 +45,11 @@ def read_gradients(
         raise GradientError(
             str(run.bval), f"{bvals.size} b-values for {volumes} volumes", "give one b-value per volume"
         )
-    _check_units(run.bval, bvals)
+    largest = float(bvals.max())
+    if 0 < largest < PLAUSIBLE_B[0] or largest > PLAUSIBLE_B[1]:
+        known = "1 ms/µm² is 1000 s/mm²" if largest < PLAUSIBLE_B[0] else "1e9 s/m² is 1000 s/mm²"
+        what = f"the largest b-value is {largest:g}, implausible in s/mm²"
+        raise GradientError(str(run.bval), what, f"write s/mm² ({known})")
     in_world = run.bvec.suffix == ".b"
     bvecs = read_world_bvecs(run.bvec, bvals) if in_world else read_bvecs(run.bvec, volumes=volumes, notes=remarks)
     unit = _unit_vectors(run.bvec, bvecs, bvals > b0_threshold, remarks)
@@ -53,18 +57,6 @@ def read_gradients(
         return Gradients(bvals=bvals, bvecs=unit if in_world else world_from_fsl(unit, affine))
     except GradientError as error:
         raise error.at(str(run.bval)) from error
-
-
-def _check_units(path: Path, bvals: Array) -> None:
-    """Refuse b-values in other units than s/mm²."""
-    largest = float(bvals.max())
-    if 0 < largest < PLAUSIBLE_B[0]:
-        remedy = "write s/mm² (1 ms/µm² is 1000 s/mm²)"
-    elif largest > PLAUSIBLE_B[1]:
-        remedy = "write s/mm² (1e9 s/m² is 1000 s/mm²)"
-    else:
-        return
-    raise GradientError(str(path), f"the largest b-value is {largest:g}, implausible in s/mm²", remedy)
 
 
 def _unit_vectors(path: Path, bvecs: Array, weighted: Array, notes: list[str]) -> Array:
@@ -98,6 +90,7 @@ def _unit_vectors(path: Path, bvecs: Array, weighted: Array, notes: list[str]) -
             f"b-vectors in {path.name} were normalized (lengths {lengths[weighted].min():.3f} to "
             f"{lengths[weighted].max():.3f}), b-values kept"
         )
+    # vectors shorter than 0.5 belong to b=0 volumes here, and become 0
     return np.divide(bvecs, lengths[:, None], out=np.zeros_like(bvecs), where=lengths[:, None] >= 0.5)
 
 
@@ -144,6 +137,7 @@ def read_world_bvecs(path: Path, bvals: Array) -> Array:
     table = _numbers(path)
     if table.shape != (bvals.size, 4):
         raise GradientError(str(path), f"a table of shape {table.shape}", f"write {bvals.size} lines of x, y, z and b")
+    # rounding of the text files: 1 s/mm², or 1 %
     differs = np.abs(table[:, 3] - bvals) > 1 + 0.01 * bvals
     if differs.any():
         first = int(np.argmax(differs))
@@ -157,6 +151,7 @@ def read_world_bvecs(path: Path, bvals: Array) -> Array:
 
 def _numbers(path: Path, *, finite: bool = True) -> Array:
     try:
+        # no table is so large: an image given by mistake
         if path.stat().st_size > 2**24:
             raise GradientError(str(path), f"{path.stat().st_size} bytes", "give a text file of b-values or b-vectors")
         lines = [line.split() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]

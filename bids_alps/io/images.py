@@ -64,24 +64,22 @@ def read_header(path: Path) -> ImageHeader:
     """Read the header of an image; same errors as `read_map`."""
     image = _open(path)
     codes = [int(image.header[f"{form}form_code"]) if isinstance(image, nib.Nifti1Pair) else 1 for form in "sq"]
+    known = any(codes)
+    if all(codes):
+        try:
+            axes = [np.asarray(form)[:3, :3] for form in (image.get_sform(), image.get_qform())]
+            from_one_to_other = axes[1] @ np.linalg.inv(axes[0])
+            known = bool(from_one_to_other[0, 0] > 0)  # x of one form lies along x of the other
+        except (ValueError, ArithmeticError, AttributeError, np.linalg.LinAlgError):
+            known = False
     return ImageHeader(
         shape=image.shape,
         stored_bytes=_stored_bytes(image),
         affine=image.affine,
         sform_code=codes[0],
         qform_code=codes[1],
-        left_right_known=_knows_sides(image) if all(codes) else any(codes),
+        left_right_known=known,
     )
-
-
-def _knows_sides(image: Any) -> bool:
-    """Return whether sform and qform agree about left and right."""
-    try:
-        axes = [np.asarray(form)[:3, :3] for form in (image.get_sform(), image.get_qform())]
-        from_one_to_other = axes[1] @ np.linalg.inv(axes[0])
-    except (ValueError, ArithmeticError, AttributeError, np.linalg.LinAlgError):
-        return False
-    return bool(from_one_to_other[0, 0] > 0)
 
 
 def read_map(path: Path, *, dtype: Any = np.float32) -> SpatialMap:
@@ -159,6 +157,7 @@ def _without_gaps(path: Path, data: Array, notes: list[str]) -> Array:
         lost |= bad
     if not count:
         return data
+    # signal around each gap: mean over its valid neighbors in 3 x 3 x 3 voxels
     whole = np.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0)
     mean = whole.mean(-1)
     valid = ndimage.uniform_filter((~lost).astype(np.float32), 3)
@@ -202,20 +201,16 @@ def _stored_bytes(image: Any) -> int:
 
 
 def _data(path: Path, image: Any, dtype: Any) -> Array:
+    stored = image.dataobj
     try:
-        scaled = _values(path, image.dataobj)
+        if type(stored) is ArrayProxy and path.suffix == ".gz":  # ISA-L decompresses at least twice as fast as zlib
+            header = (stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter)
+            with igzip.open(path, "rb") as stream:
+                scaled = np.asanyarray(ArrayProxy(stream, header))
+        else:
+            scaled = np.asanyarray(stored)
     except _DAMAGED as error:
         raise ImageError(str(path), f"truncated or damaged ({error})", "convert it again, or fetch it whole") from error
     if scaled.dtype.kind not in "biuf":
         raise ImageError(str(path), f"values of type {scaled.dtype}", "give an image of real numbers")
     return np.asarray(scaled, dtype=dtype)
-
-
-def _values(path: Path, stored: Any) -> Array:
-    """Return the scaled values of an image, decompressed by ISA-L: twice as fast as zlib or more."""
-    if type(stored) is not ArrayProxy or path.suffix != ".gz":
-        return np.asanyarray(stored)
-    with igzip.open(path, "rb") as stream:
-        return np.asanyarray(
-            ArrayProxy(stream, (stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter))
-        )

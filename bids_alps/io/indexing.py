@@ -119,17 +119,12 @@ class Index:
         together = self.participants if participant in self.participants else (participant,)
         key = f"{together} {sorted(query.items())}"
         if key not in self._found:
-            self._found[key] = self._query(together, query)
+            asked = {"subject": list(together), "extension": list(IMAGE_EXTENSIONS), **query}
+            names = self.layout.get(return_type="filename", **asked)
+            by_folder = self._found[key] = {}
+            for path in sorted(Path(name).relative_to(self.layout.root) for name in names):
+                by_folder.setdefault(path.parts[0], []).append(self.root / path)
         return [*self._found[key].get(f"sub-{participant}", ())]
-
-    def _query(self, participants: Sequence[str], query: Mapping[str, Any]) -> dict[str, list[Path]]:
-        """Return the images that match a query, sorted by path, by the folder of their participant."""
-        asked = {"subject": list(participants), "extension": list(IMAGE_EXTENSIONS), **query}
-        by_folder: dict[str, list[Path]] = {}
-        paths = (Path(path).relative_to(self.layout.root) for path in self.layout.get(return_type="filename", **asked))
-        for path in sorted(paths):
-            by_folder.setdefault(path.parts[0], []).append(self.root / path)
-        return by_folder
 
     def metadata(self, image: Path) -> Mapping[str, Any]:
         """Return the metadata of an image, merged by the inheritance principle.
@@ -195,6 +190,7 @@ def _index(root: Path, labels: Sequence[str] | None, *, derivative: bool, databa
     names = cached_names(root)
     hidden: frozenset[Path] = frozenset()
     config = ["bids", "derivatives"] if derivative else ["bids"]
+    # as it is; then with malformed sidecars hidden; then without metadata, which are merged here
     for has_metadata in (True, True, False):
         patterns = [re.compile(f"^{re.escape('/' + path.relative_to(root).as_posix())}$") for path in sorted(hidden)]
         ignored = [_NOT_READ if labels else _NOT_DATA, *patterns]
@@ -268,31 +264,21 @@ def _why_stale(index: Index, written: float, labels: Sequence[str]) -> str:
     if not index.layout.get_entities(metadata=True):
         return "the database holds no metadata"
     for label in labels:
-        known, on_disk = set(index.find(label, datatype=list(DATATYPES))), set(_list_images(index.root, label))
+        folder = index.root / f"sub-{label}"
+        below = (place / kind for place in (folder, *folder.glob("ses-*")) for kind in DATATYPES)
+        files = sorted(path for place in below for path in place.glob("sub-*"))
+        known = set(index.find(label, datatype=list(DATATYPES)))
+        on_disk = {path for path in files if path.name.endswith(IMAGE_EXTENSIONS)}
         if known != on_disk:
             other = min(known ^ on_disk)
             return (
                 f"the database is out of date: {other} is only {'on disk' if other in on_disk else 'in the database'}"
             )
-        newer = [path for path in _list_sidecars(index.root, label) if path.stat().st_mtime > written]
+        sidecars = [path for path in files if path.suffix == ".json" and path.exists()]
+        newer = [path for path in sidecars if path.stat().st_mtime > written]
         if newer:
             return f"the database is out of date: {newer[0]} is newer"
     return ""
-
-
-def _list_images(root: Path, label: str) -> list[Path]:
-    return [path for path in _list_files(root, label) if path.name.endswith(IMAGE_EXTENSIONS)]
-
-
-def _list_sidecars(root: Path, label: str) -> list[Path]:
-    return [path for path in _list_files(root, label) if path.suffix == ".json" and path.exists()]
-
-
-def _list_files(root: Path, label: str) -> list[Path]:
-    folder = root / f"sub-{label}"
-    return sorted(
-        path for below in (folder, *folder.glob("ses-*")) for kind in DATATYPES for path in (below / kind).glob("sub-*")
-    )
 
 
 def _make_database(root: Path, folder: Path, *, derivative: bool) -> None:

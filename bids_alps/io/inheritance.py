@@ -96,9 +96,8 @@ def find_inherited(image: Path, extension: str, root: Path, names: Names = list_
     for level in _levels(image, root, extension, names):
         if level:
             return _select_file(image, level, extension)
-    raise NoInputError(
-        str(image), f"no {extension} file applies to it", f"add one next to it, named {_table_name(image, extension)}"
-    )
+    expected = image.name.split(".", 1)[0] + extension
+    raise NoInputError(str(image), f"no {extension} file applies to it", f"add one next to it, named {expected}")
 
 
 def sidecars_of(image: Path, root: Path, names: Names = list_names) -> list[list[Path]]:
@@ -163,6 +162,7 @@ def _levels(image: Path, root: Path, extension: str, names: Names) -> Iterator[l
     entities, suffix = entities_of(image.name), suffix_of(image.name)
     folder = image.parent
     while True:
+        # inheritance principle: a file applies if the image has all its entities
         yield sorted(
             folder / name
             for name in names(folder)
@@ -177,6 +177,7 @@ def _levels(image: Path, root: Path, extension: str, names: Names) -> Iterator[l
 
 def _select_file(image: Path, level: Sequence[Path], extension: str) -> Path:
     """Return the file of one folder that applies: the one with exactly the entities of the image, or the only one."""
+    # the exact one first: without `run-` in its name, a file may also apply to other images
     exact = [path for path in level if entities_of(path.name) == entities_of(image.name)]
     matches = exact or level
     if len(matches) > 1:
@@ -185,7 +186,3 @@ def _select_file(image: Path, level: Sequence[Path], extension: str) -> Path:
             str(image), f"{len(matches)} {extension} files apply in {matches[0].parent}: {names}", "keep one"
         )
     return matches[0]
-
-
-def _table_name(image: Path, extension: str) -> str:
-    return image.name.split(".", 1)[0] + extension

@@ -83,7 +83,9 @@ def find_participants(bids_dir: Path, wanted: Iterable[str] = ()) -> tuple[str, 
         raise InvalidBidsError(error.where, error.what, error.remedy) from error
     labels = {label.removeprefix("sub-") for label in wanted}
     if not labels:
-        everyone = _list_participants(bids_dir)
+        with os.scandir(bids_dir) as entries:  # one listing, without a stat of each file
+            folders = [entry.name for entry in entries if entry.name.startswith("sub-") and entry.is_dir()]
+        everyone = tuple(sorted(label for name in folders if _LABEL.fullmatch(label := name.removeprefix("sub-"))))
         if not everyone:
             raise NothingSelectedError(str(bids_dir), "no sub-* folder", "give the root of a BIDS dataset")
         return everyone
@@ -92,16 +94,9 @@ def find_participants(bids_dir: Path, wanted: Iterable[str] = ()) -> tuple[str, 
         label for label in labels if not (_LABEL.fullmatch(label) and (bids_dir / f"sub-{label}").is_dir())
     )
     if missing:
-        folders = ", ".join(f"sub-{label}" for label in missing)
-        raise NothingSelectedError("--participant-label", f"no folder {folders} in {bids_dir}", "check the spelling")
+        listed = ", ".join(f"sub-{label}" for label in missing)
+        raise NothingSelectedError("--participant-label", f"no folder {listed} in {bids_dir}", "check the spelling")
     return tuple(sorted(labels))
-
-
-def _list_participants(bids_dir: Path) -> tuple[str, ...]:
-    """Return the labels of all participants, sorted, from one listing of the root."""
-    with os.scandir(bids_dir) as entries:
-        folders = [entry.name for entry in entries if entry.name.startswith("sub-") and entry.is_dir()]
-    return tuple(sorted(label for name in folders if _LABEL.fullmatch(label := name.removeprefix("sub-"))))
 
 
 def find_runs(
@@ -222,20 +217,18 @@ class _Search:
         """Return the candidate fieldmaps for the runs of the participant."""
         if "candidates" not in self.cache:
             paths = [*self.find("fmap"), *self.find("sbref"), *Selection().find(self.index, self.participant, "dwi")]
-            images = [self._candidate(path) for path in paths]
+            images = []
+            for path in paths:
+                metadata: Mapping[str, Any] = {}
+                with suppress(AlpsError):  # an invalid sidecar counts as empty, so that it cannot fail the run
+                    metadata = self.index.metadata(path)
+                bval = None
+                with suppress(AlpsError):
+                    bval = self.index.table(path, ".bval")
+                images.append(FieldmapImage(path=path, metadata=metadata, bval=bval))
             self.cache["candidates"] = FieldmapCandidates(root=self.index.root, images=images, header=self.header)
         candidates: FieldmapCandidates = self.cache["candidates"]
         return candidates
-
-    def _candidate(self, path: Path) -> FieldmapImage:
-        """Return an image with its sidecar; an invalid sidecar counts as empty, so that it cannot fail the run."""
-        metadata: Mapping[str, Any] = {}
-        with suppress(AlpsError):
-            metadata = self.index.metadata(path)
-        bval = None
-        with suppress(AlpsError):
-            bval = self.index.table(path, ".bval")
-        return FieldmapImage(path=path, metadata=metadata, bval=bval)
 
 
 def _find_run(image: Path, search: _Search) -> DwiRun | UnusableRun:
@@ -249,6 +242,9 @@ def _find_run(image: Path, search: _Search) -> DwiRun | UnusableRun:
         bval, bvec = search.index.table(image, ".bval"), _bvec_of(image, search.index)
         check_available(bval)
         check_available(bvec)
+        stem = stem_of(image.name)
+        masks = [image.with_name(stem.replace("desc-preproc_dwi", "desc-brain_mask") + end) for end in IMAGE_EXTENSIONS]
+        mask = next((path for path in masks if path.exists()), None) if "desc-preproc" in stem else None
         metadata = search.index.metadata(image)
         candidates = None if preprocessed else search.candidates()
         return DwiRun(
@@ -258,7 +254,7 @@ def _find_run(image: Path, search: _Search) -> DwiRun | UnusableRun:
             bvec=bvec,
             metadata=metadata,
             preprocessed=preprocessed,
-            mask=_mask_of(image),
+            mask=mask,
             t1w=_t1w_of(entities, search),
             transforms=find_transforms(search.index.root, entities) if preprocessed else {},
             fieldmaps=() if candidates is None else find_fieldmaps(image, metadata, candidates),
@@ -287,15 +283,6 @@ def _bvec_of(image: Path, index: Index) -> Path:
             "add that file",
         )
     return index.table(image, ".bvec")
-
-
-def _mask_of(image: Path) -> Path | None:
-    stem = stem_of(image.name)
-    for ending in IMAGE_EXTENSIONS:
-        mask = image.with_name(stem.replace("desc-preproc_dwi", "desc-brain_mask") + ending)
-        if mask.exists() and "desc-preproc" in stem:
-            return mask
-    return None
 
 
 def _t1w_of(entities: dict[str, str], search: _Search) -> Path | None:

@@ -62,7 +62,8 @@ def find_lesions(dataset: Path, run: DwiRun, *, t1w_aligned: bool = False) -> Le
         raise AmbiguityError(run.name, f"{len(masks)} lesion masks in {folder}: {names}", "keep one")
     check_available(masks[0])
     space = _space_of(masks[0], run)
-    if space in ANATOMICAL and not t1w_aligned and not (space == T1W and _has_native_t1w(run)):
+    native_t1w = run.t1w is not None and entities_of(run.t1w.name).get("space") in _NATIVE
+    if space in ANATOMICAL and not t1w_aligned and not (space == T1W and native_t1w):
         raise MetadataError(
             str(masks[0]),
             f"drawn on a {space} image, but the run has none, or several, to register with the diffusion image",
@@ -78,12 +79,9 @@ def _is_of(path: Path, run: DwiRun) -> bool:
         return False
     if entities.get("sub") != run.participant or entities.get("ses") != run.session:
         return False
+    # drawn on the scan itself: its entities must be those of the run
     scan = {key: label for key, label in entities.items() if key not in _NOT_OF_THE_SCAN}
     return path.parent.name == "anat" or scan.items() <= run.entities.items()
-
-
-def _has_native_t1w(run: DwiRun) -> bool:
-    return run.t1w is not None and entities_of(run.t1w.name).get("space") in _NATIVE
 
 
 def _space_of(path: Path, run: DwiRun) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from bids_alps.errors import OutputError
@@ -43,8 +43,16 @@ def check_output(output_dir: Path, bids_dir: Path, datasets: Mapping[str, Path])
     """
     real = Path(os.path.realpath(output_dir))
     _refuse_inputs(output_dir, real, bids_dir, datasets)
-    _refuse_participants(output_dir, (*real.parts, *mounted_from(real).parts))
-    _refuse_datasets(output_dir, real, identify(bids_dir))
+    inside = next((part for part in (*real.parts, *mounted_from(real).parts) if _PARTICIPANT.fullmatch(part)), None)
+    if inside is not None:
+        raise OutputError(str(output_dir), f"is inside {inside}, a participant's folder", _OTHER)
+    input_id = identify(bids_dir)
+    for folder in real.parents:  # inside a dataset, but outside its derivatives, files would make it invalid
+        is_input = input_id is not None and identify(folder) == input_id
+        is_dataset = is_input or identify(folder / "dataset_description.json") is not None
+        if is_dataset and real.relative_to(folder).parts[0] != "derivatives":
+            remedy = f"choose a folder outside of it, or {folder / 'derivatives' / PROGRAM}"
+            raise OutputError(str(output_dir), f"is in the dataset {folder}, outside its derivatives folder", remedy)
     if not is_ours(real):
         _refuse_foreign(output_dir, real)
     for name in _SHARED:
@@ -133,6 +141,7 @@ def mounted_from(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> Pat
     except OSError:  # not Linux
         return mounted[0]
     for fields in (line.split() for line in lines):
+        # fields 4 and 5 of mountinfo: folder in its file system, and mount point; blanks are octal escapes
         root, point = (Path(_ESCAPED.sub(lambda code: chr(int(code[1], 8)), field)) for field in fields[3:5])
         if path.is_relative_to(point) and point.is_relative_to(mounted[1]):  # a later mount hides earlier ones
             mounted = root, point
@@ -157,23 +166,6 @@ def _refuse_inputs(output_dir: Path, real: Path, bids_dir: Path, datasets: Mappi
         pooled = path != bids_dir and is_ours(path)  # results side by side, by --output-label
         if not pooled and output is not None and output in map(identify, place.parents):
             raise OutputError(str(output_dir), f"contains {name}, {path}", _OTHER)
-
-
-def _refuse_participants(output_dir: Path, parts: Iterable[str]) -> None:
-    inside = next((part for part in parts if _PARTICIPANT.fullmatch(part)), None)
-    if inside is not None:
-        raise OutputError(str(output_dir), f"is inside {inside}, a participant's folder", _OTHER)
-
-
-def _refuse_datasets(output_dir: Path, real: Path, bids_dir: Identity | None) -> None:
-    """Refuse a folder in a dataset outside ``derivatives``, which would make that dataset invalid."""
-    for folder in real.parents:
-        is_dataset = identify(folder / "dataset_description.json") is not None or (
-            bids_dir is not None and identify(folder) == bids_dir
-        )
-        if is_dataset and real.relative_to(folder).parts[0] != "derivatives":
-            remedy = f"choose a folder outside of it, or {folder / 'derivatives' / PROGRAM}"
-            raise OutputError(str(output_dir), f"is in the dataset {folder}, outside its derivatives folder", remedy)
 
 
 def _refuse_foreign(output_dir: Path, real: Path) -> None:

@@ -59,29 +59,35 @@ def read_phenotype(path: Path, key: str = "participant_id") -> PhenotypeTable:
     MetadataError
         If it is empty, or lacks the key column.
     """
-    text, notes = _read_text(path)
-    lines = [(n, line) for n, line in enumerate(_LINE_END.split(text), 1) if line.strip()]
-    if not lines:
-        raise MetadataError(str(path), "empty", "write tab-separated values with a header line")
-    separator = _separator_of(lines[0][1])
-    if separator != "\t":
-        notes.append(f"separated by {separator!r}, not by tabs")
-    cells = {n: _split(line, separator) for n, line in lines}
-    header = _name_columns(path, cells.pop(lines[0][0]), key, notes)
-    rows = _fit_rows(cells, len(header), notes)
-    table = pd.DataFrame(rows, columns=header, dtype=object)
-    table = table[[name for name in dict.fromkeys(header) if name]]
-    return PhenotypeTable(table=_with_prefix(table, key, notes), notes=tuple(f"{path.name}: {note}." for note in notes))
-
-
-def _read_text(path: Path) -> tuple[str, list[str]]:
     try:
-        content = path.read_bytes()
+        text, notes = decode(path.read_bytes())
     except FileNotFoundError as error:
         raise NoInputError(str(path), "no such file", "check the path, or run `datalad get` on it") from error
     except OSError as error:
         raise MetadataError(str(path), f"cannot be read ({error.strerror})", "make it a readable file") from error
-    return decode(content)
+    lines = [(n, line) for n, line in enumerate(_LINE_END.split(text), 1) if line.strip()]
+    if not lines:
+        raise MetadataError(str(path), "empty", "write tab-separated values with a header line")
+    separator = "\t" if "\t" in lines[0][1] else max("\t;,", key=lines[0][1].count)
+    if separator != "\t":
+        notes.append(f"separated by {separator!r}, not by tabs")
+    cells = {}
+    for n, line in lines:
+        parts = line.split("\t") if separator == "\t" else next(csv.reader([line], delimiter=separator))
+        texts = [part.strip() for part in parts]
+        quoted = [len(text) > 1 and text[0] == text[-1] == '"' for text in texts]
+        cells[n] = [text[1:-1].strip() if marks else text for text, marks in zip(texts, quoted, strict=True)]
+    header = _name_columns(path, cells.pop(lines[0][0]), key, notes)
+    rows = _fit_rows(cells, len(header), notes)
+    table = pd.DataFrame(rows, columns=header, dtype=object)
+    table = table[[name for name in dict.fromkeys(header) if name]]
+    prefix = _PREFIX[key]
+    bare = ~table[key].str.startswith(prefix) & (table[key] != "")
+    if prefix and bare.any():
+        notes.append(f"{int(bare.sum())} labels lack {prefix}, such as {table.loc[bare, key].iloc[0]!r}; it was added")
+        table[key] = table[key].where(~bare, prefix + table[key])
+    table = table[table[key] != ""].reset_index(drop=True)
+    return PhenotypeTable(table=table, notes=tuple(f"{path.name}: {note}." for note in notes))
 
 
 def decode(content: bytes) -> tuple[str, list[str]]:
@@ -91,19 +97,6 @@ def decode(content: bytes) -> tuple[str, list[str]]:
         with suppress(UnicodeDecodeError):
             return content.decode(encoding), [note] if note else []
     return content.decode("latin-1"), ["not UTF-8; read as Latin-1"]
-
-
-def _separator_of(header: str) -> str:
-    return "\t" if "\t" in header else max("\t;,", key=header.count)
-
-
-def _split(line: str, separator: str) -> list[str]:
-    cells = next(csv.reader([line], delimiter=separator)) if separator != "\t" else line.split("\t")
-    return [_unquoted(cell.strip()) for cell in cells]
-
-
-def _unquoted(cell: str) -> str:
-    return cell[1:-1].strip() if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
 
 
 def _name_columns(path: Path, header: list[str], key: str, notes: list[str]) -> list[str]:
@@ -149,15 +142,6 @@ def _lines(numbers: list[int]) -> str:
     return f"line{'' if len(numbers) == 1 else 's'} {', '.join(map(str, numbers[:_SHOWN]))}{more}"
 
 
-def _with_prefix(table: pd.DataFrame, key: str, notes: list[str]) -> pd.DataFrame:
-    prefix = _PREFIX[key]
-    bare = ~table[key].str.startswith(prefix) & (table[key] != "")
-    if prefix and bare.any():
-        notes.append(f"{int(bare.sum())} labels lack {prefix}, such as {table.loc[bare, key].iloc[0]!r}; it was added")
-        table[key] = table[key].where(~bare, prefix + table[key])
-    return table[table[key] != ""].reset_index(drop=True)
-
-
 def read_levels(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Read the data dictionary of a table; empty, with a note, if it cannot be read."""
     dictionary = path.with_suffix(".json")
@@ -165,6 +149,6 @@ def read_levels(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
         return {}, ()
     try:
         content = json.loads(dictionary.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return {}, (f"{dictionary.name}: cannot be read ({error}); types of variables are inferred.",)
     return (content, ()) if isinstance(content, dict) else ({}, (f"{dictionary.name}: not a JSON object, ignored.",))

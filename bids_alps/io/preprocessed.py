@@ -33,7 +33,9 @@ def replace_preprocessed(
     replaced: set[str] = set()
     for dataset, runs in preprocessed.items():
         for run in runs:
-            raw_names = [raw_run.name for raw_run in raw if _derived_from(run, raw_run)]
+            entities = {key: label for key, label in entities_of(run.name).items() if key not in _OF_DERIVATIVES}
+            raw_names = [raw_run.name for raw_run in raw if entities.items() <= entities_of(raw_run.name).items()]
+            raw_names = [] if isinstance(run, ExcludedRun) else raw_names
             names = (run.name, *raw_names)
             used = next((source[name] for name in names if source.get(name, dataset) != dataset), None)
             if used is not None:
@@ -47,13 +49,6 @@ def replace_preprocessed(
             selected.append(run)
     not_replaced = [_note_raw(run, preprocessed) for run in raw if run.name not in replaced]
     return sorted([*selected, *not_replaced], key=lambda run: run.name)
-
-
-def _derived_from(preprocessed: PlannedRun, raw: PlannedRun) -> bool:
-    if isinstance(preprocessed, ExcludedRun):
-        return False
-    entities = {key: label for key, label in entities_of(preprocessed.name).items() if key not in _OF_DERIVATIVES}
-    return entities.items() <= entities_of(raw.name).items()
 
 
 def _note_raw(run: PlannedRun, preprocessed: Mapping[str, Sequence[PlannedRun]]) -> PlannedRun:

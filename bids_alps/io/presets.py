@@ -187,6 +187,7 @@ def with_manual_rois(preset: RoiPreset, files: tuple[Path, Path], mask: SpatialM
             "draw the regions on the grid of the scan",
         )
     for region in REGIONS:
+        # from left to right is +x of the template, however the head is rotated in the scan
         across = np.subtract(centers[f"{region}_right"], centers[f"{region}_left"])
         if (rotation @ across)[0] <= 0:
             raise ImageError(str(path), f"{region}_left is to the right of {region}_right", "swap their labels")

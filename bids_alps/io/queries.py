@@ -66,16 +66,13 @@ class Selection:
                 "--bids-filter-file", f"{kind}: {error}", "use pybids' names, such as acquisition or direction"
             ) from error
         if kind != "fmap":
-            images = [path for path in images if not _is_complex(path)]
+            images = [path for path in images if not any(f"_part-{part}_" in path.name for part in _COMPLEX_PARTS)]
         if kind == "dwi" and (self.sessions or self.runs):
+            # a query of its own: a filter file may ask for other sessions or runs, and both must hold
             labels = {"session": list(self.sessions), "run": list(self.runs)}
             selected = index.find(participant, **{name: values for name, values in labels.items() if values})
             images = [path for path in images if path in selected]
         return images
-
-
-def _is_complex(path: Path) -> bool:
-    return any(f"_part-{part}_" in path.name for part in _COMPLEX_PARTS)
 
 
 def read_filters(path: Path) -> dict[str, dict[str, Any]]:

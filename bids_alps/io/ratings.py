@@ -48,7 +48,10 @@ def read_ratings(paths: Sequence[Path]) -> Mapping[tuple[str, str], Rating]:
     ratings: dict[tuple[str, str], Rating] = {}
     for path in paths:
         for run, rating in _read(path):
-            ratings[run] = _more_cautious(ratings[run], rating) if run in ratings else rating
+            earlier = ratings.get(run, rating)
+            notes = dict.fromkeys(note for note in (earlier.note, rating.note) if note)
+            more_cautious = max(earlier.rating, rating.rating, key=RATINGS.index)
+            ratings[run] = Rating(rating=more_cautious, note="; ".join(notes))
     return ratings
 
 
@@ -67,8 +70,3 @@ def _read(path: Path) -> list[tuple[tuple[str, str], Rating]]:
             raise MetadataError(str(path), what, f"choose one of {', '.join(RATINGS)}")
     known = [{name: "" if value == "n/a" else value for name, value in row.items()} for row in rows]
     return [((row["dataset"], row["run"]), Rating(rating=row["rating"], note=row["note"])) for row in known]
-
-
-def _more_cautious(first: Rating, second: Rating) -> Rating:
-    notes = dict.fromkeys(note for note in (first.note, second.note) if note)
-    return Rating(rating=max(first.rating, second.rating, key=RATINGS.index), note="; ".join(notes))

@@ -12,7 +12,7 @@ from typing import Any
 from bids_alps import __version__
 from bids_alps.errors import OutputError
 from bids_alps.identity import code_url
-from bids_alps.io.derivatives import ROI_LABELS
+from bids_alps.io.derivative_kinds import ROI_LABELS
 from bids_alps.io.tables import table_text
 from bids_alps.io.writing import write_if_changed
 
@@ -86,7 +86,13 @@ def write_root(
     OutputError
         If the folder cannot be created or written to.
     """
-    _prepare(output_dir)
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"cannot be created ({error.strerror})"
+        raise OutputError(str(output_dir), what, "choose another output folder") from error
+    if not os.access(output_dir, os.W_OK | os.X_OK):
+        raise OutputError(str(output_dir), "cannot be written to", "choose another output folder")
     files = {
         "dataset_description.json": _json(dataset_description(bids_dir, inputs or {})),
         "README.md": _README.format(version=__version__),
@@ -100,27 +106,12 @@ def write_root(
         files[f"seg-{label}_dseg.tsv"] = table_text(_labels(), ("index", "name", "color"))
         files[f"seg-{label}_dseg.json"] = _json(_LABEL_DICTIONARY)
     for name, text in files.items():
-        _write_shared(output_dir / name, text)
-
-
-def _prepare(output_dir: Path) -> None:
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            str(output_dir), f"cannot be created ({error.strerror})", "choose another output folder"
-        ) from error
-    if not os.access(output_dir, os.W_OK | os.X_OK):
-        raise OutputError(str(output_dir), "cannot be written to", "choose another output folder")
-
-
-def _write_shared(path: Path, text: str) -> None:
-    try:
-        write_if_changed(path, text.encode())
-    except OutputError as error:
-        if not path.exists():
-            raise
-        logging.getLogger(__name__).warning("%s The file was kept.", error)
+        try:
+            write_if_changed(output_dir / name, text.encode())
+        except OutputError as error:
+            if not (output_dir / name).exists():
+                raise
+            logging.getLogger(__name__).warning("%s The file was kept.", error)
 
 
 def dataset_description(bids_dir: Path, inputs: Mapping[str, Path]) -> dict[str, Any]:
@@ -136,13 +127,19 @@ def dataset_description(bids_dir: Path, inputs: Mapping[str, Path]) -> dict[str,
     if tag:
         ours["Container"] = {"Type": "docker", "Tag": f"bids/alps:{tag}"}
     datasets = {"raw": bids_dir, **inputs}
-    earlier = [entry for path in datasets.values() for entry in _generated_by(path)]
+    earlier, sources = list[Any](), list[dict[str, str]]()
+    for path in datasets.values():
+        description = read_description(path)
+        generated_by = description.get("GeneratedBy") if description.get("DatasetType") == "derivative" else None
+        earlier += generated_by if isinstance(generated_by, list) else []
+        doi = description.get("DatasetDOI")
+        sources.append({"URL": path.resolve().as_uri()} | ({"DOI": doi} if isinstance(doi, str) else {}))
     described: dict[str, Any] = {
         "Name": derivative_name(source) or derivative_name({"Name": bids_dir.name}),
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [ours, *earlier],
-        "SourceDatasets": [_source(path) for path in datasets.values()],
+        "SourceDatasets": sources,
         "DatasetLinks": {name: path.resolve().as_uri() for name, path in datasets.items()},
         "HowToAcknowledge": "Cite the works listed in logs/CITATION.md.",
     }
@@ -153,19 +150,6 @@ def derivative_name(source: Mapping[str, Any]) -> str:
     """Return the name of the derivatives of a dataset, from its description; empty if it has no name."""
     name = source.get("Name")
     return f"{PROGRAM} derivatives of {name}" if isinstance(name, str) and name else ""
-
-
-def _generated_by(dataset: Path) -> list[Any]:
-    """Return ``GeneratedBy`` of a derivative dataset."""
-    description = read_description(dataset)
-    entries = description.get("GeneratedBy") if description.get("DatasetType") == "derivative" else None
-    return entries if isinstance(entries, list) else []
-
-
-def _source(path: Path) -> dict[str, str]:
-    described = {"URL": path.resolve().as_uri()}
-    doi = read_description(path).get("DatasetDOI")
-    return {**described, "DOI": doi} if isinstance(doi, str) else described
 
 
 def read_description(dataset: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -109,21 +108,16 @@ def write_table(
         If a row has a value without a column, or lacks a value that is not optional.
     """
     rows = list(rows)
-    _check_rows(path, rows, columns)
-    described = {column.name: column.described() for column in columns}
-    write_json(path.with_suffix(".json"), {**described, **(about or {})})
-    write_text(path, table_text(rows, [column.name for column in columns]))
-
-
-def _check_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
     known = {column.name for column in columns}
     required = {column.name for column in columns if not column.optional}
     for row in rows:
-        unknown, missing = sorted(row.keys() - known), sorted(required - row.keys())
-        if unknown or missing:
-            raise ValueError(
-                f"{path.name}: no column for {unknown}" if unknown else f"{path.name}: no value for {missing}"
-            )
+        if unknown := sorted(row.keys() - known):
+            raise ValueError(f"{path.name}: no column for {unknown}")
+        if missing := sorted(required - row.keys()):
+            raise ValueError(f"{path.name}: no value for {missing}")
+    described = {column.name: column.described() for column in columns}
+    write_json(path.with_suffix(".json"), {**described, **(about or {})})
+    write_text(path, table_text(rows, [column.name for column in columns]))
 
 
 def fill_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> list[dict[str, Any]]:
@@ -162,21 +156,3 @@ def read_table(path: Path, *, text: bool = False) -> pd.DataFrame:
             str(path), f"not a table ({error})", "write tab-separated values with a header line"
         ) from error
     return table
-
-
-def read_dictionary(path: Path) -> dict[str, Any]:
-    """Read the data dictionary of a table; empty, with a warning, if it cannot be read, since it is optional."""
-    dictionary = path.with_suffix(".json")
-    if not dictionary.exists():
-        return {}
-    try:
-        content = json.loads(dictionary.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        LOG.warning("%s: cannot be read as JSON (%s), so its columns have no descriptions.", dictionary, error)
-        return {}
-    if not isinstance(content, dict):
-        LOG.warning(
-            "%s: is a JSON %s, not an object, so its columns have no descriptions.", dictionary, type(content).__name__
-        )
-        return {}
-    return {name: entry for name, entry in content.items() if isinstance(entry, dict)}

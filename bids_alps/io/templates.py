@@ -102,7 +102,12 @@ def find_template(template: str) -> dict[str, Path]:
         if _is_path(template)
         else template_cache() / f"tpl-{name}" / (f"cohort-{cohort}" if cohort else "")
     )
-    found = {kind: path for kind, ending in _ENDINGS.items() if (path := _find(folder, prefix, ending)) is not None}
+    found = {}
+    for kind, ending in _ENDINGS.items():
+        # highest resolution first; empty files are placeholders of the TemplateFlow cache
+        named = (folder / f"{prefix}{res}{ending}{extension}" for res in _RESOLUTIONS for extension in IMAGE_EXTENSIONS)
+        if (path := next((path for path in named if path.is_file() and path.stat().st_size), None)) is not None:
+            found[kind] = path
     missing = [] if "fa" in found else [kind for kind in _NEEDED if kind not in found]
     if missing and _is_path(template):
         names = ", ".join(f"{prefix}{_ENDINGS[kind]}.nii.gz" for kind in missing)
@@ -115,16 +120,11 @@ def template_cache() -> Path:
     return Path(os.environ.get("TEMPLATEFLOW_HOME") or Path.home() / ".cache" / "templateflow")
 
 
-def _find(folder: Path, prefix: str, ending: str) -> Path | None:
-    """Return the file of a kind with the highest resolution; empty files are placeholders of the TemplateFlow cache."""
-    named = (folder / f"{prefix}{res}{ending}{extension}" for res in _RESOLUTIONS for extension in IMAGE_EXTENSIONS)
-    return next((path for path in named if path.is_file() and path.stat().st_size), None)
-
-
 def _download(template: str, name: str, cohort: str, query: dict[str, str]) -> Path:
     """Download a file of a template from TemplateFlow."""
     description = ", ".join(f"{key} {value}" for key, value in query.items())
-    remedy = f"download it on a machine with network: {_command(name, cohort)}; then set TEMPLATEFLOW_HOME"
+    command = f"templateflow get {name} --res 1" + (f" --cohort {cohort}" if cohort else "")
+    remedy = f"download it on a machine with network: {command}; then set TEMPLATEFLOW_HOME"
     try:
         from templateflow import api  # imported here, since importing it reads its index
 
@@ -142,11 +142,6 @@ def _download(template: str, name: str, cohort: str, query: dict[str, str]) -> P
     return path
 
 
-def _command(name: str, cohort: str) -> str:
-    """Return the TemplateFlow command that downloads the required files of a template."""
-    return f"templateflow get {name} --res 1" + (f" --cohort {cohort}" if cohort else "")
-
-
 @cache
 def read_template(template: str = BUILT_IN) -> Template:
     """Read a template by its TemplateFlow identifier or from own files; also raises the errors of `find_template`.
@@ -158,7 +153,10 @@ def read_template(template: str = BUILT_IN) -> Template:
     """
     files, name = find_template(template), template_label(template)
     if not files:
-        return _read_built_in()
+        folder, kinds = Path(__file__).parents[1] / "resources" / "brain", ("t1w", "gm", "wm")
+        t1w, gm, wm = (read_map(folder / f"tpl-{BUILT_IN}_res-1{_ENDINGS[kind]}.nii.gz") for kind in kinds)
+        # tissue probabilities are stored as integers 0 to 255
+        return _template(BUILT_IN, t1w, gm.like(gm.data / 255), wm.like(wm.data / 255), t1w.data > 0)
     maps = {kind: read_map(path) for kind, path in files.items()}
     grid = maps.get("wm", maps.get("fa"))
     for kind, image in maps.items():
@@ -183,12 +181,6 @@ def _from_diffusion(name: str, maps: dict[str, SpatialMap], path: Path) -> Templ
     wm, csf = white_matter(subject), csf_fraction(subject)
     gm = np.clip(mask - wm.data - csf.data, 0, 1).astype(np.float32)
     return Template(name=name, t1w=fa, gm=fa.like(gm), wm=wm, csf=csf, mask=fa.like(mask))
-
-
-def _read_built_in() -> Template:
-    folder = Path(__file__).parents[1] / "resources" / "brain"
-    t1w, gm, wm = (read_map(folder / f"tpl-{BUILT_IN}_res-1{_ENDINGS[kind]}.nii.gz") for kind in ("t1w", "gm", "wm"))
-    return _template(BUILT_IN, t1w, gm.like(gm.data / 255), wm.like(wm.data / 255), t1w.data > 0)
 
 
 def _template(name: str, t1w: SpatialMap, gm: SpatialMap, wm: SpatialMap, mask: Array) -> Template:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from bids_alps.errors import InvalidBidsError
 from bids_alps.io.root import read_description
@@ -97,16 +96,13 @@ def _view(bids_dir: Path, participants: Sequence[str]) -> Iterator[Path]:
 
 
 def _run(validator: str, dataset: Path) -> list[tuple[str, str]]:
+    """Return location and text of each error."""
     command = [validator, str(dataset), "--ignoreWarnings", "--format", "json"]
     result = subprocess.run(command, capture_output=True, check=False, timeout=_TIMEOUT_SECONDS)  # noqa: S603 -- no shell
-    return _errors(json.loads(result.stdout))
+    issues = json.loads(result.stdout)["issues"]["issues"]
+    errors = [issue for issue in issues if issue.get("severity") == "error"]
+    return [(issue.get("location", ""), f"{issue['code']} {issue.get('location', '')}".strip()) for issue in errors]
 
 
 def _summary(issues: list[str]) -> str:
     return "; ".join(sorted(set(issues))[:_SHOWN])
-
-
-def _errors(report: Any) -> list[tuple[str, str]]:
-    """Return location and text of each error."""
-    errors = (issue for issue in report["issues"]["issues"] if issue.get("severity") == "error")
-    return [(issue.get("location", ""), f"{issue['code']} {issue.get('location', '')}".strip()) for issue in errors]

@@ -74,6 +74,7 @@ def _replace(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
         with os.fdopen(handle, "wb") as stream:
             fill(stream)
             stream.flush()
+            # before the rename: a crash of the machine leaves the old file or the whole new one
             os.fsync(stream.fileno())
         temporary.replace(path)
     except BaseException:
@@ -148,13 +149,17 @@ def write_nifti(stream: BinaryIO, data: Array, affine: Array, *, dtype: Any, int
     header.set_zooms((*np.linalg.norm(affine[:3, :3], axis=0), *(1.0,) * (data.ndim - 3)))
     header.set_xyzt_units("mm")
     header.set_intent(intent)
+    # both forms, since programs differ in which one they read
     header.set_sform(affine, code=1)
     header.set_qform(affine, code=1)
     header.set_slope_inter(1.0, 0.0)
+    # 348 bytes of header, and four that say that no extension follows
     header["vox_offset"] = 352
     header["magic"] = b"n+1"
+    # no time stamp: the same image gives the same bytes
     with igzip.IGzipFile("", "wb", _COMPRESSION_LEVEL, stream, mtime=0) as packed:
         packed.write(header.binaryblock + b"\0" * 4)
+        # NIfTI stores the first axis fastest: whole volumes, the last axis slowest
         for index in np.ndindex(*data.shape[3:][::-1]):
             packed.write(np.asarray(data[(..., *index[::-1])], dtype=dtype).tobytes(order="F"))
 

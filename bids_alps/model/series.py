@@ -140,12 +140,6 @@ class DwiRun:
         object.__setattr__(self, "transforms", dict(self.transforms))
         object.__setattr__(self, "regions", dict(self.regions))
 
-    @property
-    def reverse_phase(self) -> tuple[Path, ...]:
-        """Images with a different phase encoding, in order of priority."""
-        reverse = (fieldmap for fieldmap in self.fieldmaps if fieldmap.method == "reverse phase encoding")
-        return tuple(image.path for fieldmap in reverse for image in fieldmap.images)
-
     def uri_of(self, path: Path) -> str:
         """Return the BIDS URI of a file in the dataset of the run.
 

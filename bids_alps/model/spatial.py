@@ -122,6 +122,7 @@ class SpatialTransform:
             return target
         points = target
         for _ in range(iterations):
+            # p + u(p) = target; it converges where u changes by less than 1 mm per mm
             points = target - sample_linear(self.displacement, points)
         return points
 

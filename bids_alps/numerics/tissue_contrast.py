@@ -55,5 +55,6 @@ def tissue_channels(template: Template, subject: SubjectMaps) -> list[tuple[Spat
 
 
 def _tissue(subject: SubjectMaps) -> Array:
+    # linear in MD, from 0 for tissue to 1 for CSF
     fluid = np.clip((np.nan_to_num(subject.md.data) - _MD_OF_TISSUE) / _MD_SPAN_TO_CSF, 0, 1)
     return np.where(subject.mask.data, 1 - fluid, 0)

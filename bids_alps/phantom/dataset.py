@@ -19,6 +19,7 @@ from bids_alps.phantom.settings import FieldmapLayout, PhantomSettings
 from bids_alps.phantom.subject import FieldScan, Head, PhantomSubject, make_head, make_subject
 
 TRUTH = "derivatives/truth"
+_ORDER = ("sub", "ses", "dir", "run")
 
 TRUTH_COLUMNS = (
     Column(name="participant_id", description="Participant."),
@@ -48,7 +49,18 @@ def write_phantom(out: Path, settings: PhantomSettings) -> list[dict[str, Any]]:
     settings
         Settings of the phantom.
     """
-    _write_root(out, settings)
+    generated = [{"Name": "bids-alps-phantom", "Version": __version__}]
+    description = {"Name": "Phantom brain", "BIDSVersion": "1.9.0", "License": "CC0", "GeneratedBy": generated}
+    readme = "# Phantom brain\n\nSimulated by bids-alps-phantom; the ground truth is in derivatives/truth.\n"
+    write_json(out / "dataset_description.json", {**description, "DatasetType": "raw"})
+    write_text(out / "README.md", readme)
+    write_json(out / TRUTH / "dataset_description.json", {**description, "DatasetType": "derivative"})
+    write_text(out / TRUTH / "README.md", "# Truth of the phantom\n")
+    write_text(out / TRUTH / ".bidsignore", "*.tsv\n*.json\n")
+    write_json(out / TRUTH / "settings.json", asdict(settings))
+    sessions = [{"ses": str(n + 1)} for n in range(settings.sessions)] or [{}]
+    runs = [{"run": str(n + 1)} for n in range(settings.runs)] if settings.runs > 1 else [{}]
+    scans = [{**session, **run} for session in sessions for run in runs]
     rows, people = [], []
     for n in range(settings.participants):
         label = f"{n + 1:02d}"
@@ -56,34 +68,14 @@ def write_phantom(out: Path, settings: PhantomSettings) -> list[dict[str, Any]]:
         rng = np.random.default_rng([settings.seed, n, 7])
         age, sex = int(rng.integers(20, 80)), "FM"[int(rng.integers(2))]
         people.append({"participant_id": f"sub-{label}", "age": age, "sex": sex, "group": group, "site": "phantom"})
-        for scan, entities in enumerate(_scans(label, settings)):
+        for scan, entities in enumerate(scans):
             subject = make_subject(settings, n, group=group, scan=scan)
-            rows.append(_write_scan(out, entities, subject, settings))
+            rows.append(_write_scan(out, {"sub": label, **entities}, subject, settings))
         if settings.t1w:
             _write_t1w(out, label, make_head(settings, n, group), settings)
     write_table(out / "participants.tsv", people, PARTICIPANT_COLUMNS)
     write_table(out / TRUTH / "truth.tsv", rows, TRUTH_COLUMNS)
     return rows
-
-
-def _scans(label: str, settings: PhantomSettings) -> list[dict[str, str]]:
-    sessions = [{"ses": str(n + 1)} for n in range(settings.sessions)] or [{}]
-    runs = [{"run": str(n + 1)} for n in range(settings.runs)] if settings.runs > 1 else [{}]
-    return [{"sub": label, **session, **run} for session in sessions for run in runs]
-
-
-def _write_root(out: Path, settings: PhantomSettings) -> None:
-    generated = [{"Name": "bids-alps-phantom", "Version": __version__}]
-    description = {"Name": "Phantom brain", "BIDSVersion": "1.9.0", "License": "CC0", "GeneratedBy": generated}
-    write_json(out / "dataset_description.json", {**description, "DatasetType": "raw"})
-    write_text(
-        out / "README.md",
-        "# Phantom brain\n\nSimulated by bids-alps-phantom; the ground truth is in derivatives/truth.\n",
-    )
-    write_json(out / TRUTH / "dataset_description.json", {**description, "DatasetType": "derivative"})
-    write_text(out / TRUTH / "README.md", "# Truth of the phantom\n")
-    write_text(out / TRUTH / ".bidsignore", "*.tsv\n*.json\n")
-    write_json(out / TRUTH / "settings.json", asdict(settings))
 
 
 def _write_scan(
@@ -94,7 +86,7 @@ def _write_scan(
     folder = out / f"sub-{entities['sub']}"
     if "ses" in entities:
         folder /= f"ses-{entities['ses']}"
-    name = "_".join(f"{key}-{value}" for key, value in sorted(entities.items(), key=_entity_rank))
+    name = "_".join(f"{key}-{value}" for key, value in sorted(entities.items(), key=lambda item: _ORDER.index(item[0])))
     sidecar: dict[str, Any] = {
         "EchoTime": 0.08,
         "RepetitionTime": 8.0,
@@ -139,6 +131,7 @@ def _write_field(stem: Path, field: FieldScan, layout: FieldmapLayout, intended_
 
     first, second = (phase.data for phase in field.phases)
     if layout == "phasediff":
+        # wrapped, as scanners store it
         difference = np.angle(np.exp(1j * (second - first)))
         write("phasediff", stored(difference), EchoTime1=ECHOES_S[0], EchoTime2=ECHOES_S[1])
     elif layout == "phases":
@@ -151,10 +144,6 @@ def _write_field(stem: Path, field: FieldScan, layout: FieldmapLayout, intended_
     else:
         write("magnitude1", field.magnitude, EchoTime=ECHOES_S[0])
         write("magnitude2", field.magnitude, EchoTime=ECHOES_S[1])
-
-
-def _entity_rank(item: tuple[str, str]) -> int:
-    return ("sub", "ses", "dir", "run").index(item[0])
 
 
 def write_series(path: Path, image: SpatialMap, gradients: Gradients, sidecar: dict[str, Any]) -> None:

@@ -40,6 +40,7 @@ def make_grid(settings: PhantomSettings, storage: Storage, center: Array) -> Spa
     tilt = Rotation.from_euler("xyz", np.array([1.0, 0.4, -0.5]) * settings.oblique, degrees=True).as_matrix()
     affine = np.eye(4)
     affine[:3, :3] = tilt @ axes * sizes
+    # the middle of the grid lies at the center
     affine[:3, 3] = center - affine[:3, :3] @ ((shape - 1) / 2)
     return SpatialMap(data=np.broadcast_to(np.float32(0), tuple(int(n) for n in shape)), affine=affine)
 
@@ -49,6 +50,7 @@ def make_gradients(settings: PhantomSettings) -> Gradients:
     directions = spread_directions(settings.directions)
     bvals = np.repeat(np.array(settings.shells, dtype=float), settings.directions)
     bvecs = np.concatenate(
+        # another rotation for each shell: its directions differ from those of the others
         [directions @ Rotation.random(random_state=n).as_matrix() for n in range(len(settings.shells))]
     )
     positions = np.linspace(0, len(bvals), settings.b0, endpoint=False).astype(int)
@@ -179,11 +181,13 @@ class Distortion:
     def _shift_and_slope(self, points: Array) -> tuple[Array, Array]:
         """Return the displacement at points, shape (n, 3) -> (n,), mm, and its derivative along `direction`."""
         local = np.ascontiguousarray((points - self.center).T)
+        # eddy currents: linear in position, with one slope along the phase encoding everywhere
         shift, slope = self.eddy @ local, np.full(local.shape[1], self.direction @ self.eddy)
         for *middle, width, height in _BUMPS if self.susceptibility else ():
             offset = local - np.array(middle)[:, None]
             bump = self.susceptibility * height * np.exp(-(offset**2).sum(0) / (2 * width**2))
             shift += bump
+            # derivative of a Gaussian along the phase encoding
             slope -= bump * (self.direction @ offset) / width**2
         return shift, slope
 

@@ -119,6 +119,7 @@ class Tissue:
         for n, (b, (x, y, z)) in enumerate(zip(gradients.bvals, gradients.bvecs, strict=True)):
             for md, s0 in self.isotropic.items():
                 signal[:, n] += np.float32(np.exp(-b * md)) * s0
+            # -b g' D g; off-diagonal elements occur twice
             weights = -b * np.array([x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z])
             signal[self.white, n] += self.s0 * np.exp(weights.astype(self.tensors.dtype) @ self.tensors)
         return signal
@@ -170,6 +171,7 @@ class Head:
     def _local_rotations(self, points: Array) -> Array:
         """Return the rotation, head to template axes, that the map makes of a small neighborhood: (m, 3, 3)."""
         step = 1.0
+        # central differences: column k is the derivative of the map along head axis k
         columns = [
             self.transform.template_from_subject(points + step * axis)
             - self.transform.template_from_subject(points - step * axis)
@@ -188,6 +190,7 @@ def nearest_rotations(matrices: Array) -> Array:
         cofactors = np.stack(
             [_cross(rotations[row - 2], rotations[row - 1]) for row in range(3)]  # of rows 1 x 2, 2 x 0, 0 x 1
         )
+        # R^-T is the cofactor matrix over the determinant
         determinant = (rotations[0] * cofactors[0]).sum(0)
         change = (cofactors / determinant - rotations) / 2
         rotations += change
@@ -205,28 +208,25 @@ def make_head(settings: PhantomSettings, seed: int, group: str = "control") -> H
     rng = np.random.default_rng([settings.seed, seed])
     diagonals = draw_diagonals(group, rng if settings.group_effect else None)
     pitch, roll, yaw = rng.uniform(-settings.rotation, settings.rotation, 3)
-    return Head(
-        anatomy=Anatomy(diagonals=diagonals, scalp=settings.scalp),
-        transform=_draw_transform(rng, (pitch, roll, yaw), settings.warp),
-        pose=Pose(pitch=float(pitch), roll=float(roll), yaw=float(yaw)),
-    )
-
-
-def _draw_transform(rng: np.random.Generator, angles: tuple[float, float, float], warp_mm: float) -> SpatialTransform:
-    pitch, roll, yaw = angles
     rigid = np.eye(4)
     rigid[:3, :3] = Rotation.from_euler("ZYX", [yaw, roll, pitch], degrees=True).as_matrix()
     rigid[:3, 3] = rng.uniform(-8, 8, 3)
-    scale = np.diag([*rng.uniform(0.94, 1.06, 3), 1.0]) if warp_mm else np.eye(4)
-    spacing = 4.0
-    shape = (64, 72, 64)
+    # head size varies by 6 % along each axis; the warp is smooth noise (22 mm) of the requested RMS
+    scale = np.diag([*rng.uniform(0.94, 1.06, 3), 1.0]) if settings.warp else np.eye(4)
+    spacing, shape = 4.0, (64, 72, 64)
     noise = rng.normal(size=(3, *shape))
     field = np.stack([ndimage.gaussian_filter(channel, 22.0 / spacing) for channel in noise], axis=-1)
     rms = np.sqrt((field**2).sum(-1).mean())
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = -np.array(shape) * spacing / 2 + [0, -18, 18]
-    displacement = SpatialMap(data=(field * warp_mm / rms).astype(np.float32), affine=affine) if warp_mm else None
-    return SpatialTransform(affine=scale @ rigid, rigid=rigid, displacement=displacement)
+    displacement = (
+        SpatialMap(data=(field * settings.warp / rms).astype(np.float32), affine=affine) if settings.warp else None
+    )
+    return Head(
+        anatomy=Anatomy(diagonals=diagonals, scalp=settings.scalp),
+        transform=SpatialTransform(affine=scale @ rigid, rigid=rigid, displacement=displacement),
+        pose=Pose(pitch=float(pitch), roll=float(roll), yaw=float(yaw)),
+    )
 
 
 def make_subject(
@@ -369,8 +369,10 @@ def _acquire_moving(head: Head, grid: SpatialMap, gradients: Gradients, motion: 
     data = np.zeros((len(gradients), math.prod(grid.shape)), dtype=np.float32)
     for n in range(len(gradients)):
         one = gradients.take(np.array([n]))
+        # a moved head sees the gradient from another side: R' g in head axes
         signal = tissue.signal(replace(one, bvecs=one.bvecs @ motion[n, :3, :3])).reshape(fine.shape)
         back = np.linalg.inv(motion[n])
+        # only voxels whose origin is near the head; elsewhere there is noise alone
         seen = np.flatnonzero(_look_up(near, at_rest @ back[:3, :3].T + back[:3, 3]))
         source, intensity = distortion.of_volume(gradients, n).undo(voxels[seen], start=at_rest[seen])
         values = _interpolate(_voxel_means(signal), fine.voxels(source @ back[:3, :3].T + back[:3, 3]).T - 0.5)
@@ -440,6 +442,7 @@ def _noisy(data: Array, snr: float, rng: np.random.Generator) -> Array:
     if snr:
         sigma = S0["wm"] / snr
         for n in range(data.shape[3]):
+            # magnitude of a complex signal with noise in both parts
             real = data[..., n] + sigma * rng.standard_normal(data.shape[:3])
             data[..., n] = np.hypot(real, sigma * rng.standard_normal(data.shape[:3]))
     data *= scale

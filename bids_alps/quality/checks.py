@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -23,13 +24,22 @@ def evaluate(name: str, value: float, thresholds: Mapping[str, Threshold] = THRE
     ['pass', 'warn', 'fail']
     """
     limit = thresholds[name]
+    distance = abs(value - limit.middle) if limit.direction == "outside" else value
+    is_beyond = operator.lt if limit.direction == "below" else operator.gt  # False for NaN: no threshold
+    status: Status = "pass"
+    if math.isnan(value):
+        status = limit.unknown
+    elif is_beyond(distance, limit.fail):
+        status = "fail"
+    elif is_beyond(distance, limit.warn):
+        status = "warn"
     return Check(
         name=name,
         value=value,
         unit=limit.unit,
         warn=limit.warn,
         fail=limit.fail,
-        status=_status(value, limit),
+        status=status,
         direction=limit.direction,
         reason=limit.reason,
     )
@@ -83,12 +93,19 @@ def parse_thresholds(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
     for text in texts:
         match = re.fullmatch(r"(\w+)=([^,]+),([^,]+)", text.strip())
         try:
-            name, warn, fail = match.groups() if match else ("", "", "")
-            limits[name] = _validated(name, _limit(warn), _limit(fail))
+            name, *pair = match.groups() if match else ("", "", "")
+            warn, fail = map(_limit, pair)
         except ValueError:
             raise UsageError(
                 "--threshold", f"{text!r} is not a threshold", "write NAME=WARN,FAIL, such as pitch=15,n/a"
             ) from None
+        if name not in THRESHOLDS:
+            raise UsageError("--threshold", f"there is no check {name}", f"choose from {', '.join(sorted(THRESHOLDS))}")
+        if (fail < warn) if THRESHOLDS[name].direction != "below" else (fail > warn):
+            raise UsageError(
+                f"--threshold {name}={warn:g},{fail:g}", "the check would fail before it warns", "swap the two values"
+            )
+        limits[name] = warn, fail
     return limits
 
 
@@ -102,27 +119,6 @@ def _limit(text: str) -> float:
     return number
 
 
-def _validated(name: str, warn: float, fail: float) -> tuple[float, float]:
-    if name not in THRESHOLDS:
-        raise UsageError("--threshold", f"there is no check {name}", f"choose from {', '.join(sorted(THRESHOLDS))}")
-    if (fail < warn) if THRESHOLDS[name].direction != "below" else (fail > warn):
-        raise UsageError(
-            f"--threshold {name}={warn:g},{fail:g}", "the check would fail before it warns", "swap the two values"
-        )
-    return warn, fail
-
-
-def _status(value: float, limit: Threshold) -> Status:
-    if math.isnan(value):
-        return limit.unknown
-    if limit.direction == "outside":
-        value = abs(value - limit.middle)
-    beyond = value.__lt__ if limit.direction == "below" else value.__gt__
-    if not math.isnan(limit.fail) and beyond(limit.fail):
-        return "fail"
-    return "warn" if not math.isnan(limit.warn) and beyond(limit.warn) else "pass"
-
-
 def check_index(result: AlpsResult) -> tuple[Check, ...]:
     """Return the checks of the regions and of the index; each uses the worst value over regions."""
     used = [roi for roi in result.rois if roi.name.startswith(("projection", "association"))]
@@ -131,6 +127,8 @@ def check_index(result: AlpsResult) -> tuple[Check, ...]:
         values = [roi.scalars.get(scalar, math.nan) for roi in used if roi.name.startswith(prefix)]
         return float(getattr(np, reduction)(values))
 
+    middle = THRESHOLDS["alps"].middle
+    sides = [result.alps[side] for side in SIDES]
     values = {
         "angle_projection": worst("v1_angle", "max", "projection"),
         "angle_association": worst("v1_angle", "max", "association"),
@@ -142,11 +140,6 @@ def check_index(result: AlpsResult) -> tuple[Check, ...]:
         "effective_voxels": worst("n_voxels", "min"),
         "coverage": worst("coverage", "min"),
         "pitch": result.pose.pitch,
-        "alps": _farthest([result.alps[side] for side in SIDES]),
+        "alps": max(sides, key=lambda value: math.inf if math.isnan(value) else abs(value - middle)),
     }
     return tuple(evaluate(name, value) for name, value in values.items())
-
-
-def _farthest(values: Iterable[float]) -> float:
-    listed = list(values)
-    return max(listed, key=lambda value: math.inf if math.isnan(value) else abs(value - THRESHOLDS["alps"].middle))

@@ -78,6 +78,7 @@ def pose_of(rotation: Array, *, se_degrees: float = 0.0) -> Pose:
     >>> pose_of(np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])).yaw
     90.0
     """
+    # lower case: about fixed axes, first x, then y, then z
     pitch, roll, yaw = (float(angle) for angle in Rotation.from_matrix(rotation).as_euler("xyz", degrees=True))
     return Pose(pitch=pitch, roll=roll, yaw=yaw, se_degrees=se_degrees)
 
@@ -95,5 +96,6 @@ def jacobian_range(displacement: SpatialMap | None, mask: SpatialMap) -> dict[st
 def jacobian_determinants(displacement: SpatialMap) -> Array:
     """Return det(I + du/dp) at every voxel, shape (i, j, k): 1 if volume is preserved, <= 0 if the warp folds."""
     inverse = np.linalg.inv(displacement.affine[:3, :3])
+    # per voxel times voxels per mm: derivatives along world axes
     slopes = np.stack([np.gradient(displacement.data, axis=axis) for axis in range(3)], axis=-1) @ inverse
     return np.linalg.det(slopes + np.eye(3))

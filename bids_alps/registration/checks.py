@@ -109,6 +109,7 @@ def overlap(transform: SpatialTransform, mask: SpatialMap, template: Template, *
     grid = np.stack(
         np.meshgrid(*(np.arange(0, size, step_mm) for size in template.mask.shape), indexing="ij"), axis=-1
     ).reshape(-1, 3)
+    # a Dice coefficient needs no exact inverse
     points = transform.subject_from_template(template.mask.world(grid), iterations=8)
     in_field = mask.contains(points)
     in_template = np.asarray(template.mask.data, dtype=bool)[tuple(grid[in_field].T)]
@@ -127,6 +128,7 @@ def _hemisphere_distance(transform: SpatialTransform, named: Mapping[str, Array]
 def _ventricles(template: Template) -> Array:
     """Return points in the lateral ventricles (CSF probability > 0.9) near the midline at the level of the ROIs."""
     points = template.csf.world(np.argwhere(template.csf.data > 0.9))
+    # lateral ventricles at the height of the regions: |x| 3 to 20, y -35 to 15, z 12 to 26 mm
     box = (np.abs(points[:, 0]) < 20) & (np.abs(points[:, 1] + 10) < 25) & (np.abs(points[:, 2] - 19) < 7)
     return points[box & (np.abs(points[:, 0]) > 3)]
 

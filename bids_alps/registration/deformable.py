@@ -62,6 +62,7 @@ def fit_displacement(
 
 def _box(mask: sitk.Image) -> tuple[slice, ...]:
     """Return the part of a grid that has all of a mask and a margin, from a voxel of the coarsest grid on."""
+    # arrays of ITK have the axes z, y, x
     inside = np.argwhere(sitk.GetArrayViewFromImage(mask).T)
     low = np.maximum(inside.min(0) - _MARGIN, 0) // _COARSEST * _COARSEST
     high = np.minimum(inside.max(0) + 1 + _MARGIN, mask.GetSize())

@@ -43,6 +43,7 @@ class DipySyn:
         displacement = _deformation(spatial_map(fixed), spatial_map(moving))
         left, _, right = np.linalg.svd(rigid[:3, :3])
         rigid = rigid.copy()
+        # numerical errors of the optimizer removed: the nearest rotation
         rigid[:3, :3] = left @ right
         transform = SpatialTransform(affine=affine, rigid=rigid, displacement=displacement)
         return Registration(

@@ -79,6 +79,7 @@ class LinearFit:
         norms = (_STRETCH_BASIS**2).sum((1, 2))
         parameters = np.zeros(12)
         parameters[3:6] = Rotation.from_matrix(rotation).as_rotvec()
+        # the basis is orthogonal: coefficients are projections
         parameters[6:] = np.einsum("nij,ij->n", _STRETCH_BASIS, np.real(logm(stretch))) / norms
         return cls(parameters=parameters, center=center, target=matrix[:3, :3] @ center + matrix[:3, 3])
 
@@ -127,10 +128,12 @@ class Pair:
         inside = region[sparse]
         self.points: Array = np.asfortranarray(template.world(np.argwhere(inside) * stride))
         self.values: Array = smooth[sparse][inside].astype(np.float64)
+        # to an SD of step_mm / 2 in all, of which the voxel itself contributes about a quarter of its size
         width = np.sqrt(np.maximum((step_mm / 2) ** 2 - (subject.voxel_size / 4) ** 2, 0)) / subject.voxel_size
         moving = gaussian_filter(subject.data.astype(np.float32), width, mode="nearest", truncate=3)
         self.shape, self.from_world = subject.shape, np.linalg.inv(subject.affine)
         self.moving, *self.slopes = map(LinearImage.of_image, (moving, *np.gradient(moving)))
+        # independent samples: sampled volume over that of correlated residuals
         self.effective = len(self.points) * float(np.prod(stride * template.voxel_size)) / _CORRELATION_LENGTH_MM**3
 
     def similarity(self, matrix: Array) -> tuple[float, float]:
@@ -191,6 +194,7 @@ def fit_linear(pair: Pair, start: LinearFit, free: int, *, iterations: int = 40)
         hessian, gradient = curvature + precision, slope - precision @ best.parameters[:free]
         best = replace(best, covariance=np.linalg.pinv(hessian))
         while damping < 1e4:
+            # Marquardt: damping in proportion to the diagonal suits parameters in mm and in rad
             step = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
             trial = _scored(pair, _stepped(best, step))
             if _merit(pair, trial) > _merit(pair, best):
@@ -206,6 +210,7 @@ def fit_linear(pair: Pair, start: LinearFit, free: int, *, iterations: int = 40)
 
 def _merit(pair: Pair, fit: LinearFit) -> float:
     """Return log likelihood plus log prior."""
+    # -n / 2 log(1 - r^2), the profile log likelihood; r |r| instead of r^2, so that anticorrelation scores lowest
     likelihood = -0.5 * pair.effective * fit.covered * np.log(max(1 - fit.similarity * abs(fit.similarity), 1e-9))
     return float(likelihood - 0.5 * ((fit.parameters / _PRIOR_SD) ** 2).sum())
 
@@ -237,6 +242,7 @@ def _rotation(vector: Array) -> Array:
     x, y, z = vector
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     angle = float(np.sqrt(vector @ vector))
+    # I + sin(a) / a K + (1 - cos(a)) / a^2 K^2, with np.sinc(x) = sin(pi x) / (pi x): finite at a = 0
     rotation: Array = np.eye(3) + np.sinc(angle / np.pi) * cross
     return rotation + 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * (cross @ cross)
 
@@ -248,6 +254,7 @@ def _log_stretch(parameters: Array) -> Array:
 def _stretch(parameters: Array) -> Array:
     if not parameters.any():
         return np.eye(3)
+    # matrix exponential of a symmetric matrix
     values, vectors = np.linalg.eigh(_log_stretch(parameters))
     return (vectors * np.exp(values)) @ vectors.T
 

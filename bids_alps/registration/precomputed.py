@@ -44,12 +44,15 @@ class Precomputed:
             If the mask is empty, or the transform cannot be inverted, or mirrors or collapses space.
         """
         check_subject(subject)
+        # a sample of the voxels is enough for twelve parameters
         points = template.mask.world(np.argwhere(template.mask.data)[::97])
         affine = self._affine(self.subject_from_template(points), points)
         left, _, right = np.linalg.svd(affine[:3, :3])
         rigid = np.eye(4)
+        # rotation nearest to the affine (polar factor); the determinant has been checked
         rigid[:3, :3] = left @ right
         center = points.mean(axis=0)
+        # the rigid part agrees with the transform at the center of the brain
         rigid[:3, 3] = center - rigid[:3, :3] @ self.subject_from_template(center[None])[0]
         displacement = self._displacement(affine, subject.mask)
         transform = SpatialTransform(affine=affine, rigid=rigid, displacement=displacement)
@@ -93,6 +96,7 @@ class Precomputed:
             active = active[np.abs(gap[active]).max(axis=1) > _CLOSED_MM]
             if not active.size:
                 break
+            # a gap g in the subject is closed, to first order, by a step A g in the template
             mapped[active] += gap[active] @ affine[:3, :3].T
         self._refuse_gaps(points, gap, inside)
         back = np.linalg.inv(affine)

@@ -30,6 +30,7 @@ def find_starting_poses(
         for *angles, shift in itertools.product(_PITCHES, _ROLLS, _YAWS, shifts)
     ]
     fits = [fit_linear(coarse, start, RIGID, iterations=8) for start in starts]
+    # a few coarse steps rank the starts; only the best are fitted to the end
     ranked = sorted(fits, key=lambda fit: -fit.similarity)[: 3 * keep]
     return sorted(
         (fit_linear(coarse, fit, SIMILARITY, iterations=20) for fit in ranked), key=lambda fit: -fit.similarity
@@ -58,6 +59,7 @@ def best_rotated_similarity(coarse: Pair, fit: LinearFit) -> float:
     This detects headers with flipped or permuted axes: a flip along y or z equals a 180 degree rotation of a mirrored
     head, and heads are nearly mirror-symmetric. A left-right flip alone cannot be detected from anatomy.
     """
+    # the 23 rotations of a cube other than the identity
     rotations = [rotation for rotation in Rotation.create_group("O") if rotation.magnitude() > 1e-6]
     fits = []
     for rotation in rotations:
@@ -75,4 +77,5 @@ def center_of_mass(mask: SpatialMap) -> Array:
 
 def _parameters(angles: list[float], shift: float) -> Array:
     turn = Rotation.from_euler("xyz", angles, degrees=True).as_rotvec()
+    # translation (mm), rotation vector (rad), log-stretch
     return np.concatenate([[0.0, 0.0, shift], turn, np.zeros(6)])

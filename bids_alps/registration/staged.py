@@ -128,6 +128,7 @@ def inner_brain(mask: SpatialMap) -> Array:
     """
     inner, box = np.zeros(mask.shape, dtype=bool), _bounding_box(mask, 1.0)
     inner[box] = distance_transform_edt(mask.data[box], sampling=mask.voxel_size) > _DEPTH_MM
+    # z of each voxel in world mm, from the third row of the affine
     rows = (
         step * index for step, index in zip(mask.affine[2, :3], np.ogrid[tuple(map(slice, mask.shape))], strict=True)
     )
@@ -186,6 +187,7 @@ def pose_spreads(
 ) -> dict[str, float]:
     """Return the variability of the rotation over starts, halves of the data and channels, degrees."""
     boards = (index // _BOARD_VOXELS for index in np.ogrid[tuple(map(slice, region.shape))])
+    # blocks rather than voxels: residuals of neighbors are correlated
     checkerboard = sum(boards) % 2 == 0
     contrasts = template_contrast(template), subject_contrast(subject)
     halves = [Pair(*contrasts, region & part, 4.0) for part in (checkerboard, ~checkerboard)]
@@ -203,6 +205,7 @@ def pose_spreads(
 
 def placement_se(fit: LinearFit, mask: SpatialMap) -> float:
     """Return the standard error of an ROI center per axis, mm: from anatomy, voxel size and the affine fit."""
+    # edge of a cube with the volume of a voxel
     voxel = float(np.prod(mask.voxel_size)) ** (1 / 3)
     translation = 0.0 if fit.covariance is None else float(np.mean(np.diag(fit.covariance)[:3]))
     return float(np.sqrt(_ANATOMY_SE_MM**2 + (_VOXEL_SHARE * voxel) ** 2 + translation))

@@ -33,6 +33,7 @@ def align_t1w(subject: SubjectMaps, t1w: SpatialMap) -> LinearFit:
         `subject_from_template` maps points of the diffusion image to points of the T1w image, RAS+ mm.
     """
     mask = subject.mask
+    # padded by its edge: where the field of view ends, the brain goes on
     depth = distance_transform_edt(np.pad(mask.data, 1, mode="edge"), sampling=mask.voxel_size)[1:-1, 1:-1, 1:-1]
     region = depth > _DEPTH_MM
     center = mask.world(np.argwhere(region)).mean(axis=0)

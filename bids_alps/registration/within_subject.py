@@ -81,6 +81,7 @@ def _between(scans: Sequence[SubjectMaps], alignments: Sequence[SpatialTransform
     centers = [scan.mask.world(np.argwhere(region)).mean(0) for scan, region in zip(scans, regions, strict=True)]
     motions, similar = {}, np.zeros((len(scans), len(scans)))
     for i, j in permutations(range(len(scans)), 2):
+        # from scan i to the template, and from there to scan j
         fit = _start(np.linalg.inv(alignments[j].rigid) @ alignments[i].rigid, centers[i])
         for step in _STEPS_MM:
             fit = fit_linear(Pair(contrasts[i], contrasts[j], regions[i], step), fit, RIGID)
@@ -134,16 +135,20 @@ def solve_midpoint(motions: Mapping[tuple[int, int], Array], centers: Sequence[A
     [-10.0, 10.0]
     """
     n = len(centers)
+    # block (j, i) is the sum of both estimates of the rotation from i to j; on the diagonal, twice the identity
     relative = np.tile(2 * np.eye(3), (n, n)).reshape(n, 3, n, 3).transpose(0, 2, 1, 3).copy()
     for (i, j), matrix in motions.items():
         turn = Rotation.from_matrix(matrix[:3, :3]).as_matrix()
         if i < j:
             relative[j, i] = turn + motions[j, i][:3, :3].T
             relative[i, j] = relative[j, i].T
+    # without errors the matrix has rank 3: its eigenvectors stack the rotations, up to a common orthogonal matrix
     _, vectors = np.linalg.eigh(relative.transpose(0, 2, 1, 3).reshape(3 * n, 3 * n))
     blocks = vectors[:, -3:].reshape(n, 3, 3)
+    # eigenvectors may be mirrored: det = -1
     blocks = blocks * np.sign(np.linalg.det(blocks[0]))
     turns = np.stack([_nearest_rotation(block) for block in blocks])
+    # the chordal mean of the rotations becomes the identity: no scan is the reference
     turns = turns @ _nearest_rotation(turns.sum(0)).T
     shifts = _shifts(motions, turns, np.asarray(centers))
     middle = np.mean(centers, axis=0)
@@ -160,6 +165,7 @@ def _shifts(motions: Mapping[tuple[int, int], Array], turns: Array, centers: Arr
     n = len(centers)
     rows, right = [], []
     for (i, j), matrix in motions.items():
+        # s_j - R_ij s_i = R_ij c_i + t_ij - c_j, from shift s and center c of scans i and j
         turn = turns[j] @ turns[i].T
         row = np.zeros((3, n, 3))
         row[:, j], row[:, i] = np.eye(3), -turn
@@ -173,6 +179,7 @@ def _shifts(motions: Mapping[tuple[int, int], Array], turns: Array, centers: Arr
 
 def _nearest_rotation(matrix: Array) -> Array:
     left, _, right = np.linalg.svd(matrix)
+    # the sign of the smallest singular vector makes it proper (Kabsch)
     return left @ np.diag([1, 1, np.sign(np.linalg.det(left @ right))]) @ right
 
 

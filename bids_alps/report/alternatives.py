@@ -8,6 +8,7 @@ from typing import Any
 
 from bids_alps.report.html import number
 from bids_alps.report.page import Table
+from bids_alps.report.run_tables import number_in
 
 _CHOICES = {
     "alps": "As reported",
@@ -52,7 +53,7 @@ def compare_alternatives(rows: Sequence[Mapping[str, Any]]) -> Table | None:
         if "alps-sphere" in presets:  # it has a row of its own
             choices = {column: title for column, title in choices.items() if column != "alps_spheres"}
         for column, title in choices.items():
-            values = {side: _value(of_preset.get(side, {}).get(column)) for side in _SIDES}
+            values = {side: number_in(of_preset.get(side, {}), column) for side in _SIDES}
             if any(math.isfinite(value) for value in values.values()):
                 alternatives.append((title, values))
     if len(alternatives) < 2:
@@ -73,7 +74,3 @@ def compare_alternatives(rows: Sequence[Mapping[str, Any]]) -> Table | None:
 def _difference(value: float, reported: float) -> str:
     change = 100 * (value / reported - 1) if reported else math.nan
     return f"{change:+.1f}" if math.isfinite(change) else "n/a"
-
-
-def _value(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan

@@ -17,24 +17,23 @@ _NOTE = (
 
 def read_changes(folder: Path) -> tuple[Table, ...]:
     """Read the tables of changes of a participant from its folder, one table per kind of run."""
-    return tuple(_read_table(path) for path in sorted(folder.glob(f"**/*{_END}")))
-
-
-def _read_table(path: Path) -> Table:
-    rows = [{str(name): value for name, value in row.items()} for row in read_table(path).to_dict("records")]
-    several = len({row["roi_preset"] for row in rows}) > 1
-    cells = tuple(
-        (
-            f"{row['first_session']} to {row['second_session']}, {row['hemisphere']}"
-            + (f", {row['roi_preset']}" if several else ""),
-            number(row["alps_first"]),
-            number(row["alps_second"]),
-            f"{row['change']:+.3f}",
-            f"{row['change_ci_low']:+.3f} to {row['change_ci_high']:+.3f}",
-            str(row["status"]),
-            f"other protocol: {row['differs']}" if row["protocol"] == "different" else "",
-        )
-        for row in rows
-    )
     columns = ("Sessions", "First", "Second", "Change", "95 % interval", "Status", "Remark")
-    return Table(title=path.name.removesuffix(_END), columns=columns, rows=cells, note=_NOTE)
+    tables = []
+    for path in sorted(folder.glob(f"**/*{_END}")):
+        rows = [{str(name): value for name, value in row.items()} for row in read_table(path).to_dict("records")]
+        several = len({row["roi_preset"] for row in rows}) > 1
+        cells = tuple(
+            (
+                f"{row['first_session']} to {row['second_session']}, {row['hemisphere']}"
+                + (f", {row['roi_preset']}" if several else ""),
+                number(row["alps_first"]),
+                number(row["alps_second"]),
+                f"{row['change']:+.3f}",
+                f"{row['change_ci_low']:+.3f} to {row['change_ci_high']:+.3f}",
+                str(row["status"]),
+                f"other protocol: {row['differs']}" if row["protocol"] == "different" else "",
+            )
+            for row in rows
+        )
+        tables.append(Table(title=path.name.removesuffix(_END), columns=columns, rows=cells, note=_NOTE))
+    return tuple(tables)

@@ -15,14 +15,14 @@ from bids_alps import __version__
 from bids_alps.model import SIDES, Array, Status
 from bids_alps.provenance import read_statements
 from bids_alps.report import figures_group
-from bids_alps.report.explore import make_explorer, run_name
+from bids_alps.report.explore import make_explorer, run_link
+from bids_alps.report.failures import find_all_failures
 from bids_alps.report.group_charts import draw_charts, result_pictures
 from bids_alps.report.group_results import summarize_results
 from bids_alps.report.html import number, render_group, words
 from bids_alps.report.methods import draft_methods
 from bids_alps.report.methods_group import write_group_methods
 from bids_alps.report.page import LITERATURE, GroupPage, GroupRow, MethodsText, Picture, Reference, Table
-from bids_alps.report.participant import find_failures
 from bids_alps.statistics.findings import Findings
 from bids_alps.statistics.plan import Plan
 
@@ -65,8 +65,7 @@ def render_cohort(
     columns = [variable.name for variable in plan.variables]
     group = None if "comparison" in findings.tables else plan.group  # otherwise they have their own figure
     page = make_group_page(preset_rows, group=group, columns=columns, checks=count_checks(output_dir, preset))
-    labels = sorted(path.name.removeprefix("sub-") for path in (output_dir / "logs").glob("sub-*"))
-    failures = [failure for label in labels for failure in find_failures(output_dir, label)]
+    failures = find_all_failures(output_dir)
     page_notes = [*page.notes, *(note for note in notes if note not in findings.banners)]
     if len(findings_by_preset) > 1:
         page_notes.append(
@@ -155,7 +154,12 @@ def make_group_page(
     GroupPage
         Results, further charts, notes and methods are added with `dataclasses.replace`.
     """
-    present = [name for name in (*_labels_of(rows), *_SHOWN, *columns) if any(name in row for row in rows)]
+    # what names a run: the usual columns, and columns of entities, which come before the index
+    first = [name for name in (rows[0] if rows else {}) if name not in _LABELS]
+    entities = first[: first.index("alps_left") if "alps_left" in first else 0]
+    labels = [name for name in (*_LABELS, *entities) if any(_cell(row.get(name)) != "n/a" for row in rows)]
+    labels = [name for name in labels if name != "status"]
+    present = [name for name in (*labels, *_SHOWN, *columns) if any(name in row for row in rows)]
     shown = list(dict.fromkeys(present))
     notes = [f"The first {_SHOWN_RUNS} of {len(rows)} runs are listed; group_alps.tsv has all runs."]
     notes = notes if len(rows) > _SHOWN_RUNS else []
@@ -165,7 +169,7 @@ def make_group_page(
         version=__version__,
         columns=tuple(words(name.removesuffix("_id")) for name in shown),
         rows=tuple(
-            GroupRow(cells=tuple(_cell(row.get(name)) for name in shown), status=status_of(row), link=_link(row))
+            GroupRow(cells=tuple(_cell(row.get(name)) for name in shown), status=status_of(row), link=run_link(row))
             for row in rows[:_SHOWN_RUNS]
         ),
         pictures=pictures,
@@ -180,26 +184,12 @@ def status_of(row: Row) -> Status:
     return status if status in ("pass", "warn", "fail") else "warn"
 
 
-def _labels_of(rows: Sequence[Row]) -> list[str]:
-    """Return the columns that name a run: the usual ones, and any entity columns that have values."""
-    before = [name for name in (rows[0] if rows else {}) if name not in _LABELS]
-    end = before.index("alps_left") if "alps_left" in before else 0
-    labels = [name for name in (*_LABELS, *before[:end]) if any(_cell(row.get(name)) != "n/a" for row in rows)]
-    return [name for name in labels if name != "status"]
-
-
 def _cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "n/a"
     if isinstance(value, float):
         return number(value)
     return str(value)
-
-
-def _link(row: Row) -> str:
-    """Return the link to the run on the page of its participant; empty if the label is not alphanumeric."""
-    label = str(row.get("participant_id", "")).removeprefix("sub-")
-    return f"sub-{label}.html#{run_name(row)}" if label.replace("+", "").isalnum() and label.isascii() else ""
 
 
 def _column(rows: Sequence[Row], name: str) -> Array:

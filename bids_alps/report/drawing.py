@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_alps.model import Array, Roi, SpatialMap, SpatialTransform
-from bids_alps.report.catalogue import CATALOGUE, STEPS
+from bids_alps.report.catalog import CATALOGUE, STEPS
 
 if TYPE_CHECKING:
     from bids_alps.model import DwiSeries, Template

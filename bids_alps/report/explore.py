@@ -44,10 +44,17 @@ def make_explorer(rows: Sequence[Row], columns: Sequence[str] = (), *, group: st
         return None
     families = _families(rows)
     candidates = list(dict.fromkeys([*([group] if group else []), "status", *columns, *rows[0]]))
-    colors = {name: _color(rows, name, numbers=name in columns) for name in candidates if name not in _NO_COLOR}
-    shown = {_title(name): values for name, values in colors.items() if values is not None}
-    runs = [{"label": run_name(row), "href": _link(row), "status": str(row.get("status", "warn"))} for row in rows]
+    shown: dict[str, list[str] | list[float | None]] = {}
+    for name in (name for name in candidates if name not in _NO_COLOR):
+        levels, numbers = [_text(row.get(name)) for row in rows], [_number(row.get(name)) for row in rows]
+        count = len(set(levels))
+        if 1 < count <= _MAX_LEVELS and not name.startswith(("alps", _CHECK)):
+            shown[_title(name)] = levels
+        elif name in columns and count > _MAX_LEVELS and any(value is not None for value in numbers):
+            shown[_title(name)] = numbers
+    runs = [{"label": run_name(row), "href": run_link(row), "status": str(row.get("status", "warn"))} for row in rows]
     data = json.dumps({"runs": runs, "families": families, "colors": shown}, separators=(",", ":"), allow_nan=False)
+    # inside a script element: no end tag, and no line ends of JavaScript that JSON allows in text
     safe = data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     return Explorer(families=tuple(families), colors=tuple(shown), data=safe)
 
@@ -70,7 +77,8 @@ def run_name(row: Row) -> str:
     return "_".join(parts)
 
 
-def _link(row: Row) -> str:
+def run_link(row: Row) -> str:
+    """Return the link to a run on the page of its participant; empty if the label is not alphanumeric."""
     label = str(row.get("participant_id", "")).removeprefix("sub-")
     safe = label.replace("+", "").isalnum() and label.isascii()
     return f"sub-{label}.html#{run_name(row)}" if safe else ""
@@ -104,16 +112,6 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(f"{value:.{_DIGITS}g}")
-
-
-def _color(rows: Sequence[Row], name: str, *, numbers: bool) -> list[str] | list[float | None] | None:
-    """Return the levels of a column, or its numbers if there are many; None if it is constant."""
-    levels = [_text(row.get(name)) for row in rows]
-    count = len(set(levels))
-    if 1 < count <= _MAX_LEVELS and not name.startswith(("alps", _CHECK)):
-        return levels
-    values = [_number(row.get(name)) for row in rows]
-    return values if numbers and count > _MAX_LEVELS and any(value is not None for value in values) else None
 
 
 def _text(value: Any) -> str:

@@ -18,7 +18,7 @@ STATUS_COLORS: Mapping[str, str] = {"pass": "#2e7d4f", "warn": "#d98e04", "fail"
 GROUP_COLORS = ("#2f6db5", "#c2552d", "#5a8f3c", "#8457a8", "#595f69")
 GROUP_MARKERS = ("o", "^", "s", "D", "v")
 DENSE = 3000
-"""Number of points above which scatter plots are rasterised, to limit the size of the page."""
+"""Number of points above which scatter plots are rasterized, to limit the size of the page."""
 STATUS_MARKERS: Mapping[str, str] = {"pass": "o", "warn": "^", "fail": "X"}
 
 

@@ -99,8 +99,8 @@ def join_names(names: Any) -> str:
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}" if texts else "nothing"
 
 
-def capitalise(text: str) -> str:
-    """Return a text with its first letter capitalised."""
+def capitalize(text: str) -> str:
+    """Return a text with its first letter capitalized."""
     return text[:1].upper() + text[1:]
 
 

@@ -8,7 +8,7 @@ from bids_alps.report import figures_statistics
 from bids_alps.report.group_changes import changes_result
 from bids_alps.report.group_format import (
     Row,
-    capitalise,
+    capitalize,
     describe_p,
     format_interval,
     format_p,
@@ -35,24 +35,23 @@ def summarize_results(findings: Findings, plan: Plan) -> tuple[Result, ...]:
         "Sensitivity to analysis choices": lambda: _sensitivity(findings),
         "Further results": lambda: supplementary_results(findings),
     }
-    results = [_section(title, work) for title, work in sections.items()]
-    return tuple(result for result in results if result is not None)
-
-
-def _section(title: str, work: Callable[[], Result | None]) -> Result | None:
-    """Return a section of the page; if it fails, it says so, and the others are kept."""
-    try:
-        return work()
-    except Exception as error:  # noqa: BLE001 - a failing sentence must not cost the page
-        problem = f"Not shown because of an error ({type(error).__name__}: {error}); the tables have the results."
-        return Result(title=title, sentences=(problem,))
+    results = []
+    for title, work in sections.items():
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001 - a failing sentence must not cost the page
+            problem = f"Not shown because of an error ({type(error).__name__}: {error}); the tables have the results."
+            result = Result(title=title, sentences=(problem,))
+        if result is not None:
+            results.append(result)
+    return tuple(results)
 
 
 def _flow(findings: Findings) -> Result:
     names = {"found": "Identified"}
     rows = tuple(
         (
-            names.get(step["step"], capitalise(step["step"])),
+            names.get(step["step"], capitalize(step["step"])),
             "" if step["step"] == "found" else str(step["excluded_runs"]),
             str(step["runs"]),
             str(step["participants"]),
@@ -66,7 +65,7 @@ def _flow(findings: Findings) -> Result:
     return Result(
         title="Participants and runs analyzed",
         sentences=(
-            capitalise(findings.flow.sentence),
+            capitalize(findings.flow.sentence),
             "group_exclusions.tsv lists all exclusions with their reasons.",
         ),
         tables=(table,),

@@ -43,7 +43,11 @@ def supplementary_results(findings: Findings) -> Result | None:
         _precision_sentence(row) for row in result_rows(findings, "precision") if row["outcome"] == PRIMARY_OUTCOME
     )[:1]
     sentences += tuple(
-        _reliability_sentence(row) for row in result_rows(findings, "reliability") if row["outcome"] == PRIMARY_OUTCOME
+        f"{row['kind']} of the bilateral index between {row['between']} ({row['repeats']}): {row['icc']:.2f} "
+        f"({row['ci_low']:.2f} to {row['ci_high']:.2f}), {int(row['participants'])} participants; smallest detectable "
+        f"change {format_value(row['smallest_detectable_change'])}."
+        for row in result_rows(findings, "reliability")
+        if row["outcome"] == PRIMARY_OUTCOME
     )
     if "norms" in findings.facts:
         sentences += (str(findings.facts["norms"]) + " Scores are in group_norms.tsv.",)
@@ -60,12 +64,4 @@ def _precision_sentence(row: Row) -> str:
     return (
         f"Measurement error accounts for {100 * row['measurement_error_fraction']:.0f} % of the variance of the "
         f"bilateral index between participants (reliability {row['reliability']:.2f}, n = {int(row['n'])})."
-    )
-
-
-def _reliability_sentence(row: Row) -> str:
-    return (
-        f"{row['kind']} of the bilateral index between {row['between']} ({row['repeats']}): {row['icc']:.2f} "
-        f"({row['ci_low']:.2f} to {row['ci_high']:.2f}), {int(row['participants'])} participants; smallest detectable "
-        f"change {format_value(row['smallest_detectable_change'])}."
     )

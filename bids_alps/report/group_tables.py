@@ -10,7 +10,7 @@ import pandas as pd
 from bids_alps.report.group_format import (
     UNIT,
     Row,
-    capitalise,
+    capitalize,
     format_interval,
     format_p,
     format_value,
@@ -76,7 +76,7 @@ def pairs_table(rows: Sequence[Row], title: str, *, with_unadjusted: bool = Fals
     cells = []
     for row in rows[:SHOWN]:
         name = str(row["outcome"])
-        outcome = capitalise(outcome_label(name)) + (f": {row['group_b']} − {row['group_a']}" if len(pairs) > 1 else "")
+        outcome = capitalize(outcome_label(name)) + (f": {row['group_b']} − {row['group_a']}" if len(pairs) > 1 else "")
         unadjusted = (
             (f"{format_value(row['unadjusted_difference'], name, sign=True)}, p {format_p(row['unadjusted_p'])}",)
             if with_unadjusted
@@ -124,7 +124,7 @@ def changes_table(rows: Sequence[Row], title: str) -> Table:
         group = f", {row['group']}" if several else ""
         numbers = (format_interval(row, "change", name), format_p(row.get("p")), format_p(row.get(CORRECTED)))
         effect, counts = number_or_dash(row.get("effect")), f"{int(row['n_pairs'])} / {int(row['n_incomplete'])}"
-        cells.append((f"{capitalise(outcome_label(name))}{levels}{group}", *numbers, effect, counts))
+        cells.append((f"{capitalize(outcome_label(name))}{levels}{group}", *numbers, effect, counts))
     unit = f", {UNIT}" if any(is_diffusivity(str(row["outcome"])) for row in rows) else ""
     pair = f": {rows[0]['level_b']} minus {rows[0]['level_a']}" if rows and pairs == 1 else ""
     columns = ("Outcome", "Change (95 % CI)", "p", "p corrected", "Effect size", "Pairs / incomplete")
@@ -138,7 +138,7 @@ def changes_table(rows: Sequence[Row], title: str) -> Table:
 
 
 def _name_tests(names: set[str]) -> str:
-    return capitalise(join_names(sorted(names - {"none"}))) or "Not tested: too few values"
+    return capitalize(join_names(sorted(names - {"none"}))) or "Not tested: too few values"
 
 
 def mean_cell(part: pd.DataFrame, group: str) -> str:
@@ -173,7 +173,7 @@ def _heading(name: str) -> str:
 
 def _cell(name: str, value: Any) -> str:
     if name == "outcome":
-        return capitalise(outcome_label(str(value)))
+        return capitalize(outcome_label(str(value)))
     if isinstance(value, float):
         if name.startswith("p_") or name == "p":
             return format_p(value)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from bids_alps.model import Check
 from bids_alps.report.html import number, words
 from bids_alps.report.page import Table
-
-Row = Mapping[str, Any]
+from bids_alps.report.run_tables import Row, number_in
 
 
 def lesion_tables(index: Sequence[Row], regions: Sequence[Row]) -> tuple[Table, ...]:
@@ -21,13 +19,13 @@ def lesion_tables(index: Sequence[Row], regions: Sequence[Row]) -> tuple[Table, 
     index, regions
         Rows of the tables of the index and of the regions.
     """
-    with_lesions = [row for row in index if math.isfinite(_value(row, "lesion_volume"))]
+    with_lesions = [row for row in index if math.isfinite(number_in(row, "lesion_volume"))]
     if not with_lesions:
         return ()
     several = len({row.get("roi_preset") for row in with_lesions}) > 1
-    volume, space = _value(with_lesions[0], "lesion_volume"), with_lesions[0].get("lesion_space")
+    volume, space = number_in(with_lesions[0], "lesion_volume"), with_lesions[0].get("lesion_space")
     note = f"{number(volume)} mL in the brain" if volume else "The mask contains no lesion in the brain"
-    overlaps = tuple((_name(row, "roi", several), f"{100 * _value(row, 'lesion_overlap'):.0f} %") for row in regions)
+    overlaps = tuple((_name(row, "roi", several), f"{100 * number_in(row, 'lesion_overlap'):.0f} %") for row in regions)
     effect = tuple((_name(row, "hemisphere", several), *_change(row)) for row in with_lesions)
     return (
         Table(
@@ -41,7 +39,7 @@ def lesion_tables(index: Sequence[Row], regions: Sequence[Row]) -> tuple[Table, 
 
 
 def _change(row: Row) -> tuple[str, str, str]:
-    included, excluded = _value(row, "alps_with_lesions"), _value(row, "alps_without_lesions")
+    included, excluded = number_in(row, "alps_with_lesions"), number_in(row, "alps_without_lesions")
     return number(included), number(excluded), number(excluded - included)
 
 
@@ -49,16 +47,11 @@ def _name(row: Row, key: str, several: bool) -> str:
     return words(str(row.get(key))) + (f" ({row.get('roi_preset')})" if several else "")
 
 
-def _value(row: Row, key: str) -> float:
-    value = row.get(key)
-    return float(value) if isinstance(value, int | float) else math.nan
-
-
 def lesion_notes(index: Sequence[Row], checks: Sequence[Check]) -> list[str]:
     """Return warnings about the lesion mask: that it is missing, or may be misaligned."""
     notes = []
     overlap_checks = [check for check in checks if check.name == "lesion_overlap"]
-    if overlap_checks and not any(math.isfinite(_value(row, "lesion_volume")) for row in index):
+    if overlap_checks and not any(math.isfinite(number_in(row, "lesion_volume")) for row in index):
         notes.append(
             "No lesion mask was found for this run, so that lesions in its regions cannot be excluded. "
             "If the images were inspected and show no lesions, provide an empty mask."

@@ -36,8 +36,15 @@ def draft_methods(runs: Runs) -> list[str]:
     """
     drafts = []
     for stage in STAGES:
-        sentences = _sentences(runs, stage)
-        if sentences:
+        by_sentence: dict[str, dict[str, Mapping[str, float]]] = {}  # in order of first appearance
+        for name, statements in runs.items():
+            for statement in statements:
+                if statement.stage == stage:
+                    by_sentence.setdefault(statement.text, {})[name] = statement.values
+        if by_sentence:
+            sentences = (
+                _counted(_filled(text, by_run.values()), by_run, runs, stage) for text, by_run in by_sentence.items()
+            )
             drafts.append(" ".join(sentences))
     return drafts
 
@@ -53,10 +60,23 @@ def cite(drafts: Sequence[str]) -> MethodsText:
     library = _library()
     keys = {key for draft in drafts for key in _CITED.findall(draft)} & library.keys()
     ordered = sorted(keys, key=lambda key: (str(library[key]["author"]), int(library[key]["year"])))
+    entries = []
+    names = ("title", "journal", "year", "volume", "pages", "doi", "url")
+    for key in ordered:
+        people = re.sub(r",? (?:& )?et al\.", " and others", str(library[key]["author"]))
+        people = re.sub(r"(?<=\.), (?:& )?", " and ", people)  # BibTeX separates authors by "and"
+        fields = {"author": people} | {name: library[key][name] for name in names if name in library[key]}
+        lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
+        entries.append(f"@article{{{key},\n{lines}\n}}\n")
+    citations = {key: str(entry["cite"]) for key, entry in library.items()}
     return MethodsText(
-        paragraphs=tuple(_CITED.sub(lambda match: _cited(match, library), draft) for draft in drafts),
-        references=tuple(_reference(library[key]) for key in ordered),
-        bibtex="".join(f"{_bibtex(key, library[key])}\n\n" for key in ordered).rstrip("\n") + "\n",
+        paragraphs=tuple(_CITED.sub(lambda match: citations.get(match[1], match[0]), draft) for draft in drafts),
+        references=tuple(
+            f"{entry['author']} ({entry['year']}). {entry['title']}. {entry['journal']}, {entry['volume']}, "
+            f"{entry['pages']}. {entry.get('url') or 'https://doi.org/' + str(entry['doi'])}"
+            for entry in map(library.__getitem__, ordered)
+        ),
+        bibtex="\n".join(entries) or "\n",
     )
 
 
@@ -84,20 +104,6 @@ def write_citation(folder: Path, runs: Runs, *, markdown_only: bool = False) -> 
 
 def _number(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _cited(match: re.Match[str], library: Mapping[str, Mapping[str, Any]]) -> str:
-    return str(library[match[1]]["cite"]) if match[1] in library else match[0]
-
-
-def _sentences(runs: Runs, stage: Stage) -> list[str]:
-    """Return the distinct sentences of a stage in order of first appearance."""
-    by_sentence: dict[str, dict[str, Mapping[str, float]]] = {}
-    for name, statements in runs.items():
-        for statement in statements:
-            if statement.stage == stage:
-                by_sentence.setdefault(statement.text, {})[name] = statement.values
-    return [_counted(_filled(text, by_run.values()), by_run, runs, stage) for text, by_run in by_sentence.items()]
 
 
 def _filled(text: str, values: Iterable[Mapping[str, float]]) -> str:
@@ -130,19 +136,3 @@ def _is_one_run(statements: Sequence[Statement]) -> bool:
 @cache
 def _library() -> dict[str, dict[str, Any]]:
     return tomllib.loads(files("bids_alps").joinpath("resources", "references.toml").read_text(encoding="utf-8"))
-
-
-def _reference(entry: Mapping[str, Any]) -> str:
-    return (
-        f"{entry['author']} ({entry['year']}). {entry['title']}. {entry['journal']}, {entry['volume']}, "
-        f"{entry['pages']}. {entry.get('url') or 'https://doi.org/' + str(entry['doi'])}"
-    )
-
-
-def _bibtex(key: str, entry: Mapping[str, Any]) -> str:
-    people = re.sub(r",? (?:& )?et al\.", " and others", str(entry["author"]))
-    people = re.sub(r"(?<=\.), (?:& )?", " and ", people)
-    names = ("title", "journal", "year", "volume", "pages", "doi", "url")
-    fields = {name: entry[name] for name in names if name in entry}
-    lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in {"author": people, **fields}.items())
-    return f"@article{{{key},\n{lines}\n}}"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from bids_alps import __version__
-from bids_alps.report.group_format import capitalise, join_names
+from bids_alps.report.group_format import capitalize, join_names
 from bids_alps.report.methods import cite
 from bids_alps.report.page import CAVEAT, MethodsText
 from bids_alps.statistics.findings import Findings
@@ -45,7 +44,7 @@ def write_group_methods(findings: Findings, plan: Plan, participants: Sequence[s
 
 
 def _who(findings: Findings, plan: Plan) -> Iterator[str]:
-    yield capitalise(findings.flow.sentence)
+    yield capitalize(findings.flow.sentence)
     if plan.included:
         yield f"Runs of status {join_names(plan.included)} were included."
     if plan.subset is not None:
@@ -127,7 +126,16 @@ def _more(findings: Findings) -> Iterator[str]:
         extra += ", and after removing group means" if "within" in kinds else ""
         yield f"Numeric variables were correlated with the outcomes (Pearson and Spearman{extra})."
     if "models" in tables:
-        yield from _models(tables["models"])
+        for kind, part in tables["models"].groupby("kind", sort=False):
+            formulas = join_names(dict.fromkeys(part["model"]))
+            if str(kind).startswith("mixed"):
+                yield (
+                    f"Fitted by restricted maximum likelihood ([@bates2015]) with Satterthwaite degrees of freedom "
+                    f"([@kuznetsova2017]), {str(kind).split(',')[1].strip()}: {formulas}."
+                )
+            else:
+                errors = " ([@mackinnon1985])" if "HC3" in str(kind) else ""
+                yield f"Fitted by {kind}{errors}: {formulas}."
     if "reliability" in tables:
         yield "Reliability is ICC(2,1) and ICC(3,1) ([@shrout1979]) with limits of agreement ([@bland1986])."
     if "precision" in tables:
@@ -137,16 +145,3 @@ def _more(findings: Findings) -> Iterator[str]:
         )
     if "norms" in tables:
         yield f"{findings.facts['norms']} Scores account for the error of prediction ([@cook1982])."
-
-
-def _models(models: Any) -> Iterator[str]:
-    for kind, part in models.groupby("kind", sort=False):
-        formulas = join_names(dict.fromkeys(part["model"]))
-        if str(kind).startswith("mixed"):
-            yield (
-                f"Fitted by restricted maximum likelihood ([@bates2015]) with Satterthwaite degrees of freedom "
-                f"([@kuznetsova2017]), {kind.split(',')[1].strip()}: {formulas}."
-            )
-        else:
-            errors = " ([@mackinnon1985])" if "HC3" in str(kind) else ""
-            yield f"Fitted by {kind}{errors}: {formulas}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,14 @@ from typing import Any
 from bids_alps import __version__
 from bids_alps.consistency import describe_choices
 from bids_alps.errors import AlpsError, NoInputError
-from bids_alps.io.tables import read_table
 from bids_alps.io.writing import write_text
 from bids_alps.model import STATUSES, Check, Status, worst_status
 from bids_alps.provenance import RECEIPT_END, read_receipt, read_statements
 from bids_alps.report.alternatives import compare_alternatives
-from bids_alps.report.catalogue import find_pictures
+from bids_alps.report.catalog import find_pictures
 from bids_alps.report.changes import read_changes
-from bids_alps.report.html import number, render_participant, words
+from bids_alps.report.failures import find_failures
+from bids_alps.report.html import render_participant, words
 from bids_alps.report.lesions import lesion_notes, lesion_tables
 from bids_alps.report.links import find_tables
 from bids_alps.report.methods import write_methods
@@ -33,8 +33,16 @@ from bids_alps.report.page import (
     Table,
 )
 from bids_alps.report.reference import find_reference
+from bids_alps.report.run_tables import (
+    Row,
+    atlas_table,
+    number_in,
+    provenance_tables,
+    read_rows,
+    region_tables,
+    text_in,
+)
 
-Row = Mapping[str, Any]
 INDEX_END = "_desc-alps_scalarstats.tsv"
 _FACTS = {
     "roi_preset": "Preset",
@@ -50,8 +58,6 @@ _FACTS = {
     "version": "bids-alps version",
     "settings_hash": "Settings hash",
 }
-_DIFFUSIVITIES = ("dxx", "dyy", "dzz", "md", "ad", "rd")
-_CONFOUNDS = ("n_voxels", "fa", "mode", "free_water", "lambda2_lambda3", "v1_angle", "off_tract_fraction", "coverage")
 _SUCCESS = re.compile(r"(?<!not )applied( \(.*\))?$|merged into this run|are one run")
 """Notes of preprocessing on successful steps."""
 _EXPECTED = ("hemisphere", "alps", "alps_ci_low", "alps_ci_high", "alps_uncorrected", "status")
@@ -135,11 +141,11 @@ def read_participant_page(
 def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSection:
     """Read the report section of one run, starting from its table of the index."""
     name = table.name.removesuffix(INDEX_END)
-    rows = _rows(table)
+    rows = read_rows(table)
     notes: list[str] = []
     checks: tuple[Check, ...] = ()
     regions: tuple[Table, ...] = ()
-    presets = tuple(dict.fromkeys(_text(row, "roi_preset") for row in rows))
+    presets = tuple(dict.fromkeys(text_in(row, "roi_preset") for row in rows))
     missing = [column for column in _EXPECTED if rows and column not in rows[0]]
     if missing:
         notes.append(
@@ -147,23 +153,24 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
         )
     quality, regional = (table.with_name(f"{name}_{kind}_scalarstats.tsv") for kind in ("desc-quality", "seg-alps"))
     if quality.exists():
-        checks = _checks(_rows(quality))
-    if not quality.exists():
+        checks = _checks(read_rows(quality))
+    else:
         notes.append(f"The table of checks is missing ({quality.name}): data quality is unknown.")
     if regional.exists():
-        regions = (*_region_tables(_rows(regional)), *lesion_tables(rows, _rows(regional)))
+        regions = (*region_tables(read_rows(regional)), *lesion_tables(rows, read_rows(regional)))
     else:
         notes.append(f"The table of regions is missing ({regional.name}).")
     others = sorted(path for path in table.parent.glob(f"{name}_seg-*_scalarstats.tsv") if path != regional)
-    regions += tuple(_atlas_table(path.name.removeprefix(f"{name}_seg-"), _rows(path)) for path in others)
+    regions += tuple(atlas_table(path.name.removeprefix(f"{name}_seg-"), read_rows(path)) for path in others)
     notes += [*_withheld_notes(rows, checks), *lesion_notes(rows, checks)]
     sidecar = _read_sidecar(table.with_name(f"{name}_desc-brain_mask.json"))
     processing_notes = [str(note) for note in sidecar.get("Notes", [])]
     notes += [note[:1].upper() + note[1:] for note in processing_notes if not _SUCCESS.search(note)]
-    receipt = _receipt(output_dir, participant, name)
+    receipt = read_receipt(output_dir / "logs" / f"sub-{participant}" / f"{name}{RECEIPT_END}")
     pictures = find_pictures(output_dir / f"sub-{participant}" / "figures", name, presets)
     if not pictures:
         notes.append("The figures of this run are missing; rerun it to create them.")
+    # tables of earlier versions lack the status: that of the checks, then
     stated = [row["status"] for row in rows if row.get("status") in STATUSES]
     status: Status = worst_status(stated or [check.status for check in checks])
     return RunSection(
@@ -173,19 +180,28 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
         checks=checks,
         regions=regions,
         pictures=pictures,
-        provenance=_provenance(receipt),
-        facts=(
-            *((title, _distinct(rows, key)) for key, title in _FACTS.items() if rows and key in rows[0]),
-            *_header_facts(sidecar),
-            *((("Settings", describe_choices(receipt["method"])),) if isinstance(receipt.get("method"), dict) else ()),
-        ),
+        provenance=provenance_tables(receipt),
+        facts=_facts(rows, sidecar, receipt),
         notes=tuple(notes),
         scan=_scan(rows),
         remarks=tuple(note[:1].upper() + note[1:] for note in processing_notes if _SUCCESS.search(note)),
         alternatives=compare_alternatives(rows),
         files=find_tables(output_dir, table.parent, name),
-        reference=find_reference(output_dir, _value(rows[0], "b_value") if rows else math.nan),
+        reference=find_reference(output_dir, number_in(rows[0], "b_value") if rows else math.nan),
     )
+
+
+def _facts(rows: Sequence[Row], sidecar: Mapping[str, Any], receipt: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return title and text of the facts on a run: of its rows, of the image header, and settings."""
+    facts = [
+        (title, ", ".join(dict.fromkeys(_format_value(row.get(key)) for row in rows)))
+        for key, title in _FACTS.items()
+        if rows and key in rows[0]
+    ]
+    codes = [str(sidecar[name]) for name in ("SformCode", "QformCode") if name in sidecar]
+    facts += [("sform_code, qform_code", ", ".join(codes))] if codes else []
+    method = receipt.get("method")
+    return (*facts, *([("Settings", describe_choices(method))] if isinstance(method, dict) else ()))
 
 
 def _scan(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -210,7 +226,9 @@ def _scan(rows: Sequence[Row]) -> tuple[str, ...]:
 
 def _withheld_notes(rows: Sequence[Row], checks: Sequence[Check]) -> list[str]:
     """Return notes on presets whose index is withheld."""
-    presets = dict.fromkeys(_text(row, "roi_preset") for row in rows if math.isfinite(_value(row, "alps_unreliable")))
+    presets = dict.fromkeys(
+        text_in(row, "roi_preset") for row in rows if math.isfinite(number_in(row, "alps_unreliable"))
+    )
     failed = ", ".join(words(check.name) for check in checks if check.status == "fail")
     return [
         f"The index of {preset} is withheld because checks failed ({failed}). Its value is in the column "
@@ -224,40 +242,6 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _header_facts(sidecar: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    codes = [str(sidecar[name]) for name in ("SformCode", "QformCode") if name in sidecar]
-    return (("sform_code, qform_code", ", ".join(codes)),) if codes else ()
-
-
-def find_failures(output_dir: Path, participant: str) -> list[Failure]:
-    """Return the last unresolved error of each run, from the crash files in the logs."""
-    last: dict[str, Path] = {}
-    for path in sorted((output_dir / "logs" / f"sub-{participant}").glob("**/crash-*.txt")):
-        name = path.stem.removeprefix("crash-")
-        if not name.endswith("_page"):  # crash while writing this page
-            last[name] = path
-    failures = []
-    for run, path in sorted(last.items()):
-        text = path.read_text(encoding="utf-8", errors="replace").strip()
-        lines = [line for line in text.splitlines() if line.strip()] or ["no message"]
-        failures.append(Failure(run=run, message=lines[0], details="\n".join(lines[1:])))
-    return failures
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in read_table(path).to_dict("records")]
-
-
-def _value(row: Row, key: str) -> float:
-    value = row.get(key)
-    return float(value) if isinstance(value, int | float) else math.nan
-
-
-def _text(row: Row, key: str) -> str:
-    value = row.get(key)
-    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
-
-
 def _format_value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -266,20 +250,15 @@ def _format_value(value: Any) -> str:
     return str(value)
 
 
-def _distinct(rows: Sequence[Row], key: str) -> str:
-    """Return the distinct values of a column."""
-    return ", ".join(dict.fromkeys(_format_value(row.get(key)) for row in rows))
-
-
 def _index_value(row: Row, *, several: bool) -> IndexValue:
-    preset = f", {_text(row, 'roi_preset')}" if several else ""
+    preset = f", {text_in(row, 'roi_preset')}" if several else ""
     return IndexValue(
-        hemisphere=f"{_text(row, 'hemisphere')}{preset}",
-        alps=_value(row, "alps"),
-        low=_value(row, "alps_ci_low"),
-        high=_value(row, "alps_ci_high"),
-        se=_value(row, "alps_se"),
-        withheld=math.isfinite(_value(row, "alps_unreliable")) and not math.isfinite(_value(row, "alps")),
+        hemisphere=f"{text_in(row, 'hemisphere')}{preset}",
+        alps=number_in(row, "alps"),
+        low=number_in(row, "alps_ci_low"),
+        high=number_in(row, "alps_ci_high"),
+        se=number_in(row, "alps_se"),
+        withheld=math.isfinite(number_in(row, "alps_unreliable")) and not math.isfinite(number_in(row, "alps")),
     )
 
 
@@ -288,99 +267,25 @@ def _checks(rows: Sequence[Row]) -> tuple[Check, ...]:
     by_content: dict[str, list[Row]] = {}
     for row in rows:
         by_content.setdefault(str([value for key, value in row.items() if key != "roi_preset"]), []).append(row)
-    n_presets = len({_text(row, "roi_preset") for row in rows})
+    n_presets = len({text_in(row, "roi_preset") for row in rows})
     checks = []
     for duplicates in by_content.values():
-        check, presets = _check(duplicates[0]), ", ".join(_text(row, "roi_preset") for row in duplicates)
+        check, presets = _check(duplicates[0]), ", ".join(text_in(row, "roi_preset") for row in duplicates)
         checks.append(check if len(duplicates) == n_presets else replace(check, reason=f"{presets}: {check.reason}"))
     return tuple(checks)
 
 
 def _check(row: Row) -> Check:
-    status, side = _text(row, "status"), _text(row, "direction")
+    status, direction = text_in(row, "status"), text_in(row, "direction")
+    if direction not in ("above", "below", "outside"):  # a table of an earlier version
+        direction = "below" if number_in(row, "fail") < number_in(row, "warn") else "above"
     return Check(
-        name=_text(row, "name") or "unnamed",
-        value=_value(row, "value"),
-        unit=_text(row, "unit"),
-        warn=_value(row, "warn"),
-        fail=_value(row, "fail"),
+        name=text_in(row, "name") or "unnamed",
+        value=number_in(row, "value"),
+        unit=text_in(row, "unit"),
+        warn=number_in(row, "warn"),
+        fail=number_in(row, "fail"),
         status=status if status in ("pass", "warn", "fail") else "warn",  # type: ignore[arg-type]
-        direction=side if side in ("above", "below", "outside") else _side(row),  # type: ignore[arg-type]
-        reason=_text(row, "reason"),
+        direction=direction,  # type: ignore[arg-type]
+        reason=text_in(row, "reason"),
     )
-
-
-def _side(row: Row) -> str:
-    return "below" if _value(row, "fail") < _value(row, "warn") else "above"
-
-
-def _region_tables(rows: Sequence[Row]) -> tuple[Table, ...]:
-    several = len({row.get("roi_preset") for row in rows}) > 1
-
-    def name(row: Row) -> str:
-        return words(_text(row, "roi")) + (f" ({_text(row, 'roi_preset')})" if several else "")
-
-    def table(title: str, keys: Sequence[str], scale: float, note: str = "") -> Table:
-        present = [key for key in keys if any(key in row for row in rows)]
-        cells = tuple((name(row), *(number(_value(row, key) * scale) for key in present)) for row in rows)
-        return Table(title=title, columns=("Region", *map(words, present)), rows=cells, note=note)
-
-    return (
-        table(
-            "Diffusivities, 10⁻³ mm²/s",
-            _DIFFUSIVITIES,
-            1e3,
-            "Dxx left-right, Dyy anterior-posterior, Dzz inferior-superior.",
-        ),
-        table(
-            "Confounds of the index",
-            _CONFOUNDS,
-            1.0,
-            "V1 angle: degrees from the expected fiber axis; voxel counts are sums of weights.",
-        ),
-        table("Centers in diffusion space, mm", ("x", "y", "z"), 1.0),
-    )
-
-
-def _atlas_table(ending: str, rows: Sequence[Row]) -> Table:
-    """Return the table of an atlas from its rows and its file name suffix."""
-    shown = ("fa_mean", "fa_sd", "md_mean", "ad_mean", "rd_mean")
-    cells = tuple(
-        (
-            _text(row, "name"),
-            _text(row, "n_voxels"),
-            *(number(_value(row, key) * (1 if key.startswith("fa") else 1e3)) for key in shown),
-            _text(row, "reason"),
-        )
-        for row in rows
-    )
-    return Table(
-        title=f"Atlas {ending.removesuffix('_scalarstats.tsv')}",
-        columns=("Region", "Voxels", "FA", "SD of FA", "MD", "AD", "RD", "Remark"),
-        rows=cells,
-        note="Means weighted by the fraction of each voxel in the region; diffusivities in 10⁻³ mm²/s.",
-    )
-
-
-def _receipt(output_dir: Path, participant: str, name: str) -> dict[str, Any]:
-    return read_receipt(output_dir / "logs" / f"sub-{participant}" / f"{name}{RECEIPT_END}")
-
-
-def _provenance(receipt: Mapping[str, Any]) -> tuple[Table, ...]:
-    """Return the tables of a provenance record: one of scalar fields, one per group of fields."""
-    fields = {key: value for key, value in receipt.items() if key != "methods"}  # shown as methods text
-    plain = {key: value for key, value in fields.items() if not isinstance(value, dict)}
-    groups = {"": plain, **{key: value for key, value in fields.items() if isinstance(value, dict)}}
-    return tuple(
-        Table(title=words(title) or "This run", columns=("Name", "Value"), rows=tuple(_flat(content)))
-        for title, content in groups.items()
-        if content
-    )
-
-
-def _flat(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in content.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{before}{key}: ")
-        else:
-            yield f"{before}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

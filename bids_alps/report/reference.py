@@ -43,6 +43,7 @@ def find_reference(output_dir: Path, b_value: float = _LITERATURE_B) -> Referenc
         return literature
     if "b_value" in table.columns:
         table = table[[_is_same(b_value, float(value)) for value in table["b_value"]]]
+    # one value per participant, so that those with many runs do not count more
     passed = table[table["status"] != "fail"].dropna(subset=["alps_bilateral"])
     participant_means = passed.groupby("participant_id")["alps_bilateral"].mean()
     if participant_means.size < MIN_PARTICIPANTS or not participant_means.std() > 0:

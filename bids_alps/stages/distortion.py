@@ -181,15 +181,3 @@ def _seconds(image: FieldmapImage, name: str) -> float:
     if not isinstance(value, int | float) or not 0 < value < 1:
         raise MetadataError(str(image.path), f"{name} is {value!r}", "give it in seconds")
     return float(value)
-
-
-def describe_fieldmap(fieldmap: Fieldmap) -> str:
-    """Return the method and the files of a fieldmap as text.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> describe_fieldmap(Fieldmap(method="phase difference", images=(FieldmapImage(path=Path("a_phasediff.nii")),)))
-    'phase difference: a_phasediff.nii'
-    """
-    return f"{fieldmap.method}: {', '.join(image.path.name for image in fieldmap.images)}"

@@ -11,7 +11,7 @@ from bids_alps.io.templates import read_template
 from bids_alps.model import SpatialMap
 from bids_alps.numerics.tensors.residuals import measure_residuals
 from bids_alps.numerics.tensors.tensor import eigen_system
-from bids_alps.report.catalogue import write_figures
+from bids_alps.report.catalog import write_figures
 from bids_alps.report.drawing import RunDrawing, draw_regions, draw_run_figures
 from bids_alps.stages.aligned import AlignedRun
 from bids_alps.stages.index import Measurement

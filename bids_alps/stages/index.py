@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bids_alps.errors import CoverageError
-from bids_alps.io.derivatives import ROI_LABELS
+from bids_alps.io.derivative_kinds import ROI_LABELS
 from bids_alps.io.presets import preset_labels
 from bids_alps.io.results import Processing, alps_rows, quality_rows, roi_rows, write_results
 from bids_alps.model import SIDES, AlpsResult, Check, Roi, RoiPreset, Statement, Status

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -14,123 +13,11 @@ from statsmodels.regression.linear_model import OLS
 
 from bids_alps.errors import BadDataError
 from bids_alps.model import Array
-from bids_alps.statistics.comparison import group_names
+from bids_alps.statistics.group_design import GroupDesign, design_groups
 from bids_alps.statistics.models import count_full_leverage
 from bids_alps.statistics.multiplicity import add_corrected_p_values
 from bids_alps.statistics.precision import fit_random_effects
 from bids_alps.statistics.samples import compare, to_floats
-
-_SPARE = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupDesign:
-    """Design of a comparison of groups with covariates.
-
-    Parameters
-    ----------
-    names
-        Group names, reference first; the first columns of `matrix` are their indicators.
-    matrix
-        Shape (n, groups + k): an indicator per group, then numbers centerd at their mean and indicators of categories
-        centerd at the mean of the levels, so that the coefficient of a group is its estimated marginal mean
-        (Searle et al. 1980, doi 10.1080/00031305.1980.10483031).
-    rows
-        Complete participants, bool, shape (participants,).
-    singletons
-        Participants excluded as the only member of a level, bool, shape (participants,): they carry no information on
-        group differences.
-    """
-
-    names: tuple[str, ...]
-    matrix: Array
-    rows: Array
-    singletons: Array
-
-    @property
-    def pairs(self) -> list[tuple[int, int]]:
-        """Column indices of every pair of groups."""
-        return list(combinations(range(len(self.names)), 2))
-
-    def contrast(self, a: int, b: int) -> Array:
-        """Return the contrast of the coefficients for the difference b - a."""
-        eye = np.eye(self.matrix.shape[1])
-        difference: Array = eye[b] - eye[a]
-        return difference
-
-
-def design_groups(
-    table: pd.DataFrame, group: str, covariates: Sequence[str], *, outcome: Array, reference: str | None = None
-) -> GroupDesign:
-    """Return the design of a comparison for participants with outcome, group and all covariates.
-
-    Parameters
-    ----------
-    table
-        One row per participant; covariates of type float are numbers, all others categories.
-    group, covariates
-        Columns.
-    outcome
-        Shape (participants,); NaN if missing.
-
-    Raises
-    ------
-    BadDataError
-        If fewer than two groups have participants, too few are complete, or groups and covariates determine each other.
-    """
-    what = f"groups of {group}" + (f" with {', '.join(covariates)}" if covariates else "")
-    complete = np.isfinite(outcome) & table[group].notna().to_numpy()
-    for name in covariates:
-        complete &= table[name].notna().to_numpy()
-    if not complete.any():
-        raise BadDataError(what, "no participant has values of all of them", "remove covariates")
-    rows, singletons = complete.copy(), np.zeros_like(complete)
-    while True:
-        part = table[rows]
-        names = tuple(group_names(part[group], reference))
-        if not rows.any():
-            matrix = np.empty((0, len(covariates)))
-            break
-        matrix = np.column_stack(
-            [_indicators(part[group], list(names)), *(_centerd(part[name]) for name in covariates)]
-        )
-        single = _find_single(part, [group, *covariates])
-        if not single.any():
-            break
-        singletons[np.flatnonzero(rows)[single]] = True
-        rows = rows & ~singletons
-    if len(names) < 2 or len(matrix) < matrix.shape[1] + _SPARE:
-        problem = f"{len(matrix)} complete participants in {len(names)} groups for {matrix.shape[1]} terms"
-        raise BadDataError(what, problem, "remove covariates or add participants")
-    rank = int(np.linalg.matrix_rank(matrix))
-    if rank < matrix.shape[1]:
-        problem = f"they are collinear (rank {rank} of {matrix.shape[1]})"
-        raise BadDataError(what, problem, "remove the covariate that does not overlap between groups")
-    return GroupDesign(names=names, matrix=matrix, rows=rows, singletons=singletons)
-
-
-def _find_single(part: pd.DataFrame, columns: Sequence[str]) -> Array:
-    """Return participants who are the only member of a level: their residual is zero and their error unknown."""
-    single = np.zeros(len(part), dtype=bool)
-    for name in columns:
-        if not pd.api.types.is_numeric_dtype(part[name]):
-            counts = part[name].map(part[name].value_counts())
-            single |= (counts == 1).to_numpy(dtype=bool)
-    return single
-
-
-def _indicators(column: pd.Series[Any], levels: Sequence[str]) -> Array:
-    indicators: Array = (column.astype(str).to_numpy(dtype=str)[:, None] == np.array(levels, dtype=str)).astype(float)
-    return indicators
-
-
-def _centerd(column: pd.Series[Any]) -> Array:
-    if pd.api.types.is_numeric_dtype(column):
-        values = to_floats(column)
-        spread = float(values.std()) or 1.0
-        return ((values - values.mean()) / spread)[:, None]
-    levels = sorted(column.astype(str).unique())
-    return _indicators(column, levels[1:]) - 1 / len(levels) if len(levels) > 1 else np.empty((len(column), 0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +60,7 @@ def fit_groups(outcome: Array, design: GroupDesign, se: Array | None = None) -> 
         raise BadDataError("comparison of groups", "the outcome does not vary", "exclude it")
     if se is not None:
         fitted = fit_random_effects(y / unit, design.matrix, se[design.rows] / unit)
+        # SD of a typical participant: between participants, and of the measurement
         spread = unit * float(np.sqrt(fitted.between + np.median(se[design.rows] / unit) ** 2))
         return GroupFit(
             beta=fitted.beta * unit,
@@ -181,6 +69,7 @@ def fit_groups(outcome: Array, design: GroupDesign, se: Array | None = None) -> 
             spread=spread,
             method="random effects, weights by precision",
         )
+    # HC3 divides by 1 - leverage
     robust = not count_full_leverage(pd.DataFrame(design.matrix))
     model = OLS(y / unit, design.matrix)
     least: Any = model.fit(cov_type="HC3", use_t=True) if robust else model.fit()
@@ -258,6 +147,7 @@ def compare_adjusted(
     if errors and not pairs:
         raise next(iter(errors.values()))
     omnibus = pd.concat(omnibus_tables, ignore_index=True) if omnibus_tables else pd.DataFrame()
+    # with two groups it repeats the only difference
     if len(omnibus) and omnibus["groups"].max() < 3:
         omnibus = pd.DataFrame()
     notes = [f"{outcome} is not in the adjusted comparison. {error}" for outcome, error in errors.items()]

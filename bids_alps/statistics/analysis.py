@@ -9,7 +9,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from bids_alps.errors import AlpsError
-from bids_alps.statistics.adjusted import compare_adjusted, design_groups
+from bids_alps.statistics.adjusted import compare_adjusted
 from bids_alps.statistics.comparison import compare_groups, group_names
 from bids_alps.statistics.correlation import correlate
 from bids_alps.statistics.descriptives import compare_participants, describe_groups
@@ -18,6 +18,7 @@ from bids_alps.statistics.equivalence import assess_equivalence
 from bids_alps.statistics.findings import Findings
 from bids_alps.statistics.followup import compare_repeats
 from bids_alps.statistics.formulas import fit_models
+from bids_alps.statistics.group_design import design_groups
 from bids_alps.statistics.norms import find_norms
 from bids_alps.statistics.permutation import permute_differences
 from bids_alps.statistics.plan import INDICES, PRIMARY_OUTCOME, Plan, choose_reference, resolve_covariates
@@ -63,15 +64,17 @@ def analyze(runs: pd.DataFrame, plan: Plan) -> Findings:
     if not len(selected):
         findings.banners.append("No runs remain for analysis.")
         return findings
-    visits = find_visits(_with_reference_first(selected, plan), plan.sessions)
+    if plan.group is not None:  # as a categorical whose first level is the reference
+        names = group_names(selected[plan.group], plan.reference)
+        texts = selected[plan.group].astype(str).where(selected[plan.group].notna())
+        selected = selected.assign(**{plan.group: pd.Categorical(texts, categories=names)})
+    visits = find_visits(selected, plan.sessions)
     findings.notes += visits.notes
     findings.facts["sessions"] = visits.order
     if plan.site is not None:
         visits = replace(visits, runs=harmonize_runs(visits.runs, plan, findings))
     selected = visits.runs
-    within = plan.group is not None and _choose_factor(visits, plan, findings)
-    if plan.group is not None and not within:
-        visits = _with_one_group(visits, plan.group, findings)
+    visits, within = _settle_factor(visits, plan, findings)
     people = select_people(visits, plan, findings, within=within)
     findings.people = people
     findings.flow.compared = not within and plan.group in people and len(people[plan.group].dropna().unique()) > 1
@@ -84,44 +87,35 @@ def analyze(runs: pd.DataFrame, plan: Plan) -> Findings:
     _relate(people, plan, findings, within=within)
     findings.attempt("Models", lambda: fit_models(selected, plan, findings))
     findings.attempt("Reliability", lambda: {"reliability": measure_repeats(visits, INDICES)})
+    # groups that vary within participants do not divide them
     measured = None if within else plan.group
     findings.attempt("Precision", lambda: {"precision": measure_precision(people, _MEASURES, measured)})
     findings.attempt("Norms", lambda: _norms(people, plan, findings, within=within))
     return findings
 
 
-def _with_reference_first(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """Return the runs with the groups as a categorical whose first level is the reference."""
-    if plan.group is None:
-        return runs
-    names = group_names(runs[plan.group], plan.reference)
-    texts = runs[plan.group].astype(str).where(runs[plan.group].notna())
-    return runs.assign(**{plan.group: pd.Categorical(texts, categories=names)})
-
-
-def _choose_factor(visits: Visits, plan: Plan, findings: Findings) -> bool:
-    """Return whether the groups vary within participants; if only a few vary, note them."""
-    group = str(plan.group)
+def _settle_factor(visits: Visits, plan: Plan, findings: Findings) -> tuple[Visits, bool]:
+    """Return the visits, and whether the groups vary within participants; if not, each participant has one group."""
+    group = plan.group
+    if group is None:
+        return visits, False
     within, varying = is_within(visits.runs, group)
-    if varying and not within:
+    findings.facts["within"] = within
+    if within:
+        return visits, True
+    if varying:
         shown = ", ".join(varying[:5]) + (" and others" if len(varying) > 5 else "")
         findings.notes.append(
             f"{group} changes within {len(varying)} participants ({shown}): the {group} at the session "
             "compared is used."
         )
-    findings.facts["within"] = within
-    return within
-
-
-def _with_one_group(visits: Visits, group: str, findings: Findings) -> Visits:
-    """Return the visits with one group per participant, with a note if it is missing at some of their sessions."""
     visits, filled = settle_groups(visits, group)
     if filled:
         findings.notes.append(
             f"{group} is missing in some runs of {len(filled)} participants ({', '.join(filled[:5])}): their value in "
             "another run is used."
         )
-    return visits
+    return visits, False
 
 
 def select_people(visits: Visits, plan: Plan, findings: Findings, *, within: bool) -> pd.DataFrame:
@@ -145,6 +139,7 @@ def select_people(visits: Visits, plan: Plan, findings: Findings, *, within: boo
     left = replace(visits, runs=runs)
     if len(visits.order) > 1:
         first = left.first
+        # everyone at the same visit: a mixture of visits would confound time and group
         here = set(runs.loc[runs[VISIT] == first, PARTICIPANT_KEY])
         absent = ~runs[PARTICIPANT_KEY].isin(here)
         runs = flow.take(
@@ -190,6 +185,7 @@ def _compare_between(people: pd.DataFrame, plan: Plan, findings: Findings) -> No
     findings.facts |= {"covariates": covariates, "reference": reference, "groups": names}
     _note_incomplete(people, covariates, plan, findings)
     described = [variable for variable in plan.variables if variable.analyzed]
+    indices = [name for name in INDICES if name in people]
 
     def participants() -> dict[str, pd.DataFrame]:
         return {"participants": compare_participants(people, described, group, test=plan.test, seed=plan.seed)}
@@ -207,16 +203,17 @@ def _compare_between(people: pd.DataFrame, plan: Plan, findings: Findings) -> No
         tests = [table for table in (findings.tables.get("omnibus"), overall) if table is not None]
         return {"omnibus": pd.concat(tests, ignore_index=True), "adjusted": pairs, "means": means}
 
+    def permuted() -> dict[str, pd.DataFrame]:
+        options = {"draws": plan.permutations, "seed": plan.seed, "reference": reference}
+        table = permute_differences(people, indices, group, covariates, options)
+        keys = ["outcome", "group_a", "group_b"]
+        return {"adjusted": findings.tables["adjusted"].merge(table, on=keys, how="left")}
+
     findings.attempt("Comparison of participants", participants)
     findings.attempt("Comparison of groups", unadjusted)
     findings.attempt("Adjusted comparison of groups", adjusted)
-    indices = [name for name in INDICES if name in people]
     if plan.permutations and "adjusted" in findings.tables:
-        options = {"draws": plan.permutations, "seed": plan.seed, "reference": reference}
-        findings.attempt(
-            "Permutation",
-            lambda: _with_permutation(findings, permute_differences(people, indices, group, covariates, options)),
-        )
+        findings.attempt("Permutation", permuted)
     if plan.margin is not None and "adjusted" in findings.tables:
         margin, table = plan.margin, findings.tables["adjusted"]
         rows = table[table["family"] == "index"].reset_index(drop=True)
@@ -248,11 +245,6 @@ def _note_incomplete(people: pd.DataFrame, covariates: Sequence[str], plan: Plan
             "are excluded from the adjusted comparison."
         )
         findings.facts["lacking"] = dict(zip(participants, reasons.values(), strict=True))
-
-
-def _with_permutation(findings: Findings, permuted: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    keys = ["outcome", "group_a", "group_b"]
-    return {"adjusted": findings.tables["adjusted"].merge(permuted, on=keys, how="left")}
 
 
 def _relate(people: pd.DataFrame, plan: Plan, findings: Findings, *, within: bool) -> None:

@@ -83,6 +83,7 @@ def find_comparable(runs: pd.DataFrame, pooled: Sequence[str] = ()) -> Comparabl
         ],
         index=runs.index,
     )
+    # no method has half of the runs, or two are equally common: neither is that of the study
     refused = bool(2 * kept.sum() < len(runs) or (counts == counts.max()).sum() > 1)
     counted = {name: _count_labels(labels[name]) for name in differing}
     differences = "; ".join(f"{METHOD[name]} ({name}): {text}" for name, text in counted.items())
@@ -114,24 +115,15 @@ def _difference(run: pd.Series[Any], reference: pd.Series[Any]) -> str:
 
 
 def _label(column: pd.Series[Any], name: str) -> pd.Series[Any]:
-    if name == "b_value":
-        return _shells(column)
-    return column.map(lambda value: _UNKNOWN if pd.isna(value) or value == "" else _plain(value)).astype(str)
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    text = str(value)
-    return text.lower() if text.lower() in ("true", "false") else text
-
-
-def _shells(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Return the label of the shell of each run: around the b-value with most neighbors, then of those left."""
+    """Return the value of each run as text; of b-values, the shell."""
+    if name != "b_value":
+        return column.map(lambda value: _UNKNOWN if pd.isna(value) or value == "" else _plain(value)).astype(str)
+    # a shell lies around the b-value with most neighbors; then the next around that with most of those left
     values = pd.to_numeric(column, errors="coerce")
     labels = pd.Series(_UNKNOWN, index=column.index, dtype=object)
     left = np.sort(values.dropna().to_numpy(dtype=float))
     while left.size:
+        # the largest number below SAME_SHELL: neighbors lie strictly closer
         reach = np.nextafter(SAME_SHELL, 0)
         neighbors = np.searchsorted(left, left + reach, "right") - np.searchsorted(left, left - reach, "left")
         densest = left[neighbors == neighbors.max()]
@@ -141,3 +133,10 @@ def _shells(column: pd.Series[Any]) -> pd.Series[Any]:
         labels[shell] = f"b = {values[shell].median():.0f}"
         left = left[np.abs(left - middle) >= SAME_SHELL]
     return labels
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = str(value)
+    return text.lower() if text.lower() in ("true", "false") else text

@@ -119,6 +119,7 @@ def compare_all(samples: Mapping[str, Array], test: str) -> dict[str, Any]:
         return result | empty  # Welch weights are undefined without variance
     if test == "mann-whitney":
         ranked: Any = stats.kruskal(*kept.values())
+        # epsilon squared of the ranks: H minus its expectation k - 1, over n - k
         share = (float(ranked.statistic) - k + 1) / (n - k)
         return result | {
             "test": OMNIBUS[test],
@@ -138,5 +139,6 @@ def compare_all(samples: Mapping[str, Array], test: str) -> dict[str, Any]:
         "df": float(fitted.df_num),
         "df_error": float(fitted.df_denom),
         "p": float(fitted.pvalue),
+        # omega squared: F - 1, since F is about 1 without an effect
         "variance_explained": max((k - 1) * (f - 1) / ((k - 1) * (f - 1) + n), 0.0),
     }

@@ -80,6 +80,7 @@ def _correlations(
 def _within(
     table: pd.DataFrame, outcomes: Sequence[str], variables: Sequence[str], indicators: Array
 ) -> list[dict[str, Any]]:
+    # indicators of all groups but the first; missing where the group is
     controls = np.where(indicators.sum(axis=1, keepdims=True) > 0, indicators[:, 1:], np.nan)
     return [
         {"group": POOLED, "outcome": outcome, "variable": variable, "kind": "within"}
@@ -124,8 +125,10 @@ def correlation(y: Array, x: Array, *, covariates: Array | None = None, kind: st
             return result
     dof = y.size - 2 - n_controls
     r = float(np.clip(np.corrcoef(y, x)[0, 1], -1, 1))
+    # t = r sqrt(dof / (1 - r^2)), with a degree of freedom less for each control
     statistic = r * np.sqrt(dof / max(1 - r**2, np.finfo(float).tiny))
     spread = (1.03 if kind == "spearman" else 1.0) / np.sqrt(dof - 1)  # Fieller 1957 for ranks
+    # Fisher's z has a variance of 1 / (n - 3 - controls), whatever r; finite at |r| = 1
     z = np.arctanh(np.clip(r, -1 + 1e-15, 1 - 1e-15))
     reach = stats.norm.ppf(0.975) * spread
     return result | {

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bids_alps.model import Array
 from bids_alps.statistics.categories import compare_categories
 from bids_alps.statistics.comparison import compare_all, group_names
 from bids_alps.statistics.multiplicity import add_corrected_p_values
@@ -89,29 +88,20 @@ def compare_participants(
             continue
         column = table[variable.name]
         parts = [column[membership == name] for name in names]
-        test_result = (
-            _test_numbers(parts, test)
-            if variable.kind == "number"
-            else compare_categories(column, membership, test=test, seed=seed)
-        )
+        if variable.kind == "category":
+            tested = compare_categories(column, membership, test=test, seed=seed)
+        else:
+            samples = {name: to_floats(part) for name, part in zip(names, parts, strict=True)}
+            chosen = choose_test(list(samples.values()), test)
+            tested = compare(*samples.values(), test=chosen) if len(names) == 2 else compare_all(samples, chosen)
         n_known = int((column.notna() & membership.notna()).sum())
         differences = [standardized_difference(a, b, variable.kind) for a, b in combinations(parts, 2)]
         largest = max((d for d in differences if np.isfinite(d)), key=abs, default=np.nan)
         shared: dict[str, Any] = {"variable": variable.name, "type": variable.kind, "groups": len(names), "n": n_known}
-        rows.append(shared | test_result | {"standardized_difference": largest})
+        rows.append(tested | shared | {"standardized_difference": largest})
     columns = ["variable", "type", "groups", "n", "test", "statistic", "df", "df_error", "p", "standardized_difference"]
     compared = pd.DataFrame(rows, columns=columns)
     return add_corrected_p_values(compared) if len(compared) else compared
-
-
-def _test_numbers(parts: Sequence[pd.Series[Any]], test: str) -> dict[str, Any]:
-    samples = [to_floats(part) for part in parts]
-    test_name = choose_test(samples, test)
-    if len(samples) == 2:
-        result = compare(*samples, test=test_name)
-    else:
-        result = compare_all({str(n): values for n, values in enumerate(samples)}, test_name)
-    return {name: result.get(name, np.nan) for name in ("test", "statistic", "df", "df_error", "p")}
 
 
 def standardized_difference(a: pd.Series[Any], b: pd.Series[Any], kind: str) -> float:
@@ -130,17 +120,15 @@ def standardized_difference(a: pd.Series[Any], b: pd.Series[Any], kind: str) -> 
         x, y = to_floats(a), to_floats(b)
         if x.size < 2 or y.size < 2:
             return float("nan")
+        # root of the mean variance, whatever the sizes of the groups
         spread = np.sqrt((x.var(ddof=1) + y.var(ddof=1)) / 2)
         return float((y.mean() - x.mean()) / spread) if spread > 0 else float("nan")
     levels = sorted({*a.astype(str), *b.astype(str)})[1:]
-    return _distance_of_shares(*(np.array([(part.astype(str) == level).mean() for level in levels]) for part in (a, b)))
-
-
-def _distance_of_shares(p: Array, q: Array) -> float:
-    """Return the Mahalanobis distance between two vectors of level proportions, without the first level."""
-    if not p.size:
+    if not levels:
         return float("nan")
-    # multinomial covariance of the proportions, averaged over the groups
+    p, q = (np.array([(part.astype(str) == level).mean() for level in levels]) for part in (a, b))
+    # Mahalanobis distance of the proportions without the first level; their multinomial covariance is averaged over
+    # the groups
     covariance = np.add(*(np.diag(share) - np.outer(share, share) for share in (p, q))) / 2
     difference = q - p
     distance = float(difference @ np.linalg.pinv(covariance) @ difference)

@@ -115,22 +115,18 @@ def split_formula(formula: str) -> tuple[str, str, str]:
     if power := _POWER.search(re.sub(r"\([^()]*\)", "", bare)):
         problem = f"{power[0]!r} in {formula!r} means {power[1]} alone in formulas"
         raise UsageError("--model", problem, f"write I({power[1]}**2) for its square")
-    _refuse_expansion(formula, bare)
-    random, grouping = (text.strip() for text in random_parts[0]) if random_parts else ("", "")
-    return (fixed + " 1" if fixed.endswith("~") else fixed), random, grouping.strip("`")
-
-
-def _refuse_expansion(formula: str, text: str) -> None:
-    """Raise UsageError for formulas whose expansion would take minutes; I(x**9) is not expanded."""
-    while _CALL.search(text):
-        text = _CALL.sub("x", text)
-    powers = [int(power) for power in re.findall(r"(?:\*\*|\^)\s*(\d+)", text)]
-    if max(powers, default=0) > MAX_INTERACTION_ORDER or text.replace("**", "").count("*") > MAX_PRODUCTS:
+    # formulas whose expansion would take minutes; I(x**9) is not expanded, so that calls count as a variable
+    while _CALL.search(bare):
+        bare = _CALL.sub("x", bare)
+    powers = [int(power) for power in re.findall(r"(?:\*\*|\^)\s*(\d+)", bare)]
+    if max(powers, default=0) > MAX_INTERACTION_ORDER or bare.replace("**", "").count("*") > MAX_PRODUCTS:
         what = (
             f"{formula!r} has interactions of more than {MAX_INTERACTION_ORDER} variables, or more than "
             f"{MAX_PRODUCTS} products"
         )
         raise UsageError("--model", what, "list the required interactions, such as a:b")
+    random, grouping = (text.strip() for text in random_parts[0]) if random_parts else ("", "")
+    return (fixed + " 1" if fixed.endswith("~") else fixed), random, grouping.strip("`")
 
 
 def variables_of(formula: str) -> list[str]:
@@ -167,6 +163,7 @@ def _parse(formula: str, part: str) -> Any:
 
 
 def _evaluate(formula: str, part: str, table: pd.DataFrame) -> Any:
+    # an unused level would be a column of zeros, and the design singular
     used = table.apply(lambda column: column.cat.remove_unused_categories() if hasattr(column, "cat") else column)
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):  # non-finite values are rejected

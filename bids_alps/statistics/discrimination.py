@@ -15,8 +15,8 @@ from statsmodels.tools.sm_exceptions import PerfectSeparationError
 
 from bids_alps.errors import AlpsError, BadDataError
 from bids_alps.model import Array
-from bids_alps.statistics.adjusted import design_groups
 from bids_alps.statistics.comparison import group_names
+from bids_alps.statistics.group_design import design_groups
 from bids_alps.statistics.samples import to_floats
 
 _MIN_PARTICIPANTS = 5
@@ -38,6 +38,8 @@ def measure_auc(a: Array, b: Array) -> tuple[float, float, float, float]:
     >>> measure_auc(np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0]))[0]
     1.0
     """
+    # rank among all minus rank among its own: how many values of the other sample lie below, ties counted by half;
+    # the means of both are the area, their variances its variance (placement values of DeLong)
     below = (stats.rankdata(np.concatenate([a, b]))[a.size :] - stats.rankdata(b)) / a.size
     above = 1 - (stats.rankdata(np.concatenate([a, b]))[: a.size] - stats.rankdata(a)) / b.size
     area = float(below.mean())
@@ -101,6 +103,7 @@ def fit_odds(
     design = design_groups(table, group, covariates, outcome=values, reference=reference)
     y = design.matrix[:, 1]
     x = values[design.rows]
+    # in SDs, so that odds ratios of different outcomes compare
     X = np.column_stack([np.ones(len(y)), (x - x.mean()) / x.std(ddof=1), design.matrix[:, 2:]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

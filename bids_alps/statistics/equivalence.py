@@ -32,8 +32,10 @@ def assess_equivalence(compared: pd.DataFrame, margin: float) -> pd.DataFrame:
     """
     table = compared[["outcome", "group_a", "group_b", "difference"]].copy()
     with np.errstate(divide="ignore", invalid="ignore"):
+        # t = difference / se
         se = (compared["difference"] / compared["statistic"]).abs()
     dof = compared["df"]
+    # both one-sided hypotheses must be rejected: p is the larger of the two; 5 % each gives the 90 % interval
     lower = stats.t.sf((table["difference"] + margin) / se, dof)
     upper = stats.t.cdf((table["difference"] - margin) / se, dof)
     reach = stats.t.ppf(0.95, dof) * se

@@ -19,7 +19,11 @@ def compare_repeats(visits: Visits, plan: Plan, findings: Findings, *, within: b
     if MATCHED in visits.runs and visits.runs[MATCHED].any():  # phantoms and others who are not in participants.tsv
         visits = replace(visits, runs=visits.runs[visits.runs[MATCHED].astype(bool)])
     factor = str(plan.group) if within else "session"
-    levels = _levels_of(visits, factor, plan) if within else list(visits.order)
+    levels = list(visits.order)
+    if within:  # the reference first, unless the levels are the visits
+        names = group_names(visits.runs[factor], plan.reference)
+        levels = [name for name in levels if name in names]
+        levels = levels if len(levels) == len(names) else names
     runs = visits.runs[visits.runs[factor].notna()] if within else average_visits(visits.runs)
     table = runs.assign(**{factor: runs[factor if within else VISIT].astype(str)})
     attended = table.groupby(factor)[PARTICIPANT_KEY].nunique()
@@ -38,7 +42,12 @@ def compare_repeats(visits: Visits, plan: Plan, findings: Findings, *, within: b
     )
     warn_of_sites(table[table[factor].isin(levels)], plan, findings, factor)
     findings.facts["trajectories"] = _trajectories(table, comparison)
-    findings.attempt("Paired comparison", lambda: _paired(table, plan, comparison))
+
+    def paired() -> dict[str, pd.DataFrame]:
+        omnibus, pairs = compare_within(table, plan.families(table), comparison)
+        return {"within": pairs, "within_omnibus": omnibus}
+
+    findings.attempt("Paired comparison", paired)
     if usable:
         families = plan.families(table)
         findings.attempt("Difference of change", lambda: {"interaction": compare_changes(table, families, comparison)})
@@ -60,15 +69,3 @@ def _trajectories(table: pd.DataFrame, comparison: WithinFactor) -> pd.DataFrame
     known = wide.assign(group=groups)
     names = group_names(table[comparison.group], comparison.reference)
     return known[known["group"].isin(names)].sort_values("group", key=lambda own: own.map(names.index), kind="stable")
-
-
-def _levels_of(visits: Visits, factor: str, plan: Plan) -> list[str]:
-    """Return the ordered levels of a factor: order of visits for sessions, otherwise reference first."""
-    present = group_names(visits.runs[factor], plan.reference)
-    order = [name for name in visits.order if name in present]
-    return order if len(order) == len(present) else present
-
-
-def _paired(table: pd.DataFrame, plan: Plan, comparison: WithinFactor) -> dict[str, pd.DataFrame]:
-    omnibus, pairs = compare_within(table, plan.families(table), comparison)
-    return {"within": pairs, "within_omnibus": omnibus}

@@ -53,6 +53,7 @@ def harmonize(values: Array, sites: Array, covariates: Array) -> Array:
     pooled_sd = np.sqrt(((values - design @ coefficients) ** 2).mean(axis=0))
     if (pooled_sd <= 1e-12 * np.abs(grand_mean)).any():
         raise BadDataError("ComBat", "an outcome does not vary within sites", "exclude it")
+    # what is protected is taken out here and added again at the end
     expected = grand_mean + design[:, len(names) :] @ coefficients[len(names) :]
     standard = (values - expected) / pooled_sd
     adjusted = np.empty_like(standard)
@@ -128,43 +129,32 @@ def harmonize_table(
     """
     if site not in table:
         raise BadDataError("--harmonize", f"no column {site!r}", "name a column of participants.tsv")
-    kept = table[[*outcomes, site, *protected]].notna().all(axis=1)
-    complete = table[kept].reset_index(drop=True)
-    _refuse_small(complete, site)
-    columns = [_columns_of(complete[name]) for name in protected]
-    covariates = _independent(np.column_stack(columns)) if columns else np.empty((len(complete), 0))
+    usable = table[[*outcomes, site, *protected]].notna().all(axis=1)
+    complete = table[usable].reset_index(drop=True)
+    if "participant_id" in complete and len(complete):  # participants count once, however often they were scanned
+        people = participant_key(complete).groupby(complete[site].astype(str).to_numpy()).nunique()
+        if people.min() < MIN_SITE_SIZE:
+            small = f"site {people.idxmin()} has {people.min()} participants"
+            raise BadDataError("ComBat", small, f"exclude sites with fewer than {MIN_SITE_SIZE}")
+    columns = [
+        complete[name].to_numpy(dtype=float)[:, None]
+        if pd.api.types.is_float_dtype(complete[name])
+        else pd.get_dummies(complete[name].astype(str), drop_first=True, dtype=float).to_numpy(dtype=float)
+        for name in protected
+    ]
+    kept = list[Array]()  # without columns that previous ones determine, such as a treatment given by the session
+    stacked = np.column_stack([np.empty((len(complete), 0)), *columns])
+    for column in (stacked - stacked.mean(axis=0)).T:
+        scaled = column / (column.std() or 1.0)
+        if np.linalg.matrix_rank(np.column_stack([*kept, scaled])) > len(kept):
+            kept.append(scaled)
+    covariates = np.column_stack(kept) if kept else np.empty((len(complete), 0))
     values = complete[list(outcomes)].to_numpy(dtype=float)
     adjusted = harmonize(values, complete[site].astype(str).to_numpy(), covariates)
     harmonized = complete.assign(**{name: adjusted[:, n] for n, name in enumerate(outcomes)})
     if {"alps_left", "alps_right", "alps_bilateral"} <= set(outcomes):
         harmonized["alps_bilateral"] = (harmonized["alps_left"] + harmonized["alps_right"]) / 2
-    return harmonized, kept
-
-
-def _refuse_small(table: pd.DataFrame, site: str) -> None:
-    """Raise BadDataError if a site has too few participants, however often they were scanned."""
-    if "participant_id" not in table or not len(table):
-        return
-    people = participant_key(table).groupby(table[site].astype(str).to_numpy()).nunique()
-    if people.min() < MIN_SITE_SIZE:
-        small = f"site {people.idxmin()} has {people.min()} participants"
-        raise BadDataError("ComBat", small, f"exclude sites with fewer than {MIN_SITE_SIZE}")
-
-
-def _independent(covariates: Array) -> Array:
-    """Return the columns that previous ones do not determine, such as a treatment given by the session."""
-    kept = list[Array]()
-    for column in (covariates - covariates.mean(axis=0)).T:
-        scaled = column / (column.std() or 1.0)
-        if np.linalg.matrix_rank(np.column_stack([*kept, scaled])) > len(kept):
-            kept.append(scaled)
-    return np.column_stack(kept) if kept else np.empty((len(covariates), 0))
-
-
-def _columns_of(column: pd.Series[Any]) -> Array:
-    if pd.api.types.is_float_dtype(column):
-        return column.to_numpy(dtype=float)[:, None]
-    return pd.get_dummies(column.astype(str), drop_first=True, dtype=float).to_numpy(dtype=float)
+    return harmonized, usable
 
 
 def describe_imbalance(table: pd.DataFrame, site: str, group: str) -> tuple[float, str]:

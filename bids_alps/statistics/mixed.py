@@ -55,6 +55,7 @@ class MixedFit:
     def dof(self, contrast: Array) -> float:
         """Return the degrees of freedom of a contrast of the coefficients, shape (p,): 2 v^2 / var(v)."""
         variance = float(contrast @ self.covariance @ contrast)
+        # delta method: var(v) = s' C s, from the slopes s of v in the variance parameters and their covariance C
         slopes = np.array([contrast @ gradient @ contrast for gradient in self.gradients])
         return float(2 * variance**2 / (slopes @ self.spread @ slopes))
 
@@ -105,10 +106,13 @@ def fit_mixed(y: Array, X: Array, Z: Array, groups: Array) -> MixedFit:
     sigma = float(np.sqrt(rss / blocks.dof))
     optimum = np.append(theta, sigma)
     # the deviance is -2 log-likelihood: the covariance of the parameters is the inverse of half its Hessian
-    hessian = approx_hess3(optimum, blocks.deviance)
-    spread = _positive_inverse(np.asarray(hessian) / 2)
+    hessian = np.asarray(approx_hess3(optimum, blocks.deviance)) / 2
+    # pseudo-inverse over its positive eigenvalues: at a boundary, numerical derivatives can give others
+    values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
+    positive = values > 1e-8 * values.max()
+    spread: Array = (vectors[:, positive] / values[positive]) @ vectors[:, positive].T
     gradients = np.moveaxis(np.asarray(approx_fprime(optimum, blocks.covariance, centered=True)), -1, 0)
-    unscaled = back @ factor
+    unscaled = back @ factor  # undoes the standardization of the random-effects columns
     scales = np.abs(np.diag(factor))
     return MixedFit(
         beta=start + shift,
@@ -148,6 +152,7 @@ class _Blocks:
         for both, Z in self.stacks:
             scaled = Z @ factor
             # whiten [X, y] by the Cholesky factor of V = Z L L' Z' + I
+            # covariance of the rows of a group, in units of the residual variance
             V = scaled @ np.swapaxes(scaled, 1, 2) + np.eye(Z.shape[1])
             root = np.linalg.cholesky(V)
             logs += 2 * float(np.log(np.einsum("gii->gi", root)).sum())
@@ -167,6 +172,7 @@ class _Blocks:
         """Return the REML deviance at a Cholesky factor and residual SD, up to a constant."""
         rss, moment, _, logs = self.solve(self.factor(parameters[:-1]))
         variance = parameters[-1] ** 2
+        # log|V| + log|X'V^-1 X| + (n - p) log(sigma^2) + RSS / sigma^2
         return logs + float(np.linalg.slogdet(moment)[1] + self.dof * np.log(variance) + rss / variance)
 
     def covariance(self, parameters: Array) -> Array:
@@ -219,11 +225,3 @@ def _minimize(blocks: _Blocks) -> Array:
     ]
     best_end: Any = min(ended, key=lambda one: float(one.fun))
     return np.asarray(best_end.x)
-
-
-def _positive_inverse(matrix: Array) -> Array:
-    """Return the pseudo-inverse of a symmetric matrix over its positive eigenvalues."""
-    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-    kept = values > 1e-8 * values.max()
-    inverse: Array = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T
-    return inverse

@@ -15,7 +15,7 @@ from statsmodels.stats.diagnostic import het_breuschpagan
 from bids_alps.errors import BadDataError
 from bids_alps.model import Array
 from bids_alps.statistics.design import Design, make_design
-from bids_alps.statistics.mixed import MixedFit, fit_mixed
+from bids_alps.statistics.mixed import fit_mixed
 
 _EXACT = 1e-8
 
@@ -112,7 +112,12 @@ def _fit_least_squares(design: Design, unit: float) -> _Fitted:
         fitted, kind = model.fit(cov_type="HC3", use_t=True), "least squares, HC3 errors"
     beta, covariance = np.asarray(fitted.params), np.asarray(fitted.cov_params())
     dof = np.full(X.shape[1], float(fitted.df_resid))
-    rows = [{"term": name, **_wald(beta, covariance, columns, fitted.df_resid)} for name, columns in _top(design)]
+    rows = list[dict[str, Any]]()
+    for name, indices in ((name, list(columns)) for name, columns in _top(design)):
+        # Wald statistic b' V^-1 b over the number of coefficients
+        f = float(beta[indices] @ np.linalg.solve(covariance[np.ix_(indices, indices)], beta[indices])) / len(indices)
+        p = float(stats.f.sf(f, len(indices), fitted.df_resid))
+        rows.append({"term": name, "statistic": f, "df": len(indices), "df_error": fitted.df_resid, "p": p})
     k, classical = X.shape[1] - 1, model.fit()
     if k and "Intercept" in X:
         overall = {"statistic": classical.fvalue, "df": k, "df_error": classical.df_resid, "p": classical.f_pvalue}
@@ -122,20 +127,15 @@ def _fit_least_squares(design: Design, unit: float) -> _Fitted:
     return kind, _coefficients(beta, covariance, dof, unit, X), _tests(rows), check_model(residuals, X, messages)
 
 
-def _wald(beta: Array, covariance: Array, columns: Sequence[int], dof: float) -> dict[str, Any]:
-    indices = list(columns)
-    # Wald statistic b' V^-1 b over the number of coefficients
-    f = float(beta[indices] @ np.linalg.solve(covariance[np.ix_(indices, indices)], beta[indices])) / len(indices)
-    return {"statistic": f, "df": len(indices), "df_error": dof, "p": float(stats.f.sf(f, len(indices), dof))}
-
-
 def _fit_mixed(design: Design, formula: str, owners: pd.Series[Any] | None, unit: float) -> _Fitted:
     X, groups, Z = design.fixed, design.grouping, design.random
     if groups is None or Z is None:
         groups, Z = owners, pd.DataFrame({"Intercept": np.ones(len(X))}, index=X.index)
-    elif owners is not None and owners.duplicated().any() and not _same_partition(groups, owners):
-        what = f"participants repeat, but the random effects are grouped by {groups.name}"
-        raise BadDataError(formula, what, "group by participant_id and add the other column as a term")
+    elif owners is not None and owners.duplicated().any():
+        pairs = pd.DataFrame({"a": groups.astype(str), "b": owners.astype(str)}).drop_duplicates()
+        if not len(pairs) == pairs["a"].nunique() == pairs["b"].nunique():  # groups are not the participants, renamed
+            what = f"participants repeat, but the random effects are grouped by {groups.name}"
+            raise BadDataError(formula, what, "group by participant_id and add the other column as a term")
     assert groups is not None  # noqa: S101 - one of the two is given
     count = groups.nunique()
     if count < 3:
@@ -149,21 +149,13 @@ def _fit_mixed(design: Design, formula: str, owners: pd.Series[Any] | None, unit
     names = ", ".join("intercept" if name == "Intercept" else str(name) for name in Z)
     kind = f"mixed, random {names} by {groups.name}, Satterthwaite"
     warnings = ["A random effect has zero variance (singular fit)"] if fitted.singular else []
-    checks = pd.concat([_variances(fitted, Z, unit), check_model(fitted.residuals, X, warnings)])
+    sds = np.sqrt(np.diag(fitted.random_covariance)) * unit
+    spreads = [{"check": f"SD of random {name}", "value": sd} for name, sd in zip(Z, sds, strict=True)]
+    spreads.append({"check": "SD of residuals", "value": float(np.sqrt(fitted.residual_variance)) * unit})
+    variances = pd.DataFrame(spreads).assign(p=np.nan, method="REML")
+    checks = pd.concat([variances, check_model(fitted.residuals, X, warnings)])
     coefficients = _coefficients(fitted.beta, fitted.covariance, dof, unit, X)
     return kind, coefficients, _tests(rows), checks.reset_index(drop=True)
-
-
-def _same_partition(a: pd.Series[Any], b: pd.Series[Any]) -> bool:
-    pairs = pd.DataFrame({"a": a.astype(str), "b": b.astype(str)}).drop_duplicates()
-    return len(pairs) == pairs["a"].nunique() == pairs["b"].nunique()
-
-
-def _variances(fitted: MixedFit, Z: pd.DataFrame, unit: float) -> pd.DataFrame:
-    sds = np.sqrt(np.diag(fitted.random_covariance)) * unit
-    rows = [{"check": f"SD of random {name}", "value": sd} for name, sd in zip(Z, sds, strict=True)]
-    rows.append({"check": "SD of residuals", "value": float(np.sqrt(fitted.residual_variance)) * unit})
-    return pd.DataFrame(rows).assign(p=np.nan, method="REML")
 
 
 def _top(design: Design) -> list[tuple[str, tuple[int, ...]]]:
@@ -182,6 +174,7 @@ def _tests(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 def count_full_leverage(X: pd.DataFrame) -> int:
     """Count rows with leverage 1, such as the only member of a group; their residual is always zero."""
+    # diagonal of the hat matrix X (X'X)^-1 X' = Q Q'
     leverage = (np.linalg.qr(X.to_numpy())[0] ** 2).sum(axis=1)
     return int((leverage > 1 - _EXACT).sum())
 
@@ -189,7 +182,9 @@ def count_full_leverage(X: pd.DataFrame) -> int:
 def _coefficients(beta: Array, covariance: Array, dof: Array, unit: float, X: pd.DataFrame) -> pd.DataFrame:
     scale = X.to_numpy().std(axis=0, ddof=1)
     scale[scale == 0] = np.nan  # the intercept
+    # the outcome was divided by its SD (unit): beta * unit is in its units, beta * scale in SDs of y per SD of x
     se = np.sqrt(np.diag(covariance))
+    # one number of degrees of freedom per coefficient (Satterthwaite), or the same for all
     reach = stats.t.ppf(0.975, dof) * se
     statistic = beta / se
     return pd.DataFrame(
@@ -228,6 +223,7 @@ def check_model(residuals: Array, X: pd.DataFrame, messages: Sequence[str] = ())
         if X.shape[1] > 1 and "Intercept" in X:
             value, p, _, _ = het_breuschpagan(residuals, X.to_numpy())
             rows.append({"check": "equal variance", "value": value, "p": p, "method": "Breusch-Pagan"})
+    # columns scaled to unit length (Belsley, Kuh & Welsch 1980), so that units do not matter
     condition = float(np.linalg.cond(X.to_numpy() / np.linalg.norm(X.to_numpy(), axis=0)))
     rows.append(
         {"check": "collinearity", "value": condition, "p": np.nan, "method": "condition number; doubtful above 30"}

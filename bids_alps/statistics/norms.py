@@ -43,6 +43,7 @@ def spline(values: Array, knots: Array) -> Array:
     last, before, first = knots[-1], knots[-2], knots[0]
     columns = [values]
     for knot in knots[:-2]:
+        # a truncated cube, from which two others take away its cubic and square terms beyond the last knot
         bend = _cube(values - knot)
         bend = bend - _cube(values - before) * (last - knot) / (last - before)
         bend = bend + _cube(values - last) * (before - knot) / (last - before)
@@ -57,7 +58,7 @@ def _cube(values: Array) -> Array:
 def measure_norms(values: Array, covariates: Array, member: Array | None = None) -> Array:
     """Return the z-score of each value relative to the prediction of a linear model of the reference group.
 
-    A member of the reference is predicted from all other members: its score is the externally studentised residual
+    A member of the reference is predicted from all other members: its score is the externally studentized residual
     (Cook & Weisberg 1982, ISBN 0-412-24280-0). Others are predicted from all members. Scores account for
     the prediction error, and t-values are converted to z.
 
@@ -91,7 +92,7 @@ def measure_norms(values: Array, covariates: Array, member: Array | None = None)
     residual, leverage = y - design @ beta, ((design @ root) ** 2).sum(axis=1)
     total, dof = float((residual**2).sum()), n - terms
     with np.errstate(divide="ignore", invalid="ignore"):
-        # variance without the participant itself: external studentisation
+        # variance without the participant itself: external studentization
         variance = (total - residual**2 / (1 - leverage)) / (dof - 1)
         scores[inside] = _normal(residual / np.sqrt(variance * (1 - leverage)), dof - 1)
         # standard error of a prediction: residual variance times 1 + x' (X'X)^-1 x
@@ -101,6 +102,7 @@ def measure_norms(values: Array, covariates: Array, member: Array | None = None)
 
 
 def _normal(t: Array, dof: int) -> Array:
+    # the z of equal tail probability; sf and isf are accurate far out, where 1 - cdf is 0
     z: Array = np.sign(t) * stats.norm.isf(stats.t.sf(np.abs(t), dof))
     return z
 

@@ -55,7 +55,7 @@ def compare_within(
         constant within participants.
     families
         Outcomes by family; p-values are corrected over all rows of a family.
-    asked
+    comparison
         Factor, levels and groups.
 
     Returns
@@ -117,6 +117,7 @@ def compare_levels(values: Array, *, test: str = "rule") -> dict[str, Any]:
     empty = {"test": "none", "statistic": np.nan, "df": np.nan, "df_error": np.nan, "p": np.nan}
     if n < k + 1 or k < 2:
         return counts | empty
+    # successive changes span all contrasts of the levels: T^2 is the same for any such basis
     changes = np.diff(complete, axis=1)
     if choose_test(list(changes.T), test) == "mann-whitney":
         if k < 3:
@@ -150,6 +151,7 @@ def compare_changes(
     first = comparison.first if comparison.first in levels else levels[0]
     blocks = []
     for other in (level for level in levels if level != first):
+        # always from the earlier to the later level, wherever groups are compared
         a, b = sorted((first, other), key=levels.index)
         changes = {}
         for outcomes in families.values():

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bids_alps.model import Array
-from bids_alps.statistics.adjusted import GroupDesign, design_groups
+from bids_alps.statistics.group_design import GroupDesign, design_groups
 from bids_alps.statistics.samples import to_floats
 
 _BLOCK = 2_000_000  # block size, to bound memory
@@ -39,6 +39,7 @@ def permute_groups(values: Array, design: GroupDesign, *, draws: int, seed: int)
     """
     X = design.matrix
     contrasts = np.array([design.contrast(*pair) for pair in design.pairs])
+    # a contrast c of the coefficients is a fixed weighting of the observations: c' beta = c' X^+ y
     weights = contrasts @ np.linalg.pinv(X)
     leverage = (np.linalg.qr(X)[0] ** 2).sum(axis=1)
     # HC3: squared residuals are inflated by 1 / (1 - leverage)^2
@@ -60,7 +61,9 @@ def permute_groups(values: Array, design: GroupDesign, *, draws: int, seed: int)
     permuted_t = []
     for start in range(0, draws, block):
         count = min(block, draws - start)
+        # one order for all outcomes keeps their correlation, on which the largest t depends
         order = rng.permuted(np.tile(np.arange(n), (count, 1)), axis=1)
+        # (draws, n, outcomes) to (n, draws x outcomes): all fits are one matrix product
         y = (residuals[order] + fitted).transpose(1, 0, 2).reshape(n, -1)
         permuted_t.append(np.abs(t_of(y)).reshape(count, outcomes, -1))
     return t_of(values), np.concatenate(permuted_t)
@@ -107,6 +110,7 @@ def permute_differences(
                     "outcome": outcome,
                     "group_a": a,
                     "group_b": b,
+                    # the observed order is one of the permutations: p is never 0
                     "p_permutation": (1 + (permuted[:, i, j] >= reached).sum()) / (1 + draws),
                     "p_permutation_max": (1 + (largest >= reached).sum()) / (1 + draws),
                     "permutations": draws,

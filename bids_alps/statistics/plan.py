@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bids_alps.errors import UsageError
-from bids_alps.model import REGIONS, SIDES, Array
+from bids_alps.model import REGIONS, SIDES
 from bids_alps.statistics.norms import find_reference
 from bids_alps.statistics.samples import Test
 from bids_alps.statistics.variables import Variable
@@ -137,6 +136,7 @@ def resolve_covariates(people: pd.DataFrame, plan: Plan, notes: list[str] | None
         if name is None:
             continue
         known = people[name].notna()
+        # the comparison would lose all participants without it
         if known.mean() < _KNOWN:
             notes.append(f"Not adjusted for {name}: {int(known.sum())} of {len(people)} participants have it.")
         elif len(people[name].dropna().unique()) > 1:
@@ -164,7 +164,13 @@ def _separable(people: pd.DataFrame, plan: Plan, chosen: list[str], notes: list[
         columns = [plan.group, *separable, name]
         complete = people[columns].dropna()
         parts = [pd.get_dummies(complete[plan.group].astype(str), dtype=float).to_numpy()]
-        parts += [_columns(complete[column]) for column in (*separable, name)]
+        for column in (*separable, name):
+            if pd.api.types.is_float_dtype(complete[column]):
+                values = complete[column].to_numpy(dtype=float)
+                # standardized, so that the rank of the design does not depend on units
+                parts.append(((values - values.mean()) / (values.std() or 1.0))[:, None])
+            else:
+                parts.append(pd.get_dummies(complete[column].astype(str), drop_first=True, dtype=float).to_numpy())
         matrix = np.column_stack(parts)
         if len(complete) and np.linalg.matrix_rank(matrix) < matrix.shape[1]:
             notes.append(
@@ -174,14 +180,6 @@ def _separable(people: pd.DataFrame, plan: Plan, chosen: list[str], notes: list[
         else:
             separable.append(name)
     return tuple(separable)
-
-
-def _columns(column: pd.Series[Any]) -> Array:
-    if pd.api.types.is_float_dtype(column):
-        values = column.to_numpy(dtype=float)
-        centerd: Array = ((values - values.mean()) / (values.std() or 1.0))[:, None]
-        return centerd
-    return pd.get_dummies(column.astype(str), drop_first=True, dtype=float).to_numpy()
 
 
 def find_columns(names: Sequence[str], table: pd.DataFrame) -> tuple[str, ...]:

@@ -63,6 +63,7 @@ def fit_random_effects(y: Array, X: Array, se: Array) -> RandomEffects:
         return float(np.log(between + variances).sum() + np.linalg.slogdet(moment)[1] + rss)
 
     top = float(10 * y.var() + 1e-12)
+    # a coarse grid first: the minimum may lie at the boundary tau^2 = 0
     grid = np.concatenate([[0.0], np.geomspace(1e-6 * top, top, 40)])
     best = int(np.argmin([deviance(value) for value in grid]))
     ends = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
@@ -75,6 +76,7 @@ def fit_random_effects(y: Array, X: Array, se: Array) -> RandomEffects:
 
 
 def _solve(y: Array, X: Array, weights: Array) -> tuple[Array, Array, float]:
+    # normal equations X' W X beta = X' W y
     moment = X.T @ (weights[:, None] * X)
     beta = np.linalg.solve(moment, X.T @ (weights * y))
     return beta, moment, float((weights * (y - X @ beta) ** 2).sum())
@@ -113,6 +115,7 @@ def measure_precision(table: pd.DataFrame, outcomes: Sequence[str], group: str |
             unit = float(y.std(ddof=1))
             between = fit_random_effects(y / unit, np.ones((y.size, 1)), se / unit).between
             error = float(np.sqrt((se**2).mean()))
+            # variance of the values = variance between participants + mean squared standard error
             share = (error / unit) ** 2
             rows.append(
                 {

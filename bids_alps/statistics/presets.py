@@ -23,7 +23,7 @@ def order_presets(runs: pd.DataFrame) -> list[str]:
     return sorted(names, key=lambda name: -int(leading.get(name, 0)))
 
 
-def analyse_presets(runs: pd.DataFrame, plan: Plan) -> dict[str, Findings]:
+def analyze_presets(runs: pd.DataFrame, plan: Plan) -> dict[str, Findings]:
     """Analyze the runs of each preset; the specification curve over all presets is part of the first.
 
     Parameters

@@ -29,7 +29,14 @@ def measure_repeats(visits: Visits, outcomes: Sequence[str]) -> pd.DataFrame:
     """
     runs = visits.runs
     tables = {"sessions": (average_visits(runs), VISIT, list(visits.order))} if len(visits.order) > 1 else {}
-    within = _mark_runs(runs)
+    # the runs of the first visit with repeats of each participant, labeled by the entities that differ
+    ends = list(runs.columns).index("alps_left") if "alps_left" in runs else 0
+    ids = [name for name in runs.columns[:ends] if name not in ("dataset", "participant_id", "session_id")]
+    several = runs[runs.duplicated([PARTICIPANT_KEY, VISIT], keep=False)]
+    first = several.drop_duplicates(PARTICIPANT_KEY).set_index(PARTICIPANT_KEY)[VISIT]
+    repeated = several[several[VISIT] == several[PARTICIPANT_KEY].map(first)]
+    names = repeated[ids].fillna("").astype(str).agg(" ".join, axis=1) if ids and len(repeated) else ""
+    within = repeated.assign(_run=names)
     if len(within["_run"].unique()) > 1:
         tables["runs of a session"] = (within, "_run", sorted(within["_run"].unique()))
     rows = []
@@ -51,20 +58,10 @@ def measure_repeats(visits: Visits, outcomes: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _mark_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs of the first visit with repeats of each participant, labeled by the entities that differ."""
-    ends = list(runs.columns).index("alps_left") if "alps_left" in runs else 0
-    ids = [name for name in runs.columns[:ends] if name not in ("dataset", "participant_id", "session_id")]
-    several = runs[runs.duplicated([PARTICIPANT_KEY, VISIT], keep=False)]
-    first = several.drop_duplicates(PARTICIPANT_KEY).set_index(PARTICIPANT_KEY)[VISIT]
-    repeated = several[several[VISIT] == several[PARTICIPANT_KEY].map(first)]
-    names = repeated[ids].fillna("").astype(str).agg(" ".join, axis=1) if ids and len(repeated) else ""
-    return repeated.assign(_run=names)
-
-
 def _most_complete(wide: pd.DataFrame) -> list[Any]:
     """Return the repeats available in at least half as many participants as the most common pair."""
     present = wide.notna().to_numpy(dtype=float)
+    # participants with both of two repeats
     pair_counts = present.T @ present
     np.fill_diagonal(pair_counts, 0)
     if not pair_counts.size or pair_counts.max() < 1:
@@ -109,10 +106,15 @@ def measure_icc(scores: Array) -> pd.DataFrame:
     error = (residual**2).sum() / ((n - 1) * (k - 1))
     if error == 0:
         raise BadDataError("reliability", "repeats do not vary", "check that they are different scans")
-    return pd.DataFrame([_agreement(n, k, rows, columns, error), _consistency(n, k, rows, error)])
-
-
-def _agreement(n: int, k: int, rows: float, columns: float, error: float) -> dict[str, object]:
+    # ICC(3,1): a function of F that rises with it, so that limits of F give those of the ICC
+    ratio, df_error = rows / error, (n - 1) * (k - 1)
+    limits = {
+        "icc": ratio,
+        "ci_low": ratio / stats.f.ppf(0.975, n - 1, df_error),
+        "ci_high": ratio * stats.f.ppf(0.975, df_error, n - 1),
+    }
+    consistency = {name: (f - 1) / (f + k - 1) for name, f in limits.items()}
+    # ICC(2,1): differences between repeats count as error too
     icc = (rows - error) / (rows + (k - 1) * error + k * (columns - error) / n)
     a, b = k * icc / (n * (1 - icc)), 1 + k * icc * (n - 1) / (n * (1 - icc))
     parts = (a * columns) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1))
@@ -122,15 +124,8 @@ def _agreement(n: int, k: int, rows: float, columns: float, error: float) -> dic
     spread = k * columns + (k * n - k - n) * error
     low = n * (rows - upper * error) / (upper * spread + n * rows)
     high = n * (lower * rows - error) / (spread + n * lower * rows)
-    return {"kind": "ICC(2,1)", "icc": icc, "ci_low": low, "ci_high": high}
-
-
-def _consistency(n: int, k: int, rows: float, error: float) -> dict[str, object]:
-    ratio, dof = rows / error, (n - 1) * (k - 1)
-    low = ratio / stats.f.ppf(0.975, n - 1, dof)
-    high = ratio * stats.f.ppf(0.975, dof, n - 1)
-    icc = (ratio - 1) / (ratio + k - 1)
-    return {"kind": "ICC(3,1)", "icc": icc, "ci_low": (low - 1) / (low + k - 1), "ci_high": (high - 1) / (high + k - 1)}
+    agreement = {"kind": "ICC(2,1)", "icc": icc, "ci_low": low, "ci_high": high}
+    return pd.DataFrame([agreement, {"kind": "ICC(3,1)", **consistency}])
 
 
 def measure_agreement(scores: Array) -> dict[str, float]:
@@ -155,6 +150,7 @@ def measure_agreement(scores: Array) -> dict[str, float]:
     difference = scores[:, -1] - scores[:, 0]
     bias, reach = float(difference.mean()), float(1.96 * difference.std(ddof=1))
     spread = scores.std(axis=1, ddof=1)
+    # variances are averaged over participants, not SDs
     error = float(np.sqrt((spread**2).mean()))
     return {
         "within_subject_cv": float(np.sqrt(((spread / scores.mean(axis=1)) ** 2).mean())),

@@ -74,26 +74,18 @@ def find_visits(runs: pd.DataFrame, sessions: Sequence[str] = ()) -> Visits:
     per_person = labels.groupby(table[PARTICIPANT_KEY]).nunique()
     if per_person.max() < 2:
         return Visits(runs=table.assign(**{VISIT: ""}), order=("",))
-    table[VISIT], table["_when"] = labels.to_numpy(), _times(table)
+    table[VISIT], table["_when"] = labels.to_numpy(), pd.NaT
+    if TIME in table:
+        table["_when"] = pd.to_datetime(table[TIME], errors="coerce", format="ISO8601", utc=True)
     given = tuple(label if label.startswith("ses-") else f"ses-{label}" for label in sessions)
     attendance = table.groupby([PARTICIPANT_KEY, VISIT], sort=False)["_when"].min().reset_index()
-    if _labels_are_individual(attendance):
+    # most labels occur in only one participant, as dates do
+    shared = attendance.groupby(VISIT)[PARTICIPANT_KEY].transform("nunique")
+    several = attendance[PARTICIPANT_KEY].nunique() > 2 and attendance[VISIT].nunique() > 4
+    if several and (shared < 2).mean() > 0.5:
         return _numbered(table, attendance, given)
     order, notes = _ordered(attendance, given)
     return Visits(runs=table.drop(columns="_when"), order=order, notes=notes)
-
-
-def _times(table: pd.DataFrame) -> pd.Series[Any]:
-    if TIME not in table:
-        return pd.Series(pd.NaT, index=table.index)
-    return pd.to_datetime(table[TIME], errors="coerce", format="ISO8601", utc=True)
-
-
-def _labels_are_individual(attendance: pd.DataFrame) -> bool:
-    """Return whether most sessions have a label that occurs in only one participant, as dates do."""
-    shared = attendance.groupby(VISIT)[PARTICIPANT_KEY].transform("nunique")
-    several = attendance[PARTICIPANT_KEY].nunique() > 2 and attendance[VISIT].nunique() > 4
-    return bool(several and (shared < 2).mean() > 0.5)
 
 
 def _place(name: str, given: Sequence[str]) -> tuple[int, str]:
@@ -127,6 +119,7 @@ def _ordered(attendance: pd.DataFrame, given: tuple[str, ...]) -> tuple[tuple[st
     names = sorted(attendance[VISIT].unique())
     several = attendance[attendance.groupby(PARTICIPANT_KEY)[VISIT].transform("nunique") > 1]
     timed = several.dropna(subset=["_when"])
+    # who has the time of only one visit says nothing about the order
     timed = timed[timed.groupby(PARTICIPANT_KEY)[VISIT].transform("nunique") > 1]
     if not len(timed):
         return _untimed_order(names, given)
@@ -180,11 +173,13 @@ def _majority_order(names: Sequence[str], timed: pd.DataFrame, given: Sequence[s
     """
     both = timed.merge(timed, on=PARTICIPANT_KEY, suffixes=("", "_later"))
     ordered = both.loc[both["_when"] < both["_when_later"], [VISIT, f"{VISIT}_later"]]
+    # number of participants for each ordered pair of visits
     ahead = Counter(ordered.itertuples(index=False, name=None))
     majority = [(a, b) for (a, b), count in ahead.items() if count > ahead[b, a]]
     predecessors = {name: sum(b == name for _, b in majority) for name in names}
     order = list[str]()
     while predecessors:
+        # the visit with the fewest predecessors left: none, unless majorities form a cycle
         order.append(min(predecessors, key=lambda name: (predecessors[name], _place(name, given))))
         del predecessors[order[-1]]
         for a, b in majority:

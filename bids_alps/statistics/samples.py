@@ -81,25 +81,30 @@ def compare(a: Array, b: Array, *, test: str = "rule") -> dict[str, Any]:
         return {**counted, "test": "none", "statistic": np.nan, "df": np.nan, "p": np.nan}
     test_name = choose_test([a, b], test)
     g, low, high = hedges_g(a, b)
-    tested = _mann_whitney(a, b) if test_name == "mann-whitney" else _t_test(a, b, equal_var=test_name == "student")
+    if test_name == "mann-whitney":
+        tested = _mann_whitney(a, b)
+    else:
+        result = stats.ttest_ind(b, a, equal_var=test_name == "student")
+        tested = _t_test(result, "mean difference", "difference", float(b.mean() - a.mean()))
     return {**counted, "test": test_name, **tested, "hedges_g": g, "hedges_g_ci_low": low, "hedges_g_ci_high": high}
 
 
-def _t_test(a: Array, b: Array, *, equal_var: bool) -> dict[str, Any]:
-    result: Any = stats.ttest_ind(b, a, equal_var=equal_var)
+def _t_test(result: Any, estimate: str, name: str, value: float) -> dict[str, Any]:
+    """Return the row of a t-test, with its estimate in the column `name`."""
     interval = result.confidence_interval()
     return {
         "statistic": float(result.statistic),
         "df": float(result.df),
         "p": float(result.pvalue),
-        "estimate": "mean difference",
-        "difference": float(b.mean() - a.mean()),
-        "difference_ci_low": float(interval.low),
-        "difference_ci_high": float(interval.high),
+        "estimate": estimate,
+        name: value,
+        f"{name}_ci_low": float(interval.low),
+        f"{name}_ci_high": float(interval.high),
     }
 
 
 def _mann_whitney(a: Array, b: Array) -> dict[str, Any]:
+    # the exact null distribution assumes that there are no ties
     exact = max(a.size, b.size) < EXACT and np.unique([*a, *b]).size == a.size + b.size
     result: Any = stats.mannwhitneyu(b, a, method="exact" if exact else "asymptotic")
     shift, low, high = find_shift(a, b)
@@ -123,6 +128,7 @@ def find_shift(a: Array, b: Array) -> tuple[float, float, float]:
     a, b = np.sort(a), np.sort(b)
 
     def count(value: float) -> float:
+        # pairs with b - a below the value; pairs equal to it count one half
         below, up_to = (np.searchsorted(b, a + value, side).sum() for side in _SIDES)
         return float(below + up_to) / 2
 
@@ -146,14 +152,14 @@ def _estimate_by_counting(
         found: Any = optimize.bisect(lambda value: count(value) - rank, *ends, xtol=1e-10 * width)
         return float(found)
 
-    middle = (
-        find(total / 2 - 0.25) + find(total / 2 + 0.25)
-    ) / 2  # for even counts, the mean of the two central values
+    # quarters lie between the steps of the count: for even counts, the mean of the two central values
+    middle = (find(total / 2 - 0.25) + find(total / 2 + 0.25)) / 2
     return middle, find(lost + 0.25), find(total - lost - 0.25)
 
 
 def _lost_ends(counts: Array) -> int:
     """Return the number of ordered values outside a 95 % interval at each end, from the counts of the statistic."""
+    # the largest k with P(statistic <= k) < 0.025 under the null hypothesis
     return max(int(np.searchsorted(np.cumsum(counts) / counts.sum(), 0.025)) - 1, 0)
 
 
@@ -193,6 +199,7 @@ def hedges_g(a: Array, b: Array) -> tuple[float, float, float]:
 
 def small_sample_factor(dof: float) -> float:
     """Return the bias correction of a standardized mean difference (Hedges 1981, doi 10.3102/10769986006002107)."""
+    # logarithms, since the gamma function overflows above 171
     return float(np.exp(special.gammaln(dof / 2) - special.gammaln((dof - 1) / 2)) / np.sqrt(dof / 2))
 
 
@@ -221,25 +228,15 @@ def compare_pairs(a: Array, b: Array, *, test: str = "rule") -> dict[str, Any]:
     numbers |= {"mean_a": a.mean() if n else np.nan, "mean_b": b.mean() if n else np.nan}
     if n < 2 or np.ptp(change) == 0:
         return {**numbers, "test": "none", "statistic": np.nan, "df": np.nan, "p": np.nan}
-    ranks = choose_test([change], test) == "mann-whitney"
-    d, low, high = _effect_of_change(change)
-    tested = _signed_rank(change) if ranks else _paired_t(change)
-    return {**numbers, **tested, "effect": d, "effect_ci_low": low, "effect_ci_high": high}
-
-
-def _paired_t(change: Array) -> dict[str, Any]:
-    result: Any = stats.ttest_1samp(change, 0.0)
-    interval = result.confidence_interval()
-    return {
-        "test": "paired t",
-        "statistic": float(result.statistic),
-        "df": float(change.size - 1),
-        "p": float(result.pvalue),
-        "estimate": "mean change",
-        "change": float(change.mean()),
-        "change_ci_low": float(interval.low),
-        "change_ci_high": float(interval.high),
-    }
+    if choose_test([change], test) == "mann-whitney":
+        tested = _signed_rank(change)
+    else:
+        result = stats.ttest_1samp(change, 0.0)
+        tested = {"test": "paired t", **_t_test(result, "mean change", "change", float(change.mean()))}
+    d = float(change.mean() / change.std(ddof=1)) * (small_sample_factor(n - 1) if n > 2 else 1.0)
+    # sampling variance of a standardized mean change (Borenstein 2009, doi 10.1002/9780470743386)
+    reach = _Z * float(np.sqrt(1 / n + d**2 / (2 * n)))
+    return {**numbers, **tested, "effect": d, "effect_ci_low": d - reach, "effect_ci_high": d + reach}
 
 
 def _signed_rank(change: Array) -> dict[str, Any]:
@@ -270,11 +267,3 @@ def _signed_rank(change: Array) -> dict[str, Any]:
         "change_ci_low": low,
         "change_ci_high": high,
     }
-
-
-def _effect_of_change(change: Array) -> tuple[float, float, float]:
-    """Return the standardized mean change with its 95 % interval (Borenstein 2009, doi 10.1002/9780470743386)."""
-    n = change.size
-    d = float(change.mean() / change.std(ddof=1)) * (small_sample_factor(n - 1) if n > 2 else 1.0)
-    reach = _Z * float(np.sqrt(1 / n + d**2 / (2 * n)))
-    return d, d - reach, d + reach

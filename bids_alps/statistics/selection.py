@@ -60,6 +60,7 @@ class Flow:
         """
         excluded, remaining = runs[out.to_numpy(dtype=bool)], runs[~out.to_numpy(dtype=bool)]
         self.note(excluded.index, reasons, of=of)
+        # a participant is lost with the last of their runs
         remaining_people = set(participant_key(remaining)) if len(remaining) else set()
         lost_people = set(participant_key(excluded)) - remaining_people if len(excluded) else set()
         self.steps.append(
@@ -115,13 +116,18 @@ def select_runs(runs: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, Flow, lis
         doubles = sorted(participant_key(runs[runs[REPEATED].notna()]).unique())
         if doubles:
             shown = ", ".join(doubles[:5]) + (" and others" if len(doubles) > 5 else "")
-            banners.append(f"Runs of {len(doubles)} participants are in two datasets and are counted once: {shown}.")
+            banners.append(f"Participants with runs in two datasets, which are counted once: {len(doubles)} ({shown}).")
     excluded = [status for status in LEFT_OUT if status not in plan.included]
     failed = selected["status"].isin(excluded)
     selected = flow.take(selected, failed, "failed their checks", _why_failed(selected))
-    selected = _with_withheld(selected) if "fail" in plan.included else selected
+    if "fail" in plan.included:  # restore the withheld values of the index
+        columns = {name: f"{name}_unreliable" for name in INDICES if f"{name}_unreliable" in selected}
+        restored = {name: selected[name].fillna(selected[withheld]) for name, withheld in columns.items()}
+        selected = selected.assign(**restored)
     if "rating" in selected:
-        selected = flow.take(selected, selected["rating"] == "drop", "rated drop", _why_dropped(selected))
+        notes = selected["rating_note"].items()
+        why = {row: f"rated drop: {note}" if isinstance(note, str) and note else "rated drop" for row, note in notes}
+        selected = flow.take(selected, selected["rating"] == "drop", "rated drop", why)
     selected = flow.take(selected, selected[PRIMARY_OUTCOME].isna(), "without an index", "no bilateral index")
     if plan.subset is not None:
         inside = find_subset(selected, plan.subset)
@@ -135,24 +141,12 @@ def select_runs(runs: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, Flow, lis
     return selected, flow, banners
 
 
-def _with_withheld(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs with withheld values of the index restored."""
-    columns = {name: f"{name}_unreliable" for name in INDICES}
-    known = {name: runs[name].fillna(runs[withheld]) for name, withheld in columns.items() if withheld in runs}
-    return runs.assign(**known)
-
-
 def _why_failed(runs: pd.DataFrame) -> Mapping[Any, str]:
     checks = runs["checks_failed"] if "checks_failed" in runs else pd.Series("n/a", index=runs.index)
     return {
         row: f"status {status}" + (f" ({why})" if isinstance(why, str) and why not in ("none", "n/a") else "")
         for row, status, why in zip(runs.index, runs["status"], checks, strict=True)
     }
-
-
-def _why_dropped(runs: pd.DataFrame) -> Mapping[Any, str]:
-    notes = zip(runs.index, runs["rating_note"], strict=True)
-    return {row: "rated drop" + (f": {note}" if isinstance(note, str) and note else "") for row, note in notes}
 
 
 def find_subset(runs: pd.DataFrame, condition: str) -> pd.Series[bool]:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from bids_alps.errors import AlpsError
-from bids_alps.statistics.adjusted import design_groups, fit_groups, values_of
+from bids_alps.statistics.adjusted import fit_groups, values_of
+from bids_alps.statistics.group_design import design_groups
 from bids_alps.statistics.samples import to_floats
 
 STATUSES: Mapping[str, tuple[str, ...]] = {
@@ -25,20 +26,17 @@ _MOTION = ("check_framewise_displacement",)
 
 def covariate_sets(table: pd.DataFrame, chosen: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the sets of covariates by name: none, the chosen ones, and these with pose, tissue and motion."""
+    measured = {name: to_floats(table[name]) for name in (*_POSE, *_TISSUE, *_MOTION) if name in table}
+    finite = {name: values[np.isfinite(values)] for name, values in measured.items()}
+    varying = {name for name, values in finite.items() if values.size > 0.5 * len(table) and np.ptp(values) > 0}
     sets: dict[str, tuple[str, ...]] = {"none": ()}
     if chosen:
         sets[", ".join(chosen)] = tuple(chosen)
     for name, candidates in (("pose", _POSE), ("FA and MD", _TISSUE), ("motion", _MOTION)):
-        added = tuple(name for name in candidates if name in table and name not in chosen and _varies(table[name]))
+        added = tuple(name for name in candidates if name in varying and name not in chosen)
         if added:
             sets[f"{', '.join(chosen)} and {name}" if chosen else name] = (*chosen, *added)
     return sets
-
-
-def _varies(column: pd.Series[Any]) -> bool:
-    values = to_floats(column)
-    values = values[np.isfinite(values)]
-    return values.size > 0.5 * len(column) and bool(np.ptp(values) > 0)
 
 
 def find_specifications(

@@ -121,7 +121,9 @@ def _decide(name: str, texts: pd.Series[Any], entry: Mapping[str, Any], categori
         return "constant", "one value"
     levels = entry.get("Levels")
     listed = present.isin([str(level) for level in levels]) if isinstance(levels, Mapping) else present.isna()
-    numeric = _numeric_share(present[~listed])
+    counts = present[~listed].value_counts()
+    numbers = sum(n for text, n in counts.items() if np.isfinite(_number_of(str(text))))
+    numeric = float(numbers / max(counts.sum(), 1))  # fraction of the values that Levels do not list
     anchors = numeric > 0.5 and present[~listed].nunique() > present[listed].nunique()  # levels that label a scale
     if listed.mean() >= 0.5 and not anchors:
         return "category", "Levels of the data dictionary"
@@ -132,20 +134,17 @@ def _decide(name: str, texts: pd.Series[Any], entry: Mapping[str, Any], categori
     return _decide_by_rule(present, different, numeric)
 
 
-def _numeric_share(present: pd.Series[Any]) -> float:
-    counts = present.value_counts()
-    return float(sum(n for text, n in counts.items() if np.isfinite(_number_of(str(text)))) / max(counts.sum(), 1))
-
-
 def _decide_by_rule(present: pd.Series[Any], different: Sequence[str], numeric: float) -> tuple[Kind, str]:
     if numeric > 0.5:
         values = np.array([value for value in map(_number_of, different) if np.isfinite(value)])
+        # such as 1 and 2 for sex; each twice or more on average, since few participants also have few different numbers
         codes = bool((values == np.round(values)).all() and values.min() >= 0 and values.max() <= 9)
         if codes and len(different) <= CODES and len(present) >= 2 * len(different):
             return "category", f"whole numbers of {len(different)} distinct values"
         return "number", "most values are numbers"
     if {text.lower() for text in different} <= _TRUTHS:
         return "category", "true or false"
+    # most participants have a label of their own, as comments do
     if len(different) > LEVELS or 2 * len(different) > len(present) > CODES:
         return "text", f"{len(different)} distinct values"
     return "category", "not numeric"
@@ -180,6 +179,7 @@ def _as_numbers(
 def _missing_codes(numbers: Mapping[str, float], levels: Mapping[str, str]) -> list[str]:
     """Return the levels that mean a missing value: by their text, or because they lie far outside all other values."""
     others = [value for text, value in numbers.items() if text not in levels and np.isfinite(value)]
+    # codes such as -9 or 999 lie further out than the range of the values, or their size
     low, high = (min(others), max(others)) if others else (-np.inf, np.inf)
     reach = max(high - low, abs(low), abs(high))
 

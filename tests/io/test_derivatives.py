@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bids_alps.errors import MetadataError, OutputError
-from bids_alps.io.derivatives import DERIVATIVES, derivative_path, sidecar_of
+from bids_alps.io.derivative_kinds import DERIVATIVES
+from bids_alps.io.derivatives import derivative_path, sidecar_of
 from bids_alps.io.root import write_root
 from bids_alps.io.tables import Column, read_table, write_table
 from bids_alps.io.writing import write_if_changed, write_json, write_map, write_text

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bids_alps.errors import MetadataError, NoInputError
-from bids_alps.io.phenotype import read_phenotype
+from bids_alps.io.phenotype import read_levels, read_phenotype
 
 TEXT = "participant_id\tcomment\tage\nsub-01\tmoved a lot… repeat\t30\nsub-02\tok\t40\n"
 
@@ -42,3 +42,36 @@ def test_quotes_around_a_cell_are_no_part_of_it(tmp_path: Path, cell: str, value
     path = tmp_path / "participants.tsv"
     path.write_text(f"participant_id\tnote\tage\nsub-01\t{cell}\t30\n")
     assert read_phenotype(path).table["note"].tolist() == [value]
+
+
+DAMAGED = {
+    "empty": b"",
+    "truncated": b'{"age": {',
+    "list": b'[{"age": 1}]',
+    "null": b"null",
+    "number": b"3",
+    "latin-1": '{"age": {"Description": "\u00e2ge"}}'.encode("latin-1"),
+    "binary": bytes(range(256)),
+    "nested": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_dictionary_is_reported_and_ignored(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "participants.json").write_bytes(DAMAGED[kind])
+    levels, notes = read_levels(tmp_path / "participants.tsv")
+    assert levels == {}
+    assert [note.partition(":")[0] for note in notes] == ["participants.json"]
+
+
+def test_a_dictionary_that_is_a_folder_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "participants.json").mkdir()
+    levels, notes = read_levels(tmp_path / "participants.tsv")
+    assert levels == {}
+    assert "cannot be read" in notes[0]
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+def test_a_dictionary_with_or_without_a_byte_order_mark_is_read(tmp_path: Path, start: bytes) -> None:
+    (tmp_path / "participants.json").write_bytes(start + b'{"age": {"Units": "year"}}')
+    assert read_levels(tmp_path / "participants.tsv") == ({"age": {"Units": "year"}}, ())

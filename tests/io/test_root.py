@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bids_alps.io.derivatives import DERIVATIVES, derivative_path
+from bids_alps.io.derivative_kinds import DERIVATIVES
+from bids_alps.io.derivatives import derivative_path
 from bids_alps.io.root import IGNORED, write_root
 from bids_alps.io.validation import find_validator
 from bids_alps.model import DwiRun

@@ -198,7 +198,7 @@ def test_the_dataset_has_the_requested_contents(tmp_path):
     assert find_participants(tmp_path) == ("01", "02")
     runs = find_runs(tmp_path, "02")
     assert [run.name for run in runs] == [f"sub-02_ses-{s}_dir-AP_run-{r}" for s in (1, 2) for r in (1, 2)]
-    assert all(len(run.reverse_phase) == 1 for run in runs)
+    assert all([field.method for field in run.fieldmaps] == ["reverse phase encoding"] for run in runs)
     assert runs[0].t1w is not None
     people = read_table(tmp_path / "participants.tsv")
     assert list(people["group"]) == ["control", "patient"]

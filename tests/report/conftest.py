@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bids_alps.model import Roi, SpatialMap, SpatialTransform, Template
-from bids_alps.report.catalogue import write_figures
+from bids_alps.report.catalog import write_figures
 from bids_alps.report.drawing import BeforeAfter, Motion, RunDrawing, draw_run_figures
 from bids_alps.report.page import IndexValue, RunSection
 

@@ -8,7 +8,7 @@ import pytest
 
 from bids_alps.errors import NoInputError
 from bids_alps.model import Check
-from bids_alps.report.catalogue import CATALOGUE, figure_path
+from bids_alps.report.catalog import CATALOGUE, figure_path
 from bids_alps.report.cohort import count_checks, make_group_page, render_cohort
 from bids_alps.report.html import IndexScale, limit, render_group, render_participant
 from bids_alps.report.page import CAVEAT, LITERATURE, Failure, IndexValue, ParticipantPage
@@ -242,7 +242,7 @@ def test_an_empty_cohort_has_a_page():
     assert "0 runs" in render_group(make_group_page([]))
 
 
-def test_every_figure_has_a_catalogue_entry(figures):
+def test_every_figure_has_a_catalog_entry(figures):
     names = {name.removesuffix("Before").removesuffix("After") for name in figures}
     assert names <= set(CATALOGUE)
     assert figure_path(Path("out"), run_name="sub-01_run-1", desc="rois").name == ("sub-01_run-1_desc-rois_dwi.svg")

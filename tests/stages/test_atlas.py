@@ -7,7 +7,8 @@ import pytest
 
 from bids_alps.io.atlases import Atlas
 from bids_alps.io.images import read_map
-from bids_alps.io.tables import read_dictionary, read_table
+from bids_alps.io.inheritance import read_json
+from bids_alps.io.tables import read_table
 from bids_alps.model import DwiRun, SpatialMap, SpatialTransform, TensorField
 from bids_alps.numerics.tensors.tensor import fractional_anisotropy, mean_diffusivity
 from bids_alps.stages.atlas import measure_atlas
@@ -64,7 +65,7 @@ def test_a_region_without_voxels_has_a_reason(measured):
 def test_the_table_has_a_dictionary_and_an_image(measured):
     folder, image = measured
     path = folder / "sub-01_seg-boxes_scalarstats.tsv"
-    assert set(read_dictionary(path)) == set(read_table(path).columns)
+    assert set(read_json(path.with_suffix(".json"))) == set(read_table(path).columns)
     assert np.array_equal(read_map(folder / "sub-01_seg-boxes_dseg.nii.gz").data, image.data)
     assert set(np.unique(image.data)) == {0, 1, 2}
     assert list(read_table(folder / "sub-01_seg-boxes_dseg.tsv")["name"])[:2] == ["left box", "right box"]

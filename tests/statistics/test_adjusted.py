@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from bids_alps.errors import BadDataError
-from bids_alps.statistics.adjusted import compare_adjusted, design_groups
+from bids_alps.statistics.adjusted import compare_adjusted
+from bids_alps.statistics.group_design import design_groups
 
 from .closed_forms import cohort
 

@@ -11,7 +11,7 @@ from bids_alps.report.methods_group import write_group_methods
 from bids_alps.statistics.analysis import analyze
 from bids_alps.statistics.findings import Findings
 from bids_alps.statistics.plan import DIFFUSIVITIES, INDICES, Plan
-from bids_alps.statistics.presets import analyse_presets
+from bids_alps.statistics.presets import analyze_presets
 from bids_alps.statistics.variables import Variable
 
 VARIABLES = tuple(
@@ -132,7 +132,7 @@ def test_the_specification_curve_marks_the_analysis_that_was_made(options: dict[
     runs["alps_bilateral_uncorrected"] = runs["alps_bilateral"] - 0.02
     runs.loc[3:9, "status"] = "fail"
     plan = Plan(group="group", reference="control", variables=VARIABLES, **options)
-    found = analyse_presets(runs, plan)["alps"].tables
+    found = analyze_presets(runs, plan)["alps"].tables
     marked = found["sensitivity"].query("primary")
     adjusted = found["adjusted"].query("outcome == 'alps_bilateral'")
     assert len(marked) == 1

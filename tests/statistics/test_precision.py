@@ -15,9 +15,9 @@ import pytest
 from scipy import stats
 
 from bids_alps.errors import BadDataError
-from bids_alps.statistics.adjusted import design_groups
 from bids_alps.statistics.discrimination import discriminate, fit_odds, measure_auc
 from bids_alps.statistics.equivalence import assess_equivalence
+from bids_alps.statistics.group_design import design_groups
 from bids_alps.statistics.permutation import permute_groups
 from bids_alps.statistics.precision import fit_random_effects, measure_precision
 

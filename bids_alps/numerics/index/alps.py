@@ -60,8 +60,10 @@ def alps_index(projection: Array, association: Array) -> Array:
     1.0
     """
     projection, association = np.asarray(projection, dtype=float), np.asarray(association, dtype=float)
+    # x is across the fibers of both regions; so is y where they run along z, and z where they run along y
     numerator = projection[..., XX] + association[..., XX]
     denominator = projection[..., YY] + association[..., ZZ]
+    # noise can make a mean diffusivity negative: the ratio is then undefined
     positive = denominator > 0
     return np.where(positive, numerator / np.where(positive, denominator, 1.0), np.nan)
 
@@ -164,6 +166,7 @@ def measure_roi(field: TensorField, roi: Roi, rotation: Array) -> RoiDiffusivity
     mean = mean_tensor(field, roi)
     return RoiDiffusivity(
         name=roi.name,
+        # R D R' is linear in D: the rotated mean is the mean of the rotated tensors
         tensor=rotate_elements(mean, rotation),
         tensor_uncorrected=mean,
         scalars={**_scalars(field, roi), **_orientation(field, roi, rotation)},
@@ -174,7 +177,10 @@ def _scalars(field: TensorField, roi: Roi) -> dict[str, float]:
     elements = field.image.data[tuple(roi.voxels.T)]
     values, _ = eigen_system(elements)
     share = roi.weights / roi.weights.sum()
+    # an affine map keeps weighted means: the position of the mean index is the mean position
     x, y, z = field.image.world(share @ roi.voxels)
+    # means of sorted eigenvalues: noise raises AD and lowers RD; lambda2 / lambda3 is that of the mean tensor, in which
+    # noise is averaged before eigenvalues are sorted
     mean_values = share @ values
     pooled, _ = eigen_system(share @ elements)
     return {
@@ -197,12 +203,15 @@ def _orientation(field: TensorField, roi: Roi, rotation: Array) -> dict[str, flo
     share = roi.weights / roi.weights.sum()
     _, vectors = eigen_system(elements)
     first = vectors[..., 0]
+    # mean of v v': v and -v are the same fiber axis, so that the vectors themselves cannot be averaged
     dyadic = np.einsum("n,ni,nj->ij", share, first, first)
+    # largest eigenvalue: mean squared cosine between the fibers and their main axis
     coherence = float(np.linalg.eigvalsh(dyadic)[-1])
     measures = {"v1_dispersion": float(np.degrees(np.arccos(np.sqrt(min(coherence, 1.0)))))}
     if roi.region not in EXPECTED_AXIS:
         return {**measures, "v1_angle": float("nan"), "off_tract_fraction": float("nan")}
     _, mean_vectors = np.linalg.eigh(rotation @ dyadic @ rotation.T)
+    # eigh sorts in ascending order: the last column is the main axis, of arbitrary sign
     toward = abs(mean_vectors[EXPECTED_AXIS[roi.region], -1])
     off = (angles_to_expected_axis(elements, roi.region, rotation) > OFF_TRACT_ANGLE) | (
         fractional_anisotropy(elements) < OFF_TRACT_FA

@@ -67,6 +67,7 @@ def place_labels(labels: SpatialMap, transform: SpatialTransform, mask: SpatialM
         voxels = inside[start : start + _CHUNK]
         points = transform.template_from_subject(mask.points_within(voxels, SUBDIVISIONS))
         nearest = sample_nearest(labels, points).astype(np.int64)
+        # one integer per pair of voxel and label, so that np.unique counts the points of each pair
         numbers = (start + np.arange(len(voxels)))[:, None] * step + nearest
         unique, count = np.unique(numbers[nearest > 0], return_counts=True)
         pairs.append(unique)
@@ -147,6 +148,7 @@ def summarize(values: Array, weights: Array) -> dict[str, float]:
     mean = float(np.average(values, weights=weights))
     order = np.argsort(values, kind="stable")
     before = np.cumsum(weights[order])
+    # where half of the weight is reached; exactly between two values, their mean
     low, high = (np.searchsorted(before, before[-1] / 2, side=side) for side in ("left", "right"))
     median = (values[order][low] + values[order][min(high, len(values) - 1)]) / 2
     return {

@@ -127,6 +127,7 @@ def measure_change(first: Sensitivity, second: Sensitivity, side: str) -> Change
         "se_placement": spread_of(later * second.placement[side] - earlier * first.placement[side]),
         "se_pose": spread_of(later * second.pose[side] - earlier * first.pose[side]),
         "se_alignment": float(np.hypot(earlier * first.alignment[side], later * second.alignment[side])),
+        # other tissue biases both scans by the same fraction of (alps - 1): only the difference remains
         "se_resolution": float(np.hypot(resolution, OTHER_TISSUE * (later - earlier))),
     }
     total = float(np.sqrt(sum(part**2 for part in parts.values())))

@@ -11,7 +11,7 @@ A single shell at low b cannot distinguish them from a broader tensor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,6 +91,7 @@ def measure_crossing(
     gradients = series.gradients.take(volumes)
     shells = gradients.bvals[gradients.bvals > gradients.bvals.max() / 10]  # b=0 volumes may have vectors
     several = bool(np.ptp(shells) > _SAME_SHELL * shells.max())
+    # template axes; without the column of log S0, which is a parameter of the mixture
     design = design_matrix(gradients.bvals, gradients.bvecs @ rotation.T)[:, :6]
     rng = np.random.default_rng(seed)
     tensors, draws, fractions = {}, {}, {}
@@ -103,6 +104,7 @@ def measure_crossing(
         # inflate residuals for the degrees of freedom of the fit
         scale = np.sqrt(len(signal) / max(len(signal) - parameters.size, 1))
         residual = scale * (signal - fitted)
+        # wild bootstrap: each residual stays with its volume and gets a random sign
         replicates = [
             model.fit(fitted + rng.choice([-1.0, 1.0], len(signal)) * residual, parameters, most=8)
             for _ in range(BOOTSTRAPS)
@@ -140,6 +142,7 @@ class _Mixture:
         """Return the initial parameters: tensor elements, three fractions, S0; shape (10,)."""
         start = np.zeros(10)
         for n, element in enumerate(_AXES):
+            # 1e-3 mm^2/s, along the tract and across
             start[element] = 1.2 if n == self.axis else 0.5
         start[6:9], start[9] = (0.05, 0.05, 0.05 if self.water else 0.0), 1.0
         return start
@@ -168,6 +171,7 @@ class _Mixture:
     def fit(self, signal: Array, start: Array, *, most: int = 60) -> Array:
         """Return the least-squares parameters of a signal, shape (10,)."""
         components = self.components()
+        # bounds: Dxx, Dxy, Dxz, Dyy, Dyz, Dzz in 1e-3 mm^2/s, three fractions, S0 relative to the mean b=0 signal
         low = np.array([0.05, -1, -1, 0.05, -1, 0.05, 0, 0, 0, 0.2])
         high = np.array([3, 1, 1, 3, 1, 3, 0.6, 0.6, 0.6 if self.water else 1e-4, 5])
 
@@ -186,6 +190,7 @@ class _Mixture:
     def fractions(self, parameters: Array) -> dict[str, float]:
         """Return the fractions of fibers along x, y and z, and of free water."""
         first, second, water = (float(value) for value in parameters[6:9])
+        # what the others leave is the fraction of the tract of the region
         shares = dict(zip(self.others, (first, second), strict=True)) | {self.axis: 1 - first - second - water}
         return {name: shares[n] for n, name in enumerate("xyz")} | {"water": water}
 
@@ -202,12 +207,7 @@ def single_fiber_response(values: Array, fa: Array, *, voxels: int = 300) -> tup
     voxels
         Number of voxels, of highest anisotropy below 0.95, used as single-fiber voxels.
     """
+    # anisotropy near 1 is noise (a negative eigenvalue), not a bundle
     order = np.argsort(np.where(fa < 0.95, fa, 0.0), kind="stable")[-voxels:]
     mean = np.median(values[order], axis=0)
     return float(mean[0]), float(mean[1:].mean())
-
-
-def mean_fractions(fractions: Mapping[str, Mapping[str, float]], region: str) -> dict[str, float]:
-    """Return the fractions of a region as the mean of both sides."""
-    sides = [fractions[f"{region}_{side}"] for side in SIDES]
-    return {name: float(np.mean([side[name] for side in sides])) for name in sides[0]}

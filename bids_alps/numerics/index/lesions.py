@@ -94,4 +94,5 @@ def _healthy(roi: Roi, share: Array) -> Roi:
 
 def volume_ml(share: SpatialMap) -> float:
     """Return the volume of lesions, mL, from the lesion fraction of each voxel."""
+    # the determinant of the affine is the volume of a voxel, mm^3
     return float(np.sum(share.data, dtype=np.float64) * abs(np.linalg.det(share.affine[:3, :3])) / 1000)

@@ -18,6 +18,7 @@ from bids_alps.model import SIDES, Array, DwiSeries, Roi
 from bids_alps.numerics.index.alps import alps_by_hemisphere
 from bids_alps.numerics.tensors.tensor import design_matrix, fit_coefficients, rotate_elements
 
+# damped fixed-point iteration
 _PASSES, _STEP = 6, 0.8
 _MAX_ARGUMENT = 600.0  # above this the bias is negligible, and the exponential integral underflows
 
@@ -69,9 +70,11 @@ def subtract_noise_floor(coefficients: Array, design: Array, noise_sd: float) ->
     """
     estimate = coefficients
     for _ in range(_PASSES):
+        # log-signals without noise; clipped, so that their squares do not overflow
         logs = estimate @ design.T
         power = np.exp(np.clip(2 * logs, -600, 600)) / (2 * noise_sd**2)
         # E[ln M] = ln S + E1(S^2 / (2 sigma^2)) / 2 for a Rician magnitude M
         raised = logs + 0.5 * exp1(np.clip(power, 1e-12, _MAX_ARGUMENT))
+        # until the fit of the biased signal gives the measured coefficients
         estimate = estimate - _STEP * (fit_coefficients(np.exp(raised), design) - coefficients)
     return estimate

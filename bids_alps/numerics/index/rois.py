@@ -104,6 +104,7 @@ def _membership(preset: RoiPreset, name: str, points: Array) -> Callable[[Array]
     if label_image is not None:
         label = 1 + list(preset.centers).index(name)
         return lambda offset: sample_nearest(label_image, points - offset) == label
+    # x positive towards lateral on both sides: the tilt of a shape is defined for the right one
     outward = np.array([-1.0 if name.endswith("left") else 1.0, 1.0, 1.0])
     planes = np.ascontiguousarray(np.moveaxis((points - preset.centers[name]) * outward, -1, 0))
     offsets = np.moveaxis(planes, 0, -1)  # each coordinate lies together in memory: three times as fast
@@ -122,6 +123,7 @@ def _weighted(name: str, voxels: Array, fractions: Array, mask: SpatialMap) -> R
     """Return a region from the fraction of each voxel that lies inside."""
     within = ((voxels >= 0) & (voxels < np.array(mask.shape))).all(axis=1)
     counted = within & (fractions > 0)
+    # only voxels inside the grid are looked up: negative indices would wrap around
     counted[counted] = np.asarray(mask.data, dtype=bool)[tuple(voxels[counted].T)]
     total = fractions.sum()
     coverage = float(fractions[counted].sum() / total) if total > 0 else 0.0
@@ -130,6 +132,7 @@ def _weighted(name: str, voxels: Array, fractions: Array, mask: SpatialMap) -> R
 
 def _candidate_voxels(box: tuple[Array, Array], transform: SpatialTransform, mask: SpatialMap) -> Array:
     """Return the voxels, possibly outside the grid, that may intersect a box of the template, shape (n, 3)."""
+    # 5 points per edge, not the corners alone: the deformation may bend its faces
     grid = np.stack(np.meshgrid(*np.linspace(box[0], box[1], 5).T, indexing="ij"), axis=-1).reshape(-1, 3)
     corners = mask.voxels(transform.subject_from_template(grid))
     low, high = np.floor(corners.min(0) - 1).astype(int), np.ceil(corners.max(0) + 1).astype(int)
@@ -224,6 +227,7 @@ def _trilinear(name: str, preset: RoiPreset, transform: SpatialTransform, mask: 
     low = np.floor(where).astype(int)
     corners = np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     voxels = (low[:, None] + corners).reshape(-1, 3)
+    # product over the axes of the distance to the opposite corner, in voxels
     shares = np.prod(np.where(corners, (where - low)[:, None], 1 - (where - low)[:, None]), axis=-1).ravel()
     unique, position = np.unique(voxels, axis=0, return_inverse=True)
     volume = abs(np.linalg.det(mask.affine[:3, :3]))  # of a voxel, mm^3; a point of the lattice stands for 1 mm^3

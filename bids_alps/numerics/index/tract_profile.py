@@ -54,6 +54,7 @@ def _contrast(field: TensorField, transform: SpatialTransform, sign: float) -> t
     inside = sample_linear(field.image.like(field.mask.astype(np.float32)), points) > 0.5
     inside = (inside & field.image.contains(points)).reshape(len(x), -1)
     elements = np.where(inside[..., None], elements.reshape(len(x), -1, 6), np.nan)
+    # ratio of sums over y and z at each x: a mean of ratios would be biased by noise
     yy, zz = (np.nansum(elements[..., n], axis=1) for n in (3, 5))
     known = (inside.mean(1) > 0.5) & (yy + zz > 0)
     return x, np.where(known, (zz - yy) / np.where(known, yy + zz, 1.0), np.nan)
@@ -66,6 +67,7 @@ def _shift(profile: tuple[Array, Array]) -> float:
     if known.mean() < 0.8:
         return float("nan")
     expected = np.interp(_COMPARED_MM, _X_MM, _EXPECTED)
+    # positive: the measured profile lies further from the midline than expected
     shifts = np.arange(-_REACH_MM, _REACH_MM + _STEP_MM / 2, _STEP_MM)
     moved = [np.interp(_COMPARED_MM + shift, x[known], contrast[known]) for shift in shifts]
     return float(shifts[int(np.argmax([np.corrcoef(one, expected)[0, 1] for one in moved]))])

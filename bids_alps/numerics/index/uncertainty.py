@@ -160,6 +160,7 @@ def add_systematic(interval: Interval, alps: float, changes: Systematic) -> Inte
     changes
         Systematic errors; NaN counts as zero.
     """
+    # all as changes of log(alps): an error e of the index is e / alps
     resolution = np.hypot(changes.resolution, OTHER_TISSUE * (alps - 1) / alps)
     calibration = np.hypot(*np.nan_to_num([changes.calibration / 2, changes.uncorrected]))
     random = interval.se / alps
@@ -219,6 +220,7 @@ def draw_noise(
     design = design_matrix(series.gradients.bvals, series.gradients.bvecs)
     n, p = design.shape
     signs = rng.choice([-1.0, 1.0], size=(n, draws))
+    # none from RELIABLE_DOF on: the residuals then show these errors
     volumes = SHARED_ERROR * np.sqrt(max(0.0, 1 - (n - p) / RELIABLE_DOF)) * rng.standard_normal((n, draws))
     means, errors = {}, {}
     for roi in rois:
@@ -263,6 +265,7 @@ class _LinearFit:
 def _fit_linear(log_signal: Array, design: Array) -> _LinearFit:
     coefficients = fit_coefficients(np.exp(log_signal), design)
     weights = fit_weights(coefficients @ design.T)
+    # (X' W X)^-1 X' W, voxel by voxel
     inverse = np.linalg.pinv(np.einsum("vn,ni,nj->vij", weights, design, design))
     solve = np.einsum("vij,nj,vn->vin", inverse, design, weights)
     return _LinearFit(
@@ -270,6 +273,7 @@ def _fit_linear(log_signal: Array, design: Array) -> _LinearFit:
         weights=weights,
         solve=solve,
         residual=log_signal - coefficients @ design.T,
+        # diagonal of the hat matrix X (X' W X)^-1 X' W
         leverage=np.einsum("ni,vin->vn", design, solve),
     )
 
@@ -277,7 +281,9 @@ def _fit_linear(log_signal: Array, design: Array) -> _LinearFit:
 def _noise_of_exact_fits(fitted: _LinearFit, log_signal: Array, noise_sd: float, dof: int) -> Array:
     """Return the SD of log-signals without residual, shape (v, n); zero for the others."""
     if dof <= 0:
+        # error propagation: SD(log S) = sigma / S
         return np.nan_to_num(noise_sd) / np.exp(log_signal)
+    # weights are inverse variances up to this factor
     variance = (fitted.weights * fitted.residual**2).sum(1) / dof
     return np.where(fitted.has_residual, 0.0, np.sqrt(variance[:, None] / fitted.weights))
 
@@ -289,13 +295,14 @@ def draw_placement(
 
     The offsets depend only on names, error and generator, so that scans with equal ones are displaced equally.
     """
-    centerd = {name: np.zeros(3) for name in names}
-    base = placed(centerd)
+    centered = {name: np.zeros(3) for name in names}
+    base = placed(centered)
     if error_mm <= 0:
         return _log_departure({name: base[name][None] for name in names}, base)
     placements = []
     for _ in range(PLACEMENT_DRAWS):
         common = {side: rng.standard_normal(3) for side in SIDES}
+        # variance error_mm^2 per axis, with correlation SHARED_PLACEMENT between the regions of a side
         offsets = {
             name: error_mm
             * (
@@ -310,6 +317,7 @@ def draw_placement(
 
 def draw_pose(means: Means, error_degrees: float, rng: np.random.Generator) -> dict[str, Array]:
     """Return log departures of the index, by hemisphere, for random rotations (`error_degrees` per axis)."""
+    # small rotations add up as vectors: independent errors about x, y and z
     vectors = np.radians(error_degrees) * rng.standard_normal((200, 3))
     rotations = Rotation.from_rotvec(vectors).as_matrix()
     rotated = {

@@ -50,7 +50,7 @@ def find_outlier_slices(stack: Array, predicted: Array, slices: Array, number: i
     # each slice relative to its median over volumes: a slice with constant bias is not an outlier
     typical = np.zeros(number)
     typical[known] = np.nanmedian(loss[:, known], axis=0)
-    centerd = loss - typical
+    centered = loss - typical
     # median absolute deviation, scaled to the standard deviation of a normal distribution
-    spread = 1.4826 * np.nanmedian(np.abs(centerd)) + 1e-12
-    return np.nan_to_num(centerd) > max(OUTLIER_DEVIATIONS * spread, OUTLIER_LOSS)
+    spread = 1.4826 * np.nanmedian(np.abs(centered)) + 1e-12
+    return np.nan_to_num(centered) > max(OUTLIER_DEVIATIONS * spread, OUTLIER_LOSS)

@@ -66,6 +66,7 @@ class WeightingError:
     @property
     def spread(self) -> float:
         """SD of the estimated b-value deviation over all directions; NaN if unknown."""
+        # the variance of g' K g over the sphere is 2 |K|^2 / 15 for symmetric traceless K
         return float(np.sqrt(2 / 15) * np.linalg.norm(self.measured))
 
 
@@ -128,6 +129,7 @@ def _tissue(field: TensorField) -> tuple[Array, Array, Array, Array]:
     """Return for n voxels in the mask: D / MD - 1 (n, 6), MD, fraction of nearby white matter, and valid voxels."""
     mask, size = np.asarray(field.mask, dtype=bool), field.image.voxel_size
     elements = field.image.data
+    # smoothing normalized by the mask: voxels outside count neither as zero nor as tissue
     weight = np.maximum(gaussian_filter(mask.astype(np.float32), _SMOOTHING_MM / size), 0.05)
 
     def smooth(values: Array) -> Array:
@@ -160,4 +162,5 @@ def _mean_deviation(deviation: Array, white: Array | None) -> Array:
         distance = np.sqrt(((deviation - design @ solution) ** 2 * _FROBENIUS).sum(1))
         weights = 1 / (1 + (distance / max(float(np.median(distance)), 1e-9)) ** 2) ** 2
     matrix = matrix_from_elements(solution[0])
+    # a common factor of all b-values changes no anisotropy
     return matrix - np.trace(matrix) / 3 * np.eye(3)

@@ -43,6 +43,7 @@ class AxisConvention:
     def apply(self, bvecs: Array, affine: Array) -> Array:
         """Return b-vectors (world axes, shape (n, 3)) in this convention, for an image with an affine."""
         turn, _ = polar(affine[:3, :3])
+        # world to voxel axes, exchanged or flipped there, and back
         return np.asarray(bvecs @ turn @ self.matrix @ turn.T)
 
     def __str__(self) -> str:
@@ -100,6 +101,7 @@ def _best_convention(field: TensorField, offsets: list[Array], conventions: list
     elements = field.image.data
     white = field.mask & (fractional_anisotropy(elements) > WHITE_MATTER_FA)
     voxels = np.argwhere(white)
+    # all neighbors exist
     voxels = voxels[((voxels > 0) & (voxels < np.array(white.shape) - 1)).all(axis=1)]
     if not len(voxels):
         return None
@@ -122,6 +124,7 @@ def _best_convention(field: TensorField, offsets: list[Array], conventions: list
     return AxisConvention(
         matrix=conventions[order[0]],
         lead=float(scores[order[0]] / scores[order[1]]),
+        # the first convention is the table as given
         gain=float(scores[0] / scores[1:].max()),
     )
 

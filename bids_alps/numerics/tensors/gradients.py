@@ -61,6 +61,7 @@ def fsl_from_world(bvecs: Array, affine: Array) -> Array:
 def _world_from_fsl_matrix(affine: Array) -> Array:
     """Return the orthogonal matrix from FSL to world axes: the polar factor of the affine, with FSL's x flip."""
     linear = np.asarray(affine, dtype=np.float64)[:3, :3]
+    # u vt is the rotation nearest to the voxel axes, also of an affine with shear
     u, _, vt = np.linalg.svd(linear / np.linalg.norm(linear, axis=0))
     flip = np.diag([-1.0 if np.linalg.det(linear) > 0 else 1.0, 1.0, 1.0])
     return u @ vt @ flip
@@ -94,6 +95,7 @@ def find_shells(bvals: Array, *, b0_threshold: float = 50.0, tolerance: float = 
     shells = np.zeros_like(bvals)
     weighted = np.flatnonzero(bvals > b0_threshold)
     order = weighted[np.argsort(bvals[weighted], kind="stable")]
+    # a gap of `tolerance` or more between sorted b-values starts a new shell
     for group in np.split(order, np.flatnonzero(np.diff(bvals[order]) >= tolerance) + 1):
         if group.size:
             shells[group] = bvals[group].mean()
@@ -205,6 +207,7 @@ def count_directions(bvecs: Array, *, tolerance_degrees: float = 5.0) -> int:
     distinct: list[Array] = []
     limit = np.cos(np.radians(tolerance_degrees))
     for vector in np.asarray(bvecs, dtype=np.float64):
+        # |cosine|: g and -g are one direction; zero vectors are those of b=0 volumes
         if np.linalg.norm(vector) > 0.5 and all(abs(vector @ other) < limit for other in distinct):
             distinct.append(vector)
     return len(distinct)
@@ -220,6 +223,8 @@ def _indeterminate(bvecs: Array, where: str) -> GradientError | None:
             "provide a series with more directions, or choose other shells with --shells",
         )
     x, y, z = bvecs.T
+    # columns of the tensor model: directions on a cone, however many, leave a combination of elements unknown;
+    # singular values grow with the root of the number of rows, and so does the tolerance
     design = np.stack([x * x, 2 * x * y, 2 * x * z, y * y, 2 * y * z, z * z], axis=1)
     if np.linalg.matrix_rank(design, tol=1e-3 * np.sqrt(len(design))) < MIN_DIRECTIONS:
         return GradientError(

@@ -13,8 +13,8 @@ from bids_alps.errors import ImageError
 from bids_alps.model import Array
 
 SENTENCE = (
-    "The brain was segmented in the mean diffusion-weighted and b=0 images by Otsu's threshold ([@otsu1979]) and "
-    "morphological opening."
+    "The brain was segmented in the mean diffusion-weighted and b=0 images, or in the latter alone where the former "
+    "show noise only, by Otsu's threshold ([@otsu1979]) and morphological opening."
 )
 _BRAIN_ML = (250.0, 2600.0)  # from a slab of a small head to a large head with CSF
 _NEIGHBORHOOD_MM = 20.0
@@ -29,7 +29,8 @@ def estimate_brain_mask(
 
     In the mean DWI brain tissue is bright while CSF, eyes and fat are dark, so that its threshold gives a core that
     is connected to the scalp by thin bridges at most. An opening (radius in mm) removes these for any voxel size.
-    The b=0 image then adds the CSF around and inside the core.
+    The b=0 image then adds the CSF around and inside the core. Where the mean DWI shows no brain, because its signal
+    is at the noise floor, the b=0 image is used alone.
 
     Parameters
     ----------
@@ -53,22 +54,27 @@ def estimate_brain_mask(
         If the scan shows no object, or its volume is not that of a human brain.
     """
     spacing = np.asarray(voxel_size_mm, dtype=np.float64)
-    volume_ml = float(np.prod(spacing)) / 1000
+    low, high = _BRAIN_ML
+    found_ml = []
+    for weighted in (None,) if mean_dwi is None else (mean_dwi, None):
+        mask = _segment(b0, weighted, spacing, opening_mm)
+        found_ml.append(float(mask.sum()) * float(np.prod(spacing)) / 1000)
+        if low <= found_ml[-1] <= high:
+            return mask
+    raise ImageError(
+        "brain mask",
+        f"{found_ml[0]:.0f} ml of connected signal, outside the range of brain volumes, {low:.0f} to {high:.0f} ml",
+        "check that the scan shows a head, or provide a brain mask",
+    )
+
+
+def _segment(b0: Array, mean_dwi: Array | None, spacing: Array, opening_mm: float) -> Array:
     signal = _finite(b0)
     weighted = signal if mean_dwi is None else _finite(mean_dwi)
     core = _opened(_foreground(weighted, spacing), spacing, opening_mm)
     near = _distance(~core, spacing) <= (4.0 if mean_dwi is not None else 0.0)
     grown = core | (near & _foreground(signal, spacing))
-    mask = _closed(_opened(grown, spacing, opening_mm), spacing, 2 * opening_mm)
-    found_ml = float(mask.sum()) * volume_ml
-    low, high = _BRAIN_ML
-    if not low <= found_ml <= high:
-        raise ImageError(
-            "brain mask",
-            f"{found_ml:.0f} ml of connected signal, outside the range of brain volumes, {low:.0f} to {high:.0f} ml",
-            "check that the scan shows a head, or provide a brain mask",
-        )
-    return mask
+    return _closed(_opened(grown, spacing, opening_mm), spacing, 2 * opening_mm)
 
 
 def _finite(image: Array) -> Array:

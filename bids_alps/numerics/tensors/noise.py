@@ -9,6 +9,7 @@ from scipy.ndimage import convolve
 
 from bids_alps.model import Array, DwiSeries
 
+# voxel minus the mean of its six neighbors
 _STAR = np.zeros((3, 3, 3), dtype=np.float32)
 _STAR[[0, 2, 1, 1, 1, 1], [1, 1, 0, 2, 1, 1], [1, 1, 1, 1, 0, 2]] = -1 / 6
 _STAR[1, 1, 1] = 1.0
@@ -50,6 +51,8 @@ def spatial_noise(series: DwiSeries, mask: Array) -> float:
     if weighted.size < 2:
         return float("nan")
     rough = [convolve(series.image.data[..., n].astype(np.float32), _STAR, mode="nearest")[mask] for n in weighted]
+    # SD of white noise after the filter
     gain = np.sqrt((_STAR**2).sum())
+    # 1.4826: median absolute deviation to SD of a normal distribution; sqrt(2): difference of two volumes
     spreads = [1.4826 * np.median(np.abs(one - other)) / np.sqrt(2) / gain for one, other in combinations(rough, 2)]
     return float(min(spreads))

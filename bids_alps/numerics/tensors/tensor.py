@@ -73,6 +73,7 @@ def fit_tensor(series: DwiSeries, mask: Array, *, reweightings: int = 2) -> Tens
         block = voxels[start : start + BLOCK]
         coefficients = fit_coefficients(signal[block], design, reweightings=reweightings)
         flat_elements[block] = coefficients[:, :6]
+        # float32 overflows above exp(88)
         flat_s0[block] = np.exp(np.minimum(coefficients[:, 6], 80.0))
     return TensorField(image=series.image.like(elements), mask=mask, s0=s0)
 
@@ -116,6 +117,7 @@ def log_of_signal(signal: Array) -> Array:
 
 def fit_weights(log_prediction: Array) -> Array:
     """Return the weights of log-signals: squared predicted signal, scaled to at most 1 in each voxel."""
+    # var(log S) = sigma^2 / S^2: weights are S^2; their scale does not matter
     weights: Array = np.exp(2 * (log_prediction - log_prediction.max(axis=1, keepdims=True)))
     return np.maximum(weights, 1e-12)
 
@@ -148,6 +150,7 @@ def solve_weighted(design: Array, weights: Array, log_signal: Array) -> Array:
 def matrix_from_elements(elements: Array) -> Array:
     """Return symmetric matrices, shape (..., 3, 3), of tensor elements, shape (..., 6)."""
     elements = np.asarray(elements)
+    # rows xx xy xz, xy yy yz, xz yz zz
     return elements[..., [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(*elements.shape[:-1], 3, 3)
 
 
@@ -210,10 +213,12 @@ def fractional_anisotropy(elements: Array) -> Array:
     """
     elements = np.asarray(elements, dtype=np.float64)
     diagonal, off = elements[..., [0, 3, 5]], elements[..., [1, 2, 4]]
+    # off-diagonal elements occur twice in the matrix
     off_norm = 2 * (off**2).sum(-1)
     norm = (diagonal**2).sum(-1) + off_norm
     deviation = ((diagonal - diagonal.mean(-1, keepdims=True)) ** 2).sum(-1) + off_norm
     anisotropy: Array = np.sqrt(1.5 * np.divide(deviation, norm, out=np.zeros_like(norm), where=norm > 0))
+    # above 1 only if an eigenvalue is negative
     return np.minimum(anisotropy, 1.0)
 
 

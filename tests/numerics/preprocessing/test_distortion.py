@@ -15,8 +15,8 @@ SHAPE = (28, 44, 20)
 def head():
     """A textured ellipsoid on 28 x 44 x 20 voxels, and its mask."""
     random = np.random.default_rng(0)
-    centerd = (np.indices(SHAPE).T - np.array(SHAPE) / 2 + 0.5) / (np.array(SHAPE) * 0.4)
-    mask = ((centerd**2).sum(-1) < 1).T
+    centered = (np.indices(SHAPE).T - np.array(SHAPE) / 2 + 0.5) / (np.array(SHAPE) * 0.4)
+    mask = ((centered**2).sum(-1) < 1).T
     texture = ndimage.gaussian_filter(random.normal(size=SHAPE), 1.2)
     return np.where(mask, 400 + 150 * texture / texture.std(), 0.0).clip(0), mask
 

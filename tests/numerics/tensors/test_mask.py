@@ -75,6 +75,12 @@ def test_b0_alone_is_enough_for_a_mask() -> None:
     assert dice(estimate_brain_mask(b0, VOXEL), brain) > 0.85
 
 
+def test_b0_is_used_alone_where_the_weighted_signal_is_noise() -> None:
+    b0, _, brain = make_head()
+    noise = np.random.default_rng(3).rayleigh(20.0, b0.shape)
+    assert dice(estimate_brain_mask(b0, VOXEL, noise), brain) > 0.85
+
+
 @pytest.mark.parametrize("image", [np.zeros((20, 20, 20)), np.full((20, 20, 20), np.nan)])
 def test_image_without_signal_is_refused(image: Array) -> None:
     with pytest.raises(ImageError, match="no signal"):
