@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from simulated_cohort import write_people, write_run
 
+from bids_alps.arguments import parse, settings_of
 from bids_alps.cli import main
 from bids_alps.group import papers
 from bids_alps.group.papers import coarse_grid, mean_colors, read_colors
@@ -186,3 +187,34 @@ def test_figures_have_the_harmonized_values_and_no_excluded_runs(tmp_path: Path)
     assert found["alps_bilateral"].tolist() == [1.55, 1.25]
     assert found["group"].tolist() == ["01", "02"]
     assert found["_matched"].tolist() == [True, False]
+
+
+def test_indices_of_two_presets_are_paired_by_participant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = ["participant_id\troi_preset\talps_left\talps_right\talps_bilateral\tage\tstatus"]
+    for preset, added, order in (("alps", 0.0, range(1, 6)), ("alps-sphere", 0.3, range(5, 1, -1))):
+        rows += [f"sub-0{n}\t{preset}\t1\t1\t{1 + n / 10 + added:.1f}\t{20 + n}\tpass" for n in order]
+    bids, out = tmp_path / "bids", tmp_path / "out"
+    write_people(bids, pd.DataFrame({"participant_id": [f"sub-0{n}" for n in range(1, 6)]}))
+    write_text(out / "group_alps.tsv", "\n".join(rows) + "\n")
+    write_root(out, bids)
+    seen: list[Any] = []
+    monkeypatch.setattr(figures_papers, "draw_agreement", lambda *values: seen.append(values) or {"svg": b""})
+    monkeypatch.setattr(papers, "mean_colors", lambda *_: (None, 0))
+    assert main([str(bids), str(out), "figures"]) == 0
+    ((first, second, names),) = seen
+    assert names == ("alps", "alps-sphere")
+    np.testing.assert_allclose(sorted(first), [1.2, 1.3, 1.4, 1.5])  # sub-01 has one of them only
+    np.testing.assert_allclose(second - first, 0.3)
+
+
+def test_the_brain_of_a_mean_is_where_its_colors_exceed_a_twentieth(monkeypatch: pytest.MonkeyPatch) -> None:
+    coarse = coarse_grid(read_template().mask, 4.0)
+    colors = np.full((*coarse.shape, 3), 0.049, np.float32)
+    colors[10:20, 12:22, 8:18, 1] = 0.052
+    shown: list[Any] = []
+    monkeypatch.setattr(papers, "mean_colors", lambda *_: (coarse.like(colors), 1))
+    monkeypatch.setattr("bids_alps.report.slices.find_display", lambda brain, rotation: shown.append(brain))
+    monkeypatch.setattr(figures_papers, "draw_mean_regions", lambda *_: {})
+    settings = settings_of(parse(["in", "out", "figures"]))
+    assert [name for name, _ in papers._draw_regions(pd.DataFrame({"participant_id": ["01"]}), "alps", settings)]
+    assert shown[0].data.sum() == 10**3
