@@ -77,7 +77,7 @@ def mrtrix(signal: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray) -> np.ndarr
     with TemporaryDirectory() as scratch:
         table = Path(scratch) / "grad.b"
         np.savetxt(table, np.c_[bvecs, bvals])
-        image = signal.reshape(*SHAPE, -1)
+        image = signal.reshape(20, 20, -1, signal.shape[-1])  # any grid: voxels are independent
         found = run_mrtrix("dwi2tensor", {"dwi.nii": image}, ["dwi.nii", "dt.nii", "-grad", str(table)], ["dt.nii"])[0]
     return found.reshape(-1, 6)[:, [0, 3, 4, 1, 5, 2]]  # MRtrix3: xx, yy, zz, xy, xz, yz
 

@@ -40,10 +40,12 @@ def _measure(work: Callable[..., Any], arguments: Sequence[Any]) -> Measurement:
     watch.start()
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak size
     held, before = _resident("VmRSS"), _cpu_seconds()
-    result = work(*arguments)
-    seconds = _cpu_seconds() - before
-    done.set()
-    watch.join()
+    try:
+        result = work(*arguments)
+    finally:
+        seconds = _cpu_seconds() - before
+        done.set()
+        watch.join()
     peak = max(_resident("VmHWM") - held, peaks[0])
     return Measurement(result=result, seconds=seconds, peak=peak / 2**20)
 

@@ -195,7 +195,7 @@ FORMS = {
     "bench_tensor": Small(
         constants={"SHAPE": "(20, 20, 20)"},
         figures=(
-            Figure("rms error, um2/ms", rf"^this package .*?\d  +{NUMBER}  ", 0, 0.1),
+            Figure("rms error, um2/ms", rf"^this package .* {NUMBER}  \d\.\de", 0, 0.1),
             Figure("difference to DIPY's", rf"^DIPY wls_fit_tensor, 3 passes.* {NUMBER}$", 0, 1e-5),
         ),
     ),
