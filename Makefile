@@ -44,7 +44,7 @@ test-oldest: install  ## the quick tests with the oldest libraries that pyprojec
 	$(BIN)/uv pip compile --quiet --no-header --resolution lowest-direct pyproject.toml --extra dask --extra fieldmaps -o oldest.txt
 	$(PYTHON) -m venv --clear .venv-oldest
 	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-oldest/bin/python -c oldest.txt -e ".[dask,fieldmaps]" $(TEST_TOOLS)
-	.venv-oldest/bin/python -m pytest -n 2 -m "not slow" -W default::DeprecationWarning  # of old libraries about new ones
+	.venv-oldest/bin/python -m pytest -n 2 -m "not slow" -W default::DeprecationWarning -W default::PendingDeprecationWarning  # of old libraries
 
 test-outside:  ## the quick tests as strangers run them: no home, C locale, a path with blanks, small TMPDIR, random order
 	.ci/outside

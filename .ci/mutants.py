@@ -20,6 +20,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import resource
 import sys
 import time
@@ -77,11 +78,23 @@ class Record:
 
 def covering(mutant: Mutant, tests: TestMap) -> set[str]:
     """Return the tests that may notice a mutant."""
-    lines, name = lines_that_run(mutant, read(mutant.path))
+    lines, names = lines_that_run(mutant, read(mutant.path))
     if lines:
         return tests.tests_at(mutant.path, lines)
-    found = set().union(*(tests.tests_at(path, {line}) for path, line in names_in_use()[name])) if name else set()
-    return found or tests.tests_of(mutant.path)
+    places = [place for name in names for place in names_in_use()[name]]
+    found = set().union(*(tests.tests_at(path, {line}) for path, line in places))
+    words = {word for name in names for word in mentions()[name]}
+    return found | {test for test, file in tests.file_of.items() if file in words} or tests.tests_of(mutant.path)
+
+
+@cache
+def mentions() -> dict[str, set[str]]:
+    """Return the test files that mention a name, by name: a constant may be compared without running the package."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for file in test_files():
+        for name in set(re.findall(r"\w+", read(file))):
+            found[name].add(file)
+    return found
 
 
 @cache

@@ -140,13 +140,13 @@ def other_values(value: object) -> list[str]:
     return []
 
 
-def lines_that_run(mutant: Mutant, source: str) -> tuple[set[int], str]:
-    """Return the lines whose run shows a mutant, and the name that holds it where it runs at import.
+def lines_that_run(mutant: Mutant, source: str) -> tuple[set[int], list[str]]:
+    """Return the lines whose run shows a mutant, and the names that hold it where it runs at import.
 
     Inside of a function these are the lines of its statement; a default of an argument shows in the function's body.
     """
     lines: set[int] = set()
-    name = ""
+    names: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.stmt) or not node.lineno <= mutant.line <= (node.end_lineno or 0):
             continue
@@ -158,10 +158,10 @@ def lines_that_run(mutant: Mutant, source: str) -> tuple[set[int], str]:
             if mutant.line <= max(last, node.lineno):
                 lines = set(range(node.lineno, max(last, node.lineno) + 1))
         elif isinstance(node, ast.Assign) and (held := [one.id for one in ast.walk(node) if _is_target(one)]):
-            name = held[0]
+            names = held
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            name = node.target.id
-    return lines, "" if lines else name
+            names = [node.target.id]
+    return lines, [] if lines else names
 
 
 def _is_target(node: ast.AST) -> TypeGuard[ast.Name]:

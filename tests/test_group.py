@@ -366,7 +366,8 @@ def test_the_page_links_every_table(cohort):
 def test_groups_can_be_in_another_column(cohort):
     bids, out = cohort
     people = bids / "participants.tsv"
-    people.write_text(people.read_text().replace("\tgroup\t", "\tarm\t", 1))
+    numbered = people.read_text().replace("\tgroup\t", "\tarm\t", 1).replace("control", "1").replace("patient", "2")
+    people.write_text(numbered)
     assert main([str(bids), str(out), "group", "--group-column", "arm", "--include-status", "fail"]) == 0
     found = pd.read_csv(out / "group_comparison.tsv", sep="\t").set_index("outcome").loc["alps_bilateral"]
     assert found["difference"] == pytest.approx(DIFFERENCE, abs=1e-6)

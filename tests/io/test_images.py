@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import gzip
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -229,3 +231,16 @@ def test_any_bytes_give_an_alps_error_or_numbers(tmp_path, content):
     for read in (read_bvals, lambda p: read_bvecs(p, volumes=2)):
         with pytest.raises(AlpsError, match=r"x\.bval"):
             read(path)
+
+
+def test_an_image_whose_header_maps_space_to_a_plane_is_refused_by_name(tmp_path: Path) -> None:
+    flat = nib.Nifti1Image(np.ones((4, 4, 4, 2), np.float32), None)
+    flat.header.set_sform(np.diag([2.0, 2, 0, 1]), code=1)
+    flat.header["qform_code"] = 0
+    path = tmp_path / "flat.nii.gz"
+    flat.to_filename(path)
+    header = bytearray(gzip.decompress(path.read_bytes()))
+    header[280 + 32 : 280 + 48] = np.zeros(4, "<f4").tobytes()  # srow_z
+    path.write_bytes(gzip.compress(bytes(header)))
+    with pytest.raises(ImageError, match=f"^{re.escape(str(path))}: "):
+        read_header(path)

@@ -194,8 +194,8 @@ def mean_diffusivity(elements: Array) -> Array:
 
     Examples
     --------
-    >>> mean_diffusivity(np.array([3.0, 0, 0, 2, 0, 1]))
-    np.float64(2.0)
+    >>> float(mean_diffusivity(np.array([3.0, 0, 0, 2, 0, 1])))
+    2.0
     """
     elements = np.asarray(elements)
     return (elements[..., 0] + elements[..., 3] + elements[..., 5]) / 3

@@ -29,3 +29,13 @@ def test_covariance_is_the_kernel_of_the_angles_that_made_it() -> None:
     kernel = 5 + 2 * eval_legendre(2, cosine) + 0.5 * eval_legendre(4, cosine)
     found = prediction.fit_covariance(kernel + 0.7 * np.eye(30), bvecs, np.zeros(30, dtype=int))
     np.testing.assert_allclose(found, kernel + 0.7 * np.eye(30), atol=1e-6)
+
+
+@pytest.mark.parametrize(("condition", "terms"), [(19.0, 2), (21.0, 1)])
+def test_terms_whose_values_are_nearly_proportional_are_not_told_apart(condition: float, terms: int) -> None:
+    """Two orthogonal terms whose sizes differ by the condition number; above 20 only the constant is fitted."""
+    orthogonal = np.linalg.qr(np.random.default_rng(0).standard_normal((12, 2)))[0].T
+    basis = orthogonal * np.array([[condition], [1.0]])
+    truth = np.array([2.0, 3.0])
+    fitted = prediction._fit_terms(basis, truth @ basis)
+    np.testing.assert_allclose(fitted, np.where(np.arange(2) < terms, truth, 0), atol=1e-9)

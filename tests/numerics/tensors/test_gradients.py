@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from bids_alps.errors import GradientError
 from bids_alps.model import Gradients
+from bids_alps.numerics.tensors import gradients as gradients_module
 from bids_alps.numerics.tensors.gradients import (
     choose_shells,
     count_directions,
@@ -164,3 +165,12 @@ def test_directions_on_a_cone_do_not_determine_a_tensor():
 def test_opposite_directions_count_once(n):
     vectors = unit_vectors(n, seed=3)
     assert count_directions(np.vstack([vectors, -vectors])) == count_directions(vectors)
+
+
+@pytest.mark.parametrize(
+    ("b", "width", "narrow"), [(500, 200, True), (500, 210, False), (2000, 400, True), (2000, 410, False)]
+)
+def test_a_shell_spreads_by_200_or_a_fifth_of_its_b_value(b: float, width: float, narrow: bool) -> None:
+    bvals = np.array([0.0, b - width / 2, b, b + width / 2])
+    shells = np.array([0.0, b, b, b])
+    assert gradients_module._shells_by_preference(bvals, shells) == ([b] if narrow else [])
