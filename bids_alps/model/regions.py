@@ -43,9 +43,16 @@ class Ellipsoid:
         >>> tilted.contains(np.array([[-1.5, 0.0, 3.0], [1.5, 0.0, 3.0]])).tolist()
         [True, False]
         """
-        x, y, z = np.moveaxis(np.asarray(offsets), -1, 0)
+        inside: Array = (self.normalized(offsets) ** 2).sum(axis=-1) <= 1
+        return inside
+
+    def normalized(self, offsets: Array) -> Array:
+        """Return offsets, as in `contains`, in coordinates in which the ellipsoid is the unit sphere."""
         a, b, c = self.semi_axes_mm
-        return ((x + self.lean * z) / a) ** 2 + (y / b) ** 2 + (z / c) ** 2 <= 1
+        matrix = np.array([[1 / a, 0, self.lean / a], [0, 1 / b, 0], [0, 0, 1 / c]])
+        offsets = np.asarray(offsets)
+        scaled: Array = (offsets.reshape(-1, 3) @ matrix.T).reshape(offsets.shape)
+        return scaled
 
     @property
     def reach_mm(self) -> tuple[float, float, float]:

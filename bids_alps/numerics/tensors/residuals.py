@@ -70,12 +70,14 @@ def measure_residuals(series: DwiSeries, field: TensorField, *, slice_axis: int 
         at = tuple(block.T)
         signal = np.maximum(series.image.data[at].astype(np.float64), 1e-6)
         decay = field.image.data[at].astype(np.float64) @ weights.T
-        log_b0 = np.average(np.log(signal) - decay, axis=1, weights=signal**2)
+        squares = signal * signal
+        log_b0 = np.einsum("vn,vn->v", np.log(signal) - decay, squares) / squares.sum(axis=1)
         fitted = np.exp(log_b0[:, None] + decay)
         residual = signal - fitted
-        np.add.at(left, block[:, slice_axis], residual)
-        np.add.at(predicted, block[:, slice_axis], fitted)
-        sd[at] = np.sqrt((residual**2).sum(1) / max(count - _PARAMETERS, 1))
+        in_slice = (block[:, slice_axis] == np.arange(slices)[:, None]).astype(np.float64)
+        left += in_slice @ residual
+        predicted += in_slice @ fitted
+        sd[at] = np.sqrt(np.einsum("vn,vn->v", residual, residual) / max(count - _PARAMETERS, 1))
         b0[at] = np.exp(log_b0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return FitResiduals(by_slice=100 * left / predicted, sd=sd, b0=b0)
