@@ -48,10 +48,9 @@ class Ellipsoid:
 
     def normalized(self, offsets: Array) -> Array:
         """Return offsets, as in `contains`, in coordinates in which the ellipsoid is the unit sphere."""
-        a, b, c = self.semi_axes_mm
-        matrix = np.array([[1 / a, 0, self.lean / a], [0, 1 / b, 0], [0, 0, 1 / c]])
-        offsets = np.asarray(offsets)
-        scaled: Array = (offsets.reshape(-1, 3) @ matrix.T).reshape(offsets.shape)
+        scaled = np.array(offsets, dtype=np.float64)
+        scaled[..., 0] += self.lean * scaled[..., 2]
+        scaled /= self.semi_axes_mm  # not times their inverses: a lattice point on the surface is inside
         return scaled
 
     @property
