@@ -13,12 +13,16 @@ import time
 from pathlib import Path
 
 import numpy as np
+from bench_group import MADE
 
 from bids_alps.io.result_columns import ALPS_COLUMNS, QUALITY_COLUMNS, ROI_COLUMNS
+from bids_alps.io.root import write_root
 from bids_alps.io.tables import table_text
 from bids_alps.model import REGIONS, SIDES
 
 TEXTS = {"roi_preset": "alps", "status": "pass"}
+METHOD = {**MADE, "roi_radius": "n/a", "roi_semi_axes": "2.5 8 5", "roi_source": "template", "frame": "cross-sectional"}
+"""What is the same in all runs, since runs of different methods are not compared."""
 SITES, CHECKS = 20, 25
 
 
@@ -35,7 +39,7 @@ def index_rows(draw: np.random.Generator) -> list[dict[str, object]]:
             "alps_ci_low": alps - 0.1,
             "alps_ci_high": alps + 0.1,
         }
-        rows.append({**numbers, **named, **TEXTS})
+        rows.append({**numbers, **{name: value for name, value in METHOD.items() if name in numbers}, **named, **TEXTS})
     return rows
 
 
@@ -107,6 +111,7 @@ def main() -> None:
         for runs in sorted({n for n in (1_000, 10_000, most) if n <= most}):
             write_outputs(root, written, runs)
             write_participants(root, runs)
+            write_root(root / "out", root / "data")
             written = runs
             print(f"{runs:7d}  {run_group(root)}", flush=True)
 

@@ -175,7 +175,9 @@ FORMS = {
         constants={"MADE": "{'made heads': replace(STRAIGHT, voxel_size=4.0, directions=12)}"},
         figures=(Figure("distance between placements, mm", rf"^separately .* {NUMBER}$", 0, 1.5),),
     ),
-    "bench_scaling": Small(words=("200",), figures=(Figure("exit code", r"^ +200 +(\d+) ", 0, 0),)),
+    "bench_scaling": Small(
+        words=("200",), constants={"SITES": "5"}, figures=(Figure("exit code", r"^ +200 +(\d+) ", 0, 0),)
+    ),
     "bench_stages": Small(
         words=("4",),
         constants={"HEAD": "__import__('dataclasses').replace(HEAD, directions=12)"},
