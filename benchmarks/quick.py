@@ -127,6 +127,10 @@ FORMS = {
         figures=(Figure("left at b 1000 and SNR 20, %", rf"^ 1000 +20 .*?\) +{NUMBER}", -1.5, 1.5),),
     ),
     "bench_nulls": Small(words=("20",), figures=(Figure("share of p < .05", rf" {NUMBER} \(\d", 0, 0.5),)),
+    "bench_peers": Small(
+        constants={"DATASETS": "()", "HEAD": "PhantomSettings(seed=5, voxel_size=3.0, directions=12, participants=1)"},
+        figures=(Figure("error of the index", rf"^simulated, 3 mm +bids-alps .*?{NUMBER}$", -0.1, 0.1),),
+    ),
     "bench_placement": Small(
         constants={name: ONE_OF.format(name) for name in ("draw_heads", "second_heads", "enlarged_heads")},
         figures=(Figure("median of the centers, mm", rf"centers: median {NUMBER}", 0, 1.5),),
