@@ -14,15 +14,19 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from importlib.resources import files
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from isolated import Measurement, run_isolated
 
 from bids_alps.io.layout import find_runs
 from bids_alps.io.presets import read_preset
@@ -73,16 +77,25 @@ def ours(dataset: Path, run: DwiRun) -> dict[str, float]:
     return {side: float(rows["alps"][side]) for side in SIDES}
 
 
+def with_cost(work: Callable[..., dict[str, float]], *arguments: Any) -> tuple[dict[str, float], float, float]:
+    """Return the index, and CPU seconds and largest memory, MiB, of the programs that were started."""
+    index = work(*arguments)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return index, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+
+
 def measure(dataset: Path, run: DwiRun, truth: float | None, chains: tuple[str, ...]) -> dict[str, float]:
     """Print the row of each chain, and return the bilateral index by chain."""
     found = {}
     for chain in chains:
-        done: Measurement = run_isolated(conventional, run) if chain == CHAINS[0] else run_isolated(ours, dataset, run)
-        found[chain] = done.result["bilateral"]
-        sides = " ".join(f"{done.result[side]:10.3f}" for side in SIDES)
+        work = (conventional, run) if chain == CHAINS[0] else (ours, dataset, run)
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:  # a new one: it counts its programs
+            index, seconds, peak = pool.submit(with_cost, *work).result()
+        found[chain] = index["bilateral"]
+        sides = " ".join(f"{index[side]:10.3f}" for side in SIDES)
         error = "" if truth is None else f"{found[chain] - truth:+8.3f}"
         name = run.name if truth is None else "simulated, 3 mm"
-        print(f"{name:24}{chain:16}{done.seconds:7.0f}{done.peak:7.0f} {sides}{error}", flush=True)
+        print(f"{name:24}{chain:16}{seconds:7.0f}{peak:7.0f} {sides}{error}", flush=True)
     return found
 
 
