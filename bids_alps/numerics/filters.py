@@ -46,25 +46,6 @@ def smooth_widely(image: Array, sd: Array) -> Array:
     return apply_matrices(image, [gaussian_matrix(n, float(width)) for n, width in zip(image.shape, sd, strict=True)])
 
 
-def separable_median(image: Array) -> Array:
-    """Return the medians of three voxels along each axis in turn, edges repeated; shape (i, j, k).
-
-    They remove single outliers as the median of 3 x 3 x 3 voxels does, in a twentieth of the time.
-
-    Examples
-    --------
-    >>> image = np.ones((3, 3, 3))
-    >>> image[1, 1, 1] = 9
-    >>> float(separable_median(image).max())
-    1.0
-    """
-    for axis in range(image.ndim):
-        padded = np.pad(image, [(int(axis == other),) * 2 for other in range(image.ndim)], mode="edge")
-        low, middle, high = (padded[(slice(None),) * axis + (slice(n, n + image.shape[axis]),)] for n in range(3))
-        image = np.maximum(np.minimum(low, middle), np.minimum(np.maximum(low, middle), high))
-    return image
-
-
 def dilated(region: Array, spacing: Array, radius_mm: float) -> Array:
     """Return the voxels within a distance of a region: a dilation by a ball, shape (i, j, k), bool.
 

@@ -13,7 +13,6 @@ from bids_alps.numerics.filters import (
     dilated,
     eroded,
     gaussian_matrix,
-    separable_median,
     smooth_widely,
 )
 
@@ -68,12 +67,3 @@ def test_smoothing_with_a_stride_takes_every_nth_voxel() -> None:
         for size, stride in zip(image.shape, (4, 3, 2), strict=True)
     ]
     assert apply_matrices(image, matrices) == pytest.approx(expected, abs=1e-5)
-
-
-@given(seed=st.integers(0, 99), axes=st.permutations(range(3)))
-def test_the_median_removes_single_outliers_and_keeps_edges(seed: int, axes: list[int]) -> None:
-    image = np.zeros((8, 8, 8))
-    image[4:] = 1
-    spoiled = image.copy()
-    spoiled[tuple(np.random.default_rng(seed).integers(1, 7, 3))] = 9
-    assert (separable_median(spoiled.transpose(axes)) == image.transpose(axes)).all()
