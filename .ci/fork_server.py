@@ -31,7 +31,7 @@ LIBRARIES = [
     "formulaic",
     "hypothesis",
     "hypothesis.extra.numpy",
-    "isal.igzip",
+    "zlib_ng.gzip_ng",
     "jinja2",
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",

@@ -145,6 +145,10 @@ FORMS = {
     "bench_nulls": Small(
         words=("20",), figures=(Figure("share of p < .05", rf" {NUMBER} \([^)]*\) (?:ok|TOO)", 0, 0.25),)
     ),
+    "bench_peers": Small(
+        constants={"DATASETS": "()", "HEAD": "PhantomSettings(seed=5, voxel_size=3.0, directions=12, participants=1)"},
+        figures=(Figure("error of the index", rf"^simulated, 3 mm +bids-alps .*?{NUMBER}$", -0.1, 0.1),),
+    ),
     "bench_placement": Small(
         words=("1",),
         constants={"place_scans": "lambda *given: None"},

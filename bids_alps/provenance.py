@@ -26,7 +26,7 @@ from bids_alps.io.writing import write_json
 from bids_alps.model import DwiRun, Statement
 from bids_alps.settings import Method
 
-_LIBRARIES = ("numpy", "scipy", "interpn", "dipy", "nibabel", "isal", "SimpleITK", "picsl_greedy")
+_LIBRARIES = ("numpy", "scipy", "interpn", "dipy", "nibabel", "zlib-ng", "SimpleITK", "picsl_greedy")
 RECEIPT_END = "_desc-receipt_dwi.json"
 _FIGURE = r"(?:_seg-[a-zA-Z0-9+]+)?_desc-[a-zA-Z0-9]+_dwi\.svg"
 _LONGITUDINAL = re.compile(r"_desc-longitudinal[a-z]*_|_to-midpoint_")

@@ -271,7 +271,11 @@ class Execution:
         spellings=("--mem-mb", "--mem_mb"),
         parse=megabytes,
     )
-    omp_nthreads: int = option(1, description="number of threads per process", spellings=("--omp_nthreads",))
+    omp_nthreads: int = option(
+        1,
+        description="number of threads per process; a run hardly uses more than one, so raise --nprocs instead",
+        spellings=("--omp_nthreads",),
+    )
     work_dir: Path | None = option(
         None,
         description="folder for temporary files (default: the system's, or a folder of the output)",

@@ -41,7 +41,7 @@ HOMES = {
     "bids": {"io"},
     "nibabel": {"io"},
     "interpn": {"numerics"},
-    "isal": {"io"},
+    "zlib_ng": {"io"},
     "jinja2": {"report"},
     "statsmodels": {"statistics"},
     "templateflow": {"io"},

@@ -10,9 +10,9 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from isal import igzip, isal_zlib
 from nibabel.arrayproxy import ArrayProxy
 from scipy import ndimage
+from zlib_ng import gzip_ng, zlib_ng
 
 from bids_alps.errors import ImageError
 from bids_alps.io.gradient_tables import read_gradients, unreadable
@@ -26,9 +26,9 @@ _BACKGROUND = 0.1
 """Share of the 98th percentile of the mean signal up to which a voxel is background."""
 
 
-_ISAL_ERROR: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stub declares an instance
+_ZLIB_NG_ERROR: type[Exception] = zlib_ng.error  # type: ignore[assignment]  # its stub declares an instance
 _DAMAGED = (
-    *(OSError, EOFError, zlib.error, _ISAL_ERROR, ValueError, TypeError, ArithmeticError),
+    *(OSError, EOFError, zlib.error, _ZLIB_NG_ERROR, ValueError, TypeError, ArithmeticError),
     nib.filebasedimages.ImageFileError,
 )
 """What nibabel and the decompression raise for files that are no images, or only a part of one."""
@@ -203,9 +203,9 @@ def _stored_bytes(image: Any) -> int:
 def _data(path: Path, image: Any, dtype: Any) -> Array:
     stored = image.dataobj
     try:
-        if type(stored) is ArrayProxy and path.suffix == ".gz":  # ISA-L decompresses at least twice as fast as zlib
+        if type(stored) is ArrayProxy and path.suffix == ".gz":  # zlib-ng decompresses twice as fast as zlib
             header = (stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter)
-            with igzip.open(path, "rb") as stream:
+            with gzip_ng.open(path, "rb") as stream:
                 scaled = np.asanyarray(ArrayProxy(stream, header))
         else:
             scaled = np.asanyarray(stored)

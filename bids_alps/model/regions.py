@@ -43,9 +43,15 @@ class Ellipsoid:
         >>> tilted.contains(np.array([[-1.5, 0.0, 3.0], [1.5, 0.0, 3.0]])).tolist()
         [True, False]
         """
-        x, y, z = np.moveaxis(np.asarray(offsets), -1, 0)
-        a, b, c = self.semi_axes_mm
-        return ((x + self.lean * z) / a) ** 2 + (y / b) ** 2 + (z / c) ** 2 <= 1
+        inside: Array = (self.normalized(offsets) ** 2).sum(axis=-1) <= 1
+        return inside
+
+    def normalized(self, offsets: Array) -> Array:
+        """Return offsets, as in `contains`, in coordinates in which the ellipsoid is the unit sphere."""
+        scaled = np.array(offsets, dtype=np.float64)
+        scaled[..., 0] += self.lean * scaled[..., 2]
+        scaled /= self.semi_axes_mm  # not times their inverses: a lattice point on the surface is inside
+        return scaled
 
     @property
     def reach_mm(self) -> tuple[float, float, float]:

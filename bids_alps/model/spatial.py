@@ -10,6 +10,8 @@ import numpy as np
 from bids_alps.errors import ImageError
 from bids_alps.model.arrays import Array, checked_affine, read_only
 
+_CONVERGED_MM = 1e-5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpatialMap:
@@ -49,7 +51,7 @@ class SpatialMap:
 
     def world(self, voxels: Array) -> Array:
         """Return the RAS+ world mm of voxel indices, both of shape (..., 3)."""
-        return np.asarray(voxels) @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return transform_points(self.affine, voxels)
 
     def points_within(self, voxels: Array, per_edge: int) -> Array:
         """Return a regular lattice of world points in each voxel, shapes (n, 3) to (n, per_edge^3, 3), mm."""
@@ -75,8 +77,7 @@ class SpatialMap:
 
     def voxels(self, points: Array) -> Array:
         """Return the (fractional) voxel indices of points in RAS+ world mm, both of shape (..., 3)."""
-        inverse = np.linalg.inv(self.affine)
-        return np.asarray(points) @ inverse[:3, :3].T + inverse[:3, 3]
+        return transform_points(np.linalg.inv(self.affine), points)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,19 +113,35 @@ class SpatialTransform:
         """Return the template points of subject points, both of shape (..., 3), mm."""
         points = np.asarray(points, dtype=np.float64)
         moved = points if self.displacement is None else points + sample_linear(self.displacement, points)
-        return moved @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return transform_points(self.affine, moved)
 
     def subject_from_template(self, points: Array, *, iterations: int = 30) -> Array:
-        """Return the subject points of template points, both of shape (..., 3), mm, by fixed-point iteration."""
+        """Return the subject points of template points, both of shape (..., 3), mm, by fixed-point iteration.
+
+        A point is iterated until it moves by less than `_CONVERGED_MM`.
+        """
         inverse = np.linalg.inv(self.affine)
-        target = np.asarray(points, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+        target = transform_points(inverse, np.asarray(points, dtype=np.float64))
         if self.displacement is None:
             return target
-        points = target
+        goals = target.reshape(-1, 3)
+        found, moving = goals.copy(), np.arange(len(goals))
         for _ in range(iterations):
             # p + u(p) = target; it converges where u changes by less than 1 mm per mm
-            points = target - sample_linear(self.displacement, points)
-        return points
+            before = found[moving]
+            found[moving] = goals[moving] - sample_linear(self.displacement, before)
+            moving = moving[np.abs(found[moving] - before).max(axis=1) > _CONVERGED_MM]
+            if not moving.size:
+                break
+        return found.reshape(target.shape)
+
+
+def transform_points(matrix: Array, points: Array) -> Array:
+    """Return points of shape (..., 3) mapped by an affine matrix of shape (4, 4)."""
+    points = np.asarray(points)
+    flat = points.reshape(-1, 3)  # one large product; for a stack, NumPy would make many small ones
+    moved: Array = (flat @ matrix[:3, :3].T + matrix[:3, 3]).reshape(points.shape)
+    return moved
 
 
 def sample_linear(image: SpatialMap, points: Array) -> Array:

@@ -110,7 +110,7 @@ def overlap(transform: SpatialTransform, mask: SpatialMap, template: Template, *
         np.meshgrid(*(np.arange(0, size, step_mm) for size in template.mask.shape), indexing="ij"), axis=-1
     ).reshape(-1, 3)
     # a Dice coefficient needs no exact inverse
-    points = transform.subject_from_template(template.mask.world(grid), iterations=8)
+    points = transform.subject_from_template(template.mask.world(grid), iterations=4)
     in_field = mask.contains(points)
     in_template = np.asarray(template.mask.data, dtype=bool)[tuple(grid[in_field].T)]
     in_subject = sample_linear(mask.like(mask.data.astype(np.float32)), points[in_field]) > 0.5

@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from bids_alps.model import Array, SpatialMap
+from bids_alps.numerics.filters import apply_matrices, gaussian_matrix
 from bids_alps.numerics.interpolation import LinearImage
 
 RIGID, SIMILARITY, AFFINE = 6, 7, 12
@@ -124,10 +125,17 @@ class Pair:
     def __init__(self, template: SpatialMap, subject: SpatialMap, region: Array, step_mm: float) -> None:
         stride = np.maximum(np.round(step_mm / template.voxel_size), 1).astype(int)
         sparse = tuple(slice(None, None, int(n)) for n in stride)
-        smooth = gaussian_filter(template.data, step_mm / 2 / template.voxel_size, mode="constant", truncate=3)
+        widths = step_mm / 2 / template.voxel_size
+        smooth = apply_matrices(
+            template.data,
+            [
+                gaussian_matrix(size, float(width), stride=int(n), truncate=3)
+                for size, width, n in zip(template.shape, widths, stride, strict=True)
+            ],
+        )
         inside = region[sparse]
         self.points: Array = np.asfortranarray(template.world(np.argwhere(inside) * stride))
-        self.values: Array = smooth[sparse][inside].astype(np.float64)
+        self.values: Array = smooth[inside].astype(np.float64)
         # to an SD of step_mm / 2 in all, of which the voxel itself contributes about a quarter of its size
         width = np.sqrt(np.maximum((step_mm / 2) ** 2 - (subject.voxel_size / 4) ** 2, 0)) / subject.voxel_size
         moving = gaussian_filter(subject.data.astype(np.float32), width, mode="nearest", truncate=3)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 from scipy.spatial.transform import Rotation
 from threadpoolctl import threadpool_limits
 
 from bids_alps.errors import RegistrationError
 from bids_alps.model import Array, SpatialMap, SpatialTransform, SubjectMaps, Template
+from bids_alps.numerics.filters import dilated, eroded
 from bids_alps.numerics.tissue_contrast import subject_contrast, template_contrast, tissue_channels, white_matter
 from bids_alps.registration.base import WHERE, Registration, check_subject, jacobian_range, pose_of
 from bids_alps.registration.deformable import fit_displacement
@@ -72,14 +72,13 @@ class Staged:
         require_similarity(best)
         fit = fit_linear(Pair(fixed, moving, inner, 2.0), fit_linear(middle, best, AFFINE), AFFINE)
         affine = np.linalg.inv(fit.subject_from_template)
-        displacement = None
+        displacement, channels = None, tissue_channels(template, subject)
         if self.deformable:
-            channels = tissue_channels(template, subject)
             displacement = fit_displacement(channels, subject.mask, affine, smoothing=self.smoothing)
         transform = SpatialTransform(
             affine=affine, rigid=np.linalg.inv(fit.rigid.subject_from_template), displacement=displacement
         )
-        spreads = pose_spreads(fit, candidates, subject, template, inner)
+        spreads = pose_spreads(fit, candidates, ((fixed, moving), *channels), inner)
         metrics = {
             "similarity": middle.similarity(fit.subject_from_template)[0],
             "similarity_inner": fit.similarity,
@@ -127,7 +126,7 @@ def inner_brain(mask: SpatialMap) -> Array:
     to this part by half a degree.
     """
     inner, box = np.zeros(mask.shape, dtype=bool), _bounding_box(mask, 1.0)
-    inner[box] = distance_transform_edt(mask.data[box], sampling=mask.voxel_size) > _DEPTH_MM
+    inner[box] = eroded(mask.data[box], mask.voxel_size, _DEPTH_MM)
     # z of each voxel in world mm, from the third row of the affine
     rows = (
         step * index for step, index in zip(mask.affine[2, :3], np.ogrid[tuple(map(slice, mask.shape))], strict=True)
@@ -138,7 +137,7 @@ def inner_brain(mask: SpatialMap) -> Array:
 def with_rim(mask: SpatialMap) -> Array:
     """Return the template's brain with a rim of a few mm, bool, shape of `mask`."""
     grown, box = np.zeros(mask.shape, dtype=bool), _bounding_box(mask, _RIM_MM)
-    grown[box] = distance_transform_edt(~mask.data[box], sampling=mask.voxel_size) <= _RIM_MM
+    grown[box] = dilated(mask.data[box], mask.voxel_size, _RIM_MM)
     return grown
 
 
@@ -183,15 +182,18 @@ def require_orientation(metrics: Mapping[str, float]) -> None:
 
 
 def pose_spreads(
-    fit: LinearFit, starts: list[LinearFit], subject: SubjectMaps, template: Template, region: Array
+    fit: LinearFit, starts: list[LinearFit], images: Sequence[tuple[SpatialMap, SpatialMap]], region: Array
 ) -> dict[str, float]:
-    """Return the variability of the rotation over starts, halves of the data and channels, degrees."""
+    """Return the variability of the rotation over starts, halves of the data and channels, degrees.
+
+    `images` are pairs of template and subject: contrasts, white matter, and white and gray matter.
+    """
     boards = (index // _BOARD_VOXELS for index in np.ogrid[tuple(map(slice, region.shape))])
     # blocks rather than voxels: residuals of neighbors are correlated
     checkerboard = sum(boards) % 2 == 0
-    contrasts = template_contrast(template), subject_contrast(subject)
+    contrasts, *tissues = images
     halves = [Pair(*contrasts, region & part, 4.0) for part in (checkerboard, ~checkerboard)]
-    channels = [Pair(*pair, region, 4.0) for pair in tissue_channels(template, subject)]
+    channels = [Pair(*pair, region, 4.0) for pair in tissues]
     first, second = (fit_linear(pair, fit, AFFINE, iterations=15) for pair in halves)
     fibers, fluid = (fit_linear(pair, fit, AFFINE, iterations=15) for pair in channels)
     best = max(starts, key=lambda start: start.similarity)

@@ -40,11 +40,13 @@ def draw(
         Label images of atlases.
     """
     fitted, method = aligned.fitted, aligned.method
-    _, vectors = eigen_system(fitted.field.image.data)
+    mask = np.asarray(aligned.mask.data, dtype=bool)
+    directions = np.zeros((*mask.shape, 3), dtype=np.float32)
+    directions[mask] = eigen_system(fitted.field.image.data[mask])[1][..., 0]
     drawing = RunDrawing(
         fa=fitted.fa,
         mask=aligned.mask,
-        v1=fitted.field.image.like(vectors[..., 0].astype(np.float32)),
+        v1=fitted.field.image.like(directions),
         rois=measured[0].rois,
         transform=aligned.registration.transform,
         template=read_template(method.template),

@@ -156,9 +156,9 @@ def correct_series(
     notes: list[str] = []
     estimated = _motion(series, bvals, mask, encoding, notes) if motion else None
     applied = series_without_motion(series, slice_axis=encoding.slice_axis) if estimated is None else estimated
-    b0 = mean_b0(data, affine, bvals, applied)
     distortion = None
     if fields:
+        b0 = mean_b0(data, affine, bvals, applied)
         image = EncodedImage(
             data=b0,
             affine=affine,

@@ -80,7 +80,8 @@ def resample_series(
     grid = grid or Grid(shape=data.shape[:3], affine=affine, pose=np.eye(4))
     points, gain = _distorted(grid.points, affine, distortion)
     inverse = np.linalg.inv(affine)
-    out = np.empty((*grid.shape, data.shape[3]), dtype=np.float32) if out is None else out
+    if out is None:  # volumes one after the other in memory: each is written, and later read, as one piece
+        out = np.empty((*grid.shape, data.shape[3]), dtype=np.float32, order="F")
     for number, volume in enumerate(motion.volumes):
         image = np.nan_to_num(np.asarray(data[..., number], dtype=np.float32))
         values = CubicSpline.of_image(image)(volume.places(points, inverse))
@@ -122,9 +123,9 @@ def replace_outliers(
     lost = _lost_voxels(corrected.shape[:3], affine, motion, distortion)
     if not lost or members.size < 2:
         return 0.0
-    flat = corrected.reshape(-1, corrected.shape[3])
-    bright = np.flatnonzero(flat[:, 0] > 0.3 * np.percentile(flat[:, 0], 95))
-    chosen = flat[bright[:: max(1, bright.size // _COVARIANCE_VOXELS)]][:, members]
+    first = corrected[..., 0]
+    bright = np.argwhere(first > 0.3 * np.percentile(first, 95))
+    chosen = corrected[tuple(bright[:: max(1, len(bright) // _COVARIANCE_VOXELS)].T)][:, members]
     covariance = fit_covariance(
         chosen.T @ chosen / len(chosen), motion.bvecs[members], np.unique(shells[members], return_inverse=True)[1]
     )
@@ -132,9 +133,10 @@ def replace_outliers(
     for _ in range(2):  # twice, as one lost slice may help to predict another
         for row, volume in enumerate(members.tolist()):
             if volume in lost:
-                flat[lost[volume], volume] = np.maximum(flat[lost[volume]][:, members] @ weights[row], 0)
+                where = np.unravel_index(lost[volume], corrected.shape[:3])
+                corrected[..., volume][where] = np.maximum(corrected[where][:, members] @ weights[row], 0)
     replaced = sum(voxels.size for volume, voxels in lost.items() if volume in members)
-    return replaced / (len(flat) * members.size)
+    return replaced / (first.size * members.size)
 
 
 def _lost_voxels(

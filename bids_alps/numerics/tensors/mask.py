@@ -11,12 +11,14 @@ from scipy import ndimage
 
 from bids_alps.errors import ImageError
 from bids_alps.model import Array
+from bids_alps.numerics.filters import dilated, eroded, smooth_widely
 
 SENTENCE = (
     "The brain was segmented in the mean diffusion-weighted and b=0 images, or in the latter alone where the former "
     "show noise only, by Otsu's threshold ([@otsu1979]) and morphological opening."
 )
 _BRAIN_ML = (250.0, 2600.0)  # from a slab of a small head to a large head with CSF
+_CSF_MM = 4.0
 _NEIGHBORHOOD_MM = 20.0
 _LOCAL_SHARE = 0.5  # fraction of the local mean
 _NOISE_SHARE = 0.4  # fraction of the threshold between noise and object
@@ -72,8 +74,9 @@ def _segment(b0: Array, mean_dwi: Array | None, spacing: Array, opening_mm: floa
     signal = _finite(b0)
     weighted = signal if mean_dwi is None else _finite(mean_dwi)
     core = _opened(_foreground(weighted, spacing), spacing, opening_mm)
-    near = _distance(~core, spacing) <= (4.0 if mean_dwi is not None else 0.0)
-    grown = core | (near & _foreground(signal, spacing))
+    grown = core
+    if mean_dwi is not None:
+        grown = core | (dilated(core, spacing, _CSF_MM) & _foreground(signal, spacing))
     return _closed(_opened(grown, spacing, opening_mm), spacing, 2 * opening_mm)
 
 
@@ -95,8 +98,7 @@ def _foreground(signal: Array, spacing: Array) -> Array:
     threshold = otsu_threshold(np.minimum(smooth, top))
     seed = (smooth > threshold).astype(np.float32)
     wide = _NEIGHBORHOOD_MM / spacing
-    weight = ndimage.gaussian_filter(seed, wide, mode="constant")
-    level = ndimage.gaussian_filter(seed * smooth, wide, mode="constant") / np.maximum(weight, 1e-3)
+    level = smooth_widely(seed * smooth, wide) / np.maximum(smooth_widely(seed, wide), 1e-3)
     local = np.minimum(_LOCAL_SHARE * level, threshold)
     return smooth > np.maximum(local, _NOISE_SHARE * threshold)
 
@@ -128,21 +130,16 @@ def otsu_threshold(values: Array, *, bins: int = 256) -> float:
     return float(edges[1:][best].mean())
 
 
-def _distance(region: Array, spacing: Array) -> Array:
-    """Return the distance of each voxel of `region` from its boundary, mm; zero outside."""
-    return ndimage.distance_transform_edt(region, sampling=spacing)
-
-
 def _opened(region: Array, spacing: Array, radius_mm: float) -> Array:
     """Return the largest component of the opening of `region` by `radius_mm`, ignoring the edge of the image."""
     padded = np.pad(region, 3, mode="edge")
-    core = _distance(padded, spacing) > radius_mm
+    core = eroded(padded, spacing, radius_mm)
     labels, count = ndimage.label(core)
     if count == 0:
         return np.zeros_like(region)
     sizes = np.bincount(labels.ravel())[1:]
     largest = labels == 1 + int(np.argmax(sizes))
-    opened: Array = padded & (_distance(~largest, spacing) <= radius_mm)
+    opened: Array = padded & dilated(largest, spacing, radius_mm)
     return opened[3:-3, 3:-3, 3:-3]
 
 
@@ -152,7 +149,6 @@ def _closed(region: Array, spacing: Array, radius_mm: float) -> Array:
         return region
     margin = np.ceil(radius_mm / spacing).astype(int) + 1
     padded = np.pad(region, [(int(m), int(m)) for m in margin])
-    grown = _distance(~padded, spacing) <= radius_mm
-    shrunk = _distance(grown, spacing) > radius_mm
+    shrunk = eroded(dilated(padded, spacing, radius_mm), spacing, radius_mm)
     inside = tuple(slice(int(m), -int(m)) for m in margin)
     return ndimage.binary_fill_holes(shrunk | padded)[inside]

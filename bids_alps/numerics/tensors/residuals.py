@@ -71,13 +71,15 @@ def measure_residuals(series: DwiSeries, field: TensorField, *, slice_axis: int 
         signal = np.maximum(series.image.data[at].astype(np.float64), 1e-6)
         decay = field.image.data[at].astype(np.float64) @ weights.T
         # log S0 = log S + b g' D g, averaged over the volumes with weights 1 / var(log S) ~ S^2
-        log_b0 = np.average(np.log(signal) - decay, axis=1, weights=signal**2)
+        squares = signal * signal
+        log_b0 = np.einsum("vn,vn->v", np.log(signal) - decay, squares) / squares.sum(axis=1)
         fitted = np.exp(log_b0[:, None] + decay)
         residual = signal - fitted
-        # add.at, since a slice occurs many times in a block: plain indexing would add it once
-        np.add.at(left, block[:, slice_axis], residual)
-        np.add.at(predicted, block[:, slice_axis], fitted)
-        sd[at] = np.sqrt((residual**2).sum(1) / max(count - _PARAMETERS, 1))
+        # sums over the voxels of each slice
+        in_slice = (block[:, slice_axis] == np.arange(slices)[:, None]).astype(np.float64)
+        left += in_slice @ residual
+        predicted += in_slice @ fitted
+        sd[at] = np.sqrt(np.einsum("vn,vn->v", residual, residual) / max(count - _PARAMETERS, 1))
         b0[at] = np.exp(log_b0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return FitResiduals(by_slice=100 * left / predicted, sd=sd, b0=b0)

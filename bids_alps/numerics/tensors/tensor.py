@@ -66,15 +66,13 @@ def fit_tensor(series: DwiSeries, mask: Array, *, reweightings: int = 2) -> Tens
     design = design_matrix(series.gradients.bvals, series.gradients.bvecs)
     elements = np.zeros((*mask.shape, 6), dtype=np.float32)
     s0 = np.zeros(mask.shape, dtype=np.float32)
-    voxels = np.flatnonzero(mask)
-    signal = series.image.data.reshape(-1, len(design))
-    flat_elements, flat_s0 = elements.reshape(-1, 6), s0.reshape(-1)
-    for start in range(0, voxels.size, BLOCK):
-        block = voxels[start : start + BLOCK]
-        coefficients = fit_coefficients(signal[block], design, reweightings=reweightings)
-        flat_elements[block] = coefficients[:, :6]
+    voxels = np.argwhere(mask)
+    for start in range(0, len(voxels), BLOCK):
+        block = tuple(voxels[start : start + BLOCK].T)
+        coefficients = fit_coefficients(series.image.data[block], design, reweightings=reweightings)
+        elements[block] = coefficients[:, :6]
         # float32 overflows above exp(88)
-        flat_s0[block] = np.exp(np.minimum(coefficients[:, 6], 80.0))
+        s0[block] = np.exp(np.minimum(coefficients[:, 6], 80.0))
     return TensorField(image=series.image.like(elements), mask=mask, s0=s0)
 
 
