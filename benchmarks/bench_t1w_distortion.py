@@ -374,7 +374,7 @@ def main() -> None:
             if len(processed) == 2:
                 (one, first), (other, second) = processed
                 print(
-                    f"{'':14s}{name:20s}pair: b=0 differ by {difference(one, other):.1f} % of the median, "
+                    f"{'':14s}{group[0].truth_name if name == 'truth' else name:20s}pair: b=0 differ by {difference(one, other):.1f} % of the median, "
                     f"index by {100 * (second - first) / ((first + second) / 2):+.1f} %",
                     flush=True,
                 )

@@ -196,13 +196,14 @@ THRESHOLDS: Mapping[str, Threshold] = {
     ),
     "gradient_axes": Threshold(
         unit="",
-        warn=0.94,
-        fail=0.92,
+        warn=0.96,
+        fail=0.94,
         direction="below",
-        reason="Better fiber coherence with flipped or permuted axes indicates a wrong gradient table.",
-        source="correct tables 1.10 to 1.20, wrong tables 0.73 to 0.91 (Schilling 2019, doi "
+        reason="Better fiber coherence with flipped or permuted axes, or with a table in scanner axes if slices are "
+        "oblique, indicates a wrong gradient table.",
+        source="correct tables 1.05 to 1.20, axes flipped or permuted 0.73 to 0.91 (Schilling 2019, doi "
         "10.1016/j.mri.2019.01.018); if slice thickness exceeds 1.3 times the pixel size, the two axes of the slice "
-        "only: correct 1.13 to 1.18, wrong 0.84 to 0.88",
+        "only: correct 1.13 to 1.18, wrong 0.84 to 0.88; oblique slices of 28 and 38 degrees ignored: 0.93 to 0.95",
     ),
     "framewise_displacement": Threshold(
         unit="mm",

@@ -18,7 +18,13 @@ MAX_ANISOTROPY = 1.3
 slices most neighbors are within the slice, which favors tables that rotate fibers into it (correct table: 0.90 in
 simulated slices of 2 x 2 x 3 mm, 0.34 in slices of 2 x 2 x 5 mm)."""
 
+MIN_OBLIQUE_DEGREES = 25.0
+"""Angle of slices to the scanner axes above which a table that ignores it can be told from a correct one: real scans
+with 28 and 38 degrees 1.05 to 1.06 against 0.93 to 0.95, a simulated head with 21 degrees 0.99 against 0.98."""
+
 _MAX_VOXELS = 20_000
+_ORDERS = [np.eye(3)[list(order)] for order in permutations(range(3))]
+_SIGNS = [np.array(signs) for signs in product((-1.0, 1.0), repeat=3)]
 _HALF_OF_NEIGHBORS = [np.array(step) for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
 
 
@@ -58,13 +64,15 @@ def measure_coherence_gain(field: TensorField) -> float:
 
     Values below 1 mean that another convention fits better; NaN with too little white matter, or if pixels are not
     square. With thick slices the alternatives flip or exchange the two axes of the slice only, and fibers are followed
-    within slices. Arguments as in `find_axis_convention`.
+    within slices. With oblique slices the table in scanner axes, and rotated twice, are two more. Arguments as in
+    `find_axis_convention`.
     """
     size = field.image.voxel_size
     slice_axis = int(np.argmax(size))
     pixel = np.delete(size, slice_axis)
     if size.max() <= MAX_ANISOTROPY * size.min():
-        convention = find_axis_convention(field)
+        conventions = axis_conventions() + _conventions_of_oblique_slices(field.image.affine)
+        convention = _best_convention(field, _HALF_OF_NEIGHBORS, conventions)
     elif pixel.max() <= MAX_ANISOTROPY * pixel.min():
         steps = [step for step in _HALF_OF_NEIGHBORS if step[slice_axis] == 0]
         convention = _best_convention(field, steps, _conventions_within_slice(slice_axis))
@@ -163,3 +171,13 @@ def _conventions_within_slice(slice_axis: int) -> list[Array]:
     flipped[first, first] = -1.0
     exchanged[[first, second]] = exchanged[[second, first]]
     return [np.eye(3), flipped, exchanged, exchanged @ flipped]
+
+
+def _conventions_of_oblique_slices(affine: Array) -> list[Array]:
+    """Return the conventions of a table in scanner axes and of one rotated twice; none for straight slices."""
+    turn, _ = polar(affine[:3, :3])
+    choices = (order * signs for order in _ORDERS for signs in _SIGNS)
+    straight = max(choices, key=lambda axes: float(np.sum(axes * turn)))
+    oblique = straight.T @ turn
+    degrees = np.degrees(np.arccos(np.clip((np.trace(oblique) - 1) / 2, -1, 1)))
+    return [oblique, oblique.T] if degrees > MIN_OBLIQUE_DEGREES else []

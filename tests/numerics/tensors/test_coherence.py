@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from bids_alps.model import SpatialMap, TensorField
 from bids_alps.numerics.tensors.coherence import (
@@ -48,6 +49,16 @@ def test_a_true_gradient_table_makes_fibers_continue_best_in_any_storage_order(o
 )
 def test_a_flipped_or_permuted_table_is_detected(reading):
     assert measure_coherence_gain(bundles(reading)) < 0.95
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_table_that_ignores_oblique_slices_is_detected(twice):
+    turn = Rotation.from_euler("xyz", [40.0, 5.0, 0.0], degrees=True).as_matrix()
+    affine = np.eye(4)
+    affine[:3, :3] = 2 * turn @ np.diag([-1.0, 1, 1])
+    oblique = np.diag([-1.0, 1, 1]) @ turn @ np.diag([-1.0, 1, 1])
+    assert measure_coherence_gain(bundles(affine=affine)) > 1
+    assert measure_coherence_gain(bundles(oblique if twice else oblique.T, affine)) < 0.95
 
 
 @pytest.mark.parametrize("affine", [np.diag([2.0, 2, 2, 1]), np.diag([-2.0, 2, 2, 1])], ids=["RAS", "LAS"])
