@@ -40,6 +40,7 @@ DATASETS = ("siemens_xa30", "philips_achieva_dstream_15dir")
 TEMPLATE = files("bids_alps.resources") / "brain" / "tpl-MNI152NLin2009aSym_res-1_label-WM_probseg.nii.gz"
 PINNED = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), "1")
 SIDES = ("left", "right", "bilateral")
+PYBIDS = {"acq": "acquisition", "dir": "direction", "run": "run"}
 CHAINS = ("MRtrix3 + ANTs", "bids-alps")
 
 
@@ -60,7 +61,7 @@ def conventional(run: DwiRun) -> dict[str, float]:
 
 def ours(dataset: Path, run: DwiRun) -> dict[str, float]:
     """Return the index of a run by side, from the tables that the command line writes."""
-    entities = {name: value for name, value in run.entities.items() if name not in ("sub", "suffix", "extension")}
+    entities = {PYBIDS[name]: value for name, value in run.entities.items() if name in PYBIDS}
     with tempfile.TemporaryDirectory() as folder:
         only = Path(folder) / "filter.json"
         only.write_text(json.dumps({"dwi": entities}))
