@@ -216,6 +216,10 @@ ROI_COLUMNS: tuple[Column, ...] = (
         optional=True,
     ),
     Column(name="mode", description="Mean mode of anisotropy, -1 planar to 1 linear."),
+    *(
+        Column(name=f"v1_{axis}", description=f"Mean fiber direction, {axis} component, template axes.")
+        for axis in "xyz"
+    ),
     Column(
         name="v1_angle", description="Angle between the mean fiber direction and the expected axis.", unit="degrees"
     ),

@@ -12,6 +12,7 @@ import numpy as np
 
 from bids_alps.errors import UsageError
 from bids_alps.model import SIDES, AlpsResult, Check, Status, worst_status
+from bids_alps.numerics.index.orientation import shared_rotation
 from bids_alps.quality.thresholds import THRESHOLDS, Threshold
 
 
@@ -127,11 +128,13 @@ def check_index(result: AlpsResult) -> tuple[Check, ...]:
         values = [roi.scalars.get(scalar, math.nan) for roi in used if roi.name.startswith(prefix)]
         return float(getattr(np, reduction)(values))
 
+    directions = {roi.name: np.array([roi.scalars.get(f"v1_{axis}", math.nan) for axis in "xyz"]) for roi in used}
     middle = THRESHOLDS["alps"].middle
     sides = [result.alps[side] for side in SIDES]
     values = {
         "angle_projection": worst("v1_angle", "max", "projection"),
         "angle_association": worst("v1_angle", "max", "association"),
+        "tract_rotation": shared_rotation(directions),
         "dispersion": worst("v1_dispersion", "max"),
         "fa": worst("fa", "min"),
         "lambda2_lambda3": worst("lambda2_lambda3", "max"),

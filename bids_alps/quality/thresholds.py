@@ -59,6 +59,15 @@ THRESHOLDS: Mapping[str, Threshold] = {
         reason="Association fibers should run along y; otherwise Dxx and Dzz are not perpendicular to them.",
         source="real scans 7 to 15; beyond 45 another axis is closer",
     ),
+    "tract_rotation": Threshold(
+        unit="degrees",
+        warn=9,
+        fail=13,
+        direction="above",
+        reason="Fibers rotated alike in both hemispheres indicate a gradient table in other axes, such as scanner axes "
+        "with oblique slices, or a wrong pose of the head.",
+        source="real scans 0 to 7; the same with tables rotated by 20 degrees about any axis 11 to 26",
+    ),
     "dispersion": Threshold(
         unit="degrees",
         warn=25,

@@ -22,10 +22,19 @@ GOOD = {
 }
 
 
+ALONG = {
+    "projection": {"v1_x": 0.0, "v1_y": 0.0, "v1_z": 1.0},
+    "association": {"v1_x": 0.0, "v1_y": 1.0, "v1_z": 0.0},
+}
+
+
 def result(pitch=0.0, alps=1.5, **changes):
     rois = tuple(
         RoiDiffusivity(
-            name=f"{region}_{side}", tensor=np.ones(6), tensor_uncorrected=np.ones(6), scalars={**GOOD, **changes}
+            name=f"{region}_{side}",
+            tensor=np.ones(6),
+            tensor_uncorrected=np.ones(6),
+            scalars={**GOOD, **ALONG[region], **changes},
         )
         for region in ("projection", "association")
         for side in SIDES
@@ -48,6 +57,7 @@ def test_a_good_result_passes_every_check():
     [
         ("angle_projection", {"v1_angle": 30.0}),
         ("angle_association", {"v1_angle": 30.0}),
+        ("tract_rotation", {"v1_x": 0.0, "v1_y": math.cos(math.radians(57)), "v1_z": math.sin(math.radians(57))}),
         ("dispersion", {"v1_dispersion": 40.0}),
         ("fa", {"fa": 0.2}),
         ("lambda2_lambda3", {"lambda2_lambda3": 2.0}),

@@ -99,6 +99,7 @@ HALF_GRAY = np.array([TENSORS["projection"] if n % 2 else 0.8e-3 * np.eye(3) for
 REGIONS = {
     "angle_projection": {"projection": rotated(TENSORS["projection"], 30, 0, 0)},
     "angle_association": {"association": rotated(TENSORS["association"], 0, 0, 30)},
+    "tract_rotation": {name: rotated(TENSORS[name], 12, 0, 0) for name in ("projection", "association")},
     "dispersion": {"projection": SCATTERED},
     "fa": {"association": np.diag([0.65, 0.9, 0.55]) * 1e-3},
     "lambda2_lambda3": {"projection": np.diag([0.8, 0.4, 1.1]) * 1e-3},

@@ -32,7 +32,7 @@ XX, YY, ZZ = 0, 3, 5
 
 SCALARS = (
     *("n_voxels", "coverage", "x", "y", "z", "fa", "md", "ad", "rd", "mode"),
-    *("lambda2_lambda3", "v1_angle", "v1_dispersion", "off_tract_fraction"),
+    *("lambda2_lambda3", "v1_x", "v1_y", "v1_z", "v1_angle", "v1_dispersion", "off_tract_fraction"),
 )
 """Scalars measured in each region in addition to the tensor."""
 
@@ -209,15 +209,18 @@ def _orientation(field: TensorField, roi: Roi, rotation: Array) -> dict[str, flo
     coherence = float(np.linalg.eigvalsh(dyadic)[-1])
     measures = {"v1_dispersion": float(np.degrees(np.arccos(np.sqrt(min(coherence, 1.0)))))}
     if roi.region not in EXPECTED_AXIS:
-        return {**measures, "v1_angle": float("nan"), "off_tract_fraction": float("nan")}
+        unknown = ("v1_x", "v1_y", "v1_z", "v1_angle", "off_tract_fraction")
+        return {**measures, **dict.fromkeys(unknown, float("nan"))}
     _, mean_vectors = np.linalg.eigh(rotation @ dyadic @ rotation.T)
-    # eigh sorts in ascending order: the last column is the main axis, of arbitrary sign
-    toward = abs(mean_vectors[EXPECTED_AXIS[roi.region], -1])
+    # eigh sorts in ascending order: the last column is the main axis, of arbitrary sign; here along the expected axis
+    main = mean_vectors[:, -1] * np.copysign(1.0, mean_vectors[EXPECTED_AXIS[roi.region], -1])
+    toward = float(main[EXPECTED_AXIS[roi.region]])
     off = (angles_to_expected_axis(elements, roi.region, rotation) > OFF_TRACT_ANGLE) | (
         fractional_anisotropy(elements) < OFF_TRACT_FA
     )
     return {
         **measures,
+        **{f"v1_{axis}": float(component) for axis, component in zip("xyz", main, strict=True)},
         "v1_angle": float(np.degrees(np.arccos(min(toward, 1.0)))),
         "off_tract_fraction": float(share @ off),
     }
