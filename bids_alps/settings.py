@@ -273,7 +273,7 @@ class Execution:
     )
     omp_nthreads: int = option(
         1,
-        description="number of threads per process; a run hardly uses more than one, so raise --nprocs instead",
+        description="number of threads per process; a run hardly uses more than one: use more processes instead",
         spellings=("--omp_nthreads",),
     )
     work_dir: Path | None = option(
