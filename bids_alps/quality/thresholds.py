@@ -205,8 +205,8 @@ THRESHOLDS: Mapping[str, Threshold] = {
     ),
     "gradient_axes": Threshold(
         unit="",
-        warn=0.96,
-        fail=0.94,
+        warn=0.94,
+        fail=0.92,
         direction="below",
         reason="Better fiber coherence with flipped or permuted axes, or with a table in scanner axes if slices are "
         "oblique, indicates a wrong gradient table.",

@@ -84,7 +84,7 @@ def test_each_index_check_is_triggered_by_its_error(check, change):
         ("framewise_displacement", 0.2, 2.0),
         ("outlier_slices", 0.0, 0.05),
         ("gradient_spread", 0.8, 3.5),
-        ("gradient_axes", 1.1, 0.95),
+        ("gradient_axes", 1.1, 0.93),
         ("noise_floor", 0.2, 1.5),
         ("registration_tract_shift", 0.5, -2.5),
     ],
