@@ -295,4 +295,5 @@ def _start(execution: Execution) -> Any:
         host="127.0.0.1",
         memory_limit=limit,
         dashboard_address=None,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # its metrics: any free port rather than 8787
     )

@@ -30,6 +30,8 @@ pytestmark = pytest.mark.medium
 pytest.importorskip("distributed")
 pytest.importorskip("dask_jobqueue")
 
+ANY_PORT = {"dashboard_address": "127.0.0.1:0"}
+
 
 def settings(tmp_path: Path, *arguments: str) -> Settings:
     for folder in (tmp_path, tmp_path / "out"):
@@ -117,7 +119,9 @@ def test_multithreaded_workers_are_refused(tmp_path: Path) -> None:
 
     check_threads({"tcp://a:1": 1})
     with (
-        LocalCluster(n_workers=1, threads_per_worker=3, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=1, threads_per_worker=3, processes=False, dashboard_address=None, scheduler_kwargs=ANY_PORT
+        ) as cluster,
         pytest.raises(
             ExecutionError, match=r"1 of 1 workers have several threads, .* with 3.*--nthreads 1 --nworkers 3"
         ),
@@ -131,7 +135,9 @@ def test_it_stops_if_no_worker_starts(tmp_path: Path) -> None:
     from distributed import LocalCluster
 
     with (
-        LocalCluster(n_workers=0, processes=False, protocol="tcp", dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=0, processes=False, protocol="tcp", dashboard_address=None, scheduler_kwargs=ANY_PORT
+        ) as cluster,
         Cluster(settings(tmp_path, "--dask-address", cluster.scheduler_address, "--worker-timeout", "0.01")) as engine,
     ):
         engine.submit(0, task(partial(Outcome, name="a", message="no worker does it")))
