@@ -28,7 +28,9 @@ def gather_atlases(datasets: Sequence[DerivativeDataset]) -> dict[str, list[dict
         dataset_label = {"dataset": dataset.label} if len(datasets) > 1 else {}
         for path in dataset.find("seg-*"):
             atlas = entities_of(path.name)["seg"]
-            rows = [] if atlas == "alps" else read_rows(path)
+            if atlas == "alps":
+                continue
+            rows = read_rows(path)
             if not all({"index", "name", "fa_mean"} <= row.keys() for row in rows):
                 LOG.warning("%s: columns index, name or fa_mean are missing. Rerun the participant level.", path)
                 continue

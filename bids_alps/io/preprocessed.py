@@ -33,9 +33,7 @@ def replace_preprocessed(
     replaced: set[str] = set()
     for dataset, runs in preprocessed.items():
         for run in runs:
-            entities = {key: label for key, label in entities_of(run.name).items() if key not in _OF_DERIVATIVES}
-            raw_names = [raw_run.name for raw_run in raw if entities.items() <= entities_of(raw_run.name).items()]
-            raw_names = [] if isinstance(run, ExcludedRun) else raw_names
+            raw_names = [] if isinstance(run, ExcludedRun) else _raw_names(run, raw)
             names = (run.name, *raw_names)
             used = next((source[name] for name in names if source.get(name, dataset) != dataset), None)
             if used is not None:
@@ -49,6 +47,12 @@ def replace_preprocessed(
             selected.append(run)
     not_replaced = [_note_raw(run, preprocessed) for run in raw if run.name not in replaced]
     return sorted([*selected, *not_replaced], key=lambda run: run.name)
+
+
+def _raw_names(run: PlannedRun, raw: Sequence[PlannedRun]) -> list[str]:
+    """Return the names of the raw runs with the entities of a preprocessed run."""
+    entities = {key: label for key, label in entities_of(run.name).items() if key not in _OF_DERIVATIVES}
+    return [raw_run.name for raw_run in raw if entities.items() <= entities_of(raw_run.name).items()]
 
 
 def _note_raw(run: PlannedRun, preprocessed: Mapping[str, Sequence[PlannedRun]]) -> PlannedRun:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from bids_alps.io.derivative_kinds import DIFFUSIVITY_UNIT
 from bids_alps.io.tables import Column
 from bids_alps.model import REGIONS
 
-DIFFUSIVITY = "mm^2/s"
 ELEMENTS = {"dxx": 0, "dyy": 3, "dzz": 5}
 """Diagonal elements of the tensor, by their index in Dxx, Dxy, Dxz, Dyy, Dyz, Dzz."""
 
@@ -101,7 +101,7 @@ ALPS_COLUMNS: tuple[Column, ...] = (
         Column(
             name=f"{element}_{region}",
             description=f"Mean {element} in the {region} region, axes of the index.",
-            unit=DIFFUSIVITY,
+            unit=DIFFUSIVITY_UNIT,
         )
         for region in REGIONS
         for element in ELEMENTS
@@ -109,7 +109,7 @@ ALPS_COLUMNS: tuple[Column, ...] = (
     *(
         Column(name=f"{scalar}_{region}", description=f"Mean {scalar.upper()} in the {region} region.", unit=unit)
         for region in REGIONS
-        for scalar, unit in (("fa", ""), ("md", DIFFUSIVITY))
+        for scalar, unit in (("fa", ""), ("md", DIFFUSIVITY_UNIT))
     ),
     *(
         Column(name=f"{scalar}_{region}", description=f"{description} in the {region} region.")
@@ -198,17 +198,19 @@ ROI_COLUMNS: tuple[Column, ...] = (
     Column(name="coverage", description="Fraction of the region inside the brain mask and the field of view."),
     *(Column(name=axis, description=f"Center of the region, {axis}, scanner RAS+.", unit="mm") for axis in "xyz"),
     *(
-        Column(name=name, description=f"Mean {name}, axes of the index (template axes by default).", unit=DIFFUSIVITY)
+        Column(
+            name=name, description=f"Mean {name}, axes of the index (template axes by default).", unit=DIFFUSIVITY_UNIT
+        )
         for name in ELEMENTS
     ),
     *(
-        Column(name=f"{name}_uncorrected", description=f"Mean {name}, scanner axes.", unit=DIFFUSIVITY)
+        Column(name=f"{name}_uncorrected", description=f"Mean {name}, scanner axes.", unit=DIFFUSIVITY_UNIT)
         for name in ELEMENTS
     ),
     Column(name="fa", description="Mean fractional anisotropy."),
-    Column(name="md", description="Mean diffusivity.", unit=DIFFUSIVITY),
-    Column(name="ad", description="Mean axial diffusivity.", unit=DIFFUSIVITY),
-    Column(name="rd", description="Mean radial diffusivity.", unit=DIFFUSIVITY),
+    Column(name="md", description="Mean diffusivity.", unit=DIFFUSIVITY_UNIT),
+    Column(name="ad", description="Mean axial diffusivity.", unit=DIFFUSIVITY_UNIT),
+    Column(name="rd", description="Mean radial diffusivity.", unit=DIFFUSIVITY_UNIT),
     Column(name="free_water", description="Fraction of free water; needs two shells.", optional=True),
     Column(
         name="lesion_overlap",

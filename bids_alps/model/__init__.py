@@ -41,7 +41,7 @@ from bids_alps.model.series import (
     LesionMask,
     TensorField,
 )
-from bids_alps.model.spatial import SpatialMap, SpatialTransform, sample_linear, sample_nearest
+from bids_alps.model.spatial import SpatialMap, SpatialTransform, sample_linear, sample_nearest, transform_points
 from bids_alps.model.statements import STAGES, Stage, Statement
 
 __all__ = [
@@ -83,5 +83,6 @@ __all__ = [
     "same_shape",
     "sample_linear",
     "sample_nearest",
+    "transform_points",
     "worst_status",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -247,6 +247,13 @@ class DwiSeries:
                 f"image of shape {self.image.data.shape} with {len(self.gradients)} gradients",
                 "give a 4-D image with one b-value and b-vector per volume",
             )
+
+    def take(self, volumes: Array) -> DwiSeries:
+        """Return the series of the chosen volumes, bool, shape (n,); the series itself, uncopied, if these are all."""
+        if volumes.all():
+            return self
+        data = np.asfortranarray(self.image.data[..., volumes])
+        return replace(self, image=self.image.like(data), gradients=self.gradients.take(volumes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

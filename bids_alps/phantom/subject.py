@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from bids_alps.model import Array, Gradients, Pose, SpatialMap, SpatialTransform
+from bids_alps.model import Array, Gradients, Pose, SpatialMap, SpatialTransform, transform_points
 from bids_alps.phantom.anatomy import (
     CSF_MD,
     GM_MD,
@@ -373,9 +373,9 @@ def _acquire_moving(head: Head, grid: SpatialMap, gradients: Gradients, motion: 
         signal = tissue.signal(replace(one, bvecs=one.bvecs @ motion[n, :3, :3])).reshape(fine.shape)
         back = np.linalg.inv(motion[n])
         # only voxels whose origin is near the head; elsewhere there is noise alone
-        seen = np.flatnonzero(_look_up(near, at_rest @ back[:3, :3].T + back[:3, 3]))
+        seen = np.flatnonzero(_look_up(near, transform_points(back, at_rest)))
         source, intensity = distortion.of_volume(gradients, n).undo(voxels[seen], start=at_rest[seen])
-        values = _interpolate(_voxel_means(signal), fine.voxels(source @ back[:3, :3].T + back[:3, 3]).T - 0.5)
+        values = _interpolate(_voxel_means(signal), fine.voxels(transform_points(back, source)).T - 0.5)
         data[n, seen] = np.maximum(values, 0) * intensity
     return data.T.reshape(*grid.shape, len(gradients))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bids_alps.errors import RegistrationError
-from bids_alps.model import Array, SpatialMap, SpatialTransform, SubjectMaps, Template
+from bids_alps.model import Array, SpatialMap, SpatialTransform, SubjectMaps, Template, transform_points
 from bids_alps.registration.base import Registration, check_subject, jacobian_range, pose_of
 
 PointMap = Callable[[Array], Array]
@@ -88,7 +88,7 @@ class Precomputed:
         grid_affine = np.diag([_GRID_MM, _GRID_MM, _GRID_MM, 1.0])
         grid_affine[:3, 3] = low
         points = np.moveaxis(np.indices(shape), 0, -1).reshape(-1, 3) * _GRID_MM + low
-        mapped = points @ affine[:3, :3].T + affine[:3, 3]
+        mapped = transform_points(affine, points)
         gap = np.zeros_like(points)
         active = np.arange(len(points))  # fixed-point iteration for points that have not converged
         for _ in range(_INVERSIONS):
@@ -99,8 +99,7 @@ class Precomputed:
             # a gap g in the subject is closed, to first order, by a step A g in the template
             mapped[active] += gap[active] @ affine[:3, :3].T
         self._refuse_gaps(points, gap, inside)
-        back = np.linalg.inv(affine)
-        moved = mapped @ back[:3, :3].T + back[:3, 3] - points
+        moved = transform_points(np.linalg.inv(affine), mapped) - points
         if np.abs(moved).max() < 1e-3:
             return None
         return SpatialMap(data=moved.reshape(*shape, 3).astype(np.float32), affine=grid_affine)

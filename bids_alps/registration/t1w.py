@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 from threadpoolctl import threadpool_limits
 
-from bids_alps.model import Array, SpatialMap, SubjectMaps
+from bids_alps.model import Array, SpatialMap, SubjectMaps, transform_points
 from bids_alps.numerics.tissue_contrast import subject_contrast
 from bids_alps.registration.linear import RIGID, LinearFit, Pair, fit_linear
 
@@ -56,5 +56,5 @@ def shift_mm(matrix: Array, mask: SpatialMap) -> float:
     5.0
     """
     points = mask.world(np.argwhere(mask.data))
-    moved = points @ matrix[:3, :3].T + matrix[:3, 3] - points
+    moved = transform_points(matrix, points) - points
     return float(np.sqrt((moved**2).sum(axis=1).mean()))

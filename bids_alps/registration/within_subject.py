@@ -15,7 +15,15 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from threadpoolctl import threadpool_limits
 
-from bids_alps.model import Array, SpatialMap, SpatialTransform, SubjectMaps, Template, sample_linear
+from bids_alps.model import (
+    Array,
+    SpatialMap,
+    SpatialTransform,
+    SubjectMaps,
+    Template,
+    sample_linear,
+    transform_points,
+)
 from bids_alps.numerics.tissue_contrast import subject_contrast
 from bids_alps.registration.base import Registration, pose_of
 from bids_alps.registration.linear import RIGID, LinearFit, Pair, fit_linear
@@ -191,7 +199,7 @@ def average_maps(scans: Sequence[SubjectMaps], midpoint: Midpoint) -> SubjectMap
     scans_from_frame = [np.linalg.inv(matrix) for matrix in midpoint.frame_from_scan]
     step = min(float(scan.mask.voxel_size.min()) for scan in scans)
     inside = [
-        scan.mask.world(np.argwhere(scan.mask.data)) @ matrix[:3, :3].T + matrix[:3, 3]
+        transform_points(matrix, scan.mask.world(np.argwhere(scan.mask.data)))
         for scan, matrix in zip(scans, midpoint.frame_from_scan, strict=True)
     ]
     low = np.min([points.min(0) for points in inside], axis=0) - _MARGIN_MM

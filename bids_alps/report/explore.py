@@ -46,12 +46,14 @@ def make_explorer(rows: Sequence[Row], columns: Sequence[str] = (), *, group: st
     candidates = list(dict.fromkeys([*([group] if group else []), "status", *columns, *rows[0]]))
     shown: dict[str, list[str] | list[float | None]] = {}
     for name in (name for name in candidates if name not in _NO_COLOR):
-        levels, numbers = [_text(row.get(name)) for row in rows], [_number(row.get(name)) for row in rows]
+        levels = [_text(row.get(name)) for row in rows]
         count = len(set(levels))
         if 1 < count <= _MAX_LEVELS and not name.startswith(("alps", _CHECK)):
             shown[_title(name)] = levels
-        elif name in columns and count > _MAX_LEVELS and any(value is not None for value in numbers):
-            shown[_title(name)] = numbers
+        elif name in columns and count > _MAX_LEVELS:
+            numbers = [_number(row.get(name)) for row in rows]
+            if any(value is not None for value in numbers):
+                shown[_title(name)] = numbers
     runs = [{"label": run_name(row), "href": run_link(row), "status": str(row.get("status", "warn"))} for row in rows]
     data = json.dumps({"runs": runs, "families": families, "colors": shown}, separators=(",", ":"), allow_nan=False)
     # inside a script element: no end tag, and no line ends of JavaScript that JSON allows in text

@@ -157,7 +157,8 @@ def read_run_section(output_dir: Path, participant: str, table: Path) -> RunSect
     else:
         notes.append(f"The table of checks is missing ({quality.name}): data quality is unknown.")
     if regional.exists():
-        regions = (*region_tables(read_rows(regional)), *lesion_tables(rows, read_rows(regional)))
+        by_region = read_rows(regional)
+        regions = (*region_tables(by_region), *lesion_tables(rows, by_region))
     else:
         notes.append(f"The table of regions is missing ({regional.name}).")
     others = sorted(path for path in table.parent.glob(f"{name}_seg-*_scalarstats.tsv") if path != regional)

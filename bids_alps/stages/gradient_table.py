@@ -29,10 +29,7 @@ def repair_table(series: DwiSeries, mask: Array, method: Method) -> DwiSeries:
     if method.gradient_table != "repair":
         return series
     volumes = choose_shells(series.gradients, wanted=method.shells, b0_threshold=method.b0_threshold)
-    shells = DwiSeries(
-        image=series.image.like(series.image.data[..., volumes]), gradients=series.gradients.take(volumes)
-    )
-    best = find_axis_convention(fit_tensor(shells, mask))
+    best = find_axis_convention(fit_tensor(series.take(volumes), mask))
     if best is None:
         return _noted(series, "gradient axes not verified: slices too thick or too little white matter")
     if best.gain >= 1:

@@ -89,7 +89,7 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
     """Select the shells, fit the tensors and compute scalar maps."""
     series = prepared.series
     volumes = choose_shells(series.gradients, wanted=method.shells, b0_threshold=method.b0_threshold)
-    selected = select_volumes(series, volumes)
+    selected = series.take(volumes)
     field, as_recorded = fit_tensor(selected, prepared.mask), selected
     weighting = estimate_weighting_error(field)
     if method.gradient_calibration and weighting.corrected.any():
@@ -122,14 +122,6 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
         weighted=weighted,
     )
     return replace(fitted, checks=check_acquisition(fitted))
-
-
-def select_volumes(series: DwiSeries, volumes: Array) -> DwiSeries:
-    """Return a series with the chosen volumes, bool, shape (n,); the series itself, uncopied, if these are all."""
-    if volumes.all():
-        return series
-    data = np.asfortranarray(series.image.data[..., volumes])
-    return DwiSeries(image=series.image.like(data), gradients=series.gradients.take(volumes))
 
 
 def prepare_crossing(

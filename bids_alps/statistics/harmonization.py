@@ -16,6 +16,7 @@ from scipy.stats.contingency import association
 from bids_alps.errors import BadDataError
 from bids_alps.model import Array
 from bids_alps.statistics.repeats import participant_key
+from bids_alps.statistics.samples import code_covariate
 
 MIN_SITE_SIZE = 5
 IMBALANCED = 0.1
@@ -136,12 +137,7 @@ def harmonize_table(
         if people.min() < MIN_SITE_SIZE:
             small = f"site {people.idxmin()} has {people.min()} participants"
             raise BadDataError("ComBat", small, f"exclude sites with fewer than {MIN_SITE_SIZE}")
-    columns = [
-        complete[name].to_numpy(dtype=float)[:, None]
-        if pd.api.types.is_float_dtype(complete[name])
-        else pd.get_dummies(complete[name].astype(str), drop_first=True, dtype=float).to_numpy(dtype=float)
-        for name in protected
-    ]
+    columns = [code_covariate(complete[name]) for name in protected]
     kept = list[Array]()  # without columns that previous ones determine, such as a treatment given by the session
     stacked = np.column_stack([np.empty((len(complete), 0)), *columns])
     for column in (stacked - stacked.mean(axis=0)).T:

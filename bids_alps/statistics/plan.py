@@ -11,7 +11,7 @@ import pandas as pd
 from bids_alps.errors import UsageError
 from bids_alps.model import REGIONS, SIDES
 from bids_alps.statistics.norms import find_reference
-from bids_alps.statistics.samples import Test
+from bids_alps.statistics.samples import Test, code_covariate
 from bids_alps.statistics.variables import Variable
 
 INDICES = tuple(f"alps_{side}" for side in (*SIDES, "bilateral"))
@@ -165,12 +165,11 @@ def _separable(people: pd.DataFrame, plan: Plan, chosen: list[str], notes: list[
         complete = people[columns].dropna()
         parts = [pd.get_dummies(complete[plan.group].astype(str), dtype=float).to_numpy()]
         for column in (*separable, name):
+            values = code_covariate(complete[column])
             if pd.api.types.is_float_dtype(complete[column]):
-                values = complete[column].to_numpy(dtype=float)
                 # standardized, so that the rank of the design does not depend on units
-                parts.append(((values - values.mean()) / (values.std() or 1.0))[:, None])
-            else:
-                parts.append(pd.get_dummies(complete[column].astype(str), drop_first=True, dtype=float).to_numpy())
+                values = (values - values.mean()) / (values.std() or 1.0)
+            parts.append(values)
         matrix = np.column_stack(parts)
         if len(complete) and np.linalg.matrix_rank(matrix) < matrix.shape[1]:
             notes.append(

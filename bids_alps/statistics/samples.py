@@ -31,6 +31,14 @@ def to_floats(column: pd.Series[Any]) -> Array:
     return np.where(np.isfinite(values), values, np.nan)
 
 
+def code_covariate(column: pd.Series[Any]) -> Array:
+    """Return a covariate as columns of a design, shape (n, m): floats as they are, categories as indicators but one."""
+    if pd.api.types.is_float_dtype(column):
+        return column.to_numpy(dtype=float)[:, None]
+    indicators: Array = pd.get_dummies(column.astype(str), drop_first=True, dtype=float).to_numpy(dtype=float)
+    return indicators
+
+
 def choose_test(samples: list[Array], test: str = "rule") -> str:
     """Return ``welch`` or ``mann-whitney`` by `RULE`, or the requested test."""
     if test != "rule":

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from bids_alps.errors import ExecutionError, ImageError
-from bids_alps.model import Array, FieldmapMethod, SpatialMap, sample_linear
+from bids_alps.model import Array, FieldmapMethod, SpatialMap, sample_linear, transform_points
 from bids_alps.numerics.preprocessing.distortion import MIN_DISPLACEMENT, Distortion, EncodedImage
 from bids_alps.numerics.preprocessing.mutual_information import align_by_mutual_information, mutual_information
 
@@ -217,7 +217,7 @@ def _extrapolate(field: MeasuredField) -> SpatialMap:
 def _displacement(image: EncodedImage, hertz: SpatialMap, pose: Array) -> Array:
     assert image.readout is not None  # noqa: S101 -- ensured by the caller
     placed = pose @ image.affine
-    points = np.indices(image.data.shape).reshape(3, -1).T @ placed[:3, :3].T + placed[:3, 3]
+    points = transform_points(placed, np.indices(image.data.shape).reshape(3, -1).T)
     sampled = np.asarray(sample_linear(hertz, points)).reshape(image.data.shape)
     return sampled * (image.readout * image.polarity)
 

@@ -23,8 +23,6 @@ MIN_OBLIQUE_DEGREES = 25.0
 with 28 and 38 degrees 1.05 to 1.06 against 0.93 to 0.95, a simulated head with 21 degrees 0.99 against 0.98."""
 
 _MAX_VOXELS = 20_000
-_ORDERS = [np.eye(3)[list(order)] for order in permutations(range(3))]
-_SIGNS = [np.array(signs) for signs in product((-1.0, 1.0), repeat=3)]
 _HALF_OF_NEIGHBORS = [np.array(step) for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
 
 
@@ -176,8 +174,8 @@ def _conventions_within_slice(slice_axis: int) -> list[Array]:
 def _conventions_of_oblique_slices(affine: Array) -> list[Array]:
     """Return the conventions of a table in scanner axes and of one rotated twice; none for straight slices."""
     turn, _ = polar(affine[:3, :3])
-    choices = (order * signs for order in _ORDERS for signs in _SIGNS)
-    straight = max(choices, key=lambda axes: float(np.sum(axes * turn)))
+    straight = max(axis_conventions(), key=lambda axes: abs(float(np.sum(axes * turn))))
     oblique = straight.T @ turn
+    oblique *= np.sign(np.trace(oblique))  # the conventions are given up to their sign
     degrees = np.degrees(np.arccos(np.clip((np.trace(oblique) - 1) / 2, -1, 1)))
     return [oblique, oblique.T] if degrees > MIN_OBLIQUE_DEGREES else []
