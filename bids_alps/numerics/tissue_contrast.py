@@ -32,16 +32,17 @@ def csf_fraction(subject: SubjectMaps) -> SpatialMap:
     return subject.md.like(fluid.astype(np.float32))
 
 
-def subject_contrast(subject: SubjectMaps) -> SpatialMap:
-    """Return the contrast of a subject, 0 to 1; zero outside the mask."""
-    contrast = _GRAY * _tissue(subject) + (1 - _GRAY) * white_matter(subject).data
+def subject_contrast(subject: SubjectMaps, white: SpatialMap | None = None) -> SpatialMap:
+    """Return the contrast of a subject, 0 to 1; zero outside the mask. Give its `white_matter` if it is known."""
+    fraction = white_matter(subject) if white is None else white
+    contrast = _GRAY * _tissue(subject) + (1 - _GRAY) * fraction.data
     return subject.fa.like(contrast.astype(np.float32))
 
 
 def template_contrast(template: Template) -> SpatialMap:
     """Return the contrast of a template, 0 to 1; zero outside its brain."""
-    contrast = template.wm.data + _GRAY * template.gm.data
-    return template.wm.like(np.where(template.mask.data, contrast, 0).astype(np.float32))
+    contrast = template.wm.data + np.float32(_GRAY) * template.gm.data
+    return template.wm.like(contrast * template.mask.data)
 
 
 def tissue_channels(template: Template, subject: SubjectMaps) -> list[tuple[SpatialMap, SpatialMap]]:
@@ -50,7 +51,7 @@ def tissue_channels(template: Template, subject: SubjectMaps) -> list[tuple[Spat
     Separate channels distinguish the walls of the ventricles from the boundary of white and gray matter; in a single
     contrast, a boundary of low FA due to crossing fibers looks like a wall.
     """
-    brain = template.wm.like(np.where(template.mask.data, template.wm.data + template.gm.data, 0).astype(np.float32))
+    brain = template.wm.like((template.wm.data + template.gm.data) * template.mask.data)
     return [(template.wm, white_matter(subject)), (brain, subject.fa.like(_tissue(subject).astype(np.float32)))]
 
 

@@ -96,6 +96,12 @@ def jacobian_range(displacement: SpatialMap | None, mask: SpatialMap) -> dict[st
 def jacobian_determinants(displacement: SpatialMap) -> Array:
     """Return det(I + du/dp) at every voxel, shape (i, j, k): 1 if volume is preserved, <= 0 if the warp folds."""
     inverse = np.linalg.inv(displacement.affine[:3, :3])
-    # per voxel times voxels per mm: derivatives along world axes
-    slopes = np.stack([np.gradient(displacement.data, axis=axis) for axis in range(3)], axis=-1) @ inverse
-    return np.linalg.det(slopes + np.eye(3))
+    slopes = [np.gradient(np.moveaxis(displacement.data, -1, 0), axis=axis) for axis in (1, 2, 3)]
+    # per voxel times voxels per mm: the columns of I + du/dp
+    x, y, z = (
+        sum(slope * factor for slope, factor in zip(slopes, inverse[:, axis].astype(np.float32), strict=True))
+        + np.eye(3, dtype=np.float32)[axis].reshape(3, 1, 1, 1)
+        for axis in range(3)
+    )
+    determinants: Array = (x * np.cross(y, z, axis=0)).sum(axis=0)
+    return determinants

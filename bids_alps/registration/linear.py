@@ -156,20 +156,22 @@ class Pair:
         """Return Hessian and gradient of the log likelihood in the first `free` parameters."""
         index, inside = self._indices(fit.subject_from_template)
         index = index[:, inside]
-        moving = self.moving(index).astype(np.float64)
-        slope = np.stack([image(index) for image in self.slopes], axis=1) @ self.from_world[:3, :3]
-        homogeneous = np.column_stack([self.points[inside], np.ones(int(inside.sum()))])
-        # change of the value by each entry of the matrix, times change of the entries by each parameter
-        by_entry = (slope[:, :, None] * homogeneous[:, None, :]).reshape(-1, 12)
-        jacobian = by_entry @ _changes(fit, free).reshape(free, 12).T
-        # variable projection: gain and offset of the template contrast are projected out of residual and Jacobian
-        nuisance = np.column_stack([self.values[inside], np.ones(len(moving))])
-        orthogonal = np.linalg.qr(nuisance)[0]
-        residual = moving - orthogonal @ (orthogonal.T @ moving)
-        jacobian -= orthogonal @ (orthogonal.T @ jacobian)
+        rows = np.empty((15, index.shape[1]))
+        # change of the value by each entry of the matrix: slope along its row, times point of its column
+        slope = self.from_world[:3, :3].T @ np.stack([image(index) for image in self.slopes])
+        np.multiply(slope[:, None], self.points.T[:, inside], out=rows[:9].reshape(3, 3, -1))
+        rows[9:12] = slope
+        rows[12], rows[13], rows[14] = self.moving(index), self.values[inside], 1.0
+        products = rows @ rows.T
+        # variable projection: gain and offset of the template contrast (the last two) are projected out of the others
+        changed, nuisance = products[:13, 13:], products[13:, 13:]
+        projected = products[:13, :13] - changed @ np.linalg.pinv(nuisance, hermitian=True) @ changed.T
+        # change of the entries by each parameter
+        entries = _changes(fit, free)
+        by_entry = np.concatenate([entries[:, :, :3].reshape(free, 9), entries[:, :, 3]], axis=1)
         # effective number of samples over the residual sum of squares: inverse variance of an independent sample
-        scale = self.effective * float(inside.mean()) / float(residual @ residual)
-        return scale * jacobian.T @ jacobian, -scale * jacobian.T @ residual
+        scale = self.effective * float(inside.mean()) / float(projected[12, 12])
+        return scale * by_entry @ projected[:12, :12] @ by_entry.T, -scale * by_entry @ projected[:12, 12]
 
     def _indices(self, matrix: Array) -> tuple[Array, Array]:
         to_voxels = self.from_world @ matrix

@@ -72,7 +72,8 @@ def best_rotated_similarity(coarse: Pair, fit: LinearFit) -> float:
 
 def center_of_mass(mask: SpatialMap) -> Array:
     """Return the center of mass of a mask, RAS+ mm, shape (3,)."""
-    return mask.world(np.argwhere(mask.data)).mean(axis=0)
+    counts = (mask.data.sum(axis=tuple(other for other in range(3) if other != axis)) for axis in range(3))
+    return mask.world(np.array([count @ np.arange(count.size) / count.sum() for count in counts]))
 
 
 def _parameters(angles: list[float], shift: float) -> Array:

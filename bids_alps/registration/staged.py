@@ -60,7 +60,8 @@ class Staged:
             return self._aligned(subject, template)
 
     def _aligned(self, subject: SubjectMaps, template: Template) -> Registration:
-        fixed, moving = template_contrast(template), subject_contrast(subject)
+        channels = tissue_channels(template, subject)
+        fixed, moving = template_contrast(template), subject_contrast(subject, white=channels[0][1])
         brain = with_rim(template.mask)
         inner = inner_brain(template.mask)
         coarse, middle = Pair(fixed, moving, brain, 8.0), Pair(fixed, moving, brain, 4.0)
@@ -72,7 +73,7 @@ class Staged:
         require_similarity(best)
         fit = fit_linear(Pair(fixed, moving, inner, 2.0), fit_linear(middle, best, AFFINE), AFFINE)
         affine = np.linalg.inv(fit.subject_from_template)
-        displacement, channels = None, tissue_channels(template, subject)
+        displacement = None
         if self.deformable:
             displacement = fit_displacement(channels, subject.mask, affine, smoothing=self.smoothing)
         transform = SpatialTransform(
@@ -126,12 +127,10 @@ def inner_brain(mask: SpatialMap) -> Array:
     to this part by half a degree.
     """
     inner, box = np.zeros(mask.shape, dtype=bool), _bounding_box(mask, 1.0)
-    inner[box] = eroded(mask.data[box], mask.voxel_size, _DEPTH_MM)
     # z of each voxel in world mm, from the third row of the affine
-    rows = (
-        step * index for step, index in zip(mask.affine[2, :3], np.ogrid[tuple(map(slice, mask.shape))], strict=True)
-    )
-    return inner & (sum(rows) + mask.affine[2, 3] > _ABOVE_MM)
+    z = sum(step * index for step, index in zip(mask.affine[2, :3], np.ogrid[box], strict=True)) + mask.affine[2, 3]
+    inner[box] = eroded(mask.data[box], mask.voxel_size, _DEPTH_MM) & (z > _ABOVE_MM)
+    return inner
 
 
 def with_rim(mask: SpatialMap) -> Array:
@@ -188,9 +187,9 @@ def pose_spreads(
 
     `images` are pairs of template and subject: contrasts, white matter, and white and gray matter.
     """
-    boards = (index // _BOARD_VOXELS for index in np.ogrid[tuple(map(slice, region.shape))])
     # blocks rather than voxels: residuals of neighbors are correlated
-    checkerboard = sum(boards) % 2 == 0
+    i, j, k = (index // _BOARD_VOXELS % 2 == 1 for index in np.ogrid[tuple(map(slice, region.shape))])
+    checkerboard = ~(i ^ j ^ k)
     contrasts, *tissues = images
     halves = [Pair(*contrasts, region & part, 4.0) for part in (checkerboard, ~checkerboard)]
     channels = [Pair(*pair, region, 4.0) for pair in tissues]
