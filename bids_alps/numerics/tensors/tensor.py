@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from bids_alps.model import Array, DwiSeries, TensorField
+from bids_alps.numerics.volumes import voxel_blocks
 
 SENTENCE = (
     "Diffusion tensors were fitted to {directions:g} diffusion-weighted volumes (b = {b_values}) and {b0:g} b=0 "
@@ -19,8 +20,8 @@ SENTENCE = (
     "axes of the scanner."
 )
 """``{b_values}`` is what `describe_shells` says."""
-BLOCK = 20_000
-"""Voxels per block: limits the memory of the fit to some tens of megabytes."""
+BLOCK = 1500
+"""Voxels per block: the arrays of a block stay in the cache of the processor."""
 
 
 def design_matrix(bvals: Array, bvecs: Array) -> Array:
@@ -66,9 +67,7 @@ def fit_tensor(series: DwiSeries, mask: Array, *, reweightings: int = 2) -> Tens
     design = design_matrix(series.gradients.bvals, series.gradients.bvecs)
     elements = np.zeros((*mask.shape, 6), dtype=np.float32)
     s0 = np.zeros(mask.shape, dtype=np.float32)
-    voxels = np.argwhere(mask)
-    for start in range(0, len(voxels), BLOCK):
-        block = tuple(voxels[start : start + BLOCK].T)
+    for block in voxel_blocks(mask, series.image.data, BLOCK):
         coefficients = fit_coefficients(series.image.data[block], design, reweightings=reweightings)
         elements[block] = coefficients[:, :6]
         # float32 overflows above exp(88)
