@@ -10,7 +10,6 @@ from bids_alps.model import Array, DwiSeries, TensorField
 from bids_alps.numerics.tensors.tensor import design_matrix
 
 _PARAMETERS = 7
-_BLOCK = 20000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,27 +58,22 @@ def measure_residuals(series: DwiSeries, field: TensorField, *, slice_axis: int 
         Voxel axis of the slices.
     """
     mask = np.asarray(field.mask, dtype=bool)
-    voxels = np.argwhere(mask)
     count = len(series.gradients)
-    slices = mask.shape[slice_axis]
-    left, predicted = np.zeros((slices, count)), np.zeros((slices, count))
+    left, predicted = np.zeros((mask.shape[slice_axis], count)), np.zeros((mask.shape[slice_axis], count))
     sd, b0 = np.zeros(mask.shape, dtype=np.float32), np.zeros(mask.shape, dtype=np.float32)
     weights = design_matrix(series.gradients.bvals, series.gradients.bvecs)[:, :6]  # -b g g', without the intercept
-    for start in range(0, len(voxels), _BLOCK):
-        block = voxels[start : start + _BLOCK]
-        at = tuple(block.T)
-        signal = np.maximum(series.image.data[at].astype(np.float64), 1e-6)
-        decay = field.image.data[at].astype(np.float64) @ weights.T
+    for n in range(mask.shape[slice_axis]):
+        in_slice = (*(slice(None),) * slice_axis, n)
+        inside = mask[in_slice]
+        signal = np.maximum(series.image.data[in_slice][inside].astype(np.float64), 1e-6)
+        decay = field.image.data[in_slice][inside].astype(np.float64) @ weights.T
         # log S0 = log S + b g' D g, averaged over the volumes with weights 1 / var(log S) ~ S^2
         squares = signal * signal
         log_b0 = np.einsum("vn,vn->v", np.log(signal) - decay, squares) / squares.sum(axis=1)
         fitted = np.exp(log_b0[:, None] + decay)
         residual = signal - fitted
-        # sums over the voxels of each slice
-        in_slice = (block[:, slice_axis] == np.arange(slices)[:, None]).astype(np.float64)
-        left += in_slice @ residual
-        predicted += in_slice @ fitted
-        sd[at] = np.sqrt(np.einsum("vn,vn->v", residual, residual) / max(count - _PARAMETERS, 1))
-        b0[at] = np.exp(log_b0)
+        left[n], predicted[n] = residual.sum(axis=0), fitted.sum(axis=0)
+        sd[in_slice][inside] = np.sqrt(np.einsum("vn,vn->v", residual, residual) / max(count - _PARAMETERS, 1))
+        b0[in_slice][inside] = np.exp(log_b0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return FitResiduals(by_slice=100 * left / predicted, sd=sd, b0=b0)
