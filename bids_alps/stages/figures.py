@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from bids_alps.io.presets import preset_labels
 from bids_alps.io.templates import read_template
 from bids_alps.model import SpatialMap
 from bids_alps.numerics.tensors.residuals import measure_residuals
-from bids_alps.numerics.tensors.tensor import eigen_system
 from bids_alps.report.catalog import write_figures
 from bids_alps.report.drawing import RunDrawing, draw_regions, draw_run_figures
 from bids_alps.stages.aligned import AlignedRun
@@ -40,13 +37,10 @@ def draw(
         Label images of atlases.
     """
     fitted, method = aligned.fitted, aligned.method
-    mask = np.asarray(aligned.mask.data, dtype=bool)
-    directions = np.zeros((*mask.shape, 3), dtype=np.float32)
-    directions[mask] = eigen_system(fitted.field.image.data[mask])[1][..., 0]
     drawing = RunDrawing(
         fa=fitted.fa,
         mask=aligned.mask,
-        v1=fitted.field.image.like(directions),
+        v1=fitted.v1,
         rois=measured[0].rois,
         transform=aligned.registration.transform,
         template=read_template(method.template),

@@ -38,8 +38,10 @@ class TensorFit:
     ----------
     field, series
         Tensors, and the fitted volumes with the b-values that were used.
-    fa, md, b0
-        Fractional anisotropy, mean diffusivity (mm^2/s), and mean b=0 image.
+    fa, md, ad, rd, b0
+        Fractional anisotropy, mean, axial and radial diffusivity (mm^2/s), and mean b=0 image.
+    v1
+        Principal eigenvectors in RAS+ world axes, shape (i, j, k, 3).
     snr, noise_sd
         SNR of the b=0 signal in white matter, from the residuals of the fit, and SD of the noise in signal units.
     weighting
@@ -66,7 +68,10 @@ class TensorFit:
     series: DwiSeries
     fa: SpatialMap
     md: SpatialMap
+    ad: SpatialMap
+    rd: SpatialMap
     b0: SpatialMap
+    v1: SpatialMap
     snr: float
     noise_sd: float
     weighting: WeightingError
@@ -95,15 +100,19 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
     if method.gradient_calibration and weighting.corrected.any():
         selected = reweight(selected, weighting.corrected)
         field = fit_tensor(selected, prepared.mask)
-    snr, noise_sd = measure_noise(selected, field)
-    elements = field.image.data
+    inside = field.image.data[field.mask]
+    fa, (values, vectors) = fractional_anisotropy(inside), eigen_system(inside)
+    snr, noise_sd = measure_noise(selected, field, fa)
     bvals = series.gradients.bvals[volumes]
     weighted = bvals > method.b0_threshold
     fitted = TensorFit(
         field=field,
         series=selected,
-        fa=field.image.like(fractional_anisotropy(elements).astype(np.float32)),
-        md=field.image.like(mean_diffusivity(elements)),
+        fa=on_grid(field, fa),
+        md=field.image.like(mean_diffusivity(field.image.data)),
+        ad=on_grid(field, values[:, 0]),
+        rd=on_grid(field, values[:, 1:].astype(np.float32).mean(-1)),
+        v1=on_grid(field, vectors[..., 0]),
         b0=field.image.like(mean_volume(selected.image.data, ~weighted)),
         snr=snr,
         noise_sd=noise_sd,
@@ -111,7 +120,7 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
         as_recorded=as_recorded,
         all_shells=series,
         water_volumes=choose_volumes(series, b0_threshold=method.b0_threshold),
-        crossing=prepare_crossing(series.gradients, field, method.b0_threshold),
+        crossing=prepare_crossing(series.gradients, values, fa, method.b0_threshold),
         statements=fit_statements(
             as_recorded.gradients,
             selected.gradients,
@@ -124,15 +133,21 @@ def fit(prepared: PreparedSeries, method: Method) -> TensorFit:
     return replace(fitted, checks=check_acquisition(fitted))
 
 
+def on_grid(field: TensorField, values: Array) -> SpatialMap:
+    """Return values of the voxels of the mask, shape (v[, n]), as an image, float32; 0 outside."""
+    image = np.zeros((*field.mask.shape, *values.shape[1:]), dtype=np.float32)
+    image[field.mask] = values
+    return field.image.like(image)
+
+
 def prepare_crossing(
-    gradients: Gradients, field: TensorField, b0_threshold: float
+    gradients: Gradients, eigenvalues: Array, fa: Array, b0_threshold: float
 ) -> tuple[Array, tuple[float, float]] | None:
     """Return the volumes for the fit of crossing fibers and the response of single fibers; None if not possible."""
     volumes = choose_crossing_volumes(gradients, b0_threshold=b0_threshold)
     if volumes is None:
         return None
-    elements = field.image.data[field.mask]
-    return volumes, single_fiber_response(eigen_system(elements)[0], fractional_anisotropy(elements))
+    return volumes, single_fiber_response(eigenvalues, fa)
 
 
 def write_maps(outputs: RunOutputs, fitted: TensorFit) -> None:
@@ -152,25 +167,19 @@ def write_maps(outputs: RunOutputs, fitted: TensorFit) -> None:
 
 def measures_of(fitted: TensorFit) -> dict[str, SpatialMap]:
     """Return the maps of FA and of MD, AD and RD (mm^2/s)."""
-    mask, image = fitted.field.mask, fitted.field.image
-    values = np.zeros((*mask.shape, 3), dtype=np.float32)
-    values[mask] = eigen_system(image.data[mask])[0]
-    return {
-        "fa": fitted.fa,
-        "md": fitted.md,
-        "ad": image.like(values[..., 0]),
-        "rd": image.like(values[..., 1:].mean(-1)),
-    }
+    return {"fa": fitted.fa, "md": fitted.md, "ad": fitted.ad, "rd": fitted.rd}
 
 
-def measure_noise(series: DwiSeries, field: TensorField, *, voxels: int = 5000) -> tuple[float, float]:
+def measure_noise(series: DwiSeries, field: TensorField, fa: Array, *, voxels: int = 5000) -> tuple[float, float]:
     """Return the SNR of the b0 in white matter and the SD of the noise, from at most `voxels` evenly spread voxels.
+
+    `fa` is the fractional anisotropy of the voxels of the mask.
 
     Noise is estimated from the residuals of the fit or, if there are none, from neighboring voxels. NaN without white
     matter.
     """
     design = design_matrix(series.gradients.bvals, series.gradients.bvecs)
-    white = np.argwhere(field.mask & (fractional_anisotropy(field.image.data) > 0.3))
+    white = np.argwhere(field.mask)[fa > 0.3]
     if not len(white):
         return float("nan"), float("nan")
     voxel_indices = white[:: max(1, len(white) // voxels)]

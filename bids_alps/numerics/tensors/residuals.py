@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +64,7 @@ def measure_residuals(series: DwiSeries, field: TensorField, *, slice_axis: int 
     sd, b0 = np.zeros(mask.shape, dtype=np.float32), np.zeros(mask.shape, dtype=np.float32)
     weights = design_matrix(series.gradients.bvals, series.gradients.bvecs)[:, :6]  # -b g g', without the intercept
     for n in range(mask.shape[slice_axis]):
-        in_slice = (*(slice(None),) * slice_axis, n)
+        in_slice: tuple[Any, ...] = (*(slice(None),) * slice_axis, n)
         inside = mask[in_slice]
         signal = np.maximum(series.image.data[in_slice][inside].astype(np.float64), 1e-6)
         decay = field.image.data[in_slice][inside].astype(np.float64) @ weights.T
