@@ -88,6 +88,7 @@ def prepare_means(aligned: AlignedRun, preset: RoiPreset) -> Callable[[Mapping[s
         transform_for_preset(preset, registration),
         aligned.mask,
         margin_mm=MAX_OFFSET * registration.placement_se_mm,
+        names=[name for name in preset.centers if name.startswith(("projection", "association"))],
     )
 
     def placed(offsets: Mapping[str, Array]) -> dict[str, Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,15 +75,21 @@ def place_preset(preset: RoiPreset, transform: SpatialTransform, mask: SpatialMa
 
 
 def prepare_placement(
-    preset: RoiPreset, transform: SpatialTransform, mask: SpatialMap, *, margin_mm: float = 0.0
+    preset: RoiPreset,
+    transform: SpatialTransform,
+    mask: SpatialMap,
+    *,
+    margin_mm: float = 0.0,
+    names: Collection[str] | None = None,
 ) -> Callable[[Mapping[str, Array]], list[Roi]]:
     """Return an object that places the regions of a preset, displaced in the template by offsets of up to `margin_mm`.
 
-    Template points are computed once for all placements.
+    Template points are computed once for all placements. `names` are the regions to place, by default all.
     """
     nearby, is_inside = {}, {}
     ones = np.ones(SUBDIVISIONS**3, dtype=np.float32)  # counts by a product are faster than a mean of booleans
-    for name, center in preset.centers.items():
+    centers = {name: center for name, center in preset.centers.items() if names is None or name in names}
+    for name, center in centers.items():
         reach = np.asarray(preset.shape(name).reach_mm) + margin_mm
         nearby[name] = find_neighborhood((np.asarray(center) - reach, np.asarray(center) + reach), transform, mask)
         is_inside[name] = _membership(preset, name, nearby[name].points)
@@ -91,7 +97,7 @@ def prepare_placement(
     def placed(offsets: Mapping[str, Array]) -> list[Roi]:
         """Return the regions displaced by offsets in the template: name -> shape (3,), mm."""
         rois = []
-        for name in preset.centers:
+        for name in centers:
             within = is_inside[name](offsets.get(name, np.zeros(3)))
             fractions = (within.astype(np.float32) @ ones).astype(np.float64) / ones.size
             rois.append(_weighted(name, nearby[name].voxels, fractions, mask))
@@ -124,6 +130,10 @@ def _membership(preset: RoiPreset, name: str, points: Array) -> Callable[[Array]
 def find_neighborhood(box: tuple[Array, Array], transform: SpatialTransform, mask: SpatialMap) -> Neighborhood:
     """Return the voxels that may intersect a box of the template, given by its low and high corner, mm."""
     voxels = _candidate_voxels(box, transform, mask)
+    # of these, the voxels that are in the box or less than an edge away, two and a half times as far as their points
+    edge = np.abs(transform.affine[:3, :3] @ mask.affine[:3, :3]).sum(axis=1)
+    centers = transform.template_from_subject(mask.world(voxels))
+    voxels = voxels[((centers > box[0] - edge) & (centers < box[1] + edge)).all(axis=1)]
     points = transform.template_from_subject(mask.points_within(voxels, SUBDIVISIONS))
     return Neighborhood(voxels=voxels, points=points)
 
