@@ -12,13 +12,12 @@ from typing import Any, BinaryIO, TextIO
 
 import nibabel as nib
 import numpy as np
-from zlib_ng import gzip_ng
+from zlib_ng import zlib_ng
 
 from bids_alps.errors import AlpsError, OutputError, StorageError
 from bids_alps.io.temporary import create_temporary
 from bids_alps.model import Array, SpatialMap
 
-_COMPRESSION_LEVEL = 2  # of zlib-ng: as small as level 1 of zlib, in half the time; unlike ISA-L always the same bytes
 _REFUSED = {
     errno.EACCES,
     errno.ELOOP,
@@ -156,12 +155,21 @@ def write_nifti(stream: BinaryIO, data: Array, affine: Array, *, dtype: Any, int
     # 348 bytes of header, and four that say that no extension follows
     header["vox_offset"] = 352
     header["magic"] = b"n+1"
-    # no time stamp: the same image gives the same bytes
-    with gzip_ng.GzipNGFile("", "wb", _COMPRESSION_LEVEL, stream, mtime=0) as packed:
-        packed.write(header.binaryblock + b"\0" * 4)
-        # NIfTI stores the first axis fastest: whole volumes, the last axis slowest
-        for index in np.ndindex(*data.shape[3:][::-1]):
-            packed.write(np.asarray(data[(..., *index[::-1])], dtype=dtype).tobytes(order="F"))
+    packer = _gzip_packer()
+    stream.write(packer.compress(header.binaryblock + b"\0" * 4))
+    # NIfTI stores the first axis fastest: whole volumes, the last axis slowest
+    for index in np.ndindex(*data.shape[3:][::-1]):
+        stream.write(packer.compress(np.asarray(data[(..., *index[::-1])], dtype=dtype).tobytes(order="F")))
+    stream.write(packer.flush())
+
+
+def _gzip_packer() -> Any:
+    """Return a compressor to gzip without a time stamp: the same image gives the same bytes (unlike with ISA-L).
+
+    Noise in float32 repeats nothing but zeros: with runs and Huffman codes alone, images are as small as with a search
+    for other matches (levels 2 and 3; within 1 %), in less than half the time.
+    """
+    return zlib_ng.compressobj(1, zlib_ng.DEFLATED, 16 + zlib_ng.MAX_WBITS, 9, zlib_ng.Z_RLE)
 
 
 def write_displacements(path: Path, field: SpatialMap) -> None:
