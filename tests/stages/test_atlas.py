@@ -27,8 +27,13 @@ def measured(tmp_path):
         image=grid.like(np.where(x < 0, LEFT, RIGHT)), mask=np.ones(grid.shape, bool), s0=np.ones(grid.shape)
     )
     elements = field.image.data
+    left = x[..., 0] < 0
     fitted = SimpleNamespace(
-        field=field, fa=grid.like(fractional_anisotropy(elements)), md=grid.like(mean_diffusivity(elements))
+        field=field,
+        fa=grid.like(fractional_anisotropy(elements)),
+        md=grid.like(mean_diffusivity(elements)),
+        ad=grid.like(np.where(left, 1.2e-3, 0.8e-3)),
+        rd=grid.like(np.where(left, 0.5e-3, 0.8e-3)),
     )
     labels = np.zeros((60, 60, 60), dtype=np.int32)
     labels[12:28, 20:40, 20:40], labels[32:48, 20:40, 20:40] = 1, 2
