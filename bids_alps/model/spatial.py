@@ -53,6 +53,22 @@ class SpatialMap:
         """Return the RAS+ world mm of voxel indices, both of shape (..., 3)."""
         return transform_points(self.affine, voxels)
 
+    def outermost_points(self) -> Array:
+        """Return world points among which are those of the non-zero voxels furthest in any direction, shape (n, 3).
+
+        They are the first and the last voxel of each line along the last axis: a hundredth of a brain mask.
+
+        Examples
+        --------
+        >>> SpatialMap(data=np.array([[[0, 1, 1, 1]], [[0, 0, 0, 0]]]), affine=np.eye(4)).outermost_points().tolist()
+        [[0.0, 0.0, 1.0], [0.0, 0.0, 3.0]]
+        """
+        inside = np.asarray(self.data, dtype=bool)
+        lines = np.argwhere(inside.any(axis=2))
+        of_lines = inside[tuple(lines.T)]
+        ends = (of_lines.argmax(axis=1), of_lines.shape[1] - 1 - of_lines[:, ::-1].argmax(axis=1))
+        return self.world(np.concatenate([np.column_stack([lines, end]) for end in ends]))
+
     def points_within(self, voxels: Array, per_edge: int) -> Array:
         """Return a regular lattice of world points in each voxel, shapes (n, 3) to (n, per_edge^3, 3), mm."""
         steps = (np.arange(per_edge) + 0.5) / per_edge - 0.5
@@ -103,6 +119,9 @@ class SpatialTransform:
     def __post_init__(self) -> None:
         object.__setattr__(self, "affine", checked_affine(self.affine))
         object.__setattr__(self, "rigid", checked_affine(self.rigid))
+        if self.displacement is not None:  # one component after another in memory: twice as fast to interpolate
+            by_component = np.ascontiguousarray(np.moveaxis(self.displacement.data, -1, 0))
+            object.__setattr__(self, "displacement", self.displacement.like(np.moveaxis(by_component, 0, -1)))
 
     @cached_property
     def rotation(self) -> Array:

@@ -92,7 +92,7 @@ class Display:
 
 def find_display(mask: SpatialMap, display_from_subject: Array, *, margin_mm: float = 6.0) -> Display:
     """Return the display that shows a mask, shape (i, j, k), with a margin."""
-    corners = mask.world(np.argwhere(mask.data))
+    corners = mask.outermost_points()
     bounds = Display(display_from_subject=display_from_subject, low=np.zeros(3), high=np.zeros(3))
     placed = bounds.place(corners if len(corners) else mask.world(np.array([[0, 0, 0], np.array(mask.shape) - 1])))
     low, high = placed.min(axis=0) - margin_mm, placed.max(axis=0) + margin_mm

@@ -75,7 +75,7 @@ def write_transforms(outputs: RunOutputs, registration: Registration, mask: Spat
 
 def displacements(mask: SpatialMap, map_points: Callable[[Array], Array]) -> SpatialMap:
     """Return the displacements by a point map around a mask, on a grid along world axes, shape (i, j, k, 3), mm."""
-    inside = mask.world(np.argwhere(mask.data))
+    inside = mask.outermost_points()
     low = inside.min(axis=0) - 3 * FIELD_STEP_MM
     shape = np.ceil((inside.max(axis=0) - low) / FIELD_STEP_MM).astype(int) + 4
     affine = np.diag([FIELD_STEP_MM] * 3 + [1.0])
