@@ -53,8 +53,10 @@ def fit_displacement(
     update, total = smoothing
     greedy = picsl_greedy.Greedy3D()
     greedy.execute(
-        # one thread and a fixed seed: sums depend on the partition of work, and the metric adds noise to its images
-        f"-threads 1 -seed 1 -V 0 -float -m NCC 3x3x3 -n {_ITERATIONS} -s {update}vox {total}vox{inputs} -gm g -o u",
+        # one thread and a fixed seed: sums depend on the partition of work, and the metric adds noise to its images;
+        # "-wp 0": by default, greedy rounds displacements to a tenth of a voxel
+        f"-threads 1 -seed 1 -V 0 -float -m NCC 3x3x3 -n {_ITERATIONS} -s {update}vox {total}vox{inputs} -gm g "
+        "-wp 0 -o u",
         **images,
     )
     return spatial_map(greedy["u"])
