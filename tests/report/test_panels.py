@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bids_alps.model import Array
 from bids_alps.report.panels import Panel, Row, contours, draw_panels
 from bids_alps.report.slices import Display
 
@@ -27,7 +28,7 @@ def box_of(element):
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_contour_encloses_the_bright_pixels_of_its_image(axis):
     plane = DISPLAY.plane(axis, 0.0)
-    picture = np.zeros(plane.points.shape[:2])
+    picture: Array = np.zeros(plane.points.shape[:2])
     picture[50:60, 10:30] = 1.0  # rows upwards
     outline = contours(picture, plane, 0.5, "#ffffff")
     svg = draw_panels([Row(panels=[Panel(plane=plane, picture=picture, shapes=(outline,))])], ())
