@@ -38,6 +38,7 @@ LAYERS = (
 )
 HOMES = {
     "matplotlib": {"report"},
+    "contourpy": {"report"},
     "bids": {"io"},
     "nibabel": {"io"},
     "interpn": {"numerics"},

@@ -23,6 +23,7 @@ NIGHT = "#101216"  # background of brain images
 SIDE_COLORS: Mapping[str, str] = {"left": "#e69f00", "right": "#56b4e9", "bilateral": "#595f69"}
 REGION_COLORS: Mapping[str, str] = {"projection": "#ffffff", "association": "#ffd23f", "subcortical": "#ff8fd8"}
 ENDS = (("L", "R"), ("P", "A"), ("I", "S"))
+FONTS = "DejaVu Sans, Arial, Helvetica, sans-serif"
 PLANE_NAMES = ("sagittal", "coronal", "axial")
 
 _EMBEDDED = re.compile(rb"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)")
@@ -30,7 +31,7 @@ _STYLE: Any = {
     "svg.hashsalt": "bids-alps",
     "svg.fonttype": "none",
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica", "sans-serif"],
+    "font.sans-serif": FONTS.split(", "),
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from bids_alps.model import Array, SpatialMap, sample_nearest
-from bids_alps.report.figures import NIGHT, new_figure, show_plane, styled, svg_bytes, title_of
+from bids_alps.report.panels import Lines, Panel, Row, contours, draw_panels
 from bids_alps.report.slices import Display, Plane, sample_plane
 
 _COLORS = ("#ffd23f", "#56b4e9", "#ff8fd8", "#5bd6a2", "#ff7f50", "#ffffff")
 
 
-@styled
 def draw_atlases(fa: SpatialMap, atlases: Sequence[SpatialMap], display: Display) -> bytes:
     """Draw the regions of each atlas on the FA, one row per atlas, in three planes through their center.
 
@@ -32,15 +30,19 @@ def draw_atlases(fa: SpatialMap, atlases: Sequence[SpatialMap], display: Display
     bytes
         SVG. Neighboring labels have different colors; planes that miss the regions show no outlines.
     """
-    figure = new_figure(8, 3.1 * len(atlases), ground=NIGHT)
-    rows = figure.subplots(len(atlases), 3, squeeze=False)
-    for row, labels in zip(rows, atlases, strict=True):
+    rows = []
+    for labels in atlases:
         middle = _middle(labels, display)
-        for axes, axis in zip(row, (2, 1, 0), strict=True):
-            plane = display.plane(axis, float(middle[axis]))
-            show_plane(axes, plane, np.clip(sample_plane(fa, plane), 0, 1), title=title_of(plane))
-            _outline(axes, plane, labels)
-    return svg_bytes(figure)
+        planes = [display.plane(axis, float(middle[axis])) for axis in (2, 1, 0)]
+        rows.append(
+            Row(
+                panels=[
+                    Panel(plane=plane, picture=sample_plane(fa, plane), shapes=_outlines(plane, labels))
+                    for plane in planes
+                ]
+            )
+        )
+    return draw_panels(rows, ())
 
 
 def _middle(labels: SpatialMap, display: Display) -> Array:
@@ -53,9 +55,9 @@ def _middle(labels: SpatialMap, display: Display) -> Array:
     return middle
 
 
-def _outline(axes: Axes, plane: Plane, labels: SpatialMap) -> None:
+def _outlines(plane: Plane, labels: SpatialMap) -> tuple[Lines, ...]:
     cut = sample_nearest(labels, plane.points)
-    for label in np.unique(cut[cut > 0]):
-        color = _COLORS[int(label) % len(_COLORS)]
-        inside = (cut == label).astype(np.float64)
-        axes.contour(inside, [0.5], extent=plane.extent, origin="lower", colors=[color], linewidths=1.0)
+    return tuple(
+        contours((cut == label).astype(np.float64), plane, 0.5, _COLORS[int(label) % len(_COLORS)], width=1.0)
+        for label in np.unique(cut[cut > 0])
+    )

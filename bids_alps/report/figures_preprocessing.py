@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from bids_alps.model import SpatialMap
-from bids_alps.report.figures import NIGHT, new_figure, show_plane, styled, svg_bytes, title_of
+from bids_alps.report.panels import Panel, Row, draw_panels
 from bids_alps.report.slices import Display, sample_plane
 
 
-@styled
 def draw_pair(before: SpatialMap, after: SpatialMap, title: str, display: Display) -> tuple[bytes, bytes]:
     """Draw two images in the same planes with the same gray scale.
 
@@ -32,11 +31,9 @@ def draw_pair(before: SpatialMap, after: SpatialMap, title: str, display: Displa
     pictures = [[sample_plane(image, plane) for plane in planes] for image in (before, after)]
     shown = np.concatenate([picture.ravel() for picture in pictures[0]])
     top = float(np.percentile(shown[shown > 0], 99)) if (shown > 0).any() else 1.0
-    panels = []
-    for row in pictures:
-        figure = new_figure(8, 3.6, ground=NIGHT)
-        for axes, plane, picture in zip(figure.subplots(1, 3), planes, row, strict=True):
-            show_plane(axes, plane, picture / top, title=title_of(plane))
-        figure.suptitle(f"{title}. Left of the image = left of the head.", color="white", fontsize=9)
-        panels.append(svg_bytes(figure))
-    return panels[0], panels[1]
+    heading = (f"{title}. Left of the image = left of the head.",)
+    first, second = (
+        Row(panels=[Panel(plane=plane, picture=shot / top) for plane, shot in zip(planes, row, strict=True)])
+        for row in pictures
+    )
+    return draw_panels([first], heading), draw_panels([second], heading)

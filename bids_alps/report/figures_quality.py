@@ -5,16 +5,15 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from PIL import Image
 
 from bids_alps.model import Array, SpatialMap
 from bids_alps.quality.thresholds import THRESHOLDS
-from bids_alps.report.figures import NIGHT, new_figure, show_plane, styled, svg_bytes, title_of
+from bids_alps.report.figures import NIGHT, new_figure, styled, svg_bytes
+from bids_alps.report.panels import Panel, Row, draw_panels
 from bids_alps.report.slices import Display, sample_plane
 
 _AXIS_COLORS = (("x", "#c0392b", "-"), ("y", "#1e8449", "--"), ("z", "#2460a7", ":"))
@@ -145,7 +144,6 @@ def draw_carpet(by_slice: Array, bvals: Sequence[float], lost: Array | None = No
     return svg_bytes(figure)
 
 
-@styled
 def draw_noise(snr: SpatialMap, relative: SpatialMap, display: Display) -> bytes:
     """Draw maps of the signal-to-noise ratio and of the residuals of the tensor fit in three planes.
 
@@ -165,26 +163,14 @@ def draw_noise(snr: SpatialMap, relative: SpatialMap, display: Display) -> bytes
     """
     middle = (display.low + display.high) / 2
     planes = [display.plane(axis, float(middle[axis])) for axis in (2, 1, 0)]
-    figure = new_figure(8, 6.4, ground=NIGHT)
-    grid = figure.subplots(2, 3)
-    for row, (image, title) in zip(grid, ((snr, "SNR (b=0)"), (relative, "Residual, %")), strict=True):
+    rows = []
+    for image, label in ((snr, "SNR (b=0)"), (relative, "Residual, %")):
         pictures = [sample_plane(image, plane) for plane in planes]
         inside = np.concatenate([picture[picture > 0] for picture in pictures])
         top = float(np.percentile(inside, 98)) if inside.size else 1.0
-        for axes, plane, picture in zip(row, planes, pictures, strict=True):
-            show_plane(axes, plane, picture / top, title=title_of(plane))
-        _draw_scale(figure, row, top, title)
-    figure.suptitle("Left of the image = left of the head.", color="white", fontsize=9)
-    return svg_bytes(figure)
-
-
-def _draw_scale(figure: Figure, row: Any, top: float, title: str) -> None:
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
-    bar = figure.colorbar(ScalarMappable(Normalize(0, top), "gray"), ax=list(row), fraction=0.03, pad=0.01)
-    bar.set_label(title, color="white")
-    bar.ax.tick_params(colors="white", labelsize=8)
+        panels = [Panel(plane=plane, picture=picture / top) for plane, picture in zip(planes, pictures, strict=True)]
+        rows.append(Row(panels=panels, label=label, top=top))
+    return draw_panels(rows, ("Left of the image = left of the head.",))
 
 
 def draw_movie(series: SpatialMap, bvals: Sequence[float], display: Display) -> bytes:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 
 from bids_alps.model import Array, Roi, SpatialMap, SpatialTransform, Template, sample_linear
-from bids_alps.report.figures import NIGHT, new_figure, show_plane, styled, svg_bytes, title_of
 from bids_alps.report.figures_rois import planes_through
+from bids_alps.report.panels import Panel, Row, contours, draw_panels
 from bids_alps.report.slices import Display, Plane, roi_center, sample_plane
 
+_OUTLINE = "#ff9e2c"
 
-@styled
+
 def draw_registration(
     fa: SpatialMap, template: Template, transform: SpatialTransform, rois: Sequence[Roi], display: Display
 ) -> tuple[bytes, bytes]:
@@ -53,17 +52,8 @@ def sample_template(image: SpatialMap, transform: SpatialTransform, plane: Plane
 
 
 def _draw_mosaic(planes: Sequence[Plane], pictures: Sequence[Array], outlines: Sequence[Array], words: str) -> bytes:
-    figure = new_figure(8, 8, ground=NIGHT)
-    for axes, plane, picture, outline in zip(figure.subplots(3, 3).flat, planes, pictures, outlines, strict=True):
-        show_plane(axes, plane, picture, title=title_of(plane))
-        _draw_outline(axes, plane, outline)
-    figure.suptitle(words, color="white", fontsize=9)
-    return svg_bytes(figure)
-
-
-def _draw_outline(axes: Axes, plane: Plane, outline: Array) -> None:
-    if outline.max() > 0.5:
-        contours = axes.contour(outline, [0.5], extent=plane.extent, origin="lower")
-        lines = contours.allsegs[0]
-        contours.remove()  # as vector paths, thousands of points would dominate the file size
-        axes.add_collection(LineCollection(lines, colors="#ff9e2c", linewidths=0.6, rasterized=True), autolim=False)
+    panels = [
+        Panel(plane=plane, picture=picture, shapes=(contours(outline, plane, 0.5, _OUTLINE, width=0.6),))
+        for plane, picture, outline in zip(planes, pictures, outlines, strict=True)
+    ]
+    return draw_panels([Row(panels=panels[n : n + 3]) for n in (0, 3, 6)], (words,))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 
 from bids_alps.model import Array, Roi, SpatialMap
-from bids_alps.report.figures import NIGHT, REGION_COLORS, new_figure, show_plane, styled, svg_bytes, title_of
+from bids_alps.report.figures import REGION_COLORS, title_of
+from bids_alps.report.panels import Lines, Panel, Row, contours, draw_panels
 from bids_alps.report.slices import IN_PLANE, Display, Plane, color_fa, roi_center, roi_map, sample_plane
 
 LESION_COLOR = "#00e5ff"
@@ -18,7 +16,6 @@ _HALF = 0.5
 _AXES_OF_INDEX = ("projection", "association")
 
 
-@styled
 def draw_rois(
     fa: SpatialMap, v1: SpatialMap, rois: Sequence[Roi], display: Display, lesions: SpatialMap | None = None
 ) -> bytes:
@@ -46,72 +43,63 @@ def draw_rois(
     centers = {roi.name: display.place(roi_center(roi, fa)) for roi in rois}
     main = [center for name, center in centers.items() if name.startswith(_AXES_OF_INDEX)] or list(centers.values())
     middle = np.mean(main, axis=0) if main else (display.low + display.high) / 2
-    figure = new_figure(8, 7.2, ground=NIGHT)
-    parts: Any = figure.subfigures(2, 1, height_ratios=[2.4, 1], facecolor=NIGHT)
-    above, below = parts
-    panels = list(zip(above.subplots(1, 2), [display.plane(axis, middle[axis]) for axis in (2, 1)], strict=True))
+    planes = [display.plane(axis, middle[axis]) for axis in (2, 1)]
     sagittal = [name for name in _sagittal_order() if name in centers]
-    for n, name in enumerate(sagittal):
-        axes = below.add_subplot(1, len(sagittal), n + 1)
-        panels.append((axes, display.plane(0, centers[name][0])))
-    for axes, plane in panels:
-        _draw_plane(axes, plane, colors, rois, display)
-        _outline_lesions(axes, plane, lesions)
-    for name, (axes, _) in zip(sagittal, panels[2:], strict=True):
-        axes.set_title(f"{name.replace('_', ', ')}\nx = {round(centers[name][0])} mm", color="white", fontsize=9)
-    _explain(above, lesions is not None)
-    return svg_bytes(figure)
+    planes += [display.plane(0, centers[name][0]) for name in sagittal]
+    titles = [(), (), *((name.replace("_", ", "), f"x = {round(centers[name][0])} mm") for name in sagittal)]
+    panels = [
+        Panel(
+            plane=plane,
+            picture=sample_plane(colors, plane),
+            title=title,
+            shapes=(*_outlines(plane, rois, colors, display), *_outline_lesions(plane, lesions)),
+        )
+        for plane, title in zip(planes, titles, strict=True)
+    ]
+    return draw_panels([Row(panels=panels[:2]), Row(panels=panels[2:])], _explanation(lesions is not None))
 
 
 def _sagittal_order() -> tuple[str, ...]:
     return "association_left", "projection_left", "projection_right", "association_right"
 
 
-def _outline_lesions(axes: Axes, plane: Plane, lesions: SpatialMap | None) -> None:
-    """Outline voxels with a lesion fraction above one half."""
-    cut = np.zeros(1) if lesions is None else sample_plane(lesions, plane)
-    if cut.max() > _HALF:
-        axes.contour(cut, [_HALF], extent=plane.extent, origin="lower", colors=[LESION_COLOR], linewidths=1.2)
+def _outline_lesions(plane: Plane, lesions: SpatialMap | None) -> tuple[Lines, ...]:
+    """Return the outlines of voxels with a lesion fraction above one half."""
+    return () if lesions is None else (contours(sample_plane(lesions, plane), plane, _HALF, LESION_COLOR),)
 
 
-def _explain(figure: Any, lesions: bool) -> None:
-    legend = (
+def _explanation(lesions: bool) -> tuple[str, str]:
+    return (
         "Left of the image = left of the head.  Direction: red left-right, green anterior-posterior, blue "
-        "inferior-superior.\n"
+        "inferior-superior.",
+        "Outlines: white projection, yellow association, pink subcortical" + (", cyan lesions." if lesions else "."),
     )
-    legend += "Outlines: white projection, yellow association, pink subcortical"
-    legend += ", cyan lesions." if lesions else "."
-    figure.suptitle(legend, color="white", fontsize=9)
 
 
-def _draw_plane(axes: Axes, plane: Plane, colors: SpatialMap, rois: Sequence[Roi], display: Display) -> None:
-    show_plane(axes, plane, sample_plane(colors, plane), title=title_of(plane))
-    for roi in rois:
-        _outline(axes, plane, roi, roi_map(roi, colors), display)
+def _outlines(plane: Plane, rois: Sequence[Roi], grid: SpatialMap, display: Display) -> list[Lines]:
+    """Return the outlines of the regions that a plane cuts, or that lie close to it."""
+    return [outline for roi in rois for outline in _outline(plane, roi, grid, display)]
 
 
-def _outline(axes: Axes, plane: Plane, roi: Roi, weights: SpatialMap, display: Display) -> None:
-    """Outline weights at half maximum; if the plane misses the region, its projection is dotted."""
-    center = display.place(roi_center(roi, weights))
+def _outline(plane: Plane, roi: Roi, grid: SpatialMap, display: Display) -> tuple[Lines, ...]:
+    """Return the outline of weights at half maximum; if the plane misses the region, its projection is dotted."""
+    center = display.place(roi_center(roi, grid))
     reach = 8.0
     corners = np.array([center - reach, center + reach])
     depth = center[plane.axis] - plane.level
     if abs(depth) > reach:
-        return
-    cut, style = display.plane(plane.axis, plane.level, step_mm=0.5, corners=corners), "solid"
+        return ()
+    weights = roi_map(roi, grid)
+    cut = display.plane(plane.axis, plane.level, step_mm=0.5, corners=corners)
     values, half = sample_plane(weights, cut), roi.weights.max() / 2
-    if values.max() <= half:
+    missed = bool(values.max() <= half)
+    if missed:
         levels = np.arange(center[plane.axis] - reach, center[plane.axis] + reach, 1.0)
         shadow = [sample_plane(weights, display.plane(plane.axis, z, step_mm=0.5, corners=corners)) for z in levels]
-        values, style = np.max(shadow, axis=0), "dotted"
-    if values.max() > half:
-        color = REGION_COLORS.get(roi.region, "white")
-        axes.contour(
-            values, [half], extent=cut.extent, origin="lower", colors=[color], linewidths=1.2, linestyles=style
-        )
+        values = np.max(shadow, axis=0)
+    return (contours(values, cut, half, REGION_COLORS.get(roi.region, "white"), dotted=missed),)
 
 
-@styled
 def draw_sticks(fa: SpatialMap, v1: SpatialMap, rois: Sequence[Roi], display: Display) -> bytes:
     """Draw principal directions as sticks around the regions of each side, axial and coronal.
 
@@ -125,36 +113,31 @@ def draw_sticks(fa: SpatialMap, v1: SpatialMap, rois: Sequence[Roi], display: Di
     bytes
         SVG. One stick per voxel: the in-plane component of its direction, without interpolation.
     """
-    figure = new_figure(8, 7.4, ground=NIGHT)
-    grid = figure.subplots(2, 2, squeeze=False)
-    for column, side in enumerate(("left", "right")):
-        of_side = [roi for roi in rois if roi.side == side]
-        for row, axis in enumerate((2, 1)):
-            _draw_side(grid[row][column], fa, v1, of_side, (display, axis))
-    figure.suptitle(
-        "Sticks: principal direction of each voxel in the plane.  Left of the image = left of the head.",
-        color="white",
-        fontsize=9,
+    by_side = [[roi for roi in rois if roi.side == side] for side in ("left", "right")]
+    rows = [
+        Row(panels=[_draw_side(fa, v1, of_side, (display, axis)) for of_side in by_side if of_side]) for axis in (2, 1)
+    ]
+    return draw_panels(
+        rows,
+        ("Sticks: principal direction of each voxel in the plane.  Left of the image = left of the head.",),
     )
-    return svg_bytes(figure)
 
 
-def _draw_side(axes: Axes, fa: SpatialMap, v1: SpatialMap, rois: Sequence[Roi], view: tuple[Display, int]) -> None:
+def _draw_side(fa: SpatialMap, v1: SpatialMap, rois: Sequence[Roi], view: tuple[Display, int]) -> Panel:
     display, axis = view
-    if not rois:
-        axes.set_axis_off()
-        return
     centers = np.array([display.place(roi_center(roi, fa)) for roi in rois])
     middle = (centers.min(axis=0) + centers.max(axis=0)) / 2
     corners = np.array([middle - 18, middle + 18])
     plane = display.plane(axis, float(centers[: len(_AXES_OF_INDEX), axis].mean()), step_mm=0.5, corners=corners)
-    show_plane(axes, plane, np.clip(sample_plane(fa, plane), 0, 1), title=f"{rois[0].side}, {title_of(plane)}")
-    for roi in rois:
-        _outline(axes, plane, roi, roi_map(roi, fa), display)
-    _stick(axes, plane, fa, v1, display)
+    return Panel(
+        plane=plane,
+        picture=sample_plane(fa, plane),
+        title=(f"{rois[0].side}, {title_of(plane)}",),
+        shapes=(*_outlines(plane, rois, fa, display), *_sticks(plane, fa, v1, display)),
+    )
 
 
-def _stick(axes: Axes, plane: Plane, fa: SpatialMap, v1: SpatialMap, display: Display) -> None:
+def _sticks(plane: Plane, fa: SpatialMap, v1: SpatialMap, display: Display) -> list[Lines]:
     voxels = np.unique(np.round(fa.voxels(plane.points)).astype(int).reshape(-1, 3), axis=0)
     voxels = voxels[((voxels >= 0) & (voxels < fa.shape)).all(axis=1)]
     voxels = voxels[fa.data[tuple(voxels.T)] > 0.15]
@@ -163,9 +146,11 @@ def _stick(axes: Axes, plane: Plane, fa: SpatialMap, v1: SpatialMap, display: Di
     directions = np.nan_to_num(v1.data[tuple(voxels.T)]) @ display.rotation.T
     half = directions[:, (across, up)] * 0.45 * float(fa.voxel_size.min())
     sticks = np.stack([centers - half, centers + half], axis=1)
-    axes.add_collection(LineCollection(list(sticks), colors=np.clip(np.abs(directions), 0, 1), linewidths=1.4))
-    axes.set_xlim(plane.extent[:2])
-    axes.set_ylim(plane.extent[2:])
+    colors = np.round(255 * np.clip(np.abs(directions), 0, 1)).astype(int).tolist()
+    return [
+        Lines(lines=(stick,), color="#{:02x}{:02x}{:02x}".format(*color), width=1.4)
+        for stick, color in zip(sticks, colors, strict=True)
+    ]
 
 
 def planes_through(display: Display, centers: Array) -> list[Plane]:

@@ -108,10 +108,13 @@ def sample_plane(image: SpatialMap, plane: Plane) -> Array:
 
 
 def roi_map(roi: Roi, like: SpatialMap) -> SpatialMap:
-    """Return the weights of a region as an image on the grid of another, shape (i, j, k)."""
-    weights = np.zeros(like.shape)
-    weights[tuple(roi.voxels.T)] = roi.weights
-    return like.like(weights)
+    """Return the weights of a region as an image of the part of the grid of another around it, one voxel more."""
+    first = roi.voxels.min(axis=0) - 1
+    weights = np.zeros(roi.voxels.max(axis=0) - first + 2)
+    weights[tuple((roi.voxels - first).T)] = roi.weights
+    affine = like.affine.copy()
+    affine[:3, 3] = like.world(first)
+    return SpatialMap(data=weights, affine=affine)
 
 
 def roi_center(roi: Roi, like: SpatialMap) -> Array:

@@ -13,6 +13,7 @@ from bids_alps.numerics.filters import (
     dilated,
     eroded,
     gaussian_matrix,
+    median_of_neighbors,
     smooth_widely,
 )
 
@@ -67,3 +68,9 @@ def test_smoothing_with_a_stride_takes_every_nth_voxel() -> None:
         for size, stride in zip(image.shape, (4, 3, 2), strict=True)
     ]
     assert apply_matrices(image, matrices) == pytest.approx(expected, abs=1e-5)
+
+
+@given(shape=st.tuples(*[st.integers(1, 7)] * 3), levels=st.integers(1, 50), seed=st.integers(0, 99))
+def test_the_median_is_that_of_scipy(shape: tuple[int, int, int], levels: int, seed: int) -> None:
+    image = np.random.default_rng(seed).integers(0, levels, shape).astype(np.float32)
+    np.testing.assert_array_equal(median_of_neighbors(image), ndimage.median_filter(image, size=3))

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from bids_alps.errors import ImageError
 from bids_alps.model import Array
-from bids_alps.numerics.filters import dilated, eroded, smooth_widely
+from bids_alps.numerics.filters import dilated, eroded, median_of_neighbors, smooth_widely
 
 SENTENCE = (
     "The brain was segmented in the mean diffusion-weighted and b=0 images, or in the latter alone where the former "
@@ -91,7 +91,7 @@ def _foreground(signal: Array, spacing: Array) -> Array:
     Receive coils can make the rim of a head several times brighter than its center. Therefore one threshold separates
     noise from object, and a second one is a fraction of the mean of the object in a wide neighborhood.
     """
-    smooth = ndimage.gaussian_filter(ndimage.median_filter(signal, size=3), 1.0 / spacing)
+    smooth = ndimage.gaussian_filter(median_of_neighbors(signal), 1.0 / spacing)
     top = float(np.percentile(smooth, 99))
     if top <= 0:
         raise ImageError("brain mask", "the image contains no signal", "check the image")
