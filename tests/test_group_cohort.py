@@ -11,9 +11,8 @@ from simulated_cohort import write_people, write_run, write_sixty
 
 from bids_alps.cli import main
 from bids_alps.io.root import write_root
-from bids_alps.report import figures_group, figures_statistics
 
-pytestmark = pytest.mark.medium
+pytestmark = [pytest.mark.medium, pytest.mark.usefixtures("sixty", "unrendered")]  # charts of the sixty are rendered
 
 DIFFERENCE = -0.12
 
@@ -33,13 +32,6 @@ def sixty(tmp_path_factory):
     study = write_sixty(tmp_path_factory.mktemp("sixty"))
     assert run(study) == 0
     return study
-
-
-@pytest.fixture(autouse=True)
-def _unrendered_charts(monkeypatch, sixty):
-    """Charts are made and not rendered, but for the large cohort: that takes most of the time."""
-    for module in (figures_group, figures_statistics):
-        monkeypatch.setattr(module, "svg_bytes", lambda figure: b"<svg></svg>")
 
 
 @pytest.fixture(scope="module")
