@@ -1,11 +1,11 @@
-"""Shared by all tests: pinned threads, hypothesis without deadlines, the folder of real scans."""
+"""Shared by all tests: hypothesis without deadlines, coverage of quick tests, figures that need no rendering."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,29 @@ from bids_alps.io.validation import find_validator
 
 settings.register_profile("bids-alps", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("bids-alps")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Leave slow tests out of the coverage: tracing slows them by half, and a line that they alone run is untested."""
+    traced = getattr(item.config.pluginmanager.get_plugin("_cov"), "cov_controller", None)
+    if traced is None or not item.get_closest_marker("slow"):
+        return (yield)
+    traced.pause()
+    try:
+        return (yield)
+    finally:
+        traced.resume()
+
+
+@pytest.fixture(scope="module")
+def unrendered() -> Iterator[None]:
+    """Figures are drawn and not rendered, which takes half of their time: for tests that do not look at them."""
+    kinds = ("atlas", "group", "preprocessing", "quality", "registration", "rois", "statistics")
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in kinds:
+            patch.setattr(f"bids_alps.report.figures_{kind}.svg_bytes", lambda figure: b"<svg></svg>")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 from bids_alps import demo
 from bids_alps.phantom import PhantomSettings
 
-SMALL = PhantomSettings(participants=1, voxel_size=3.0, directions=12, b0=1)
+SMALL = PhantomSettings(participants=1, voxel_size=4.0, directions=8, b0=1)
 
 
 def write_tables(root: Path) -> tuple[Path, Path]:

@@ -12,7 +12,7 @@ from simulated_cohort import write_people, write_run, write_sixty
 from bids_alps.cli import main
 from bids_alps.io.root import write_root
 
-pytestmark = pytest.mark.medium
+pytestmark = [pytest.mark.medium, pytest.mark.usefixtures("sixty", "unrendered")]  # charts of the sixty are rendered
 
 DIFFERENCE = -0.12
 
@@ -34,10 +34,11 @@ def sixty(tmp_path_factory):
     return study
 
 
-@pytest.fixture
-def study(tmp_path):
+@pytest.fixture(scope="module")
+def thirty(tmp_path_factory):
     """Write 30 controls and patients, patients lower; age differs between them and lowers the index."""
-    bids, out = tmp_path / "bids", tmp_path / "out"
+    root = tmp_path_factory.mktemp("thirty")
+    bids, out = root / "bids", root / "out"
     rng = np.random.default_rng(5)
     group = np.repeat(["HC", "patient"], 15)
     age = np.round(np.where(group == "HC", 40, 55) + rng.normal(0, 8, 30))
@@ -47,7 +48,14 @@ def study(tmp_path):
     sex = np.array(["F", "M"])[np.arange(30) % 2]
     labels = [f"sub-{n:02}" for n in range(30)]
     write_people(bids, pd.DataFrame({"participant_id": labels, "group": group, "age": age, "sex": sex}))
-    return bids, out
+    return root
+
+
+@pytest.fixture
+def study(thirty, tmp_path):
+    """A copy of the 30 controls and patients, which a test may change."""
+    shutil.copytree(thirty, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "bids", tmp_path / "out"
 
 
 def test_excluded_participants_are_listed_with_the_reason(sixty):

@@ -19,7 +19,7 @@ from bids_alps.participant import find_longitudinal_runs
 from bids_alps.phantom import PhantomSettings, write_phantom
 from bids_alps.report.participant import read_participant_page
 
-pytestmark = pytest.mark.slow  # whole runs of a phantom
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unrendered")]  # whole runs of a phantom
 
 SETTINGS = PhantomSettings(participants=2, sessions=1, voxel_size=5.0, directions=6, b0=1, rotation=0.0, warp=0.0)
 OPTIONS = (

@@ -15,7 +15,7 @@ from bids_alps.io.tables import read_table
 from bids_alps.io.writing import write_map
 from bids_alps.phantom import PhantomSettings, write_phantom
 
-pytestmark = pytest.mark.slow  # whole runs of a phantom
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unrendered")]  # whole runs of a phantom
 
 SETTINGS = PhantomSettings(participants=2, voxel_size=4.0, directions=8, b0=1, rotation=0.0, warp=0.0)
 OPTIONS = [

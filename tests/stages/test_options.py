@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +20,8 @@ from bids_alps.io.results import Acquisition, Processing, alps_rows
 from bids_alps.io.tables import format_cell
 from bids_alps.io.writing import write_json, write_map
 from bids_alps.model import Check, DwiRun, DwiSeries, Fieldmap, FieldmapImage, Gradients, SpatialMap
+from bids_alps.numerics.index import free_water
+from bids_alps.numerics.tensors.free_water import fit_free_water
 from bids_alps.phantom import PhantomSettings
 from bids_alps.phantom.subject import PhantomSubject, make_subject
 from bids_alps.quality.checks import evaluate
@@ -73,6 +76,22 @@ def fitted(phantom: PhantomSubject, bvals: Any = None, **method: Any) -> TensorF
     inside = phantom.image.data[..., 0] > 100
     prepared = PreparedSeries(series=series, mask=inside, correction=PreprocessedSeries(series=series))
     return fit(prepared, Method(**{"gradient_calibration": False, **method}))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _each_fit_of_free_water_once() -> Iterator[None]:
+    """The same voxels are fitted once: the other measurements differ in later steps, and this takes most time."""
+    known: dict[bytes, Any] = {}
+
+    def fit_once(*arrays: Any) -> Any:
+        key = b"".join(array.tobytes() for array in arrays)
+        if key not in known:
+            known[key] = fit_free_water(*arrays)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(free_water, "fit_free_water", fit_once)
+        yield
 
 
 FITS: dict[int, TensorFit] = {}
