@@ -36,7 +36,7 @@ def make_scan(shape: tuple[int, int, int, int]) -> DwiSeries:
     fiber = np.stack([gaussian_filter(rng.standard_normal(shape[:3]).astype(np.float32), 6) for _ in range(3)], axis=-1)
     fiber /= np.linalg.norm(fiber, axis=-1, keepdims=True)
     s0 = inside * (600 + 3000 * gaussian_filter(rng.standard_normal(shape[:3]).astype(np.float32), 3))
-    data = np.empty(shape, dtype=np.float32)
+    data = np.empty(shape, dtype=np.float32, order="F")  # as series are read
     for k in range(n):
         exponent = bvals[k] * (0.4e-3 + 0.9e-3 * (fiber @ bvecs[k].astype(np.float32)) ** 2)
         data[..., k] = np.abs(s0 * np.exp(-exponent) + 15 * rng.standard_normal(shape[:3], dtype=np.float32))

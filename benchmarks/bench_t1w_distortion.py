@@ -318,7 +318,9 @@ def corrected_series(case: Case, displacement: Array) -> DwiSeries:
         reason="",
     )
     encoding = Encoding(phase_axis=case.image.phase_axis, polarity=case.image.polarity, readout=case.image.readout)
-    return correct_series(case.series, case.mask, encoding, fields=[lambda *_: known], motion=False).series
+    image = case.series.image
+    copy = replace(case.series, image=image.like(image.data.copy()))  # the given series is overwritten
+    return correct_series(copy, case.mask, encoding, fields=[lambda *_: known], motion=False).series
 
 
 def process(series: DwiSeries) -> tuple[PreparedSeries, float]:

@@ -118,6 +118,8 @@ class _Part:
 def correct(run: DwiRun, series: DwiSeries, mask: Array, method: Method, output_dir: Path) -> PreprocessedSeries:
     """Preprocess a raw series as requested by the method, and write it; a preprocessed series is unchanged.
 
+    A corrected series takes the memory of the given one.
+
     A run of several files becomes one series on the grid of the first. Files with the same phase encoding are corrected
     together; those with opposite encoding are merged after distortion correction of both. Files are also merged if
     all corrections are off.

@@ -136,6 +136,9 @@ def correct_series(
 ) -> CorrectedSeries:
     """Return a series corrected for motion, eddy currents and susceptibility distortion, in a single interpolation.
 
+    The corrected series takes the memory of the given one, which is lost, if that is float32, writable, and stored
+    volume by volume as it is read: a second copy would exceed the memory of many computers.
+
     Parameters
     ----------
     series
@@ -167,19 +170,17 @@ def correct_series(
             readout=encoding.readout,
         )
         distortion = _distortion(image, fields, mask, notes)
-    corrected = resample_series(data, affine, applied, distortion=distortion)
+    usable, weighted = applied.usable, bvals > 0
+    uncorrected = mean_volume(data, weighted & usable)
+    corrected = resample_series(data, affine, applied, distortion=distortion, out=_storage(data))
     replaced = replace_outliers(corrected, affine, bvals, applied, distortion=distortion)
-    weighted = bvals > 0
-    pairs = {
-        "motion": (mean_volume(data, weighted & applied.usable), mean_volume(corrected, weighted & applied.usable))
-    }
+    pairs = {"motion": (uncorrected, mean_volume(corrected, weighted & usable))}
     if distortion is not None and distortion.proven:
-        pairs["distortion"] = (b0, mean_volume(corrected, ~weighted & applied.usable))
-    usable = applied.usable
+        pairs["distortion"] = (b0, mean_volume(corrected, ~weighted & usable))
     gradients = Gradients(bvals=series.gradients.bvals, bvecs=applied.bvecs).take(usable)
     if not usable.all():
         notes.append(f"volumes excluded as empty or uncorrelated with the others: {np.flatnonzero(~usable).tolist()}")
-        corrected = corrected[..., usable]
+        corrected = _kept(corrected, usable)
     return CorrectedSeries(
         series=DwiSeries(image=series.image.like(corrected), gradients=gradients),
         motion=applied,
@@ -189,6 +190,27 @@ def correct_series(
         figures=_figures(applied, distortion, replaced, series.image.voxel_size, mask),
         before_after=pairs,
     )
+
+
+def _storage(data: Array) -> Array | None:
+    """Return the memory of a series to be overwritten; None if it is not float32, writable and stored by volumes."""
+    if data.dtype != np.float32 or not data.flags.f_contiguous:
+        return None
+    writable = data.view()
+    try:
+        writable.flags.writeable = True
+    except ValueError:  # it is a view of memory that is read-only
+        return None
+    return writable
+
+
+def _kept(data: Array, volumes: Array) -> Array:
+    """Return the volumes to keep, moved to the front in place; the result is a view."""
+    kept = np.flatnonzero(volumes)
+    for target, volume in enumerate(kept.tolist()):
+        if target != volume:
+            data[..., target] = data[..., volume]
+    return data[..., : kept.size]
 
 
 def combine_runs(one: DwiSeries, second: CorrectedSeries, mask: Array, *, b0_threshold: float = 50.0) -> DwiSeries:
@@ -206,11 +228,15 @@ def combine_runs(one: DwiSeries, second: CorrectedSeries, mask: Array, *, b0_thr
     two = second.series
     b0s = [mean_volume(run.image.data, run.gradients.bvals <= b0_threshold) for run in (one, two)]
     pose = align_b0s(b0s[0], b0s[1], (one.image.affine, two.image.affine), mask).matrix
+    count = len(one.gradients)
+    combined = np.empty((*one.image.shape, count + len(two.gradients)), dtype=np.float32, order="F")
+    combined[..., :count] = one.image.data
     resampled = resample_series(
         two.image.data,
         two.image.affine,
         series_without_motion(two, slice_axis=second.motion.slice_axis),
         grid=Grid(shape=one.image.shape, affine=one.image.affine, pose=pose),
+        out=combined[..., count:],
     )
     gradients = Gradients(
         bvals=np.r_[one.gradients.bvals, two.gradients.bvals],
@@ -218,7 +244,6 @@ def combine_runs(one: DwiSeries, second: CorrectedSeries, mask: Array, *, b0_thr
     )
     second_series = DwiSeries(image=one.image.like(resampled), gradients=two.gradients)
     resampled *= np.float32(relative_gain(one, second_series, mask, b0_threshold=b0_threshold))
-    combined = np.concatenate([one.image.data, resampled], axis=3)
     return DwiSeries(image=one.image.like(combined), gradients=gradients)
 
 

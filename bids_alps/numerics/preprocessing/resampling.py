@@ -134,7 +134,10 @@ def replace_outliers(
         for row, volume in enumerate(members.tolist()):
             if volume in lost:
                 where = np.unravel_index(lost[volume], corrected.shape[:3])
-                corrected[..., volume][where] = np.maximum(corrected[where][:, members] @ weights[row], 0)
+                predicted = np.zeros(lost[volume].size, dtype=np.float32)
+                for weight, member in zip(weights[row], members.tolist(), strict=True):
+                    predicted += weight * corrected[..., member][where]
+                corrected[..., volume][where] = np.maximum(predicted, 0)
     replaced = sum(voxels.size for volume, voxels in lost.items() if volume in members)
     return replaced / (first.size * members.size)
 

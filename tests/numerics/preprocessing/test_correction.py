@@ -110,6 +110,22 @@ def test_an_unusable_reverse_phase_image_is_noted_and_skipped():
     assert np.allclose(done.series.image.data, series.image.data, atol=1e-2)
 
 
+def test_a_corrected_series_takes_the_memory_of_the_given_one() -> None:
+    made = made_series()
+    data = np.asfortranarray(made.image.data)
+    data[..., 4] = 0  # an empty volume is excluded
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[3:-3, 3:-3, 3:-3] = True
+    expected, found = (
+        correct_series(replace(made, image=SpatialMap(data=values, affine=AFFINE)), mask, Encoding())
+        for values in (data.astype(np.float64), data)
+    )
+    assert found.series.image.data.shape == (*SHAPE, 8)
+    assert np.shares_memory(found.series.image.data, data)
+    np.testing.assert_array_equal(found.series.image.data, expected.series.image.data)
+    np.testing.assert_array_equal(found.before_after["motion"][0], expected.before_after["motion"][0])
+
+
 def test_two_runs_are_merged_in_the_space_of_the_first():
     series = made_series()
     done = correct_series(series, np.ones(SHAPE, dtype=bool), Encoding(), motion=False)
