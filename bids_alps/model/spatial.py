@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -163,7 +164,7 @@ def transform_points(matrix: Array, points: Array) -> Array:
     return moved
 
 
-def sample_linear(image: SpatialMap, points: Array) -> Array:
+def sample_linear(image: SpatialMap, points: Array, volumes: Sequence[int] | None = None) -> Array:
     """Return the values of an image at world points by linear interpolation; edge values outside.
 
     Parameters
@@ -172,6 +173,8 @@ def sample_linear(image: SpatialMap, points: Array) -> Array:
         Shape (i, j, k) or (i, j, k, n).
     points
         Shape (..., 3), RAS+ world mm.
+    volumes
+        Of a 4-D image, by default all.
 
     Returns
     -------
@@ -189,7 +192,7 @@ def sample_linear(image: SpatialMap, points: Array) -> Array:
 
     if image.data.ndim == 3:
         return interpolate(image.data)
-    return np.stack([interpolate(image.data[..., n]) for n in range(image.data.shape[3])], axis=-1)
+    return np.stack([interpolate(image.data[..., n]) for n in volumes or range(image.data.shape[3])], axis=-1)
 
 
 def sample_nearest(labels: SpatialMap, points: Array) -> Array:

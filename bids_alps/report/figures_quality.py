@@ -198,9 +198,8 @@ def draw_movie(series: SpatialMap, bvals: Sequence[float], display: Display) -> 
     middle = (display.low + display.high) / 2
     size = float(max(display.high - display.low))
     planes = [display.plane(axis, float(middle[axis]), step_mm=size / _FRAME_PIXELS) for axis in (2, 0)]
-    frames = [
-        _join([sample_plane(series.like(series.data[..., n]), plane)[::-1] for plane in planes]) for n in selected
-    ]
+    shots = [sample_plane(series, plane, selected.tolist()) for plane in planes]
+    frames = [_join([shot[::-1, :, n] for shot in shots]) for n in range(selected.size)]
     for _, _, volumes in shells_of(bvals, count):
         those = np.flatnonzero(volumes[selected])
         top = max((float(np.percentile(frames[n], 99)) for n in those), default=1.0) or 1.0

@@ -6,6 +6,7 @@ axes, or these rotated by the rigid part of the registration so that the head ha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,9 +101,9 @@ def find_display(mask: SpatialMap, display_from_subject: Array, *, margin_mm: fl
     return Display(display_from_subject=display_from_subject, low=low, high=high)
 
 
-def sample_plane(image: SpatialMap, plane: Plane) -> Array:
-    """Return an image sampled in a plane, shape (rows, columns[, n]); zero outside its field of view."""
-    values = sample_linear(image, plane.points)
+def sample_plane(image: SpatialMap, plane: Plane, volumes: Sequence[int] | None = None) -> Array:
+    """Return an image (of a 4-D one the given volumes) in a plane, shape (rows, columns[, n]); zero outside of it."""
+    values = sample_linear(image, plane.points, volumes)
     values[~image.contains(plane.points)] = 0
     return values
 

@@ -100,5 +100,5 @@ def prepare_means(aligned: AlignedRun, preset: RoiPreset) -> Callable[[Mapping[s
 
 def blurred_means(aligned: AlignedRun, rois: tuple[Roi, ...]) -> dict[str, Array]:
     """Return mean tensors (template axes) of regions, in tensors blurred by one more voxel."""
-    blurred = blur_by_a_voxel(aligned.fitted.field)
+    blurred = blur_by_a_voxel(aligned.fitted.field, np.concatenate([roi.voxels for roi in rois]))
     return {roi.name: rotate_elements(mean_tensor(blurred, roi), aligned.rotation) for roi in rois}

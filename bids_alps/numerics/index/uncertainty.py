@@ -181,19 +181,32 @@ def add_systematic(interval: Interval, alps: float, changes: Systematic) -> Inte
     )
 
 
-def blur_by_a_voxel(field: TensorField) -> TensorField:
+def blur_by_a_voxel(field: TensorField, voxels: Array | None = None) -> TensorField:
     """Return tensors blurred by one more voxel: a variance of 1/12 voxel^2 along each axis.
 
     The blur is normalized inside the mask. The effect of this second blur estimates the partial volume effect of the
     acquired voxel size.
+
+    Parameters
+    ----------
+    field
+        The tensors.
+    voxels
+        Voxels to blur, shape (n, 3), others become zero; all if None.
     """
-    inside = np.asarray(field.mask, dtype=np.float32)
-    elements = field.image.data * inside[..., None]
+    if voxels is None:
+        voxels = np.argwhere(field.mask)
+    first = np.maximum(voxels.min(axis=0, initial=max(field.mask.shape)) - 1, 0)
+    box = tuple(slice(low, high + 2) for low, high in zip(first, voxels.max(axis=0, initial=0), strict=True))
+    inside = np.asarray(field.mask[box], dtype=np.float32)
+    elements = field.image.data[box] * inside[..., None]
     for axis in range(3):
         elements = convolve1d(elements, _ONE_VOXEL, axis=axis, mode="constant")
         inside = convolve1d(inside, _ONE_VOXEL, axis=axis, mode="constant")
-    elements = np.where(field.mask[..., None], elements / np.maximum(inside, 1e-3)[..., None], 0)
-    return replace(field, image=field.image.like(elements.astype(np.float32)))
+    blurred = np.zeros_like(field.image.data)
+    blurred[tuple(voxels.T)] = (elements / np.maximum(inside, 1e-3)[..., None])[tuple((voxels - first).T)]
+    blurred[~field.mask] = 0
+    return replace(field, image=field.image.like(blurred))
 
 
 def draw_noise(
