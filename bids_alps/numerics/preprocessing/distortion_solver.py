@@ -65,7 +65,8 @@ def _difference(field: Array, axis: int, stride: int) -> Array:
     """Return central differences per voxel of the full grid, zero at both ends."""
     moved = np.moveaxis(field, axis, 0)
     out = np.zeros_like(moved)
-    out[1:-1] = (moved[2:] - moved[:-2]) / (2 * stride)
+    np.subtract(moved[2:], moved[:-2], out=out[1:-1])
+    out *= 0.5 / stride
     return np.moveaxis(out, 0, axis)
 
 
@@ -74,7 +75,8 @@ def _difference_adjoint(values: Array, axis: int, stride: int) -> Array:
     out = np.zeros_like(moved)
     out[2:] += moved[1:-1]
     out[:-2] -= moved[1:-1]
-    return np.moveaxis(out / (2 * stride), 0, axis)
+    out *= 0.5 / stride
+    return np.moveaxis(out, 0, axis)
 
 
 def _roughness(field: Array, size: Array, stride: int) -> Array:
@@ -126,37 +128,37 @@ class Problem:
             seconds.append((BARRIER * side.slope**2) * bend)
         return firsts, seconds
 
+    def _by_axis(self, first: Array, second: Array) -> dict[int, Array]:
+        """Return the parts of both images by axis of distortion: their sum if it is the same, as in most pairs."""
+        one, other = (side.axis for side in self.sides)
+        return {one: first + second} if one == other else {one: first, other: second}
+
     def step(self, field: Array, first: UnwarpedImage, second: UnwarpedImage, residual: Array) -> Array:
         """Return the Gauss-Newton step."""
-        axes = [side.axis for side in self.sides]
         plain = first.by_field - second.by_field
-        pull, stiffness = self.barrier(field)
-
-        def forward(change: Array) -> Array:
-            slopes = [_difference(change, axis, self.stride) for axis in axes]
-            return plain * change + first.by_slope * slopes[0] - second.by_slope * slopes[1]
-
-        def adjoint(values: Array) -> Array:
-            out: Array = plain * values + _difference_adjoint(first.by_slope * values, axes[0], self.stride)
-            out -= _difference_adjoint(second.by_slope * values, axes[1], self.stride)
-            return out
+        by_slope = self._by_axis(first.by_slope, -second.by_slope)
+        pull, stiffness = (self._by_axis(*derivatives) for derivatives in self.barrier(field))
 
         def normal(flat: Array) -> Array:
             change = flat.reshape(field.shape)
-            full: Array = adjoint(forward(change)) + self.weight * _roughness(change, self.size, self.stride)
-            for axis, stiff in zip(axes, stiffness, strict=True):
-                full += _difference_adjoint(stiff * _difference(change, axis, self.stride), axis, self.stride)
+            slopes = {axis: _difference(change, axis, self.stride) for axis in by_slope}
+            forward = plain * change
+            for axis, slope in slopes.items():
+                forward += by_slope[axis] * slope
+            full: Array = plain * forward + self.weight * _roughness(change, self.size, self.stride)
+            for axis, slope in slopes.items():
+                full += _difference_adjoint(by_slope[axis] * forward + stiffness[axis] * slope, axis, self.stride)
             return full.ravel()
 
-        slope = first.by_slope**2 + second.by_slope**2 + stiffness[0] + stiffness[1]
+        slope = first.by_slope**2 + second.by_slope**2 + sum(stiffness.values())
         diagonal = plain**2 + slope / (2 * self.stride**2) + 6 * self.weight / self.stride**2
         operator = LinearOperator((field.size, field.size), matvec=normal, dtype=field.dtype)
         precondition = LinearOperator(
             (field.size, field.size), matvec=lambda flat: flat / diagonal.ravel(), dtype=field.dtype
         )
-        gradient = adjoint(residual) + self.weight * _roughness(field, self.size, self.stride)
-        for axis, force in zip(axes, pull, strict=True):
-            gradient += _difference_adjoint(force, axis, self.stride)
+        gradient = plain * residual + self.weight * _roughness(field, self.size, self.stride)
+        for axis in by_slope:
+            gradient += _difference_adjoint(by_slope[axis] * residual + pull[axis], axis, self.stride)
         change, _ = cg(operator, -gradient.ravel(), rtol=0.03, maxiter=40, M=precondition)
         return np.asarray(change, dtype=field.dtype).reshape(field.shape)
 
