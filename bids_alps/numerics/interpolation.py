@@ -6,6 +6,7 @@ are SciPy's, so that both give the same values.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,16 @@ class CubicSpline:
             ),
             coefficients.shape,
         )
+
+    @classmethod
+    def mean(cls, splines: Sequence[CubicSpline]) -> CubicSpline:
+        """Return the mean of splines of the same grid."""
+        first = splines[0]
+        total = np.zeros(first.spline.coeffs.data.size, dtype=np.float32)
+        for each in splines:
+            total += each.spline.coeffs.data
+        total /= len(splines)
+        return cls(first.spline.model_copy(update={"coeffs": ArrayF32(data=total)}), first.shape)
 
     def __call__(self, voxels: Array) -> Array:
         """Return the values at voxel indices, shape (3, n), those outside the grid moved to its edge; float32, (n,)."""

@@ -203,7 +203,9 @@ def check_motion(*, step=0.1, lost=0):
     motion = SeriesMotion(
         volumes=moved,
         bvecs=np.zeros((volumes, 3)),
-        outlier_slices=find_outlier_slices(signal, np.full(places.shape, 100.0), places.astype(float), slices),
+        outlier_slices=find_outlier_slices(
+            zip(signal, np.full(places.shape, 100.0), places.astype(float), strict=True), slices
+        ),
         usable=np.ones(volumes, dtype=bool),
         correlation=np.ones(volumes),
         slice_axis=2,

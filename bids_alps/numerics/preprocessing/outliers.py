@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from bids_alps.model import Array
@@ -14,7 +16,7 @@ _MIN_FRACTION = 0.2
 """Slices with less than this fraction of the points of the fullest slice are not judged."""
 
 
-def find_outlier_slices(stack: Array, predicted: Array, slices: Array, number: int) -> Array:
+def find_outlier_slices(volumes: Iterable[tuple[Array, Array, Array]], number: int) -> Array:
     """Return which acquired slices have much less signal than predicted.
 
     A slice is an outlier if its mean is below the prediction by more than four robust standard deviations of all
@@ -23,10 +25,9 @@ def find_outlier_slices(stack: Array, predicted: Array, slices: Array, number: i
 
     Parameters
     ----------
-    stack, predicted
-        Volumes and their predictions at the same points, shape (n, points).
-    slices
-        Slice in which each point was acquired, fractional, shape (n, points).
+    volumes
+        Of each volume the values, their predictions and the slices in which they were acquired (fractional), shape
+        (points,) each.
     number
         Number of slices.
 
@@ -35,15 +36,7 @@ def find_outlier_slices(stack: Array, predicted: Array, slices: Array, number: i
     ndarray
         Shape (n, number), bool.
     """
-    loss = np.full((len(stack), number), np.nan)
-    for volume, position in enumerate(slices):
-        within = (position >= 0) & (position <= number - 1)  # leaving the field of view is no signal dropout
-        nearest = np.rint(position[within]).astype(int)
-        count = np.bincount(nearest, minlength=number)
-        observed, expected = (np.bincount(nearest, row[volume][within], minlength=number) for row in (stack, predicted))
-        enough = (count >= _MIN_FRACTION * count.max(initial=1)) & (expected > 0)
-        enough[[0, -1]] = False  # the end slices move in and out of the field of view
-        loss[volume, enough] = 1 - observed[enough] / expected[enough]
+    loss = np.array([_slice_loss(*volume, number) for volume in volumes])
     if np.isnan(loss).all():
         return np.zeros(loss.shape, dtype=bool)
     known = ~np.isnan(loss).all(0)
@@ -54,3 +47,16 @@ def find_outlier_slices(stack: Array, predicted: Array, slices: Array, number: i
     # median absolute deviation, scaled to the standard deviation of a normal distribution
     spread = 1.4826 * np.nanmedian(np.abs(centered)) + 1e-12
     return np.nan_to_num(centered) > max(OUTLIER_DEVIATIONS * spread, OUTLIER_LOSS)
+
+
+def _slice_loss(values: Array, predicted: Array, slices: Array, number: int) -> Array:
+    """Return the loss of signal in each slice, relative to the prediction, shape (number,); NaN where not judged."""
+    within = (slices >= 0) & (slices <= number - 1)  # leaving the field of view is no signal dropout
+    nearest = np.rint(slices[within]).astype(int)
+    count = np.bincount(nearest, minlength=number)
+    observed, expected = (np.bincount(nearest, signal[within], minlength=number) for signal in (values, predicted))
+    enough = (count >= _MIN_FRACTION * count.max(initial=1)) & (expected > 0)
+    enough[[0, -1]] = False  # the end slices move in and out of the field of view
+    loss = np.full(number, np.nan)
+    loss[enough] = 1 - observed[enough] / expected[enough]
+    return loss

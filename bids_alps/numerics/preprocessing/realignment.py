@@ -4,13 +4,13 @@ Every volume is registered to its prediction from the others. All poses are rela
 corrected series lies where that volume lies. The estimate is a sequence of steps, each of which takes the coarse series
 and a `MotionState` and returns the next one::
 
-    initial -> aligned with shell means (twice) -> aligned with predictions (twice)
+    initial -> aligned with shell means (twice) -> aligned with predictions (until the volumes hardly move)
             -> eddy terms linear in the gradient -> common drift removed -> shells aligned -> anchored at the first b=0
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,6 +50,13 @@ CONTRAST_ERROR_MM = 0.5
 MIN_FOR_TERMS, MIN_FOR_SHIFT = 6, 10
 """Directions needed to determine which eddy currents are linear in the gradient, and which shift is not head motion."""
 _FIT_POINTS = 25_000
+_FIRST_SHARE = 4
+"""Of these points, one in so many serves for the first alignment."""
+_CONVERGED_MM, _MAX_ROUNDS = 0.03, 4
+"""Predictions are repeated until the volumes move by less (root mean square), or that often."""
+_CHANGE_POINTS = 1000
+_BLOCK = 16
+"""Volumes whose predictions are in memory at a time."""
 _RIM = 2
 
 
@@ -115,10 +122,18 @@ class CoarseSeries:
         image, places = self.volumes[volume], motion.places(self.points, np.linalg.inv(self.affine))
         return image(places) * is_on_grid(places, image.shape) * motion.stretch(self.points)
 
-    def reference(self, values: Array, *, smooth: bool = False) -> ReferencePoints:
+    def mean(self, volumes: Sequence[int], motion: Sequence[VolumeMotion] | None) -> Array:
+        """Return the mean of volumes at the points of the head at rest, as acquired if without motion; shape (m,)."""
+        if motion is None:
+            return CubicSpline.mean([self.volumes[volume] for volume in volumes])(np.argwhere(self.inside).T)
+        total = np.zeros(len(self.points), dtype=np.float32)
+        for volume in volumes:
+            total += self.resampled(volume, motion[volume])
+        return total / len(volumes)
+
+    def reference(self, values: Array) -> ReferencePoints:
         """Return points with values and gradients of an image given at `points`."""
-        image = self.image(values)
-        return sample_reference(ndimage.gaussian_filter(image, 1.0) if smooth else image, self.affine, self.compared)
+        return sample_reference(self.image(values), self.affine, self.compared)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,10 +204,12 @@ def estimate_motion(
     """
     series = coarsen(data, affine, gradients, mask, (phase_axis, slice_axis))
     state = initial_state(series)
-    for sweep in range(2):
-        state = align_to_means(series, state, smooth=sweep == 0)
-    for _ in range(2):
-        state = align_to_predictions(series, state)
+    state = align_to_means(replace(series, compared=series.compared[::_FIRST_SHARE]), state, None)
+    state = align_to_means(series, state, state.motion)
+    for _ in range(_MAX_ROUNDS):
+        before, state = state, align_to_predictions(series, state)
+        if change_mm(series, before, state) < _CONVERGED_MM:
+            break
     state, shift = keep_linear_eddy_terms(series, state)
     state = remove_common_drift(series, state, shift)
     state = align_shells(series, state, shift)
@@ -226,7 +243,8 @@ def coarsen(
     volumes, not_empty = [], np.zeros(len(bvals), dtype=bool)
     for volume in range(data.shape[3]):
         image = np.nan_to_num(np.asarray(data[..., volume], dtype=np.float32))
-        not_empty[volume] = image[mask].std() > 1e-3 * abs(image[mask].mean()) > 0
+        brain = image[mask]
+        not_empty[volume] = brain.std() > 1e-3 * abs(brain.mean()) > 0
         volumes.append(CubicSpline.of_coefficients(_coarsened(image, coarsening)))
     inside = ndimage.binary_dilation(_coarse_mask(mask, factor, shape), iterations=_RIM)
     eroded = np.argwhere(ndimage.binary_erosion(inside))
@@ -309,14 +327,13 @@ def initial_state(series: CoarseSeries) -> MotionState:
     )
 
 
-def align_to_means(series: CoarseSeries, state: MotionState, *, smooth: bool) -> MotionState:
-    """Align each volume with the mean of its shell."""
+def align_to_means(series: CoarseSeries, state: MotionState, motion: Sequence[VolumeMotion] | None) -> MotionState:
+    """Align each volume with the mean of its shell, for a given motion; of the volumes as acquired if that is None."""
     fits: dict[int, Fit] = {}
     for shell in np.unique(series.shells):
         members = state.members(series.shells == shell)
         if len(members) > 1:
-            mean = np.mean([series.resampled(volume, state.motion[volume]) for volume in members], axis=0)
-            reference = series.reference(mean, smooth=smooth)
+            reference = series.reference(series.mean(members, motion))
             fits |= {volume: _fit(series, state, volume, reference) for volume in members}
     return state.fitted(fits)
 
@@ -327,14 +344,18 @@ def align_to_predictions(series: CoarseSeries, state: MotionState) -> MotionStat
         members = state.members(group)
         if len(members) < 2:
             continue
-        stack = np.stack([series.resampled(volume, state.motion[volume]) for volume in members]).astype(np.float32)
+        stack = np.empty((len(members), len(series.points)), dtype=np.float32)
+        for row, volume in enumerate(members):
+            stack[row] = series.resampled(volume, state.motion[volume])
         shells = np.unique(series.shells[members], return_inverse=True)[1]
         bvecs = rotate_bvecs(series.bvecs[members], [state.motion[volume] for volume in members])
-        weights = leave_one_out_weights(fit_covariance((stack @ stack.T) / stack.shape[1], bvecs, shells))
-        state = _with_outliers(series, state, members, (stack, weights.astype(np.float32) @ stack))
-        predicted = _predict_without_lost_slices(series, state, members, (stack, weights.astype(np.float32)))
+        covariance = fit_covariance((stack @ stack.T) / stack.shape[1], bvecs, shells)
+        weights = leave_one_out_weights(covariance).astype(np.float32)
+        state = _with_outliers(series, state, members, (stack, weights))
+        _replace_lost_slices(series, state, members, (stack, weights))
         fits = {
-            volume: _fit(series, state, volume, series.reference(predicted[row])) for row, volume in enumerate(members)
+            volume: _fit(series, state, volume, series.reference(predicted))
+            for volume, predicted in zip(members, _predictions(stack, weights), strict=True)
         }
         state = state.fitted(fits)
         usable = state.usable.copy()
@@ -343,28 +364,40 @@ def align_to_predictions(series: CoarseSeries, state: MotionState) -> MotionStat
     return state
 
 
+def _predictions(stack: Array, weights: Array) -> Iterator[Array]:
+    """Yield the prediction of each volume, some computed at a time."""
+    for start in range(0, len(stack), _BLOCK):
+        yield from weights[start : start + _BLOCK] @ stack
+
+
 def _with_outliers(
-    series: CoarseSeries, state: MotionState, members: list[int], measured_and_predicted: tuple[Array, Array]
+    series: CoarseSeries, state: MotionState, members: list[int], stack_and_weights: tuple[Array, Array]
 ) -> MotionState:
-    stack, predicted = measured_and_predicted
-    slices = np.array(
-        [acquired_slices(state.motion[v], series.affine, series.slice_axis, series.points) for v in members]
-    )
+    slices = (acquired_slices(state.motion[v], series.affine, series.slice_axis, series.points) for v in members)
+    volumes = zip(stack_and_weights[0], _predictions(*stack_and_weights), slices, strict=True)
     outliers = state.outliers.copy()
-    outliers[members] = find_outlier_slices(stack, predicted, slices, series.slices)
+    outliers[members] = find_outlier_slices(volumes, series.slices)
     return replace(state, outliers=outliers)
 
 
-def _predict_without_lost_slices(
+def _replace_lost_slices(
     series: CoarseSeries, state: MotionState, members: list[int], stack_and_weights: tuple[Array, Array]
-) -> Array:
-    """Return predictions from a stack in which lost slices were first replaced by their own prediction."""
+) -> None:
+    """Replace lost slices of the stack by their prediction, so that they do not predict other volumes."""
     stack, weights = stack_and_weights
-    predicted = weights @ stack
-    for row, volume in enumerate(members):
-        lost = _in_outlier(series, state, volume, series.points)
-        stack[row, lost] = predicted[row, lost]
-    return weights @ stack
+    replaced = []
+    for row in np.flatnonzero(state.outliers[members].any(1)).tolist():
+        lost = _in_outlier(series, state, members[row], series.points)
+        replaced.append((row, lost, weights[row] @ stack[:, lost]))
+    for row, lost, predicted in replaced:  # all at once: each is predicted from what was measured
+        stack[row, lost] = predicted
+
+
+def change_mm(series: CoarseSeries, before: MotionState, after: MotionState) -> float:
+    """Return by how much the usable volumes have moved, mm: root mean square over volumes and the brain."""
+    points = series.points[:: max(1, len(series.points) // _CHANGE_POINTS)]
+    moved = [after.motion[n].acquired(points) - before.motion[n].acquired(points) for n in after.members(after.usable)]
+    return float(np.sqrt(3 * np.mean(np.square(moved))))
 
 
 def _fit(series: CoarseSeries, state: MotionState, volume: int, reference: ReferencePoints) -> Fit:
@@ -433,15 +466,11 @@ def align_shells(series: CoarseSeries, state: MotionState, shift: Array) -> Moti
     This registration is less accurate than the motion of a still head, so it is weighted by its probability given the
     motion between successive volumes.
     """
-
-    def mean_of(members: list[int]) -> Array:
-        return np.mean([series.resampled(volume, state.motion[volume]) for volume in members], axis=0)
-
-    b0 = mean_of(state.members(series.shells == 0))
+    b0 = series.mean(state.members(series.shells == 0), state.motion)
     for shell in np.unique(series.shells[series.weighted]):
         members = state.members(series.shells == shell)
         if members:
-            images = series.image(b0), series.image(mean_of(members))
+            images = series.image(b0), series.image(series.mean(members, state.motion))
             matrix = align_by_mutual_information(*images, series.inside, series.affine)
             likely = _motion_spread(series, state, members, shift)
             # posterior mean of a motion of prior variance likely^2, measured with variance CONTRAST_ERROR_MM^2

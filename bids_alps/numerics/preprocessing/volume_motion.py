@@ -16,6 +16,8 @@ from bids_alps.numerics.interpolation import CubicSpline, is_on_grid
 
 LINEAR_TERMS, QUADRATIC_TERMS = 3, 9
 _TUKEY = 4.685
+_CONVERGED_RAD, _CONVERGED_MM = 1e-4, 5e-3
+"""Last step of a fit; each is about a tenth of the one before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +206,7 @@ def fit_motion(
     if len(jacobian) < least:
         return Fit(motion=start, correlation=0.0, gain=0.0)
     scale = np.maximum(np.sqrt((jacobian**2).mean(0)), 1e-12)
-    jacobian = jacobian / scale
+    jacobian = (jacobian / scale).astype(np.float32)
     inverse = np.linalg.inv(affine)
     motion = start
     correlation = gain = 0.0
@@ -217,15 +219,15 @@ def fit_motion(
         observed, expected = volume(places)[seen], reference.values[seen]
         gain = float(observed @ expected / max(expected @ expected, 1e-12))
         correlation = _correlation(observed, expected)
-        residual = observed - gain * expected
+        residual = observed - np.float32(gain) * expected
         spread = 1.4826 * np.median(np.abs(residual)) + 1e-12
         weights = np.maximum(1 - (residual / (_TUKEY * spread)) ** 2, 0) ** 2
-        used = gain * jacobian[seen]
-        normal = (used * weights[:, None]).T @ used
+        weighted = jacobian[seen] * weights[:, None]
+        normal = gain**2 * (weighted.T @ jacobian[seen]).astype(np.float64)
         normal[np.diag_indices_from(normal)] *= 1 + 1e-6
-        change = -np.linalg.lstsq(normal, used.T @ (weights * residual), rcond=1e-12)[0] / scale
+        change = -np.linalg.lstsq(normal, gain * (weighted.T @ residual).astype(np.float64), rcond=1e-12)[0] / scale
         motion = motion.step(change)
-        if np.abs(change[:3]).max() < 2e-5 and np.abs(change[3:6]).max() < 2e-3:
+        if np.abs(change[:3]).max() < _CONVERGED_RAD and np.abs(change[3:6]).max() < _CONVERGED_MM:
             break
     return Fit(motion=motion, correlation=correlation, gain=gain)
 

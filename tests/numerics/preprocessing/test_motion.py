@@ -101,7 +101,7 @@ def test_only_a_slice_that_lost_half_its_signal_is_an_outlier():
     stack = predicted + random.normal(scale=10, size=predicted.shape)
     slices = np.tile(np.arange(4000) // 200, (8, 1)).astype(float)
     stack[3, slices[3] == 7] *= 0.5
-    assert np.argwhere(find_outlier_slices(stack, predicted, slices, 20)).tolist() == [[3, 7]]
+    assert np.argwhere(find_outlier_slices(zip(stack, predicted, slices, strict=True), 20)).tolist() == [[3, 7]]
 
 
 BLOBS = np.random.default_rng(8).uniform(-1, 1, size=(40, 3)) * [20, 20, 14]
