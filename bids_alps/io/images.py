@@ -202,15 +202,23 @@ def _stored_bytes(image: Any) -> int:
 
 def _data(path: Path, image: Any, dtype: Any) -> Array:
     stored = image.dataobj
+    if stored.dtype.kind not in "biuf":
+        raise ImageError(str(path), f"values of type {stored.dtype}", "give an image of real numbers")
     try:
         if type(stored) is ArrayProxy and path.suffix == ".gz":  # zlib-ng decompresses twice as fast as zlib
             header = (stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter)
             with gzip_ng.open(path, "rb") as stream:
-                scaled = np.asanyarray(ArrayProxy(stream, header))
-        else:
-            scaled = np.asanyarray(stored)
+                return _by_volumes(ArrayProxy(stream, header), dtype)
+        return _by_volumes(stored, dtype)
     except _DAMAGED as error:
         raise ImageError(str(path), f"truncated or damaged ({error})", "convert it again, or fetch it whole") from error
-    if scaled.dtype.kind not in "biuf":
-        raise ImageError(str(path), f"values of type {scaled.dtype}", "give an image of real numbers")
-    return np.asarray(scaled, dtype=dtype)
+
+
+def _by_volumes(stored: Any, dtype: Any) -> Array:
+    """Return stored values scaled and converted; those of a series volume by volume, since scaling makes float64."""
+    if len(stored.shape) != 4:
+        return np.asarray(np.asanyarray(stored), dtype=dtype)
+    data = np.empty(stored.shape, dtype=dtype, order="F")
+    for n in range(stored.shape[3]):
+        data[..., n] = stored[..., n]
+    return data
