@@ -85,20 +85,21 @@ def resample_series(
     for number, volume in enumerate(motion.volumes):
         image = np.nan_to_num(np.asarray(data[..., number], dtype=np.float32))
         values = CubicSpline.of_image(image)(volume.places(points, inverse))
-        corrected = values * (gain * volume.stretch(points)).astype(np.float32)
-        out[..., number] = np.maximum(corrected, 0).reshape(grid.shape)  # splines overshoot at edges
+        values *= gain * volume.stretch(points)
+        out[..., number] = np.maximum(values, 0, out=values).reshape(grid.shape)  # splines overshoot at edges
     return out
 
 
 def _distorted(points: Array, affine: Array, distortion: Distortion | None) -> tuple[Array, Array]:
     """Return the positions of undistorted points in the distorted image at rest, and the Jacobian there."""
     if distortion is None or not distortion.proven:
-        return points, np.ones(len(points))
+        return points, np.ones(len(points), dtype=np.float32)
     inverse = np.linalg.inv(affine)
     voxels = inverse[:3, :3] @ points.T + inverse[:3, 3:]
     field, axis = distortion.displacement, distortion.phase_axis
     shift, slope = (LinearImage.of_image(image)(voxels) for image in (field, np.gradient(field, axis=axis)))
-    return points + shift[:, None] * affine[:3, axis], 1 + slope
+    moved = points.T + affine[:3, axis, None].astype(points.dtype) * shift  # in the type and order of `world_points`
+    return moved.T, 1 + slope
 
 
 def replace_outliers(

@@ -89,7 +89,7 @@ class VolumeMotion:
     def stretch(self, points: Array) -> Array:
         """Return the stretch of the image by eddy currents along phase encoding at points at rest; shape (n,)."""
         gradient = self.eddy[:3] @ self.direction if self.eddy.size else 0.0
-        stretch = np.full(len(points), 1.0 + gradient)
+        stretch = np.full(len(points), 1.0 + gradient, dtype=points.dtype)
         if self.eddy.size == QUADRATIC_TERMS:
             x, y, z = (self.moved(points) - self.center).T
             u, v, w = self.direction
