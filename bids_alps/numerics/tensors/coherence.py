@@ -148,12 +148,13 @@ def coherence(here: Array, neighbors: list[Array], steps: Array) -> float:
         Unit vectors towards the neighbors, shape (len(neighbors), 3).
     """
     limit = np.cos(np.radians(CONTINUING_DEGREES))
-    continuing = [
+    counts = []
+    for neighbor, step in zip(neighbors, steps, strict=True):
         # both fibers are aligned with the step, and with each other (axial vectors: sign ignored)
-        (np.abs(here @ step) > limit) & (np.abs(neighbor @ step) > limit) & (np.abs((here * neighbor).sum(1)) > limit)
-        for neighbor, step in zip(neighbors, steps, strict=True)
-    ]
-    return float(np.mean(continuing))
+        along = np.flatnonzero(np.abs(here @ step) > limit)
+        along = along[np.abs(neighbor[along] @ step) > limit]
+        counts.append(np.count_nonzero(np.abs((here[along] * neighbor[along]).sum(axis=1)) > limit))
+    return sum(counts) / (len(here) * len(steps))
 
 
 def axis_conventions() -> list[Array]:
