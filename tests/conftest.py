@@ -1,4 +1,4 @@
-"""Shared by all tests: hypothesis without deadlines, coverage of quick tests, figures that need no rendering."""
+"""Shared by all tests: hypothesis without deadlines, tests outside of the coverage, figures that need no rendering."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 
 from bids_alps.io.validation import find_validator
 
@@ -20,9 +21,9 @@ settings.load_profile("bids-alps")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Leave slow tests out of the coverage: tracing slows them by half, and a line that they alone run is untested."""
+    """Do not trace the lines of tests marked so: it slows them by half, and other tests run the same lines."""
     traced = getattr(item.config.pluginmanager.get_plugin("_cov"), "cov_controller", None)
-    if traced is None or not item.get_closest_marker("slow"):
+    if traced is None or not item.get_closest_marker("untraced"):
         return (yield)
     traced.pause()
     try:
@@ -34,10 +35,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 @pytest.fixture(scope="module")
 def unrendered() -> Iterator[None]:
     """Figures are drawn and not rendered, which takes half of their time: for tests that do not look at them."""
-    kinds = ("atlas", "group", "preprocessing", "quality", "registration", "rois", "statistics")
     with pytest.MonkeyPatch.context() as patch:
-        for kind in kinds:
-            patch.setattr(f"bids_alps.report.figures_{kind}.svg_bytes", lambda figure: b"<svg></svg>")
+        patch.setattr(FigureCanvasSVG, "print_svg", lambda _, stream, **__: stream.write(b"<svg></svg>"))
         yield
 
 

@@ -39,6 +39,7 @@ def test_each_preset_and_side_has_a_line_with_the_truth(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.untraced
 def test_the_demonstration_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

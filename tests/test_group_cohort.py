@@ -12,7 +12,11 @@ from simulated_cohort import write_people, write_run, write_sixty
 from bids_alps.cli import main
 from bids_alps.io.root import write_root
 
-pytestmark = [pytest.mark.medium, pytest.mark.usefixtures("sixty", "unrendered")]  # charts of the sixty are rendered
+pytestmark = [
+    pytest.mark.medium,
+    pytest.mark.untraced,
+    pytest.mark.usefixtures("sixty", "unrendered"),  # charts of the sixty are rendered
+]
 
 DIFFERENCE = -0.12
 

@@ -23,7 +23,7 @@ from bids_alps.phantom.scanner import make_gradients, make_grid
 from bids_alps.phantom.subject import make_head
 from bids_alps.stages.registration import displacements
 
-pytestmark = [pytest.mark.medium, pytest.mark.usefixtures("unrendered")]
+pytestmark = [pytest.mark.medium, pytest.mark.untraced, pytest.mark.usefixtures("unrendered")]
 
 SETTINGS = PhantomSettings(participants=1, voxel_size=3.0, directions=8, b0=1, snr=0.0)
 BidsErrors = Callable[..., list[str]]

@@ -15,7 +15,7 @@ from bids_alps.io.images import read_map
 from bids_alps.io.writing import write_map
 from bids_alps.phantom import PhantomSettings, write_phantom
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unrendered")]  # whole runs of a phantom
+pytestmark = [pytest.mark.slow, pytest.mark.untraced, pytest.mark.usefixtures("unrendered")]  # whole runs of a phantom
 
 SMALL: dict[str, Any] = {"participants": 1, "voxel_size": 5.0, "directions": 6, "b0": 1, "rotation": 0.0, "warp": 0.0}
 ALL = PhantomSettings(**SMALL, t1w=True, susceptibility=3.0)

@@ -281,6 +281,7 @@ def test_participants_are_listed_sorted_and_checked(dataset: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.untraced
 def test_a_selected_participant_is_not_affected_by_others(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither more folders are looked at nor is the root listed more than once, however many participants there are."""
 

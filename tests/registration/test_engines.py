@@ -20,7 +20,7 @@ from bids_alps.registration.base import Registrar, Registration
 from bids_alps.registration.checks import check_registration
 from bids_alps.registration.staged import Staged
 
-pytestmark = pytest.mark.medium
+pytestmark = [pytest.mark.medium, pytest.mark.untraced]
 
 ENGINES = ("staged", pytest.param("dipy", marks=pytest.mark.slow), "identity", "precomputed")
 NAMES = ("projection_left", "projection_right", "association_left", "association_right")

@@ -37,7 +37,7 @@ from bids_alps.stages.prepare import PreparedSeries
 from bids_alps.stages.preprocessing import PreprocessedSeries, correct
 from bids_alps.stages.tensors import TensorFit, describe_acquisition, fit
 
-pytestmark = pytest.mark.medium
+pytestmark = [pytest.mark.medium, pytest.mark.untraced]
 
 ACQUISITION = Acquisition(
     roi_preset="alps",

@@ -27,7 +27,7 @@ from bids_alps.settings import Method
 from bids_alps.stages import run as story
 from bids_alps.stages.run import run_stages
 
-pytestmark = pytest.mark.slow  # whole runs of a phantom
+pytestmark = [pytest.mark.slow, pytest.mark.untraced]  # whole runs of a phantom
 
 LIBRARY = tomllib.loads(files("bids_alps").joinpath("resources", "references.toml").read_text())
 MODULES = {entry["module"]: entry["cite"] for entry in LIBRARY.values() if "module" in entry}
