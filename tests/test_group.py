@@ -400,3 +400,14 @@ def test_every_column_is_listed_once():
     names = [column.name for column in columns_of([{"participant_id": "sub-01", **dict.fromkeys(METHOD, "1")}])]
     assert len(names) == len(set(names))
     assert set(METHOD) <= set(names)
+
+
+def test_a_chosen_column_of_numbers_is_of_groups(cohort):
+    bids, out = cohort
+    table = (bids / "participants.tsv").read_text()
+    for old, new in (("\tgroup\t", "\tdose\t"), ("\tcontrol\t", "\t10\t"), ("\tpatient\t", "\t25\t")):
+        table = table.replace(old, new)
+    (bids / "participants.tsv").write_text(table)
+    assert main([str(bids), str(out), "group", "--group-column", "dose"]) == 0
+    compared = pd.read_csv(out / "group_comparison.tsv", sep="\t", dtype=str)
+    assert {(row.group_a, row.group_b, row.n_a, row.n_b) for row in compared.itertuples()} == {("10", "25", "12", "11")}
