@@ -12,12 +12,13 @@ from simulated_cohort import write_receipt, write_run
 
 from bids_alps.cli import main
 from bids_alps.group.atlases import join_atlases
-from bids_alps.group.gather import mark_repeated
+from bids_alps.group.gather import columns_of, mark_repeated
 from bids_alps.io.result_columns import QUALITY_COLUMNS
 from bids_alps.io.root import write_root
 from bids_alps.io.tables import Column, fill_rows, write_table
 from bids_alps.report import figures_group, figures_statistics
 from bids_alps.report.cohort import render_cohort
+from bids_alps.statistics.comparability import METHOD
 from bids_alps.statistics.correlation import correlate
 from bids_alps.statistics.findings import Findings
 from bids_alps.statistics.plan import Plan
@@ -393,3 +394,20 @@ def test_runs_without_an_index_are_not_taken_for_the_same() -> None:
         }
     )
     assert mark_repeated(runs)["_repeated_in"].fillna("").tolist() == ["", "output", "", "", "", ""]
+
+
+def test_every_column_is_listed_once():
+    names = [column.name for column in columns_of([{"participant_id": "sub-01", **dict.fromkeys(METHOD, "1")}])]
+    assert len(names) == len(set(names))
+    assert set(METHOD) <= set(names)
+
+
+def test_a_chosen_column_of_numbers_is_of_groups(cohort):
+    bids, out = cohort
+    table = (bids / "participants.tsv").read_text()
+    for old, new in (("\tgroup\t", "\tdose\t"), ("\tcontrol\t", "\t10\t"), ("\tpatient\t", "\t25\t")):
+        table = table.replace(old, new)
+    (bids / "participants.tsv").write_text(table)
+    assert main([str(bids), str(out), "group", "--group-column", "dose"]) == 0
+    compared = pd.read_csv(out / "group_comparison.tsv", sep="\t", dtype=str)
+    assert {(row.group_a, row.group_b, row.n_a, row.n_b) for row in compared.itertuples()} == {("10", "25", "12", "11")}

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from bids_alps.errors import RegistrationError
 from bids_alps.model import Array, Pose, SpatialMap, SpatialTransform, SubjectMaps, Template
-from bids_alps.numerics.tissue_contrast import csf_fraction, subject_contrast, white_matter
+from bids_alps.numerics.tissue_contrast import csf_fraction, subject_contrast, template_contrast, white_matter
 from bids_alps.registration import checks, dipy, search, staged
 from bids_alps.registration.base import Registration, check_subject, jacobian_determinants, jacobian_range, pose_of
 from bids_alps.registration.deformable import fit_displacement
@@ -46,6 +46,18 @@ def template_of(mask: SpatialMap, csf: Array | None = None) -> Template:
     soft = mask.like(mask.data.astype(np.float32))
     fluid = mask.like(np.zeros(mask.shape, np.float32) if csf is None else csf)
     return Template(name="box", t1w=soft, mask=mask, wm=soft, gm=soft, csf=fluid)
+
+
+def test_the_template_is_bright_in_white_matter_and_half_as_bright_in_gray() -> None:
+    mask = box(20, 40)
+    x = np.indices(mask.shape)[0]
+    white, gray = np.where(x < 25, 1.0, 0.0), np.where((x >= 25) & (x < 30), 1.0, 0.0)
+    white, gray = np.where(x == 30, 0.25, white), np.where(x == 30, 0.75, gray)  # a mixture; CSF beyond
+    template = replace(template_of(mask), wm=mask.like(white), gm=mask.like(gray))
+    profile = template_contrast(template).data[:, 30, 30]
+    np.testing.assert_allclose(profile[20:40], [*[1.0] * 5, *[0.5] * 5, 0.25 + 0.375, *[0.0] * 9])
+    assert not profile[:20].any()  # outside the brain
+    assert not profile[40:].any()
 
 
 def rotated(*angles: float) -> Array:

@@ -1,10 +1,12 @@
 """The analysis of whole cohorts: what is compared with what, and what is said about it."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from bids_alps.report.group_results import summarize_results
 from bids_alps.report.methods_group import write_group_methods
@@ -46,6 +48,19 @@ def test_pooled_datasets_are_sites() -> None:
     confounded = analyze(cohort(dataset=np.where(np.arange(40) % 2 == 0, "b", "a")), GROUPED)
     assert confounded.facts["covariates"] == ("age", "sex")
     assert any("group and dataset are completely confounded" in note for note in confounded.notes)
+
+
+def test_equivalence_is_assessed_if_there_is_a_margin() -> None:
+    """Two one-sided t-tests (Schuirmann 1987) from the difference and its 95 % interval."""
+    margin = 0.15
+    assert "equivalence" not in analyze(cohort(), GROUPED).tables
+    found = analyze(cohort(), replace(GROUPED, margin=margin)).tables
+    rows = found["adjusted"].query("family == 'index'").reset_index(drop=True)
+    assert found["equivalence"]["outcome"].tolist() == list(INDICES)
+    half_width = (rows["difference_ci_high"] - rows["difference_ci_low"]) / 2
+    error = half_width / stats.t.ppf(0.975, rows["df"])
+    nearer = margin - rows["difference"].abs()  # the further limit gives the smaller p
+    np.testing.assert_allclose(found["equivalence"]["p_equivalence"], stats.t.sf(nearer / error, rows["df"]), rtol=1e-6)
 
 
 def test_three_groups_are_shown_if_they_cannot_be_adjusted() -> None:
