@@ -204,6 +204,8 @@ def _data(path: Path, image: Any, dtype: Any) -> Array:
     stored = image.dataobj
     if stored.dtype.kind not in "biuf":
         raise ImageError(str(path), f"values of type {stored.dtype}", "give an image of real numbers")
+    if not math.prod(stored.shape):
+        raise ImageError(str(path), f"no voxels: shape {stored.shape}", "convert it again, or fetch it whole")
     try:
         if type(stored) is ArrayProxy and path.suffix == ".gz":  # zlib-ng decompresses twice as fast as zlib
             header = (stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter)
@@ -220,5 +222,8 @@ def _by_volumes(stored: Any, dtype: Any) -> Array:
         return np.asarray(np.asanyarray(stored), dtype=dtype)
     data = np.empty(stored.shape, dtype=dtype, order="F")
     for n in range(stored.shape[3]):
-        data[..., n] = stored[..., n]
+        try:
+            data[..., n] = stored[..., n]
+        except _DAMAGED as error:
+            raise OSError(f"volume {n + 1} of {stored.shape[3]}: {error}") from error
     return data

@@ -192,7 +192,9 @@ def sample_linear(image: SpatialMap, points: Array, volumes: Sequence[int] | Non
 
     if image.data.ndim == 3:
         return interpolate(image.data)
-    return np.stack([interpolate(image.data[..., n]) for n in volumes or range(image.data.shape[3])], axis=-1)
+    return np.stack(
+        [interpolate(image.data[..., n]) for n in (range(image.data.shape[3]) if volumes is None else volumes)], axis=-1
+    )
 
 
 def sample_nearest(labels: SpatialMap, points: Array) -> Array:

@@ -38,7 +38,7 @@ def apply_matrices(image: Array, matrices: Sequence[Array]) -> Array:
 
     For wide kernels and coarser output this takes a fraction of the time of `scipy.ndimage`'s filters.
     """
-    if image.flags.f_contiguous:
+    if image.flags.f_contiguous and not image.flags.c_contiguous:
         # the axes of a file are in Fortran order: a transpose is without a copy
         return apply_matrices(image.T, matrices[::-1]).T
     first, second, third = matrices

@@ -42,7 +42,7 @@ def subject_contrast(subject: SubjectMaps, white: SpatialMap | None = None) -> S
 def template_contrast(template: Template) -> SpatialMap:
     """Return the contrast of a template, 0 to 1; zero outside its brain."""
     contrast = template.wm.data + np.float32(_GRAY) * template.gm.data
-    return template.wm.like(contrast * template.mask.data)
+    return template.wm.like(np.where(template.mask.data, contrast, np.float32(0)))
 
 
 def tissue_channels(template: Template, subject: SubjectMaps) -> list[tuple[SpatialMap, SpatialMap]]:
@@ -51,7 +51,8 @@ def tissue_channels(template: Template, subject: SubjectMaps) -> list[tuple[Spat
     Separate channels distinguish the walls of the ventricles from the boundary of white and gray matter; in a single
     contrast, a boundary of low FA due to crossing fibers looks like a wall.
     """
-    brain = template.wm.like((template.wm.data + template.gm.data) * template.mask.data)
+    tissue = template.wm.data + template.gm.data
+    brain = template.wm.like(np.where(template.mask.data, tissue, np.float32(0)))
     return [(template.wm, white_matter(subject)), (brain, subject.fa.like(_tissue(subject).astype(np.float32)))]
 
 

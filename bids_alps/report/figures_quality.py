@@ -166,7 +166,7 @@ def draw_noise(snr: SpatialMap, relative: SpatialMap, display: Display) -> bytes
     rows = []
     for image, label in ((snr, "SNR (b=0)"), (relative, "Residual, %")):
         pictures = [sample_plane(image, plane) for plane in planes]
-        inside = np.concatenate([picture[picture > 0] for picture in pictures])
+        inside = np.concatenate([picture[(picture > 0) & np.isfinite(picture)] for picture in pictures])
         top = float(np.percentile(inside, 98)) if inside.size else 1.0
         panels = [Panel(plane=plane, picture=picture / top) for plane, picture in zip(planes, pictures, strict=True)]
         rows.append(Row(panels=panels, label=label, top=top))

@@ -208,6 +208,13 @@ def test_a_truncated_image_is_refused_by_name(run, keep):
         read_series(run)
 
 
+def test_a_series_whose_last_volume_is_short_says_which(run):
+    plain = gzip.decompress(run.image.read_bytes())
+    run.image.write_bytes(gzip.compress(plain[:-10]))
+    with pytest.raises(ImageError, match=rf"truncated or damaged \(volume {N} of {N}: "):
+        read_series(run)
+
+
 def test_a_header_larger_than_memory_is_refused(run):
     header = nib.Nifti1Header()
     header.set_data_shape((30000, 30000, 300, N))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -68,6 +70,16 @@ def test_smoothing_with_a_stride_takes_every_nth_voxel() -> None:
         for size, stride in zip(image.shape, (4, 3, 2), strict=True)
     ]
     assert apply_matrices(image, matrices) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(9, 1, 1), (1, 9, 1), (1, 1, 9), (1, 1, 1), (5, 4, 3)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_the_order_in_memory_and_axes_of_one_voxel_do_not_matter(
+    shape: tuple[int, int, int], order: Literal["C", "F"]
+) -> None:
+    image = np.asarray(np.random.default_rng(3).random(shape), dtype=np.float32, order=order)
+    expected = ndimage.gaussian_filter(image, 1.5, mode="constant")
+    assert smooth_widely(image, np.full(3, 1.5)) == pytest.approx(expected, abs=1e-5)
 
 
 @given(shape=st.tuples(*[st.integers(1, 7)] * 3), levels=st.integers(1, 50), seed=st.integers(0, 99))

@@ -131,9 +131,10 @@ class CoarseSeries:
             total += self.resampled(volume, motion[volume])
         return total / len(volumes)
 
-    def reference(self, values: Array) -> ReferencePoints:
-        """Return points with values and gradients of an image given at `points`."""
-        return sample_reference(self.image(values), self.affine, self.compared)
+    def reference(self, values: Array, *, smooth: bool = False) -> ReferencePoints:
+        """Return points with values and gradients of an image given at `points`; smoothed, it attracts from further."""
+        image = self.image(values)
+        return sample_reference(ndimage.gaussian_filter(image, 1.0) if smooth else image, self.affine, self.compared)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,7 +334,8 @@ def align_to_means(series: CoarseSeries, state: MotionState, motion: Sequence[Vo
     for shell in np.unique(series.shells):
         members = state.members(series.shells == shell)
         if len(members) > 1:
-            reference = series.reference(series.mean(members, motion))
+            # a smooth reference for the first round: volumes may be turned by 15 degrees
+            reference = series.reference(series.mean(members, motion), smooth=motion is None)
             fits |= {volume: _fit(series, state, volume, reference) for volume in members}
     return state.fitted(fits)
 

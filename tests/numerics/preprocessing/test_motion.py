@@ -156,6 +156,32 @@ def test_motion_and_gradients_of_a_moved_series_are_recovered(series):
     assert set(found.confounds) >= {"trans_x", "rot_z", "framewise_displacement", "outlier_slices"}
 
 
+@pytest.mark.parametrize("far", [8, 12, 15])
+def test_single_volumes_far_from_the_others_are_found(series, far):
+    """Volumes turned and moved along random axes by as many degrees and mm, in a series that is still otherwise."""
+    _, bvals, bvecs, mask, poses = series
+    random = np.random.default_rng(3)
+    points = np.indices(mask.shape).reshape(3, -1).T @ AFFINE[:3, :3].T + AFFINE[:3, 3]
+    brain, waves = points[mask.ravel()], unit_vectors(4, seed=9)
+    poses, volumes = np.array([np.eye(4)] * len(poses)), []
+    for volume in (4, 8, 12):
+        turn, shift = unit_vectors(2, seed=volume)
+        poses[volume, :3, :3] = Rotation.from_rotvec(np.deg2rad(far * turn)).as_matrix()
+        poses[volume, :3, 3] = far * shift
+    for pose, b, vector in zip(poses, bvals, bvecs, strict=True):
+        rest = (points - pose[:3, 3]) @ pose[:3, :3]
+        folds = np.sin(rest @ waves.T * (2 * np.pi / 10)).sum(1)  # in which a volume far away is caught
+        clean = blob_head(points, pose, b, vector) * np.maximum(1 + 0.6 * folds, 0)
+        volumes.append((clean + random.normal(scale=2, size=clean.size)).reshape(mask.shape))
+    found = estimate_motion(np.stack(volumes, axis=-1), AFFINE, (bvals, bvecs), mask)
+    assert found.usable.all()
+    errors = [
+        np.sqrt(((volume.acquired(brain) - brain @ pose[:3, :3].T - pose[:3, 3]) ** 2).sum(1).mean())
+        for volume, pose in zip(found.volumes, poses, strict=True)
+    ]
+    assert max(errors) < 1.5
+
+
 def test_empty_and_foreign_volumes_are_not_usable(series):
     data, bvals, bvecs, mask, _ = series
     data = data.copy()
