@@ -16,7 +16,6 @@ from bids_alps.io.inheritance import entities_of
 from bids_alps.io.result_columns import ALPS_COLUMNS, ROI_COLUMNS
 from bids_alps.io.tables import Column, fill_rows
 from bids_alps.model import SIDES
-from bids_alps.statistics.comparability import METHOD
 from bids_alps.statistics.selection import REPEATED
 
 LOG = logging.getLogger(__name__)
@@ -30,11 +29,6 @@ _TEXT_COLUMNS = (
 _INDICES = ("alps_left", "alps_right", "alps_left_unreliable", "alps_right_unreliable")
 _CHECK = "check_"
 _SHARED_COLUMNS = tuple(column for column in ALPS_COLUMNS if column.name not in (*_SIDE_COLUMNS, "hemisphere"))
-_METHOD_COLUMNS = tuple(  # method of the run; partly missing in tables of older versions
-    Column(name=name, description=f"Method of the run: {what}.", optional=True)
-    for name, what in METHOD.items()
-    if name not in {column.name for column in ALPS_COLUMNS}
-)
 
 
 def gather(datasets: Sequence[DerivativeDataset], *, longitudinal: bool = False) -> list[dict[str, Any]]:
@@ -109,7 +103,6 @@ def _wide_rows(path: Path) -> Iterator[dict[str, Any]]:
         wide |= {f"{name}_{side}": by_side[side].get(name, float("nan")) for side in SIDES for name in _DIFFUSIVITIES}
         bilateral = by_side["bilateral"]
         shared = {column.name: bilateral.get(column.name) for column in _SHARED_COLUMNS}
-        shared |= {column.name: bilateral[column.name] for column in _METHOD_COLUMNS if column.name in bilateral}
         yield entities_in(path) | wide | shared | _checks([row for row in checked if row.get("roi_preset") == preset])
 
 
@@ -131,7 +124,7 @@ def _wide_name(name: str, side: str) -> str:
 
 def columns_of(rows: list[dict[str, Any]]) -> list[Column]:
     """Return the columns of the wide table with their descriptions."""
-    known = {column.name: column for column in (*ALPS_COLUMNS, *_METHOD_COLUMNS)}
+    known = {column.name: column for column in ALPS_COLUMNS}
     sided = {_wide_name(name, side): (name, side) for name in _SIDE_COLUMNS for side in (*SIDES, "bilateral")}
     sided |= {f"{name}_{side}": (name, side) for side in SIDES for name in _DIFFUSIVITIES}
     others = dict.fromkeys(name for row in rows for name in row if name not in known and name not in sided)
@@ -141,7 +134,7 @@ def columns_of(rows: list[dict[str, Any]]) -> list[Column]:
         Column(name=wide, description=f"{known[name].description} {side.capitalize()}.")
         for wide, (name, side) in sided.items()
     ]
-    columns += [*_SHARED_COLUMNS, *(column for column in _METHOD_COLUMNS if any(column.name in row for row in rows))]
+    columns += _SHARED_COLUMNS
     for name in checks:
         checked = name.removeprefix(_CHECK)
         value, names = f"Value of the quality check {checked}.", f"Quality checks that {name.removeprefix('checks_')}."
