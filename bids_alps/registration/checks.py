@@ -95,7 +95,8 @@ def require_coverage(transform: SpatialTransform, mask: SpatialMap, centers: Cen
     in_field = mask.contains(points)
     in_mask = sample_linear(mask.like(mask.data.astype(np.float32)), points) > 0.25
     if not (in_field & in_mask).any():
-        low, high = (float(edge) for edge in np.percentile(mask.world(np.argwhere(mask.data))[:, 2], [0, 100]))
+        heights = mask.outermost_points()[:, 2]
+        low, high = float(heights.min()), float(heights.max())
         raise CoverageError(
             "registration",
             f"none of the {len(centers)} ROI centers (z {points[:, 2].min():.0f} to {points[:, 2].max():.0f} mm) lies "

@@ -23,7 +23,7 @@ def find_starting_poses(
     Starting poses are a grid of pitch, roll and yaw about aligned centers of mass, and of heights for slabs.
     """
     center, target = center_of_mass(template_mask), center_of_mass(subject_mask)
-    height = np.ptp(subject_mask.world(np.argwhere(subject_mask.data))[:, 2])
+    height = np.ptp(subject_mask.outermost_points()[:, 2])
     shifts = (0.0,) if height > _FULL_HEIGHT_MM else _SLAB_SHIFTS_MM
     starts = [
         LinearFit(parameters=_parameters(angles, shift), center=center, target=target)

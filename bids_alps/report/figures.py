@@ -85,7 +85,7 @@ def _smaller(found: re.Match[bytes]) -> bytes:
     return b"data:image/png;base64," + base64.b64encode(stream.getvalue())
 
 
-def show_plane(axes: Axes, plane: Plane, picture: Array, *, title: str = "", **how: Any) -> None:
+def show_plane(axes: Axes, plane: Plane, picture: Array) -> None:
     """Draw an image of a plane with orientation labels.
 
     Parameters
@@ -96,17 +96,12 @@ def show_plane(axes: Axes, plane: Plane, picture: Array, *, title: str = "", **h
         The plane.
     picture
         Shape (rows, columns), gray from 0 to 1, or (rows, columns, 3), colors from 0 to 1.
-    title
-        Title above the image.
-    **how
-        Passed on to ``imshow``.
     """
     steps = 63  # quantized gray levels halve the file size without visible difference
     picture = np.round(np.clip(np.nan_to_num(picture), 0, 1) * steps) / steps
-    axes.imshow(picture, origin="lower", extent=plane.extent, interpolation="none", cmap="gray", vmin=0, vmax=1, **how)
+    axes.imshow(picture, origin="lower", extent=plane.extent, interpolation="none", cmap="gray", vmin=0, vmax=1)
     axes.set_axis_off()
     axes.set(xticks=(), yticks=())  # invisible, but the layout would measure them
-    axes.set_title(title, color="white", fontsize=9, y=1.0)  # where it would be anyway, without a search
     across, up = IN_PLANE[plane.axis]
     places = ((0.01, 0.5), (0.99, 0.5), (0.5, 0.01), (0.5, 0.99))
     aligned = (("left", "center"), ("right", "center"), ("center", "bottom"), ("center", "top"))
